@@ -79,7 +79,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
     detail(format_args!(
         "clipn {}, SIMD level {}, {} threads",
         env!("CARGO_PKG_VERSION"),
-        SimdLevel::current().name(),
+        SimdLevel::current(),
         rayon::current_num_threads()
     ));
     dispatch(cli.command)

@@ -22,8 +22,9 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error),
     };
     let prepared = SimdLevel::requested()
-        .map_err(|message| {
-            CliError::usage_with_hint(message, "unset CLIPN_SIMD to use the widest level")
+        .map_err(|error| CliError::Usage {
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
         })
         .and_then(|_| interrupt::install());
     match prepared.and_then(|()| cli::run(cli)) {

@@ -2,11 +2,10 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use clipn::classifier::{Classifier, ClassifierError, PromptVariant, build};
+use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder, ClassifierError};
 use clipn::engine::TextEncoder;
-use clipn::model::{SeenWords, Side, Weights};
+use clipn::model::{ModelWeights, TextSide, TrainingVocabulary};
 use clipn::progress::Progress;
-use clipn::prompts::TemplateSet;
 use lru::LruCache;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -22,9 +21,8 @@ const CHUNK_CLASSES: usize = 4;
 pub struct ClassEncoder {
     yes: TextEncoder,
     no: TextEncoder,
-    templates: TemplateSet,
-    wording: PromptVariant,
-    seen_words: Option<SeenWords>,
+    prompts: ClassPrompts,
+    vocabulary: Option<TrainingVocabulary>,
     cache: Mutex<LruCache<String, ClassRows>>,
     pool: ThreadPool,
 }
@@ -37,11 +35,7 @@ impl ClassEncoder {
     ///
     /// # Errors
     /// [`ServeError::Threads`] if the text encoding thread cannot be started.
-    pub fn new(
-        weights: &Weights,
-        templates: TemplateSet,
-        wording: PromptVariant,
-    ) -> Result<Self, ServeError> {
+    pub fn new(weights: &ModelWeights, prompts: ClassPrompts) -> Result<Self, ServeError> {
         // One thread: new names are rare, and encoding them must not delay images.
         let pool = ThreadPoolBuilder::new()
             .num_threads(1)
@@ -52,11 +46,10 @@ impl ClassEncoder {
             reason: error.to_string(),
         };
         Ok(Self {
-            yes: TextEncoder::from_weights(weights, Side::Yes),
-            no: TextEncoder::from_weights(weights, Side::No),
-            templates,
-            wording,
-            seen_words: weights.seen_words().cloned(),
+            yes: TextEncoder::from_weights(weights, TextSide::Yes),
+            no: TextEncoder::from_weights(weights, TextSide::No),
+            prompts,
+            vocabulary: weights.training_vocabulary().cloned(),
             cache: Mutex::new(LruCache::new(CACHED_CLASSES)),
             pool: pool.map_err(failed)?,
         })
@@ -65,9 +58,9 @@ impl ClassEncoder {
     /// Words of a class name that did not occur in the training captions. Empty if the weights do
     /// not record the training vocabulary.
     pub(crate) fn unseen(&self, name: &str) -> Vec<String> {
-        self.seen_words
+        self.vocabulary
             .as_ref()
-            .map(|words| words.unseen(name))
+            .map(|vocabulary| vocabulary.unknown_words(name))
             .unwrap_or_default()
     }
 
@@ -94,14 +87,10 @@ impl ClassEncoder {
             .collect();
         for chunk in missing.chunks(CHUNK_CLASSES) {
             let run = || {
-                build(
-                    chunk,
-                    &self.templates,
-                    self.wording,
-                    &self.yes,
-                    &self.no,
-                    progress,
-                )
+                ClassifierBuilder::new(chunk)
+                    .with_prompts(self.prompts.clone())
+                    .with_progress(progress)
+                    .build_with_towers(&self.yes, &self.no)
             };
             let built = self.pool.install(run)?;
             let mut cache = self.cache();
@@ -206,5 +195,5 @@ impl Classes {
 fn class_rows(classifier: &Classifier, index: usize) -> ClassRows {
     let dim = classifier.dim();
     let row = |rows: &[f32]| rows[index * dim..][..dim].to_vec();
-    (row(classifier.yes()), row(classifier.no()))
+    (row(classifier.yes_weights()), row(classifier.no_weights()))
 }

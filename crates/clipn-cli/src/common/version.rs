@@ -24,7 +24,7 @@ pub(crate) fn long_version() -> &'static str {
             env!("CARGO_PKG_VERSION").to_owned(),
             format!("commit      {}", env!("CLIPN_COMMIT")),
             format!("features    {}", features()),
-            format!("SIMD level  {}", SimdLevel::current().name()),
+            format!("SIMD level  {}", SimdLevel::current()),
             mini(),
         ]
         .join("\n")
@@ -49,7 +49,7 @@ fn mini() -> String {
     #[cfg(feature = "mini")]
     return format!(
         "model       {}: {MINI_LICENSE}",
-        clipn::model::Pretrained::MINI
+        clipn::model::PretrainedWeights::MINI
     );
     #[cfg(not(feature = "mini"))]
     String::new()

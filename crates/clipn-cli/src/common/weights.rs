@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use clap::Args;
-use clipn::download::{HubName, Name, Purpose, Settings};
-use clipn::model::Pretrained;
+use clipn::download::{DownloadSettings, FetchPurpose, HubName, WeightsName};
+use clipn::model::PretrainedWeights;
 
 use crate::common::error::CliError;
 use crate::common::messages::{detail, note, warning};
@@ -37,24 +37,24 @@ pub(crate) fn locate(
     pretrained: Option<&Path>,
     model: Option<&str>,
     downloads: &DownloadArgs,
-    purpose: Purpose,
+    purpose: FetchPurpose,
 ) -> Result<LocatedWeights, CliError> {
     let (given, model) = weights_and_model(pretrained, model)?;
-    let name = Name::of(given, model)?;
-    if let Name::Path(path) = name {
+    let name = WeightsName::parse(given, model)?;
+    if let WeightsName::Path(path) = name {
         report(&path, None);
         return Ok(LocatedWeights {
             path,
             model: model.map(str::to_owned),
         });
     }
-    let settings = Settings::from_env()?;
+    let settings = DownloadSettings::from_env()?;
     let settings = if downloads.offline {
-        settings.offline()
+        settings.without_downloads()
     } else {
         settings
     };
-    let fetched = name.fetch(&settings, purpose, &Bar::default())?;
+    let fetched = name.fetch_with_progress(&settings, purpose, &Bar::default())?;
     for note in &fetched.notes {
         warning(note);
     }
@@ -71,7 +71,7 @@ pub(crate) fn locate(
             given.display()
         ));
     }
-    let own_config = Pretrained::open(&fetched.path)?.config();
+    let own_config = PretrainedWeights::open(&fetched.path)?.config();
     let model = matches!(own_config, Ok(None)).then(|| tag_model.to_owned());
     Ok(LocatedWeights {
         path: fetched.path,
@@ -83,7 +83,7 @@ pub(crate) fn locate(
 fn report(given: &Path, path: Option<&Path>) {
     let location = match path {
         Some(path) => format!(", in {}", path.display()),
-        None if Pretrained::is_builtin_name(given) => ", built in".to_owned(),
+        None if PretrainedWeights::is_builtin_name(given) => ", built in".to_owned(),
         None => String::new(),
     };
     detail(format_args!("weights {}{location}", given.display()));
@@ -91,16 +91,16 @@ fn report(given: &Path, path: Option<&Path>) {
 
 /// The demonstration model, for a command line without weights. Notes its terms once.
 fn demonstration_model() -> Result<&'static Path, CliError> {
-    let path = Path::new(Pretrained::MINI);
+    let path = Path::new(PretrainedWeights::MINI);
     #[cfg(feature = "mini")]
     {
         static NOTED: Once = Once::new();
-        if Pretrained::is_builtin_name(path) {
+        if PretrainedWeights::is_builtin_name(path) {
             NOTED.call_once(|| {
                 note(format_args!(
                     "using the demonstration model {}, for {MINI_LICENSE}; name other weights \
                      with --pretrained",
-                    Pretrained::MINI
+                    PretrainedWeights::MINI
                 ));
             });
         }
@@ -141,10 +141,10 @@ fn weights_and_model<'a>(
             None => Ok((demonstration_model()?, None)),
             Some(model) => Err(CliError::usage_with_hint(
                 format!("--model {model} is an architecture without weights"),
-                if Pretrained::HAS_MINI {
+                if PretrainedWeights::HAS_MINI {
                     format!(
                         "give --pretrained too ({WEIGHTS}), or neither for the built-in {}",
-                        Pretrained::MINI
+                        PretrainedWeights::MINI
                     )
                 } else {
                     format!("give --pretrained too ({WEIGHTS})")

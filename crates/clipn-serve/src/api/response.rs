@@ -97,41 +97,30 @@ pub(super) struct NoContribution {
 impl From<Detection> for Decision {
     fn from(detection: Detection) -> Self {
         let finite = |value: f64| value.is_finite().then_some(value);
-        let Detection {
-            label,
-            class,
-            score,
-            threshold,
-            p_value,
-            top,
-            no,
-            reason,
-        } = detection;
-        let probabilities =
-            |Candidate { class, label, p, q }| ClassProbabilities { class, label, p, q };
-        let contribution = |StrongestNo {
-                                class,
-                                label,
-                                p,
-                                q,
-                                share,
-                            }| NoContribution {
-            class,
-            label,
-            p,
-            q,
-            share,
+        let unknown = detection.is_unknown();
+        let probabilities = |candidate: Candidate| ClassProbabilities {
+            class: candidate.class,
+            label: candidate.label,
+            p: candidate.probability,
+            q: candidate.agreement,
+        };
+        let contribution = |no: StrongestNo| NoContribution {
+            class: no.class,
+            label: no.label,
+            p: no.probability,
+            q: no.agreement,
+            share: no.contribution,
         };
         Self {
-            unknown: label.is_none(),
-            label,
-            class,
-            score: finite(score),
-            threshold: finite(threshold),
-            p_value,
-            top: top.into_iter().map(probabilities).collect(),
-            no: no.map(contribution),
-            reason,
+            unknown,
+            label: detection.label,
+            class: detection.class,
+            score: finite(detection.score),
+            threshold: finite(detection.threshold),
+            p_value: detection.p_value,
+            top: detection.top.into_iter().map(probabilities).collect(),
+            no: detection.strongest_no.map(contribution),
+            reason: detection.reason,
         }
     }
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use clipn::detector::Detector;
-use clipn::scores::Rule;
+use clipn::scores::DecisionRule;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,7 +28,7 @@ pub(super) struct Info {
     classes: Vec<String>,
     /// Whether a request may use custom classes.
     editable_classes: bool,
-    /// Rule that decides between a class and "unknown".
+    /// DecisionRule that decides between a class and "unknown".
     rule: RuleInfo,
     /// Calibration of the threshold; null if it was not calibrated.
     calibration: Option<CalibrationInfo>,
@@ -36,7 +36,7 @@ pub(super) struct Info {
     limits: Limits,
 }
 
-/// Rule that decides between a class and "unknown".
+/// DecisionRule that decides between a class and "unknown".
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RuleInfo {
     /// Name of the score, for example `atd`.
@@ -97,9 +97,14 @@ impl RuleInfo {
     pub(super) fn new(detector: &Detector) -> Self {
         let rule = detector.rule();
         let (threshold, calibrated) = match rule {
-            Rule::Ctw { threshold } | Rule::Threshold { threshold, .. } => (Some(threshold), false),
-            Rule::AtdExtraClass => (None, false),
-            Rule::Calibrated { score, threshold } => (Some(score.from_stable(threshold)), true),
+            DecisionRule::Ctw { threshold } | DecisionRule::Threshold { threshold, .. } => {
+                (Some(threshold), false)
+            }
+            DecisionRule::AtdExtraClass => (None, false),
+            DecisionRule::Calibrated { score, threshold } => {
+                (Some(score.from_stable(threshold)), true)
+            }
+            _ => (None, false),
         };
         Self {
             score: rule.score().name(),
@@ -130,7 +135,7 @@ pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
             target_tpr: calibration.target_tpr(),
             confidence: calibration.confidence(),
             pictures: calibration.len(),
-            kept: kept.count as f64 / kept.of.max(1) as f64,
+            kept: kept.count as f64 / kept.total.max(1) as f64,
             kept_lower: kept.lower,
             kept_upper: kept.upper,
             warnings: calibration

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clipn::detector::{Detection, Detector};
-use clipn::model::{Features, Images};
+use clipn::model::{FeatureMatrix, ImageBatch};
 
 use super::Shared;
 use super::queue::Job;
@@ -221,7 +221,7 @@ impl Shared {
     /// Encodes all images `[N, 3, S, S]` together, then classifies each with its own detector.
     fn detect(&self, pixels: &[f32], detectors: &[&Detector]) -> Result<Vec<Detection>, String> {
         let message = |error: &dyn std::fmt::Display| error.to_string();
-        let images = Images::new(pixels, self.size, self.size).map_err(|e| message(&e))?;
+        let images = ImageBatch::new(pixels, self.size, self.size).map_err(|e| message(&e))?;
         let mut features = self
             .detector
             .tower()
@@ -236,7 +236,7 @@ impl Shared {
         }
         features.normalize();
         let decide = |(detector, row): (&&Detector, &[f32])| {
-            let feature = Features::new(row.to_vec(), features.dim());
+            let feature = FeatureMatrix::new(row.to_vec(), features.dim());
             let logits = detector
                 .classifier()
                 .logits(&feature)

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use args::Task;
 use clap::ValueEnum;
-use clipn::download::{HubName, Purpose};
+use clipn::download::{FetchPurpose, HubName};
 use clipn::engine::peak_gemm_flops;
 use model::Model;
 use output::Report;
@@ -85,7 +85,7 @@ fn locate_weights(args: &mut BenchArgs) -> Result<(), CliError> {
         args.pretrained.as_deref(),
         args.model.as_deref(),
         &args.downloads,
-        Purpose::Compute,
+        FetchPurpose::Compute,
     )?;
     args.model = Some(
         located

@@ -7,7 +7,9 @@ mod score;
 pub(crate) use args::CalibrateArgs;
 pub(crate) use output::object;
 
-use clipn::calibration::{Calibration, Settings, calibrate, check_calibration_set};
+use clipn::calibration::{
+    Calibration, CalibrationSettings, ThresholdMethod, calibrate, check_calibration_set,
+};
 use clipn::detector::Detector;
 
 use crate::common::detector::{OpenedDetector, open_bundle};
@@ -21,7 +23,7 @@ const LOWEST_SHOWN: usize = 5;
 
 /// `clipn calibrate`.
 pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
-    if args.choice == clipn::calibration::Choice::Best && args.ood.is_empty() {
+    if args.choice == ThresholdMethod::Best && args.ood.is_empty() {
         return Err(CliError::usage_with_hint(
             "--choice best needs in-distribution and out-of-distribution images",
             "give out-of-distribution images with --ood",
@@ -43,12 +45,11 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .bundle()
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
-    let settings = Settings {
-        score: args.score,
-        target_tpr: args.target_tpr,
-        choice: args.choice,
-        confidence: args.confidence,
-    };
+    let settings = CalibrationSettings::default()
+        .with_score(args.score)
+        .with_target_tpr(args.target_tpr)
+        .with_method(args.choice)
+        .with_confidence(args.confidence);
     let bar = Bar::default();
     let id = scored(&detector, &id_files, &settings, args, &bar)?;
     let ood = scored(&detector, &ood_files, &settings, args, &bar)?;
@@ -62,7 +63,8 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let samples: Vec<_> = id.iter().map(|image| image.sample.clone()).collect();
     let warnings = check_calibration_set(&samples, bundle.classifier().class_names(), &settings);
     let calibration = calibrate(&scores(&id), &scores(&ood), &settings)?
-        .with_notes(args.id.display().to_string(), warnings);
+        .with_description(args.id.display().to_string())
+        .with_warnings(warnings);
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     let lowest = lowest(&id);
     let calibrated = bundle.with_calibration(calibration);
@@ -81,7 +83,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
 fn scored(
     detector: &Detector,
     files: &[ImageFile],
-    settings: &Settings,
+    settings: &CalibrationSettings,
     args: &CalibrateArgs,
     bar: &Bar,
 ) -> Result<Vec<ScoredImage>, CliError> {

@@ -30,20 +30,17 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
     };
     let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
     bundle.check_text_towers(&loaded.weights)?;
-    let added = loaded.encode(
-        &names,
-        bundle.templates(),
-        bundle.wording(),
-        &Bar::default(),
-    )?;
-    let classifier = bundle.classifier().joined(&added)?;
+    let added = loaded.classifier_for_bundle(&names, &bundle, &Bar::default())?;
+    let classifier = bundle.classifier().concat(&added)?;
     write(&args.change, bundle, classifier)
 }
 
 /// `clipn classifier remove`.
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let bundle = open(&args.change)?;
-    let classifier = bundle.classifier().without(&names(&args.classes)?)?;
+    let classifier = bundle
+        .classifier()
+        .without_classes(&names(&args.classes)?)?;
     write(&args.change, bundle, classifier)
 }
 

@@ -1,33 +1,23 @@
 //! Rows: the result of one image, as it is printed and written.
 
-use clipn::detector::{Detection, UNKNOWN};
+use clipn::detector::{Candidate, Detection, StrongestNo, UNKNOWN};
 use serde::{Deserialize, Serialize};
 
-/// One of an image's top classes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Candidate {
-    pub label: String,
-    /// Probability of the class among all classes, by the "yes" tower.
-    pub p: f32,
-    /// Probability of "yes" against "no" for this class alone.
-    pub q: f32,
-}
-
-/// The class that contributes most to rejection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StrongestNo {
-    pub label: String,
-    pub p: f32,
-    pub q: f32,
-    /// p·(1 − q).
-    pub share: f32,
-}
-
-/// The result of one image. A file keeps the field names.
+/// The result of one image. A file keeps the field names; those of a [`Detection`] mean the same,
+/// except that the label of an unknown image is [`UNKNOWN`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
+    /// Version of the fields, [`Detection::SCHEMA_VERSION`].
+    #[serde(default)]
+    pub schema_version: u32,
     pub path: String,
     pub label: Option<String>,
+    /// Index of the class.
+    #[serde(default)]
+    pub class: Option<usize>,
+    /// Whether the image belongs to none of the classes; `None` if it could not be read.
+    #[serde(default)]
+    pub unknown: Option<bool>,
     pub score: Option<f64>,
     pub threshold: Option<f64>,
     pub p_value: Option<f64>,
@@ -39,43 +29,51 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn from_detection(path: String, detection: Detection) -> Self {
-        let top = detection.top.into_iter().map(|c| Candidate {
-            label: c.label,
-            p: c.p,
-            q: c.q,
-        });
         Self {
-            path,
-            label: Some(detection.label.unwrap_or_else(|| UNKNOWN.to_owned())),
+            label: Some(detection.label_or_unknown().to_owned()),
+            class: detection.class,
+            unknown: Some(detection.is_unknown()),
             score: Some(detection.score).filter(|score| score.is_finite()),
             threshold: Some(detection.threshold).filter(|threshold| threshold.is_finite()),
             p_value: detection.p_value,
-            top: top.collect(),
-            no: detection.no.map(|no| StrongestNo {
-                label: no.label,
-                p: no.p,
-                q: no.q,
-                share: no.share,
-            }),
+            top: detection.top,
+            no: detection.strongest_no,
             reason: Some(detection.reason),
-            error: None,
+            ..Self::empty(path)
         }
     }
 
     /// The row of an image that could not be read.
     pub(crate) fn failed(path: String, error: &str) -> Self {
         Self {
+            // One line: a torn CSV row is recognized by its missing newline.
+            error: Some(error.replace(['\n', '\r'], " ")),
+            ..Self::empty(path)
+        }
+    }
+
+    fn empty(path: String) -> Self {
+        Self {
+            schema_version: Detection::SCHEMA_VERSION,
             path,
             label: None,
+            class: None,
+            unknown: None,
             score: None,
             threshold: None,
             p_value: None,
             top: Vec::new(),
             no: None,
             reason: None,
-            // One line: a torn CSV row is recognized by its missing newline.
-            error: Some(error.replace(['\n', '\r'], " ")),
+            error: None,
         }
+    }
+
+    /// Replaces the decision: the best class, or `None` for unknown.
+    pub(crate) fn decide(&mut self, class: Option<&Candidate>) {
+        self.class = class.map(|class| class.class);
+        self.unknown = Some(class.is_none());
+        self.label = Some(class.map_or(UNKNOWN, |class| &class.label).to_owned());
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
@@ -94,15 +92,15 @@ impl Row {
         for rank in 0..top {
             let candidate = self.top.get(rank);
             values.push(Value::Text(candidate.map(|c| c.label.as_str())));
-            values.push(Value::Float(candidate.map(|c| c.p)));
-            values.push(Value::Float(candidate.map(|c| c.q)));
+            values.push(Value::Float(candidate.map(|c| c.probability)));
+            values.push(Value::Float(candidate.map(|c| c.agreement)));
         }
         let no = self.no.as_ref();
         values.extend([
             Value::Text(no.map(|no| no.label.as_str())),
-            Value::Float(no.map(|no| no.p)),
-            Value::Float(no.map(|no| no.q)),
-            Value::Float(no.map(|no| no.share)),
+            Value::Float(no.map(|no| no.probability)),
+            Value::Float(no.map(|no| no.agreement)),
+            Value::Float(no.map(|no| no.contribution)),
             Value::Text(self.reason.as_deref()),
             Value::Text(self.error.as_deref()),
         ]);

@@ -11,7 +11,7 @@ pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
 
-use clipn::classifier::{Classifier, PromptVariant};
+use clipn::classifier::{ClassPrompts, Classifier};
 use clipn::dataset::{ImageSet, OodKind};
 use clipn::evaluation::{
     Evaluation, Options, Record, Results, Run, Spread, check_comparable, evaluate_each, merge,
@@ -32,7 +32,7 @@ struct EvaluatedModel {
     args: ModelArgs,
     loaded: LoadedModel,
     classifier: Classifier,
-    wording: PromptVariant,
+    prompts: ClassPrompts,
     preprocessing: Preprocessing,
 }
 
@@ -61,26 +61,26 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
         .map(LoadedModel::open)
         .collect::<Result<Vec<_>, _>>()?;
     let benchmark = benchmark::open(args)?;
-    let class_names =
-        benchmark.class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?;
+    let class_names = benchmark
+        .class_names(|list| ClassNames::built_in(list).ok().map(|c| c.names().to_vec()))?;
     if let Some(directory) = &args.output {
         files::create_directory(directory)?;
     }
 
     let bar = Bar::default();
-    let grey = args.gray || benchmark.grey;
+    let gray = args.gray || benchmark.gray;
     let mut models = Vec::new();
     for (model_args, loaded) in model_args.into_iter().zip(loaded) {
-        let (classifier, wording) = loaded.classifier(&class_names, &args.prompts, &bar)?;
+        let (classifier, prompts) = loaded.classifier(&class_names, &args.prompts, &bar)?;
         let preprocessing = Preprocessing {
-            grey,
+            gray,
             ..loaded.preprocessing.clone()
         };
         models.push(EvaluatedModel {
             args: model_args,
             loaded,
             classifier,
-            wording,
+            prompts,
             preprocessing,
         });
     }
@@ -180,7 +180,7 @@ fn evaluate_models(
         for (index, evaluation) in group.into_iter().zip(scored) {
             evaluations[index] = Some(evaluation);
         }
-        models[first].loaded.weights.release();
+        models[first].loaded.weights.release_pages();
     }
     Ok(evaluations.into_iter().flatten().collect())
 }
@@ -215,7 +215,7 @@ fn settings(
         args: model_args,
         loaded,
         classifier,
-        wording,
+        prompts,
         preprocessing,
     } = model;
     json!({
@@ -226,8 +226,8 @@ fn settings(
         "weights": loaded.path,
         "epoch": loaded.epoch,
         "no_prompts": loaded.weights.no_prompts(),
-        "templates": loaded.templates(&args.prompts),
-        "wording": wording,
+        "templates": loaded.templates_name(&args.prompts),
+        "wording": prompts.variant(),
         "logit_scale": classifier.scale(),
         "text_cosines": classifier.text_cosines(),
         "classes": classifier.len(),

@@ -123,7 +123,11 @@ fn table(results: &Results, spread: Option<&Spread>) -> Table {
     }));
     let mut table = Table::new(heading, 1);
     for score in scores {
-        let mut row = vec![by_name(score).map_or(score, |s| s.title()).to_owned()];
+        let mut row = vec![
+            by_name(score)
+                .map_or(score, |s| s.display_name())
+                .to_owned(),
+        ];
         let of_score = results.results.iter().filter(|r| r.score == score);
         row.extend(of_score.map(|r| {
             let varied = spread.and_then(|spread| Some((spread, spread.result(score, &r.ood)?)));

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use clipn::classifier::{PromptVariant, build};
-use clipn::dataset::{OpenedBenchmark, Skipped};
+use clipn::classifier::ClassifierBuilder;
+use clipn::dataset::{OpenedBenchmark, SkippedSamples};
 use clipn::evaluation::{Options, Precision, Results, evaluate};
 use clipn::image::Preprocessing;
 use clipn::inference::{InferencePipeline, Parallelism};
 use clipn::metrics::FprConvention;
 use clipn::progress::Progress;
-use clipn::prompts::{ClassNames, TemplateSet};
+use clipn::prompts::{ClassNames, PromptVariant, TemplateSet};
 use clipn::scores;
-use clipn::training::{RunObserver, StepEvent, TrainRun, TrainableTowers};
+use clipn::training::{ObjectiveName, RunObserver, StepEvent, TrainRun, TrainableTowers};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -37,14 +37,14 @@ struct PeriodicEvaluation {
 pub(crate) struct RunReporter {
     pub bar: ProgressBar,
     evaluation: Option<PeriodicEvaluation>,
-    objective: String,
+    objective: ObjectiveName,
     last_line: Mutex<Option<Instant>>,
 }
 
 impl RunReporter {
     pub(crate) fn new(
         args: &TrainArgs,
-        objective: &str,
+        objective: ObjectiveName,
         benchmark: Option<OpenedBenchmark>,
     ) -> Result<Self, CliError> {
         let bar = if is_quiet() {
@@ -60,8 +60,9 @@ impl RunReporter {
         let evaluation = match benchmark {
             None => None,
             Some(benchmark) => Some(PeriodicEvaluation {
-                class_names: benchmark
-                    .class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?,
+                class_names: benchmark.class_names(|list| {
+                    ClassNames::built_in(list).ok().map(|c| c.names().to_vec())
+                })?,
                 benchmark,
                 templates: TemplateSet::resolve(&args.eval_templates)?,
                 every: args.eval_frequency.max(1),
@@ -70,7 +71,7 @@ impl RunReporter {
         Ok(Self {
             bar,
             evaluation,
-            objective: objective.to_owned(),
+            objective,
             last_line: Mutex::new(None),
         })
     }
@@ -99,27 +100,26 @@ impl RunReporter {
     fn evaluate(&self, run: &TrainRun, periodic: &PeriodicEvaluation) -> Result<Results, CliError> {
         let towers = run.towers();
         let no = towers.no.as_ref().unwrap_or(&towers.yes);
-        let is_paired = self.objective == "clipn-handcrafted" && periodic.templates.no().is_some();
-        let wording = if is_paired {
+        let is_paired =
+            self.objective == ObjectiveName::ClipnHandcrafted && periodic.templates.no().is_some();
+        let variant = if is_paired {
             PromptVariant::HandCrafted
         } else {
             PromptVariant::Learnable
         };
-        let classifier = build(
-            &periodic.class_names,
-            &periodic.templates,
-            wording,
-            &towers.yes,
-            no,
-            self,
-        )?;
+        let classifier = ClassifierBuilder::new(&periodic.class_names)
+            .with_templates(periodic.templates.clone())
+            .with_variant(variant)
+            .with_progress(self)
+            .build_with_towers(&towers.yes, no)?;
         let preprocessing = Preprocessing {
-            grey: periodic.benchmark.grey,
+            gray: periodic.benchmark.gray,
             ..Preprocessing::clip(run.config().vision.image_size)
         };
         let pipeline = InferencePipeline::new(&towers.image, &classifier, &preprocessing)?;
-        let is_trained =
-            |score: &&&dyn scores::Score| run.learns() == TrainableTowers::No || !score.uses_no();
+        let is_trained = |score: &&&dyn scores::Score| {
+            run.trainable_towers() == TrainableTowers::NoTower || !score.uses_no()
+        };
         let options = Options {
             scores: scores::all().iter().filter(is_trained).copied().collect(),
             precision: Precision::F32,
@@ -157,7 +157,7 @@ impl RunReporter {
             String::from_utf8_lossy(&table)
         ));
         let line = json!({ "epoch": epoch, "step": run.step(), "results": results });
-        let path = run.folder().join("eval.jsonl");
+        let path = run.directory().join("eval.jsonl");
         let file = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -178,13 +178,13 @@ impl RunObserver for RunReporter {
         self.print(&format!(
             "{}: {} steps of {} samples, {} per epoch, from step {}; logs and checkpoints in {}",
             self.objective,
-            run.steps(),
+            run.total_steps(),
             run.samples_per_step(),
             run.steps_per_epoch(),
             run.step(),
-            run.folder().display()
+            run.directory().display()
         ));
-        let groups = run.towers().trainable(run.learns());
+        let groups = run.towers().trainable_groups(run.trainable_towers());
         let total: usize = groups.iter().map(|g| g.parameters).sum();
         let listed: Vec<String> = groups
             .iter()
@@ -194,7 +194,7 @@ impl RunObserver for RunReporter {
             "{total} trainable parameters: {}",
             listed.join(", ")
         ));
-        self.bar.set_length(run.steps());
+        self.bar.set_length(run.total_steps());
         self.bar.set_position(run.step());
         self.bar.reset_eta();
     }
@@ -215,8 +215,8 @@ impl RunObserver for RunReporter {
         self.bar.set_position(event.step);
         self.bar.set_message(text.clone());
         self.log_line(
-            &format!("step {}/{}: {text}", event.step, event.steps),
-            event.step == event.steps,
+            &format!("step {}/{}: {text}", event.step, event.total_steps),
+            event.step == event.total_steps,
         );
     }
 
@@ -224,7 +224,7 @@ impl RunObserver for RunReporter {
         self.print(&format!("wrote {}", folder.display()));
     }
 
-    fn epoch_ended(&self, run: &TrainRun, epoch: u64, skipped: &Skipped) {
+    fn epoch_ended(&self, run: &TrainRun, epoch: u64, skipped: &SkippedSamples) {
         if skipped.total() > 0 {
             self.warn(&format!("epoch {epoch} skipped {skipped}"));
         }

@@ -37,7 +37,7 @@ fn inference(error: &InferenceError) -> Option<&'static str> {
 
 fn calibration(error: &CalibrationError) -> Option<&'static str> {
     Some(match error {
-        CalibrationError::Share { .. } => {
+        CalibrationError::OutOfRange { .. } => {
             "give a fraction such as 0.95 for --target-tpr and --confidence"
         }
         CalibrationError::TooFewImages { .. } => {
@@ -45,7 +45,7 @@ fn calibration(error: &CalibrationError) -> Option<&'static str> {
              --target-tpr"
         }
         CalibrationError::MissingOodScores => "give out-of-distribution images with --ood",
-        CalibrationError::Damaged { .. } => "run `clipn calibrate` again",
+        CalibrationError::Corrupt { .. } => "run `clipn calibrate` again",
         _ => return None,
     })
 }
