@@ -53,8 +53,8 @@ pub(crate) fn find_weights_file(directory: &Path) -> Result<PathBuf, CheckpointE
 /// Returns the preferred conventional name of a weights file among those for which `exists` is
 /// true.
 ///
-/// [`Checkpoint::open`](crate::Checkpoint::open) applies it to the files of a directory. Apply it to
-/// a listing to choose what to download from a repository.
+/// [`Checkpoint::open`](crate::Checkpoint::open) applies it to the files of a directory. Apply it
+/// to a listing to choose what to download from a repository.
 ///
 /// ```
 /// use clipn_checkpoint::preferred_weights_name;

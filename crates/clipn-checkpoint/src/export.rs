@@ -14,8 +14,8 @@ const PROJECTIONS: [&str; 3] = ["q_proj", "k_proj", "v_proj"];
 /// projection matrices, which `CLIPModel` stores transposed, are copied.
 ///
 /// # Errors
-/// [`CheckpointError::ShapeMismatch`] if a fused tensor does not divide into three, or a projection is not
-/// a matrix.
+/// [`CheckpointError::ShapeMismatch`] if a fused tensor does not divide into three, or a projection
+/// is not a matrix.
 pub fn to_transformers(
     name: &str,
     tensor: &Tensor,

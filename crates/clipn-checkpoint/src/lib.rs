@@ -2,8 +2,8 @@
 //!
 //! PyTorch's `.pt` files are pickles: programs that may call any Python function. This crate reads
 //! them as data. A name that a pickle calls is either on the short list that weights need, or the
-//! file is rejected. Sizes and offsets are checked before memory is allocated, and what one file may
-//! allocate is bounded by its size. Tensors borrow the memory-mapped file if its layout allows.
+//! file is rejected. Sizes and offsets are checked before memory is allocated, and what one file
+//! may allocate is bounded by its size. Tensors borrow the memory-mapped file if its layout allows.
 //!
 //! ```text
 //! .safetensors ───────────────────────┐

@@ -53,9 +53,9 @@ impl Checkpoint {
     /// so.
     ///
     /// # Errors
-    /// - [`NotFound`](CheckpointError::NotFound), [`PermissionDenied`](CheckpointError::PermissionDenied),
-    ///   [`NotAFile`](CheckpointError::NotAFile) or [`Io`](CheckpointError::Io) if the file cannot be
-    ///   read.
+    /// - [`NotFound`](CheckpointError::NotFound), [`NotAFile`](CheckpointError::NotAFile),
+    ///   [`PermissionDenied`](CheckpointError::PermissionDenied) or [`Io`](CheckpointError::Io) if
+    ///   the file cannot be read.
     /// - [`NoWeightsInDirectory`](CheckpointError::NoWeightsInDirectory) or
     ///   [`AmbiguousDirectory`](CheckpointError::AmbiguousDirectory) if a directory has no unique
     ///   weights file.

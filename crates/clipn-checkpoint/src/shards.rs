@@ -84,7 +84,8 @@ pub(crate) fn read(path: &Path) -> Result<ShardedWeights, CheckpointError> {
 /// ```
 /// # let directory = tempfile::tempdir().unwrap();
 /// let index = directory.path().join("model.safetensors.index.json");
-/// std::fs::write(&index, r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#).unwrap();
+/// let json = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+/// std::fs::write(&index, json).unwrap();
 /// assert_eq!(clipn_checkpoint::shard_names(&index)?, ["1.safetensors", "2.safetensors"]);
 /// # Ok::<(), clipn_checkpoint::CheckpointError>(())
 /// ```

@@ -84,7 +84,8 @@ impl Tensor {
     /// Creates a tensor from little-endian `bytes` in row-major order.
     ///
     /// # Errors
-    /// [`CheckpointError::ShapeMismatch`] if the number of bytes does not match `shape` and `dtype`.
+    /// [`CheckpointError::ShapeMismatch`] if the number of bytes does not match `shape` and
+    /// `dtype`.
     pub fn from_bytes(
         dtype: Dtype,
         shape: &[usize],

@@ -31,8 +31,8 @@ const METADATA: &str = "__metadata__";
 /// the same element size keep their order. Tensors are written without an intermediate copy.
 ///
 /// # Errors
-/// [`CheckpointError::InvalidTensors`] if a name is duplicate or reserved, or if the header exceeds 100
-/// MB; other variants for I/O errors. After an error no temporary file is left, and `path` is
+/// [`CheckpointError::InvalidTensors`] if a name is duplicate or reserved, or if the header exceeds
+/// 100 MB; other variants for I/O errors. After an error no temporary file is left, and `path` is
 /// unchanged.
 pub fn write_safetensors(
     path: impl AsRef<Path>,

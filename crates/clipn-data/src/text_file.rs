@@ -51,8 +51,8 @@ mod tests {
 
     #[test]
     fn rejects_large_files_and_directories() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("list.txt");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("list.txt");
         std::fs::write(&file, b"\xef\xbb\xbfabc").unwrap();
         assert_eq!(read_limited(&file, 6).unwrap(), b"abc");
         assert!(matches!(
@@ -64,7 +64,7 @@ mod tests {
             })
         ));
         assert!(matches!(
-            read_limited(folder.path(), 5),
+            read_limited(directory.path(), 5),
             Err(DatasetError::Io { .. })
         ));
     }

@@ -11,7 +11,7 @@ use clipn_ood::metrics::MetricError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum EvaluationError {
-    /// An image could not be read, with [`Options::strict`](super::Options::strict).
+    /// An image could not be read, with [`EvaluationOptions::strict`](crate::EvaluationOptions::strict).
     #[error(transparent)]
     Image(#[from] ImageError),
     /// Images could not be run through the tower and the classifier.
@@ -46,7 +46,7 @@ pub enum EvaluationError {
         path.display(),
         classes.saturating_sub(1)
     )]
-    Label {
+    LabelOutOfRange {
         /// Path of the image.
         path: PathBuf,
         /// Label of the image.
@@ -72,7 +72,7 @@ pub enum EvaluationError {
     #[error(
         "invalid subset size: expected 1 to {images}, the readable images of `{set}`, got {size}"
     )]
-    Subset {
+    InvalidSubsetSize {
         /// Requested size.
         size: usize,
         /// Name of the smallest set.
@@ -82,7 +82,7 @@ pub enum EvaluationError {
     },
     /// The repeats were canceled.
     #[error("interrupted before all {n} repeats were computed; nothing was written")]
-    RepeatsCancelled {
+    RepeatsInterrupted {
         /// Requested number of repeats.
         n: usize,
     },
@@ -128,7 +128,7 @@ pub enum EvaluationError {
     },
     /// Scoring was canceled.
     #[error("interrupted after {done} of {total} images; nothing was written")]
-    Cancelled {
+    Interrupted {
         /// Number of scored images.
         done: usize,
         /// Number of images in all.

@@ -4,10 +4,12 @@
 use indexmap::IndexSet;
 use serde_json::{Map, Value};
 
-use super::results::{OodResult, averages};
-use super::spread::{Over, RunSummary, Spread};
-use super::{EvaluationError, Record, Results, Skipped};
 use clipn_ood::scores::LOGIT_SCALE;
+
+use crate::error::EvaluationError;
+use crate::record::EvaluationRecord;
+use crate::results::{OodResult, Results, SkippedImage, averages};
+use crate::spread::{OodSpread, RunSummary, Spread, SpreadSource};
 
 /// Settings in which runs of one evaluation may differ.
 const VARYING: [&str; 9] = [
@@ -27,15 +29,15 @@ const MAX_SETTING_CHARS: usize = 80;
 
 /// Results of one run to be merged.
 #[derive(Debug, Clone)]
-pub struct Run {
+pub struct EvaluationRun {
     /// File of the results, or another unique name of the run.
     pub path: String,
     /// Results and settings of the run.
-    pub record: Record,
+    pub record: EvaluationRecord,
 }
 
 /// Merges runs. Every metric becomes the mean over the runs, with its sample standard deviation in
-/// [`Record::spread`]. Settings that are equal in all runs are kept; the others are listed for each
+/// [`EvaluationRecord::spread`]. Settings that are equal in all runs are kept; the others are listed for each
 /// run.
 ///
 /// # Errors
@@ -43,7 +45,7 @@ pub struct Run {
 /// runs that are already means, and [`EvaluationError::RunsDiffer`] for runs that differ in more
 /// than weights, seeds and machine: in sets, numbers of images, scores, conventions, templates,
 /// architecture or preprocessing.
-pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
+pub fn merge(runs: &[EvaluationRun]) -> Result<EvaluationRecord, EvaluationError> {
     let [first, others @ ..] = runs else {
         return Err(EvaluationError::TooFewRuns { n: 0 });
     };
@@ -52,7 +54,7 @@ pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
     }
     for run in runs {
         if let Some(Spread {
-            over: Over::Runs,
+            source: SpreadSource::Runs,
             n,
             ..
         }) = run.record.spread
@@ -77,7 +79,7 @@ pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
         .into_iter()
         .filter(|key| !is_common(runs, key))
         .collect();
-    let mut spread = Spread::of(&results, Over::Runs);
+    let mut spread = Spread::from_repeats(&results, SpreadSource::Runs);
     spread.runs = runs.iter().map(|run| summary(run, &varying)).collect();
     let common = |map: &Map<String, Value>| {
         let kept = map.iter().filter(|(key, _)| !varying.contains(key));
@@ -85,31 +87,31 @@ pub fn merge(runs: &[Run]) -> Result<Record, EvaluationError> {
             .collect()
     };
     let settings = settings(&first.record).map_or(Value::Null, |map| Value::Object(common(map)));
-    Ok(Record {
+    Ok(EvaluationRecord {
         results: mean(&first.record.results, runs, &spread),
         settings,
         spread: Some(spread),
     })
 }
 
-fn settings(record: &Record) -> Option<&Map<String, Value>> {
+fn settings(record: &EvaluationRecord) -> Option<&Map<String, Value>> {
     record.settings.as_object()
 }
 
-fn keys(runs: &[Run]) -> IndexSet<&String> {
+fn keys(runs: &[EvaluationRun]) -> IndexSet<&String> {
     runs.iter()
         .filter_map(|run| settings(&run.record))
         .flat_map(Map::keys)
         .collect()
 }
 
-fn is_common(runs: &[Run], key: &str) -> bool {
-    let value = |run: &Run| run.record.settings.get(key).cloned();
+fn is_common(runs: &[EvaluationRun], key: &str) -> bool {
+    let value = |run: &EvaluationRun| run.record.settings.get(key).cloned();
     runs.windows(2)
         .all(|pair| value(&pair[0]) == value(&pair[1]))
 }
 
-fn summary(run: &Run, varying: &[&String]) -> RunSummary {
+fn summary(run: &EvaluationRun, varying: &[&String]) -> RunSummary {
     let of_run = varying.iter().filter_map(|key| {
         let value = run.record.settings.get(key.as_str())?;
         Some(((*key).clone(), value.clone()))
@@ -123,12 +125,12 @@ fn summary(run: &Run, varying: &[&String]) -> RunSummary {
 }
 
 /// Returns the means of the metrics in the form of one evaluation's results.
-fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
-    let result = |(r, s): (&OodResult, &super::OodSpread)| OodResult {
-        auroc: s.figures.auroc.mean,
-        fpr95: s.figures.fpr95.mean,
-        aupr_in: s.figures.aupr_in.mean,
-        aupr_out: s.figures.aupr_out.mean,
+fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
+    let result = |(r, s): (&OodResult, &OodSpread)| OodResult {
+        auroc: s.metrics.auroc.mean,
+        fpr95: s.metrics.fpr95.mean,
+        aupr_in: s.metrics.aupr_in.mean,
+        aupr_out: s.metrics.aupr_out.mean,
         ..r.clone()
     };
     let results: Vec<OodResult> = first
@@ -157,7 +159,7 @@ fn mean(first: &Results, runs: &[Run], spread: &Spread) -> Results {
         results,
         skipped: skipped
             .into_iter()
-            .map(|(set, path)| Skipped {
+            .map(|(set, path)| SkippedImage {
                 error: error(&set, &path),
                 set,
                 path,
@@ -189,7 +191,7 @@ pub fn check_comparable(runs: &[(String, Value)]) -> Result<(), EvaluationError>
         })
 }
 
-fn same_sets(a: &Run, b: &Run) -> Result<(), EvaluationError> {
+fn same_sets(a: &EvaluationRun, b: &EvaluationRun) -> Result<(), EvaluationError> {
     let check = |what: &str, describe: &dyn Fn(&Results) -> String| {
         let (first, other) = (describe(&a.record.results), describe(&b.record.results));
         if first == other {

@@ -6,17 +6,23 @@ use std::path::Path;
 
 use serde::Serialize;
 
-#[cfg(feature = "parquet")]
-use super::{Cell, ColumnKind, ParquetWriter};
-use super::{Evaluation, EvaluationError, Results};
 use clipn_ood::scores::by_name;
+
+use crate::error::EvaluationError;
+use crate::evaluation::Evaluation;
+#[cfg(feature = "parquet")]
+use crate::parquet::{Cell, ColumnKind, ParquetWriter};
+use crate::results::Results;
 
 /// Writes the results as one JSON object, with the run's description under `settings`.
 ///
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
-pub fn write_results_json(path: &Path, results: &impl Serialize) -> Result<(), EvaluationError> {
-    write(path, |out| {
+pub fn write_results_json(
+    path: impl AsRef<Path>,
+    results: &impl Serialize,
+) -> Result<(), EvaluationError> {
+    write(path.as_ref(), |out| {
         serde_json::to_writer_pretty(&mut *out, results)?;
         out.write_all(b"\n")
     })
@@ -28,11 +34,11 @@ pub fn write_results_json(path: &Path, results: &impl Serialize) -> Result<(), E
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
 pub fn write_results_csv(
-    path: &Path,
+    path: impl AsRef<Path>,
     results: &Results,
     epoch: Option<&str>,
 ) -> Result<(), EvaluationError> {
-    write(path, |out| {
+    write(path.as_ref(), |out| {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record([
             "epoch", "method", "oodset", "AUROC", "FPR@95", "AUPR-in", "AUPR-out", "kind", "n_id",
@@ -62,9 +68,12 @@ pub fn write_results_csv(
 ///
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
-pub fn write_scores_csv(path: &Path, evaluation: &Evaluation) -> Result<(), EvaluationError> {
+pub fn write_scores_csv(
+    path: impl AsRef<Path>,
+    evaluation: &Evaluation,
+) -> Result<(), EvaluationError> {
     let name = |class: usize| evaluation.class_names.get(class).map_or("", String::as_str);
-    write(path, |out| {
+    write(path.as_ref(), |out| {
         let mut csv = csv::Writer::from_writer(out);
         let heading = ["set", "path", "label", "prediction"].into_iter();
         csv.write_record(
@@ -105,7 +114,10 @@ pub fn write_scores_csv(path: &Path, evaluation: &Evaluation) -> Result<(), Eval
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
 #[cfg(feature = "parquet")]
-pub fn write_scores_parquet(path: &Path, evaluation: &Evaluation) -> Result<(), EvaluationError> {
+pub fn write_scores_parquet(
+    path: impl AsRef<Path>,
+    evaluation: &Evaluation,
+) -> Result<(), EvaluationError> {
     let name = |class: usize| evaluation.class_names.get(class).map(String::as_str);
     let text = |name: &str| (name.to_owned(), ColumnKind::Text);
     let mut columns: Vec<_> = ["set", "path", "label", "prediction"].map(text).into();

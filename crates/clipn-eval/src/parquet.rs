@@ -1,3 +1,4 @@
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
 
-use super::EvaluationError;
+use crate::error::EvaluationError;
 
 /// Number of rows in a row group, which is buffered in memory.
 const ROW_GROUP: usize = 16_384;
@@ -103,12 +104,25 @@ pub struct ParquetWriter {
     rows: usize,
 }
 
+impl fmt::Debug for ParquetWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ParquetWriter")
+            .field("path", &self.path)
+            .field("columns", &self.columns.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl ParquetWriter {
     /// Creates a file with columns of these names and types.
     ///
     /// # Errors
     /// [`EvaluationError::Write`] if the file cannot be written.
-    pub fn create(path: &Path, columns: &[(String, ColumnKind)]) -> Result<Self, EvaluationError> {
+    pub fn create(
+        path: impl AsRef<Path>,
+        columns: &[(String, ColumnKind)],
+    ) -> Result<Self, EvaluationError> {
+        let path = path.as_ref();
         let create = || -> Result<_, ParquetError> {
             let fields = columns
                 .iter()
@@ -215,9 +229,16 @@ fn field(name: &str, kind: ColumnKind) -> Result<Type, ParquetError> {
 }
 
 fn failed(path: &Path, error: ParquetError) -> EvaluationError {
+    // The error of the operating system itself, if there is one.
+    let source = match error {
+        ParquetError::External(cause) => cause
+            .downcast::<io::Error>()
+            .map_or_else(io::Error::other, |error| *error),
+        other => io::Error::other(other),
+    };
     EvaluationError::Write {
         path: path.to_owned(),
-        source: io::Error::other(error),
+        source,
     }
 }
 

@@ -10,16 +10,16 @@ use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::results::averages;
-use super::spread::{MetricSpread, MetricSpreads, Spread, metrics_of_result};
-use super::{EvaluationError, OodResult, Results};
+use crate::error::EvaluationError;
+use crate::results::{OodResult, Results, averages};
+use crate::spread::{MetricSpread, MetricSpreads, Spread, metrics_of_result};
 
 /// Maximum size of the file in bytes; about 100,000 skipped images fit.
 const MAX_BYTES: u64 = 32 << 20;
 
 /// Content of `results.json`: results, settings and, for repeats or merged runs, their spread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct EvaluationRecord {
     /// Metrics on all images, or the means over merged runs.
     #[serde(flatten)]
     pub results: Results,
@@ -31,9 +31,9 @@ pub struct Record {
     pub spread: Option<Spread>,
 }
 
-impl Record {
+impl EvaluationRecord {
     /// File name in an evaluation's directory.
-    pub const FILE: &'static str = "results.json";
+    pub const FILE_NAME: &'static str = "results.json";
 
     /// Reads a `results.json`, or the one in a directory. Means over sets are recomputed.
     ///
@@ -41,9 +41,10 @@ impl Record {
     /// [`EvaluationError::Read`] if the file cannot be read; [`EvaluationError::InvalidResults`] if it
     /// has wrong types, metrics that are not fractions, a missing or duplicate combination of score
     /// and set, or counts of images that do not agree.
-    pub fn read(path: &Path) -> Result<Self, EvaluationError> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, EvaluationError> {
+        let path = path.as_ref();
         let file = if path.is_dir() {
-            path.join(Self::FILE)
+            path.join(Self::FILE_NAME)
         } else {
             path.to_owned()
         };
@@ -119,9 +120,9 @@ fn check_fraction(what: &str, value: f64) -> Result<(), String> {
 }
 
 fn check_counts(results: &Results) -> Result<(), String> {
-    let Some(first) = results.results.first() else {
+    if results.results.is_empty() {
         return Err("`results` is empty".to_owned());
-    };
+    }
     for r in &results.results {
         check_name("results", &r.ood)?;
         for (name, value) in ["auroc", "fpr95", "aupr_in", "aupr_out"]
@@ -137,7 +138,7 @@ fn check_counts(results: &Results) -> Result<(), String> {
             ));
         }
         if r.n_id == 0 || r.n_ood == 0 {
-            return Err(format!("{} on {}: a set has no images", first.score, r.ood));
+            return Err(format!("{} on {}: a set has no images", r.score, r.ood));
         }
     }
     Ok(())
@@ -183,17 +184,17 @@ fn check_spread(mut spread: Spread, results: &Results) -> Result<Spread, String>
         ));
     }
     if let Some(accuracy) = &spread.accuracy {
-        check_variation("the accuracy", accuracy)?;
+        check_spread_values("the accuracy", accuracy)?;
     }
     let keys = results.results.iter().map(|r| (r.score, r.ood.clone()));
     spread.results = matched(
         spread.results,
         |s| (s.score, s.ood.clone()),
         keys,
-        |s| &s.figures,
+        |s| &s.metrics,
     )?;
     let keys = results.averages.iter().map(|a| (a.score, a.kind));
-    spread.averages = matched(spread.averages, |s| (s.score, s.kind), keys, |s| &s.figures)?;
+    spread.averages = matched(spread.averages, |s| (s.score, s.kind), keys, |s| &s.metrics)?;
     for run in &spread.runs {
         check_name("spread.runs", &run.path)?;
         for a in &run.averages {
@@ -211,7 +212,7 @@ fn matched<T, K: Eq + Hash>(
     entries: Vec<T>,
     key: impl Fn(&T) -> K,
     keys: impl Iterator<Item = K>,
-    figures: impl Fn(&T) -> &MetricSpreads,
+    metrics: impl Fn(&T) -> &MetricSpreads,
 ) -> Result<Vec<T>, String> {
     let count = entries.len();
     let mut found: HashMap<K, T> = entries
@@ -228,15 +229,15 @@ fn matched<T, K: Eq + Hash>(
             fpr95,
             aupr_in,
             aupr_out,
-        } = figures(entry);
-        for variation in [auroc, fpr95, aupr_in, aupr_out] {
-            check_variation("a metric", variation)?;
+        } = metrics(entry);
+        for spread in [auroc, fpr95, aupr_in, aupr_out] {
+            check_spread_values("a metric", spread)?;
         }
     }
     Ok(ordered)
 }
 
-fn check_variation(what: &str, v: &MetricSpread) -> Result<(), String> {
+fn check_spread_values(what: &str, v: &MetricSpread) -> Result<(), String> {
     for value in [v.mean, v.std, v.min, v.max]
         .into_iter()
         .chain(v.interval.into_iter().flatten())

@@ -4,8 +4,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::{EvaluationError, MetricSpread, MetricSpreads, OodResult, Record, write_results_csv};
 use clipn_ood::scores::by_name;
+
+use crate::error::EvaluationError;
+use crate::output::write_results_csv;
+use crate::record::EvaluationRecord;
+use crate::results::OodResult;
+use crate::spread::{MetricSpread, MetricSpreads};
 
 /// Writes the columns of [`write_results_csv`]. If there is a spread, adds a mean and a sample
 /// standard deviation for each metric (`AUROC-mean`, `AUROC-std`, …), and `n`, the number of
@@ -14,10 +19,11 @@ use clipn_ood::scores::by_name;
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
 pub fn write_record_csv(
-    path: &Path,
-    record: &Record,
+    path: impl AsRef<Path>,
+    record: &EvaluationRecord,
     epoch: Option<&str>,
 ) -> Result<(), EvaluationError> {
+    let path = path.as_ref();
     if record.spread.is_none() {
         return write_results_csv(path, &record.results, epoch);
     }
@@ -38,7 +44,7 @@ pub fn write_record_csv(
             csv.write_record(
                 start
                     .into_iter()
-                    .chain(figures(r))
+                    .chain(metrics(r))
                     .chain(rest(r))
                     .chain(spread(record, r)),
             )?;
@@ -59,7 +65,7 @@ pub fn write_record_csv(
 ///
 /// # Errors
 /// Errors of the writer.
-pub fn write_record_rows(out: impl Write, record: &Record) -> std::io::Result<()> {
+pub fn write_record_rows(out: impl Write, record: &EvaluationRecord) -> std::io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
     let names = ["auroc", "fpr95", "aupr_in", "aupr_out"];
     let heading = ["score", "ood", "kind"]
@@ -77,7 +83,7 @@ pub fn write_record_rows(out: impl Write, record: &Record) -> std::io::Result<()
         csv.write_record(
             start
                 .into_iter()
-                .chain(figures(r))
+                .chain(metrics(r))
                 .chain(counts)
                 .chain(spread(record, r)),
         )?;
@@ -85,7 +91,7 @@ pub fn write_record_rows(out: impl Write, record: &Record) -> std::io::Result<()
     csv.flush()
 }
 
-fn figures(r: &OodResult) -> [String; 4] {
+fn metrics(r: &OodResult) -> [String; 4] {
     [r.auroc, r.fpr95, r.aupr_in, r.aupr_out].map(|value| format!("{value:?}"))
 }
 
@@ -94,11 +100,11 @@ fn rest(r: &OodResult) -> [String; 3] {
     [kind, r.n_id.to_string(), r.n_ood.to_string()]
 }
 
-fn spread_heading(record: &Record, names: [&str; 4], separator: char) -> Vec<String> {
+fn spread_heading(record: &EvaluationRecord, names: [&str; 4], separator: char) -> Vec<String> {
     if record.spread.is_none() {
         return Vec::new();
     }
-    let of_figure = |name: &str| {
+    let mean_and_std = |name: &str| {
         [
             format!("{name}{separator}mean"),
             format!("{name}{separator}std"),
@@ -106,12 +112,12 @@ fn spread_heading(record: &Record, names: [&str; 4], separator: char) -> Vec<Str
     };
     names
         .into_iter()
-        .flat_map(of_figure)
+        .flat_map(mean_and_std)
         .chain(["n".to_owned()])
         .collect()
 }
 
-fn spread(record: &Record, r: &OodResult) -> Vec<String> {
+fn spread(record: &EvaluationRecord, r: &OodResult) -> Vec<String> {
     let Some(spread) = &record.spread else {
         return Vec::new();
     };
@@ -124,10 +130,10 @@ fn spread(record: &Record, r: &OodResult) -> Vec<String> {
     else {
         return vec![String::new(); 9];
     };
-    let of_figure = |v: &MetricSpread| [format!("{:?}", v.mean), format!("{:?}", v.std)];
+    let mean_and_std = |v: &MetricSpread| [format!("{:?}", v.mean), format!("{:?}", v.std)];
     [auroc, fpr95, aupr_in, aupr_out]
         .into_iter()
-        .flat_map(of_figure)
+        .flat_map(mean_and_std)
         .chain([spread.n.to_string()])
         .collect()
 }

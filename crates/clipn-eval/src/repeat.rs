@@ -2,16 +2,18 @@
 
 use rayon::prelude::*;
 
-use super::results::{Columns, averages, figures, names};
-use super::spread::{Over, Spread};
-use super::{Evaluation, EvaluationError, IdSummary, ImageRow, Results, ScoredSet};
-use clipn_base::progress::Progress;
+use clipn_base::progress::{NoProgress, Progress};
 use clipn_base::random::{RandomSource, Xoshiro256};
 use clipn_ood::metrics::FprConvention;
 
+use crate::error::EvaluationError;
+use crate::evaluation::{Evaluation, ImageRow, SetScores};
+use crate::results::{Columns, IdSummary, Results, averages, compute_metrics, score_names};
+use crate::spread::{Spread, SpreadSource};
+
 /// Settings of repeated metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Repeat {
+pub struct RepeatSettings {
     /// Number of repeats, at least 2.
     pub n: usize,
     /// Number of images in a subset of each set, drawn without replacement. `None` draws bootstrap
@@ -32,7 +34,7 @@ struct Ranked {
 }
 
 impl Ranked {
-    fn new(set: &ScoredSet, scores: usize) -> Self {
+    fn new(set: &SetScores, scores: usize) -> Self {
         let read: Vec<&ImageRow> = set.rows.iter().filter(|row| row.outcome.is_ok()).collect();
         let value =
             |row: &ImageRow, score: usize| row.outcome.as_ref().ok()?.scores.get(score).copied();
@@ -96,16 +98,29 @@ impl Spread {
     /// all scores and sets.
     ///
     /// # Errors
-    /// [`EvaluationError::TooFewRepeats`] for fewer than two repeats, [`EvaluationError::Subset`]
+    /// [`EvaluationError::TooFewRepeats`] for fewer than two repeats, [`EvaluationError::InvalidSubsetSize`]
     /// if a set has fewer images than the subset, [`EvaluationError::Metric`] for scores that are
-    /// not finite, and [`EvaluationError::RepeatsCancelled`].
+    /// not finite.
     pub fn repeat(
         evaluation: &Evaluation,
         convention: FprConvention,
-        repeat: Repeat,
+        settings: RepeatSettings,
+    ) -> Result<Self, EvaluationError> {
+        Self::repeat_with_progress(evaluation, convention, settings, &NoProgress)
+    }
+
+    /// Same as [`repeat`](Self::repeat), with reports to `progress`.
+    ///
+    /// # Errors
+    /// Same as [`repeat`](Self::repeat), and [`EvaluationError::RepeatsInterrupted`] if `progress`
+    /// is canceled.
+    pub fn repeat_with_progress(
+        evaluation: &Evaluation,
+        convention: FprConvention,
+        settings: RepeatSettings,
         progress: &dyn Progress,
     ) -> Result<Self, EvaluationError> {
-        let Repeat { n, subset, seed } = repeat;
+        let RepeatSettings { n, subset, seed } = settings;
         if n < 2 {
             return Err(EvaluationError::TooFewRepeats { n });
         }
@@ -122,7 +137,7 @@ impl Spread {
             && !(1..=ranked.images).contains(&size)
         {
             let images = ranked.images;
-            return Err(EvaluationError::Subset {
+            return Err(EvaluationError::InvalidSubsetSize {
                 size,
                 set: set.name.clone(),
                 images,
@@ -131,7 +146,7 @@ impl Spread {
         progress.begin("computing repeats", n as u64);
         let once = |number: usize| {
             if progress.is_cancelled() {
-                return Err(EvaluationError::RepeatsCancelled { n });
+                return Err(EvaluationError::RepeatsInterrupted { n });
             }
             let draw = |(index, set): (usize, &Ranked)| {
                 set.draw(
@@ -143,7 +158,7 @@ impl Spread {
             let mut columns: Vec<Columns> =
                 sets.iter().zip(&times).map(|(s, t)| s.drawn(t)).collect();
             let ood = columns.split_off(1);
-            let results = figures(evaluation, &columns[0], &ood, convention)?;
+            let results = compute_metrics(evaluation, &columns[0], &ood, convention)?;
             progress.advance(1);
             Ok(Results {
                 accuracy: sets[0].accuracy(&times[0]),
@@ -151,22 +166,22 @@ impl Spread {
                     name: String::new(),
                     n: subset.unwrap_or(sets[0].images),
                 },
-                averages: averages(&names(&evaluation.scores), &results),
+                averages: averages(&score_names(&evaluation.scores), &results),
                 results,
                 skipped: Vec::new(),
             })
         };
         let repeats: Vec<Results> = (0..n).into_par_iter().map(once).collect::<Result<_, _>>()?;
         progress.end();
-        let over = if subset.is_some() {
-            Over::Subsets
+        let source = if subset.is_some() {
+            SpreadSource::Subsets
         } else {
-            Over::Resamples
+            SpreadSource::Resamples
         };
         Ok(Self {
             subset,
             seed: Some(seed),
-            ..Self::of(&repeats, over)
+            ..Self::from_repeats(&repeats, source)
         })
     }
 }
@@ -174,13 +189,13 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Scored;
+    use crate::evaluation::ImageScores;
 
     fn set(images: usize) -> Ranked {
         let row = |i: usize| ImageRow {
             path: "a".into(),
             label: Some(0),
-            outcome: Ok(Scored {
+            outcome: Ok(ImageScores {
                 prediction: i % 2,
                 scores: vec![i as f64],
                 confidence: 0.5,
@@ -188,7 +203,7 @@ mod tests {
         };
         let rows = (0..images).map(row).collect();
         Ranked::new(
-            &ScoredSet {
+            &SetScores {
                 name: String::new(),
                 kind: None,
                 rows,

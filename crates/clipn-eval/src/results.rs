@@ -2,10 +2,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Evaluation, EvaluationError, ImageRow, ScoredSet};
 use clipn_data::OodKind;
 use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{Score, by_name};
+
+use crate::error::EvaluationError;
+use crate::evaluation::{Evaluation, ImageRow, SetScores};
 
 /// True-positive rate of FPR95.
 const TPR: f64 = 0.95;
@@ -14,7 +16,7 @@ const TPR: f64 = 0.95;
 type ScoreName = &'static str;
 
 /// Values of every score on a set: `[scores][images]`.
-pub(super) type Columns = Vec<Vec<f64>>;
+pub(crate) type Columns = Vec<Vec<f64>>;
 
 /// Name and size of the in-distribution set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,11 +72,11 @@ pub struct Average {
 
 /// An image that could not be read and is excluded from the metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skipped {
+pub struct SkippedImage {
     /// Name of the image's set.
     pub set: String,
     /// Path of the image.
-    #[serde(serialize_with = "shown_path")]
+    #[serde(serialize_with = "serialize_path")]
     pub path: PathBuf,
     /// Error message.
     pub error: String,
@@ -96,7 +98,7 @@ pub struct Results {
     pub averages: Vec<Average>,
     /// Images that could not be read.
     #[serde(default)]
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedImage>,
 }
 
 impl Results {
@@ -109,17 +111,17 @@ impl Results {
         convention: FprConvention,
     ) -> Result<Self, EvaluationError> {
         let (id, ood) = (&evaluation.id, &evaluation.ood);
-        let columns = |set: &ScoredSet| {
+        let columns = |set: &SetScores| {
             (0..evaluation.scores.len())
                 .map(|i| column(&set.rows, i))
                 .collect()
         };
         let ood_columns: Vec<Columns> = ood.iter().map(columns).collect();
-        let results = figures(evaluation, &columns(id), &ood_columns, convention)?;
+        let results = compute_metrics(evaluation, &columns(id), &ood_columns, convention)?;
         let skipped = std::iter::once(id).chain(ood).flat_map(|set| {
             let error = |row: &ImageRow| {
                 let error = row.outcome.as_ref().err()?.clone();
-                Some(Skipped {
+                Some(SkippedImage {
                     set: set.name.clone(),
                     path: row.path.clone(),
                     error,
@@ -133,7 +135,7 @@ impl Results {
                 name: id.name.clone(),
                 n: id.rows.iter().filter(|r| r.outcome.is_ok()).count(),
             },
-            averages: averages(&names(&evaluation.scores), &results),
+            averages: averages(&score_names(&evaluation.scores), &results),
             results,
             skipped: skipped.collect(),
         })
@@ -141,7 +143,7 @@ impl Results {
 }
 
 /// Computes the metrics of every score on every set from the columns of the sets.
-pub(super) fn figures(
+pub(crate) fn compute_metrics(
     evaluation: &Evaluation,
     id: &Columns,
     ood: &[Columns],
@@ -173,7 +175,7 @@ pub(super) fn figures(
 }
 
 /// Returns the names of scores.
-pub(super) fn names(scores: &[&'static dyn Score]) -> Vec<ScoreName> {
+pub(crate) fn score_names(scores: &[&'static dyn Score]) -> Vec<ScoreName> {
     scores.iter().map(|score| score.name()).collect()
 }
 
@@ -195,7 +197,7 @@ fn id_accuracy(rows: &[ImageRow]) -> Option<f64> {
 
 /// Computes the means of every score over all sets and, if there are both kinds, over the near and
 /// the far ones.
-pub(super) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Average> {
+pub(crate) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Average> {
     let mut kinds = vec![None];
     let near_and_far = [OodKind::Near, OodKind::Far];
     if near_and_far
@@ -229,7 +231,7 @@ pub(super) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Avera
 }
 
 /// Deserializes the name of a score, which may be an alias.
-pub(super) fn deserialize_score_name<'de, D: Deserializer<'de>>(
+pub(crate) fn deserialize_score_name<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<ScoreName, D::Error> {
     let name = String::deserialize(deserializer)?;
@@ -239,6 +241,6 @@ pub(super) fn deserialize_score_name<'de, D: Deserializer<'de>>(
 }
 
 /// Serializes a path as displayed; one that is not Unicode must not end the run.
-fn shown_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+fn serialize_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }

@@ -3,14 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::Results;
-use super::results::{Average, OodResult, deserialize_score_name};
 use clipn_data::OodKind;
 
-/// Source of the variation.
+use crate::results::{Average, OodResult, Results, deserialize_score_name};
+
+/// Source of the variation over repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Over {
+pub enum SpreadSource {
     /// Runs with different weights, seeds or machines.
     Runs,
     /// Random subsets of the scored images, drawn without replacement.
@@ -59,7 +59,7 @@ pub struct OodSpread {
     pub ood: String,
     /// Statistics of the four metrics.
     #[serde(flatten)]
-    pub figures: MetricSpreads,
+    pub metrics: MetricSpreads,
 }
 
 /// Statistics of one score's mean over sets.
@@ -72,7 +72,7 @@ pub struct AverageSpread {
     pub kind: Option<OodKind>,
     /// Statistics of the four metrics.
     #[serde(flatten)]
-    pub figures: MetricSpreads,
+    pub metrics: MetricSpreads,
 }
 
 /// Name of a score.
@@ -95,7 +95,8 @@ pub struct RunSummary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Source of the variation.
-    pub over: Over,
+    #[serde(rename = "over")]
+    pub source: SpreadSource,
     /// Number of repeats or runs, at least 2.
     pub n: usize,
     /// Number of images of a set in each subset.
@@ -117,7 +118,7 @@ pub struct Spread {
 
 impl MetricSpread {
     /// Computes the statistics of at least two values, with the interval for resamples.
-    pub(super) fn of(values: impl Iterator<Item = f64>, over: Over) -> Self {
+    pub(crate) fn from_values(values: impl Iterator<Item = f64>, source: SpreadSource) -> Self {
         let mut values: Vec<f64> = values.collect();
         values.sort_unstable_by(f64::total_cmp);
         let n = values.len() as f64;
@@ -133,7 +134,7 @@ impl MetricSpread {
             std: (sum_of_squares / (n - 1.0).max(1.0)).sqrt(),
             min: min.unwrap_or(f64::NAN),
             max: max.unwrap_or(f64::NAN),
-            interval: (over == Over::Resamples)
+            interval: (source == SpreadSource::Resamples)
                 .then(|| [0.025, 0.975].map(|probability| quantile(&values, probability))),
         }
     }
@@ -151,9 +152,10 @@ fn quantile(sorted: &[f64], probability: f64) -> f64 {
 }
 
 impl MetricSpreads {
-    fn of<T>(entries: &[&T], over: Over, figures: fn(&T) -> [f64; 4]) -> Self {
-        let [auroc, fpr95, aupr_in, aupr_out] = [0, 1, 2, 3]
-            .map(|i| MetricSpread::of(entries.iter().map(|entry| figures(entry)[i]), over));
+    fn from_entries<T>(entries: &[&T], source: SpreadSource, metrics: fn(&T) -> [f64; 4]) -> Self {
+        let [auroc, fpr95, aupr_in, aupr_out] = [0, 1, 2, 3].map(|i| {
+            MetricSpread::from_values(entries.iter().map(|entry| metrics(entry)[i]), source)
+        });
         Self {
             auroc,
             fpr95,
@@ -163,17 +165,17 @@ impl MetricSpreads {
     }
 }
 
-pub(super) fn metrics_of_result(r: &OodResult) -> [f64; 4] {
+pub(crate) fn metrics_of_result(r: &OodResult) -> [f64; 4] {
     [r.auroc, r.fpr95, r.aupr_in, r.aupr_out]
 }
 
-pub(super) fn metrics_of_average(a: &Average) -> [f64; 4] {
+pub(crate) fn metrics_of_average(a: &Average) -> [f64; 4] {
     [a.auroc, a.fpr95, a.aupr_in, a.aupr_out]
 }
 
 impl Spread {
     /// Computes the spread of repeats that have the same scores and sets in the same order.
-    pub(super) fn of(repeats: &[Results], over: Over) -> Self {
+    pub(crate) fn from_repeats(repeats: &[Results], source: SpreadSource) -> Self {
         let first = repeats.first();
         let results = first
             .map_or(&[][..], |r| &r.results)
@@ -182,11 +184,11 @@ impl Spread {
             .map(|(i, entry)| {
                 let entries: Vec<&OodResult> =
                     repeats.iter().filter_map(|r| r.results.get(i)).collect();
-                let figures = MetricSpreads::of(&entries, over, metrics_of_result);
+                let metrics = MetricSpreads::from_entries(&entries, source, metrics_of_result);
                 OodSpread {
                     score: entry.score,
                     ood: entry.ood.clone(),
-                    figures,
+                    metrics,
                 }
             });
         let averages = first
@@ -196,20 +198,21 @@ impl Spread {
             .map(|(i, entry)| {
                 let entries: Vec<&Average> =
                     repeats.iter().filter_map(|r| r.averages.get(i)).collect();
-                let figures = MetricSpreads::of(&entries, over, metrics_of_average);
+                let metrics = MetricSpreads::from_entries(&entries, source, metrics_of_average);
                 AverageSpread {
                     score: entry.score,
                     kind: entry.kind,
-                    figures,
+                    metrics,
                 }
             });
         let accuracies: Option<Vec<f64>> = repeats.iter().map(|r| r.accuracy).collect();
         Self {
-            over,
+            source,
             n: repeats.len(),
             subset: None,
             seed: None,
-            accuracy: accuracies.map(|values| MetricSpread::of(values.into_iter(), over)),
+            accuracy: accuracies
+                .map(|values| MetricSpread::from_values(values.into_iter(), source)),
             results: results.collect(),
             averages: averages.collect(),
             runs: Vec::new(),
@@ -221,7 +224,7 @@ impl Spread {
         self.results
             .iter()
             .find(|s| s.score == score && s.ood == ood)
-            .map(|s| &s.figures)
+            .map(|s| &s.metrics)
     }
 
     /// Returns the statistics of one score's mean.
@@ -229,34 +232,34 @@ impl Spread {
         self.averages
             .iter()
             .find(|s| s.score == score && s.kind == kind)
-            .map(|s| &s.figures)
+            .map(|s| &s.metrics)
     }
 
     /// Returns the value before the ± of a metric. For resamples, it is the metric on all images,
     /// whose uncertainty the spread describes; for subsets and runs, it is the mean.
-    pub fn centre(&self, figure: f64, variation: &MetricSpread) -> f64 {
-        if self.over == Over::Resamples {
-            figure
+    pub fn center(&self, value: f64, spread: &MetricSpread) -> f64 {
+        if self.source == SpreadSource::Resamples {
+            value
         } else {
-            variation.mean
+            spread.mean
         }
     }
 
     /// Describes the values before and after the ±, as a phrase without final stop.
-    pub fn explained(&self) -> String {
+    pub fn description(&self) -> String {
         let n = self.n;
-        match (self.over, self.subset) {
-            (Over::Resamples, _) => format!(
+        match (self.source, self.subset) {
+            (SpreadSource::Resamples, _) => format!(
                 "value on all images ± standard deviation over {n} bootstrap resamples of each set"
             ),
-            (Over::Subsets, Some(m)) => format!(
+            (SpreadSource::Subsets, Some(m)) => format!(
                 "mean ± sample standard deviation over {n} random subsets of {m} images of each \
                  set, drawn without replacement"
             ),
-            (Over::Subsets, None) => {
+            (SpreadSource::Subsets, None) => {
                 format!("mean ± sample standard deviation over {n} random subsets")
             }
-            (Over::Runs, _) => format!("mean ± sample standard deviation over {n} runs"),
+            (SpreadSource::Runs, _) => format!("mean ± sample standard deviation over {n} runs"),
         }
     }
 }
@@ -267,19 +270,22 @@ mod tests {
 
     #[test]
     fn computes_the_sample_standard_deviation() {
-        let v = MetricSpread::of([0.2, 0.4, 0.6].into_iter(), Over::Runs);
+        let v = MetricSpread::from_values([0.2, 0.4, 0.6].into_iter(), SpreadSource::Runs);
         assert!(
             (v.mean - 0.4).abs() < 1e-15 && (v.std - 0.2).abs() < 1e-15,
             "{v:?}"
         );
         assert_eq!((v.min, v.max, v.interval), (0.2, 0.6, None));
-        let same = MetricSpread::of([0.1; 7].into_iter(), Over::Runs);
+        let same = MetricSpread::from_values([0.1; 7].into_iter(), SpreadSource::Runs);
         assert_eq!((same.mean, same.std), (0.1, 0.0));
     }
 
     #[test]
     fn intervals_are_the_percentiles_of_resamples() {
-        let v = MetricSpread::of((0..=1000).map(|i| f64::from(i) / 1000.0), Over::Resamples);
+        let v = MetricSpread::from_values(
+            (0..=1000).map(|i| f64::from(i) / 1000.0),
+            SpreadSource::Resamples,
+        );
         let [low, high] = v.interval.unwrap();
         assert!(
             (low - 0.025).abs() < 1e-12 && (high - 0.975).abs() < 1e-12,

@@ -22,7 +22,7 @@ const ROWS: usize = 8;
 /// Bytes of one pixel in [`ROWS`] rows.
 const LANES: usize = 3 * ROWS;
 
-/// Resampling of one axis: `input_len` pixels are scaled to `output_len` pixels, of which the
+/// Resampling of one axis: `input_len` pixels are scaled to `output_len` pixels; only the
 /// `window_len` pixels from `window_start` are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AxisResampling {

@@ -5,8 +5,7 @@
 
 mod common;
 
-use clipn::classifier::{PromptVariant, build};
-use clipn::progress::NoProgress;
+use clipn::classifier::ClassifierBuilder;
 use clipn::prompts::{ClassNames, TemplateSet};
 use common::text_encoder;
 use divan::Bencher;
@@ -39,17 +38,8 @@ fn names_and_templates(bencher: Bencher<'_, '_>, (names, template_count): (usize
         .collect();
     let templates = TemplateSet::new("sample", templates, None).unwrap();
     let (yes, no) = (text_encoder(0), text_encoder(16));
+    let builder = ClassifierBuilder::new(chosen).with_templates(templates);
     bencher
         .counter(ItemsCount::new(names * template_count))
-        .bench(|| {
-            build(
-                &chosen,
-                &templates,
-                PromptVariant::Learnable,
-                &yes,
-                &no,
-                &NoProgress,
-            )
-            .unwrap()
-        });
+        .bench(|| builder.build_with_towers(&yes, &no).unwrap());
 }

@@ -190,8 +190,8 @@ mod tests {
 
     #[test]
     fn rejects_a_decompression_bomb() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.tar");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.tar");
         let read = |frame: Vec<u8>| {
             std::fs::write(&path, frame).unwrap();
             io::copy(&mut open_archive(&path).unwrap(), &mut io::sink())

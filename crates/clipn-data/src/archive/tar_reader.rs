@@ -74,7 +74,8 @@ impl<R: Read> TarReader<R> {
                         match extension.key_bytes() {
                             b"path" => long_name = Some(extension.value_bytes().to_vec()),
                             b"size" => {
-                                pax_size = extension.value().ok().and_then(|size| size.parse().ok())
+                                pax_size =
+                                    extension.value().ok().and_then(|size| size.parse().ok());
                             }
                             _ => {}
                         }

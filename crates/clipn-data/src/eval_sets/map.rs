@@ -19,7 +19,7 @@ pub enum ClassMapSource {
         /// Path of the table, relative to the data root.
         path: PathBuf,
         /// Header of the column with the directory name.
-        folder_column: String,
+        directory_column: String,
         /// Header of the column with the class name.
         name_column: String,
         /// Header of the column with the role.
@@ -80,14 +80,14 @@ impl ClassMap {
             }
             ClassMapSource::File {
                 path,
-                folder_column,
+                directory_column,
                 name_column,
                 role_column,
             } => {
                 let path = data_root.join(path);
                 let bytes = read_limited(&path, MAX_BYTES)?;
                 let columns = [
-                    Some(folder_column.as_str()),
+                    Some(directory_column.as_str()),
                     Some(name_column),
                     role_column.as_deref(),
                 ];
@@ -142,9 +142,10 @@ impl Table {
             self.problem(line, error.to_string())
         };
         let header = reader.headers().map_err(|error| malformed(&error))?.clone();
-        let [folder, name, role] =
+        let [directory, name, role] =
             columns.map(|column| column.map(|column| self.column(&header, column)));
-        let (folder, name, role) = (folder.transpose()?, name.transpose()?, role.transpose()?);
+        let (directory, name, role) =
+            (directory.transpose()?, name.transpose()?, role.transpose()?);
         let mut entries = IndexMap::new();
         for record in reader.records() {
             let record = record.map_err(|error| malformed(&error))?;
@@ -155,13 +156,13 @@ impl Table {
                     .unwrap_or_default()
                     .trim()
             };
-            if field(folder).is_empty() || field(name).is_empty() {
+            if field(directory).is_empty() || field(name).is_empty() {
                 return Err(self.problem(line, "empty directory or class name".to_string()));
             }
             let role = role.map(|_| field(role).to_string());
             if entries
                 .insert(
-                    field(folder).to_string(),
+                    field(directory).to_string(),
                     MapEntry {
                         name: field(name).to_string(),
                         role,
@@ -169,7 +170,7 @@ impl Table {
                 )
                 .is_some()
             {
-                let problem = format!("duplicate directory `{}`", field(folder));
+                let problem = format!("duplicate directory `{}`", field(directory));
                 return Err(self.problem(line, problem));
             }
         }

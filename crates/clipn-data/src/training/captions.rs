@@ -47,10 +47,24 @@ struct Row {
 }
 
 /// Caption table in memory: pairs of an image path and a caption.
+///
+/// ```
+/// use clipn_data::{CaptionTable, CaptionTableFormat};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("captions.tsv");
+/// std::fs::write(&path, "filepath\ttitle\ncat.jpg\ta cat on a mat\n")?;
+/// let table = CaptionTable::read(&path, &CaptionTableFormat::default())?;
+/// let (image, caption) = table.row(0).unwrap();
+/// assert_eq!((image, caption), (directory.path().join("cat.jpg"), "a cat on a mat"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct CaptionTable {
     path: PathBuf,
-    folder: PathBuf,
+    directory: PathBuf,
     /// Image paths and captions of all rows, concatenated.
     text: String,
     rows: Vec<Row>,
@@ -74,7 +88,7 @@ impl CaptionTable {
             .ok()
             .filter(|byte| byte.is_ascii() && *byte != b'"');
         let separator = separator.ok_or_else(|| TrainingDataError::Setting {
-            setting: "csv-separator",
+            setting: "separator",
             problem: format!(
                 "expected one ASCII character other than a quote, got `{}`",
                 format.separator
@@ -107,12 +121,12 @@ impl CaptionTable {
             .byte_headers()
             .map_err(|error| refuse(path, error.to_string()))?
             .clone();
-        let image = column(path, &header, &format.image_key, "csv-img-key")?;
-        let caption = column(path, &header, &format.caption_key, "csv-caption-key")?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let image = column(path, &header, &format.image_key)?;
+        let caption = column(path, &header, &format.caption_key)?;
+        let directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
         let mut table = Self {
             path: path.to_path_buf(),
-            folder,
+            directory,
             text: String::new(),
             rows: Vec::new(),
         };
@@ -167,7 +181,7 @@ impl CaptionTable {
         };
         let (image_end, caption_end) = (row.image_end as usize, row.caption_end as usize);
         Ok((
-            self.folder.join(&self.text[start..image_end]),
+            self.directory.join(&self.text[start..image_end]),
             &self.text[image_end..caption_end],
         ))
     }
@@ -247,12 +261,7 @@ fn fields(
 }
 
 /// Returns the index of a column; a byte order mark before the name is ignored.
-fn column(
-    path: &Path,
-    header: &ByteRecord,
-    key: &str,
-    setting: &'static str,
-) -> Result<usize, TrainingDataError> {
+fn column(path: &Path, header: &ByteRecord, key: &str) -> Result<usize, TrainingDataError> {
     let plain = |name: &[u8]| {
         String::from_utf8_lossy(name)
             .trim_start_matches('\u{feff}')
@@ -268,7 +277,7 @@ fn column(
         refuse(
             path,
             format!(
-                "missing column `{key}` ({setting}); columns in the header: {}",
+                "missing column `{key}`; columns in the header: {}",
                 shown.join(", ")
             ),
         )

@@ -7,6 +7,8 @@ use crate::training::skipped::SkippedSamples;
 
 /// Error that prevents opening or reading training data. Single broken samples are not errors: they
 /// are skipped and counted in [`SkippedSamples`].
+///
+/// [`hint`](Self::hint) returns advice, which the messages do not contain.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainingDataError {
@@ -121,4 +123,28 @@ pub enum TrainingDataError {
     /// Counting was canceled.
     #[error("counting the shards was canceled")]
     Cancelled,
+}
+
+impl TrainingDataError {
+    /// Advice on how to resolve the error, as a clause without final stop; `None` if the message
+    /// says it all.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::UnknownSize { .. } => {
+                Some("give the number of samples, put sizes.json beside the shards, or count them")
+            }
+            Self::TooFewShards { .. } => {
+                Some("put sizes.json beside the shards, count them, or make more shards")
+            }
+            Self::TooFewSamples { .. } => Some("use a smaller batch size, or more data"),
+            Self::PositionMismatch { .. } => {
+                Some("resume with the same data and settings, or start the epoch again")
+            }
+            Self::Thread { .. } => Some("use fewer workers"),
+            Self::ThreadStopped => Some("report this with the data that was read"),
+            Self::ShardSizes { .. } => Some("correct or remove the file"),
+            _ => None,
+        }
+    }
 }

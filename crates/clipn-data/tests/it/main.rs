@@ -1,6 +1,10 @@
 //! Integration tests of `clipn-data`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
+mod benchmark;
 mod captions;
-mod dataset;
+mod directories;
+mod image_sets;
+mod loader;
+mod loader_helpers;
 mod webdataset;

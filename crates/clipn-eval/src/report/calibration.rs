@@ -1,29 +1,22 @@
 //! The section on the threshold's effect and the calibration of confidence.
 
+use clipn_ood::scores::Score;
+
 use super::charts::{TAIL_FRACTION, legend};
+use super::decisions::{IdPrediction, fraction_below};
 use super::gallery::published;
-use super::html::{figure, percent, text};
-use super::operating::{Point, operating_points};
+use super::html::{escape, format_percent, format_score};
+use super::operating::{OperatingPoint, Proportion, operating_points};
 use super::reliability::Reliability;
 use super::sections::{Sections, column, unit};
 use super::svg::{Axis, Chart};
-use crate::{ImageRow, Precision, Scored};
-use clipn_ood::scores::Score;
+use crate::evaluation::{ImageRow, ImageScores, ScorePrecision};
 
 /// Number of intervals between the thresholds of a curve.
 const STEPS: usize = 300;
 
 /// CSS classes of the lines of out-of-distribution sets, which differ in color and dashes.
 const LINES: [&str; 7] = ["s5", "s3", "s1", "s6", "s2", "s0", "s4"];
-
-/// Score and confidence of one readable in-distribution image.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct IdPrediction {
-    pub(super) score: f64,
-    pub(super) confidence: f64,
-    /// Whether the prediction is right; `None` without a label.
-    pub(super) right: Option<bool>,
-}
 
 /// Returns the section; empty if the evaluation has no scores.
 pub(super) fn section(sections: &Sections<'_>) -> String {
@@ -32,8 +25,8 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
     };
     let (evaluation, precision) = (sections.evaluation, sections.options.precision);
     let score = evaluation.scores[index];
-    let judgement = |row: &ImageRow| {
-        let Scored {
+    let prediction = |row: &ImageRow| {
+        let ImageScores {
             prediction,
             scores,
             confidence,
@@ -45,7 +38,7 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
             right,
         })
     };
-    let id: Vec<IdPrediction> = evaluation.id.rows.iter().filter_map(judgement).collect();
+    let id: Vec<IdPrediction> = evaluation.id.rows.iter().filter_map(prediction).collect();
     let ood: Vec<(&str, Vec<f64>)> = evaluation
         .ood
         .iter()
@@ -62,7 +55,7 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
         let all = Reliability::new(&id).map_or(String::new(), |all| {
             format!(
                 " Including rejected images, it is {}&nbsp;%.",
-                percent(all.ece())
+                format_percent(all.ece())
             )
         });
         reliability.figure(&all)
@@ -84,7 +77,7 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
 /// Draws the fractions kept and rejected over thresholds, with the chosen threshold marked.
 fn fractions_chart(
     score: &dyn Score,
-    precision: Precision,
+    precision: ScorePrecision,
     threshold: f64,
     id: &[IdPrediction],
     ood: &[(&str, Vec<f64>)],
@@ -136,17 +129,20 @@ fn fractions_chart(
     let mut lines = Vec::new();
     for (i, (name, values)) in ood.iter().enumerate().rev() {
         let class = LINES[i % LINES.len()];
-        let points: Vec<_> = thresholds.iter().map(|&t| (t, below(values, t))).collect();
+        let points: Vec<_> = thresholds
+            .iter()
+            .map(|&t| (t, fraction_below(values, t)))
+            .collect();
         chart.line(&points, &format!("line {class}"));
-        let rejected = percent(below(values, threshold));
+        let rejected = format_percent(fraction_below(values, threshold));
         lines.push((class.to_owned(), format!("{name}: {rejected} % rejected")));
     }
     let points: Vec<_> = thresholds
         .iter()
-        .map(|&t| (t, 1.0 - below(&id, t)))
+        .map(|&t| (t, 1.0 - fraction_below(&id, t)))
         .collect();
     chart.line(&points, "line kept");
-    let kept = percent(1.0 - below(&id, threshold));
+    let kept = format_percent(1.0 - fraction_below(&id, threshold));
     lines.push(("kept".to_owned(), format!("in-distribution: {kept} % kept")));
     lines.reverse();
     if (low..=high).contains(&threshold) {
@@ -155,27 +151,22 @@ fn fractions_chart(
     let svg = chart.finish(&format!(
         "Fractions kept and rejected over thresholds of {unit}"
     ));
-    let shown = figure(published(score, precision, threshold));
+    let shown = format_score(published(score, precision, threshold));
     format!(
         "<figure class=\"chart wide\"><h3>Images kept and rejected over thresholds of {}</h3>{svg}{}\
          <p class=\"note\">Kept: fraction of in-distribution images with a score of at least the \
          threshold. Rejected: fraction of an out-of-distribution set with a lower score. \
          The percentages are those at the dashed line, {shown}.</p></figure>",
-        text(score.display_name()),
+        escape(score.display_name()),
         legend(&lines),
     )
-}
-
-/// Returns the fraction of ascending values below a threshold.
-pub(super) fn below(ascending: &[f64], threshold: f64) -> f64 {
-    ascending.partition_point(|value| *value < threshold) as f64 / ascending.len().max(1) as f64
 }
 
 /// Returns the table of operating points.
 fn points_table(
     score: &dyn Score,
-    precision: Precision,
-    points: &[Point],
+    precision: ScorePrecision,
+    points: &[OperatingPoint],
     ood: &[(&str, Vec<f64>)],
     labeled: bool,
 ) -> String {
@@ -186,7 +177,7 @@ fn points_table(
     for (name, _) in ood {
         head += &format!(
             "<th scope=\"col\" class=\"set\"><bdi>{}</bdi> rejected</th>",
-            text(name)
+            escape(name)
         );
     }
     let mut rows = String::new();
@@ -194,17 +185,17 @@ fn points_table(
     for point in points {
         // Enough digits to identify the f32 score, to be copied.
         let threshold = (published(score, precision, point.threshold) as f32).to_string();
-        let cell = |fraction: &super::operating::Share| {
+        let cell = |fraction: &Proportion| {
             let interval = if point.chosen {
                 format!(
                     "<small>{} – {}</small>",
-                    percent(fraction.low),
-                    percent(fraction.high)
+                    format_percent(fraction.low),
+                    format_percent(fraction.high)
                 )
             } else {
                 String::new()
             };
-            format!("<td>{}{interval}</td>", percent(fraction.value))
+            format!("<td>{}{interval}</td>", format_percent(fraction.value))
         };
         let class = if point.chosen {
             " class=\"chosen\""
@@ -213,7 +204,7 @@ fn points_table(
         };
         rows += &format!(
             "<tr{class}><th scope=\"row\">{}</th>{}",
-            text(threshold.replace('-', "\u{2212}")),
+            escape(threshold.replace('-', "\u{2212}")),
             cell(&point.kept)
         );
         if labeled {
@@ -228,8 +219,8 @@ fn points_table(
             chosen = threshold;
         }
     }
-    let title = text(score.display_name());
-    let command = text(format!(
+    let title = escape(score.display_name());
+    let command = escape(format!(
         "clipn classify --score {} --threshold {chosen}",
         score.name()
     ));

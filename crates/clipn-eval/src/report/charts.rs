@@ -1,8 +1,9 @@
 //! The two charts of an out-of-distribution set: score histograms and ROC curves.
 
-use super::html::text;
-use super::svg::{Axis, Chart};
 use clipn_ood::metrics::Roc;
+
+use super::html::escape;
+use super::svg::{Axis, Chart};
 
 /// Number of bars in a histogram.
 const BINS: usize = 40;
@@ -155,7 +156,7 @@ pub(super) fn legend(lines: &[(String, String)]) -> String {
         let line = format!(
             "<svg class=\"key\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><path class=\"line {class}\" d=\"M1 4H27\"/></svg>"
         );
-        format!("<li>{line}<bdi>{}</bdi></li>", text(name))
+        format!("<li>{line}<bdi>{}</bdi></li>", escape(name))
     };
     let entries: String = lines.iter().map(entry).collect();
     format!("<ul class=\"legend\">{entries}</ul>")

@@ -4,11 +4,12 @@ use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::examples::Example;
-use super::html::{figure, text};
-use super::thumbnail::{self, Thumbnail};
-use crate::Precision;
 use clipn_ood::scores::Score;
+
+use super::decisions::Example;
+use super::html::{escape, format_score};
+use super::thumbnail::{self, Thumbnail};
+use crate::evaluation::ScorePrecision;
 
 /// Settings of all galleries of a page.
 #[derive(Debug)]
@@ -17,14 +18,14 @@ pub(super) struct Gallery<'a> {
     /// Score used for the decision.
     pub(super) score: &'static dyn Score,
     /// Precision that the scores were computed in.
-    pub(super) precision: Precision,
+    pub(super) precision: ScorePrecision,
     /// Long side of a thumbnail, in pixels.
     pub(super) side: u32,
 }
 
 /// A row of images with the same kind of decision.
 #[derive(Debug)]
-pub(super) struct Row<'a> {
+pub(super) struct GalleryRow<'a> {
     pub(super) heading: &'a str,
     /// Sentence with the number of images of this kind.
     pub(super) note: String,
@@ -35,8 +36,8 @@ pub(super) struct Row<'a> {
 
 impl Gallery<'_> {
     /// Returns the heading, the sentence and the images; empty without images.
-    pub(super) fn row(&self, row: &Row<'_>, root: &Path) -> String {
-        let Row {
+    pub(super) fn row(&self, row: &GalleryRow<'_>, root: &Path) -> String {
+        let GalleryRow {
             heading,
             note,
             right,
@@ -47,14 +48,14 @@ impl Gallery<'_> {
         }
         let thumbnails: Vec<Option<Thumbnail>> = examples
             .par_iter()
-            .map(|example| thumbnail::make(&example.row.path, self.side))
+            .map(|example| thumbnail::create(&example.row.path, self.side))
             .collect();
         let figures: String = examples
             .iter()
             .zip(&thumbnails)
             .map(|(e, thumbnail)| self.figure(e, *right, thumbnail, root))
             .collect();
-        let (heading, note) = (text(heading), text(note));
+        let (heading, note) = (escape(heading), escape(note));
         format!(
             "<h4>{heading}</h4><p class=\"note\">{note}</p><div class=\"gallery\">{figures}</div>"
         )
@@ -68,7 +69,7 @@ impl Gallery<'_> {
         root: &Path,
     ) -> String {
         let path = &example.row.path;
-        let name = text(
+        let name = escape(
             path.strip_prefix(root)
                 .unwrap_or(path)
                 .display()
@@ -86,7 +87,7 @@ impl Gallery<'_> {
             None => "<span class=\"missing\">unreadable</span>".to_owned(),
         };
         let class = |index: usize| self.class_names.get(index).map_or("?", String::as_str);
-        let predicted = text(class(example.prediction));
+        let predicted = escape(class(example.prediction));
         let mark = if right {
             "<b class=\"right\">✓"
         } else {
@@ -102,23 +103,23 @@ impl Gallery<'_> {
             .label
             .filter(|&label| label != example.prediction)
         {
-            Some(label) => format!("<small>label: <bdi>{}</bdi></small>", text(class(label))),
+            Some(label) => format!("<small>label: <bdi>{}</bdi></small>", escape(class(label))),
             None => String::new(),
         };
-        let score = figure(published(self.score, self.precision, example.score));
+        let score = format_score(published(self.score, self.precision, example.score));
         format!(
             "<figure title=\"{name}\"><div class=\"frame\">{image}</div><figcaption>{decision}{truth}\
              <small>{} {score}</small><small class=\"path\"><bdi>{name}</bdi></small></figcaption></figure>",
-            text(self.score.display_name())
+            escape(self.score.display_name())
         )
     }
 }
 
 /// Returns a score in the published unit.
-pub(super) fn published(score: &dyn Score, precision: Precision, value: f64) -> f64 {
+pub(super) fn published(score: &dyn Score, precision: ScorePrecision, value: f64) -> f64 {
     match precision {
-        Precision::F32 => value,
-        Precision::F64 => score.from_stable(value),
+        ScorePrecision::F32 => value,
+        ScorePrecision::F64 => score.from_stable(value),
     }
 }
 

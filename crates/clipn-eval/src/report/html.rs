@@ -4,7 +4,7 @@ use html_escape::encode_safe;
 
 /// Escapes text for any element or quoted attribute of the page. Control characters and characters
 /// that change the text direction are shown as `�`.
-pub(super) fn text(raw: impl AsRef<str>) -> String {
+pub(super) fn escape(raw: impl AsRef<str>) -> String {
     let hidden = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -18,12 +18,12 @@ pub(super) fn text(raw: impl AsRef<str>) -> String {
 }
 
 /// Formats a fraction as per cent with two decimals, as in the published tables.
-pub(super) fn percent(fraction: f64) -> String {
+pub(super) fn format_percent(fraction: f64) -> String {
     format!("{:.2}", 100.0 * fraction)
 }
 
 /// Formats a score with about four significant digits.
-pub(super) fn figure(value: f64) -> String {
+pub(super) fn format_score(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 || (0.001..10_000.0).contains(&size) {
         let decimals = if size >= 100.0 {
@@ -40,7 +40,7 @@ pub(super) fn figure(value: f64) -> String {
 }
 
 /// Formats a count with narrow no-break spaces between thousands.
-pub(super) fn count(value: usize) -> String {
+pub(super) fn format_count(value: usize) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -53,10 +53,10 @@ pub(super) fn count(value: usize) -> String {
 }
 
 /// Formats a number of images: `1 image`, `2 images`.
-pub(super) fn images(value: usize) -> String {
+pub(super) fn format_images(value: usize) -> String {
     format!(
         "{} image{}",
-        count(value),
+        format_count(value),
         if value == 1 { "" } else { "s" }
     )
 }
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn escapes_markup_and_control_characters() {
-        let escaped = text("<script>\"x\" & 'y'</script>\u{202e}\n");
+        let escaped = escape("<script>\"x\" & 'y'</script>\u{202e}\n");
         assert!(
             !escaped.contains(['<', '>', '"', '\'', '\u{202e}', '\n']),
             "{escaped}"
@@ -76,7 +76,7 @@ mod tests {
             escaped.starts_with("&lt;script&gt;&quot;x&quot; &amp; "),
             "{escaped}"
         );
-        assert_eq!(text("Grüße, 猫"), "Grüße, 猫");
+        assert_eq!(escape("Grüße, 猫"), "Grüße, 猫");
     }
 
     #[test]
@@ -89,15 +89,20 @@ mod tests {
             (1e-7, "1.00e\u{2212}7"),
             (12_345.0, "1.23e4"),
         ] {
-            assert_eq!(figure(value), shown);
+            assert_eq!(format_score(value), shown);
         }
         assert_eq!(
-            (count(999), count(1000), count(1_234_567)).1,
+            (
+                format_count(999),
+                format_count(1000),
+                format_count(1_234_567)
+            )
+                .1,
             "1\u{202f}000"
         );
-        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!(format_count(1_234_567), "1\u{202f}234\u{202f}567");
         assert_eq!(
-            (images(1), images(2)),
+            (format_images(1), format_images(2)),
             ("1 image".to_owned(), "2 images".to_owned())
         );
     }

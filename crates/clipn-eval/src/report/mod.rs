@@ -4,15 +4,15 @@
 //!
 //! The page has no scripts and loads no external resources.
 
-mod base64;
 mod calibration;
 mod charts;
+mod decisions;
 mod error;
-mod examples;
-mod figure;
 mod gallery;
+mod histograms;
 mod html;
 mod operating;
+mod options;
 mod page;
 mod reliability;
 mod results_table;
@@ -23,5 +23,6 @@ mod svg;
 mod thumbnail;
 
 pub use error::ReportError;
-pub use figure::write_histograms;
-pub use page::{ReportOptions, render_html, render_record_html, write_html, write_record_html};
+pub use histograms::write_histograms;
+pub use options::ReportOptions;
+pub use page::{render_html, render_record_html, write_html, write_record_html};

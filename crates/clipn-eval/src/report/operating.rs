@@ -1,7 +1,6 @@
 //! Operating points: fractions kept and rejected at several thresholds.
 
-use super::calibration::{IdPrediction, below};
-use super::examples::threshold as threshold_for_fraction;
+use super::decisions::{IdPrediction, fraction_below, threshold_for_fraction};
 
 /// Fractions of in-distribution images kept at the points.
 const TARGETS: [f64; 5] = [0.99, 0.95, 0.9, 0.8, 0.5];
@@ -11,16 +10,16 @@ const Z: f64 = 1.959_963_984_540_054;
 
 /// A fraction of counted images with its 95 % Wilson interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Share {
+pub(super) struct Proportion {
     pub(super) value: f64,
     pub(super) low: f64,
     pub(super) high: f64,
 }
 
-impl Share {
+impl Proportion {
     /// Computes the fraction and interval of `n` images; `None` for no images (Wilson, "Probable
     /// inference", 1927).
-    pub(super) fn of(hits: usize, n: usize) -> Option<Self> {
+    pub(super) fn wilson(hits: usize, n: usize) -> Option<Self> {
         if n == 0 {
             return None;
         }
@@ -37,15 +36,15 @@ impl Share {
 
 /// Fractions kept and rejected at one threshold.
 #[derive(Debug, Clone)]
-pub(super) struct Point {
+pub(super) struct OperatingPoint {
     pub(super) threshold: f64,
     /// Whether it is the report's threshold.
     pub(super) chosen: bool,
-    pub(super) kept: Share,
+    pub(super) kept: Proportion,
     /// Accuracy of the kept images that have a label.
-    pub(super) accuracy: Option<Share>,
+    pub(super) accuracy: Option<Proportion>,
     /// Fraction rejected of each out-of-distribution set.
-    pub(super) rejected: Vec<Share>,
+    pub(super) rejected: Vec<Proportion>,
 }
 
 /// Returns the points at the target fractions and the chosen threshold, by ascending threshold
@@ -54,7 +53,7 @@ pub(super) fn operating_points(
     id: &[IdPrediction],
     ood: &[(&str, Vec<f64>)],
     chosen: f64,
-) -> Vec<Point> {
+) -> Vec<OperatingPoint> {
     let scores: Vec<f64> = id.iter().map(|j| j.score).collect();
     let mut thresholds: Vec<f64> = TARGETS
         .iter()
@@ -77,13 +76,16 @@ pub(super) fn operating_points(
         let right = kept().filter(|j| j.right == Some(true)).count();
         let rejected = |values: &Vec<f64>| {
             let n = values.len();
-            Share::of((below(values, threshold) * n as f64).round() as usize, n)
+            Proportion::wilson(
+                (fraction_below(values, threshold) * n as f64).round() as usize,
+                n,
+            )
         };
-        Some(Point {
+        Some(OperatingPoint {
             threshold,
             chosen: threshold == chosen,
-            kept: Share::of(kept().count(), id.len())?,
-            accuracy: Share::of(right, kept().filter(|j| j.right.is_some()).count()),
+            kept: Proportion::wilson(kept().count(), id.len())?,
+            accuracy: Proportion::wilson(right, kept().filter(|j| j.right.is_some()).count()),
             rejected: sorted.iter().filter_map(rejected).collect(),
         })
     };
@@ -97,17 +99,17 @@ mod tests {
     #[test]
     fn intervals_follow_wilsons_formula() {
         // Computed by hand from the formula for 8 of 10.
-        let fraction = Share::of(8, 10).unwrap();
+        let fraction = Proportion::wilson(8, 10).unwrap();
         assert!(
             (fraction.low - 0.490_162).abs() < 1e-5 && (fraction.high - 0.943_318).abs() < 1e-5,
             "{fraction:?}"
         );
-        let none = Share::of(0, 20).unwrap();
+        let none = Proportion::wilson(0, 20).unwrap();
         assert!(
             none.low == 0.0 && (none.high - 0.161_125).abs() < 1e-5,
             "{none:?}"
         );
-        assert_eq!(Share::of(0, 0), None);
+        assert_eq!(Proportion::wilson(0, 0), None);
     }
 
     #[test]

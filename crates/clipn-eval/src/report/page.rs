@@ -2,66 +2,29 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::html::{images, text};
+use super::error::ReportError;
+use super::html::{escape, format_images};
+use super::options::ReportOptions;
 use super::results_table::{full_table, main_table};
 use super::sections::Sections;
-use super::{ReportError, calibration, runs, summary};
-use crate::{Evaluation, Precision, Record, Results, Spread};
-use clipn_ood::metrics::FprConvention;
-use clipn_ood::scores::Score;
-
-/// Options of a report.
-#[derive(Debug, Clone)]
-pub struct ReportOptions {
-    /// Heading of the page, such as the benchmark's name.
-    pub title: String,
-    /// Description of the run, as in `results.json`: a JSON object, or null for none.
-    pub settings: Value,
-    /// Precision that the scores were computed in.
-    pub precision: Precision,
-    /// Convention of the results' FPR95.
-    pub fpr_convention: FprConvention,
-    /// Score that decides on the example images; `None` for ATD, else CTW, else the last of the
-    /// evaluation.
-    pub deciding_score: Option<&'static dyn Score>,
-    /// Minimum score that is kept, in the published unit; `None` for the threshold that keeps 95 %
-    /// of the in-distribution images.
-    pub threshold: Option<f64>,
-    /// Maximum number of images in a row; 0 for a report without images.
-    pub examples: usize,
-    /// Long side of a thumbnail, in pixels.
-    pub thumbnail_side: u32,
-    /// Spread of the metrics, if the evaluation was repeated.
-    pub spread: Option<Spread>,
-}
-
-impl Default for ReportOptions {
-    fn default() -> Self {
-        Self {
-            title: "Evaluation".to_owned(),
-            settings: Value::Null,
-            precision: Precision::default(),
-            fpr_convention: FprConvention::default(),
-            deciding_score: None,
-            threshold: None,
-            examples: 8,
-            thumbnail_side: 192,
-            spread: None,
-        }
-    }
-}
+use super::{calibration, runs, summary};
+use crate::evaluation::Evaluation;
+use crate::record::EvaluationRecord;
+use crate::results::Results;
+use crate::spread::Spread;
 
 /// Writes the report of an evaluation as one self-contained HTML file.
 ///
 /// # Errors
 /// Same as [`render_html`], and [`ReportError::Write`] if the file cannot be written.
 pub fn write_html(
-    path: &Path,
+    path: impl AsRef<Path>,
     evaluation: &Evaluation,
     results: &Results,
     options: &ReportOptions,
 ) -> Result<(), ReportError> {
     let html = render_html(evaluation, results, options)?;
+    let path = path.as_ref();
     std::fs::write(path, html).map_err(|source| ReportError::Write {
         path: path.to_owned(),
         source,
@@ -90,20 +53,20 @@ pub fn render_html(
         sets += &sections.ood(number, set)?;
         links += &format!(
             "<a href=\"#set-{number}\"><bdi>{}</bdi></a>",
-            text(&set.name)
+            escape(&set.name)
         );
     }
     let id = sections.id();
     if !id.is_empty() {
         links += &format!(
             "<a href=\"#id\"><bdi>{}</bdi></a>",
-            text(&evaluation.id.name)
+            escape(&evaluation.id.name)
         );
     }
-    let rule = if options.examples == 0 {
+    let rule = if options.max_examples == 0 {
         String::new()
     } else {
-        text(sections.rule())
+        escape(sections.rule())
     };
     let legend = format!(
         "<p class=\"note\"><span class=\"swatch id\"></span>in-distribution <span class=\"swatch ood\"></span>\
@@ -132,8 +95,13 @@ pub fn render_html(
 ///
 /// # Errors
 /// [`ReportError::Write`] if the file cannot be written.
-pub fn write_record_html(path: &Path, record: &Record, title: &str) -> Result<(), ReportError> {
+pub fn write_record_html(
+    path: impl AsRef<Path>,
+    record: &EvaluationRecord,
+    title: &str,
+) -> Result<(), ReportError> {
     let html = render_record_html(record, title);
+    let path = path.as_ref();
     std::fs::write(path, html).map_err(|source| ReportError::Write {
         path: path.to_owned(),
         source,
@@ -142,8 +110,8 @@ pub fn write_record_html(path: &Path, record: &Record, title: &str) -> Result<()
 
 /// Renders a page of results without the images' scores: table, runs and settings, without charts
 /// and images.
-pub fn render_record_html(record: &Record, title: &str) -> String {
-    let Record {
+pub fn render_record_html(record: &EvaluationRecord, title: &str) -> String {
+    let EvaluationRecord {
         results,
         settings,
         spread,
@@ -192,18 +160,18 @@ struct Page<'a> {
 impl Page<'_> {
     fn render(&self) -> String {
         let spread = self.spread.map_or(String::new(), |spread| {
-            format!(" Shown: {}.", spread.explained())
+            format!(" Shown: {}.", spread.description())
         });
         format!(
             include_str!("page.html"),
             style = include_str!("style.css"),
-            title = text(self.title),
+            title = escape(self.title),
             lead = self.lead,
             tiles = summary::tiles(self.results, self.spread, self.classes),
             links = self.links,
             table = main_table(self.results, self.spread),
-            convention = text(self.convention),
-            spread = text(spread),
+            convention = escape(self.convention),
+            spread = escape(spread),
             legend = self.legend,
             calibration = self.calibration,
             sets = self.sets,
@@ -227,11 +195,11 @@ fn lead(evaluation: &Evaluation, results: &Results) -> String {
 
 /// Returns a one-line description of the evaluation.
 fn summary_line(results: &Results, sets: usize, outside: usize) -> String {
-    let name = text(&results.id.name);
+    let name = escape(&results.id.name);
     format!(
         "<bdi>{name}</bdi> ({}) against {} of {sets} out-of-distribution {}",
-        images(results.id.n),
-        images(outside),
+        format_images(results.id.n),
+        format_images(outside),
         if sets == 1 { "set" } else { "sets" },
     )
 }

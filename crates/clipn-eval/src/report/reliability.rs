@@ -1,7 +1,7 @@
 //! The reliability diagram: accuracy of predictions as a function of confidence.
 
-use super::calibration::IdPrediction;
-use super::html::{count, percent};
+use super::decisions::IdPrediction;
+use super::html::{format_count, format_percent};
 use super::svg::{Axis, Chart};
 
 /// Number of bins of equal width over confidences from 0 to 1.
@@ -38,11 +38,11 @@ pub(super) struct Reliability {
 
 impl Reliability {
     /// Computes the diagram of the labeled images; `None` without labels.
-    pub(super) fn new(judgements: &[IdPrediction]) -> Option<Self> {
+    pub(super) fn new(predictions: &[IdPrediction]) -> Option<Self> {
         let (mut bins, mut total) = ([Bin::default(); BINS], Bin::default());
         for IdPrediction {
             confidence, right, ..
-        } in judgements
+        } in predictions
         {
             let Some(right) = right else { continue };
             if !confidence.is_finite() {
@@ -92,15 +92,15 @@ impl Reliability {
         chart.line(&[(0.0, 0.0), (1.0, 1.0)], "line chance");
         for (i, bin) in self.bins.iter().enumerate().filter(|(_, bin)| bin.n > 0) {
             chart.dot((bin.mean_confidence(), bin.accuracy()), "dot id");
-            chart.word(
+            chart.label(
                 ((i as f64 + 0.5) / BINS as f64, bin.accuracy().max(0.015)),
-                &count(bin.n),
+                &format_count(bin.n),
             );
         }
         let svg = chart.finish("Reliability diagram: accuracy over confidence");
         let (confidence, accuracy) = (self.total.mean_confidence(), self.total.accuracy());
-        let gap = percent((confidence - accuracy).abs());
-        let verdict = if gap == percent(0.0) {
+        let gap = format_percent((confidence - accuracy).abs());
+        let verdict = if gap == format_percent(0.0) {
             "well calibrated on average".to_owned()
         } else if confidence > accuracy {
             format!("overconfident by {gap} points")
@@ -119,9 +119,9 @@ impl Reliability {
              above it is their count. On the dotted line, accuracy equals confidence. Mean \
              confidence {} %, accuracy {} %: {verdict}. ECE, the mean gap between the two over ten bins weighted by \
              their counts: <b>{}&nbsp;%</b>.{more}{few}</p></figure>",
-            percent(confidence),
-            percent(accuracy),
-            percent(self.ece()),
+            format_percent(confidence),
+            format_percent(accuracy),
+            format_percent(self.ece()),
         )
     }
 }
@@ -130,7 +130,7 @@ impl Reliability {
 mod tests {
     use super::*;
 
-    fn judgement(confidence: f64, right: bool) -> IdPrediction {
+    fn prediction(confidence: f64, right: bool) -> IdPrediction {
         IdPrediction {
             score: 0.0,
             confidence,
@@ -142,13 +142,13 @@ mod tests {
     fn ece_is_the_weighted_mean_gap() {
         // In the bin from 0.9: mean confidence 0.95, half of it right. In the bin from 0.2:
         // confidence 0.2, none right.
-        let judgements = [
-            judgement(0.9, true),
-            judgement(1.0, false),
-            judgement(0.2, false),
-            judgement(0.2, false),
+        let predictions = [
+            prediction(0.9, true),
+            prediction(1.0, false),
+            prediction(0.2, false),
+            prediction(0.2, false),
         ];
-        let reliability = Reliability::new(&judgements).unwrap();
+        let reliability = Reliability::new(&predictions).unwrap();
         assert!(
             (reliability.ece() - (2.0 * 0.45 + 2.0 * 0.2) / 4.0).abs() < 1e-12,
             "{}",
@@ -161,12 +161,12 @@ mod tests {
     fn ignores_images_without_label_or_confidence() {
         let unlabeled = IdPrediction {
             right: None,
-            ..judgement(0.5, true)
+            ..prediction(0.5, true)
         };
         assert!(Reliability::new(&[unlabeled]).is_none());
-        assert!(Reliability::new(&[judgement(f64::NAN, true)]).is_none());
+        assert!(Reliability::new(&[prediction(f64::NAN, true)]).is_none());
         assert_eq!(
-            Reliability::new(&[unlabeled, judgement(0.5, true)])
+            Reliability::new(&[unlabeled, prediction(0.5, true)])
                 .unwrap()
                 .total
                 .n,

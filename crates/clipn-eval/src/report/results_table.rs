@@ -1,9 +1,11 @@
 //! Tables of all scores and sets.
 
-use super::html::{count, images, percent, text};
-use crate::{MetricSpread, MetricSpreads, OodResult, Results, Spread};
 use clipn_data::OodKind;
 use clipn_ood::scores::by_name;
+
+use super::html::{escape, format_count, format_images, format_percent};
+use crate::results::{OodResult, Results};
+use crate::spread::{MetricSpread, MetricSpreads, Spread};
 
 /// A value for comparison, and its text.
 type Shown = (f64, String);
@@ -28,10 +30,10 @@ pub(super) fn format_with_spread(figure: f64, spread: Option<(&Spread, MetricSpr
     match spread {
         Some((spread, v)) => format!(
             "{} ± {}",
-            percent(spread.centre(figure, &v)),
-            percent(v.std)
+            format_percent(spread.center(figure, &v)),
+            format_percent(v.std)
         ),
-        None => percent(figure),
+        None => format_percent(figure),
     }
 }
 
@@ -44,7 +46,7 @@ fn cell(
 ) -> (Shown, Shown) {
     let shown = |figure: f64, of: fn(&MetricSpreads) -> MetricSpread| {
         let spread = spread.zip(varied.map(of));
-        let value = spread.map_or(figure, |(spread, v)| spread.centre(figure, &v));
+        let value = spread.map_or(figure, |(spread, v)| spread.center(figure, &v));
         (value, format_with_spread(figure, spread))
     };
     (shown(auroc, |v| v.auroc), shown(fpr95, |v| v.fpr95))
@@ -97,7 +99,7 @@ fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>
             let varied = spread.and_then(|spread| spread.result(score, &set.ood));
             Some(cell(found.auroc, found.fpr95, spread, varied))
         };
-        let detail = format!("{kind}{}", images(set.n_ood));
+        let detail = format!("{kind}{}", format_images(set.n_ood));
         Group {
             name: set.ood.clone(),
             detail,
@@ -114,7 +116,7 @@ pub(super) fn main_table(results: &Results, spread: Option<&Spread>) -> String {
     let mut head = "<tr><th rowspan=\"2\" scope=\"col\">score</th>".to_owned();
     let mut second = "<tr>".to_owned();
     for group in &groups {
-        let (name, detail) = (text(&group.name), text(&group.detail));
+        let (name, detail) = (escape(&group.name), escape(&group.detail));
         head += &format!(
             "<th colspan=\"2\" scope=\"colgroup\" class=\"group\"><bdi>{name}</bdi><small>{detail}</small></th>"
         );
@@ -126,7 +128,7 @@ pub(super) fn main_table(results: &Results, spread: Option<&Spread>) -> String {
         .collect();
     let mut rows = String::new();
     for (i, score) in scores.iter().enumerate() {
-        rows += &format!("<tr><th scope=\"row\">{}</th>", text(title(score)));
+        rows += &format!("<tr><th scope=\"row\">{}</th>", escape(title(score)));
         for column in &cells {
             rows += &pair(column, i);
         }
@@ -164,9 +166,9 @@ pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
     for r in &results.results {
         rows += &format!(
             "<tr><th scope=\"row\"><bdi>{}</bdi></th><td class=\"word\">{}</td><td class=\"word\">{}</td>",
-            text(&r.ood),
+            escape(&r.ood),
             r.kind.map_or("–".to_owned(), |kind| kind.to_string()),
-            text(title(r.score)),
+            escape(title(r.score)),
         );
         let varied = spread.and_then(|spread| spread.result(r.score, &r.ood));
         let varied = varied.map(|v| [v.auroc, v.fpr95, v.aupr_in, v.aupr_out]);
@@ -179,7 +181,11 @@ pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
                 format_with_spread(value, spread.zip(varied.map(|v| v[i])))
             );
         }
-        rows += &format!("<td>{}</td><td>{}</td></tr>", count(r.n_id), count(r.n_ood));
+        rows += &format!(
+            "<td>{}</td><td>{}</td></tr>",
+            format_count(r.n_id),
+            format_count(r.n_ood)
+        );
     }
     let heading: String = [
         "set",

@@ -1,9 +1,10 @@
 //! The table of merged runs.
 
-use super::html::{percent, text};
-use super::results_table::title;
-use crate::{RunSummary, Spread};
 use serde_json::Value;
+
+use super::html::{escape, format_percent};
+use super::results_table::title;
+use crate::spread::{RunSummary, Spread};
 
 /// Maximum number of characters of a setting.
 const MAX_CHARS: usize = 120;
@@ -22,7 +23,7 @@ pub(super) fn section(spread: &Spread) -> String {
         .collect();
     let mut head = "<th scope=\"col\">run</th><th scope=\"col\">accuracy</th>".to_owned();
     for score in &scores {
-        head += &format!("<th scope=\"col\">{}</th>", text(title(score)));
+        head += &format!("<th scope=\"col\">{}</th>", escape(title(score)));
     }
     head += "<th scope=\"col\" class=\"word\">differing settings</th>";
     let rows: String = spread.runs.iter().map(|run| row(run, &scores)).collect();
@@ -34,10 +35,10 @@ pub(super) fn section(spread: &Spread) -> String {
 }
 
 fn row(run: &RunSummary, scores: &[&str]) -> String {
-    let accuracy = run.accuracy.map_or("–".to_owned(), percent);
+    let accuracy = run.accuracy.map_or("–".to_owned(), format_percent);
     let mut row = format!(
         "<tr><th scope=\"row\"><bdi>{}</bdi></th><td>{accuracy}</td>",
-        text(&run.path)
+        escape(&run.path)
     );
     for score in scores {
         let average = run
@@ -45,7 +46,7 @@ fn row(run: &RunSummary, scores: &[&str]) -> String {
             .iter()
             .find(|a| a.kind.is_none() && a.score == *score);
         let shown = average.map_or("–".to_owned(), |a| {
-            format!("{} / {}", percent(a.auroc), percent(a.fpr95))
+            format!("{} / {}", format_percent(a.auroc), format_percent(a.fpr95))
         });
         row += &format!("<td>{shown}</td>");
     }
@@ -59,7 +60,7 @@ fn row(run: &RunSummary, scores: &[&str]) -> String {
                 other => other.to_string(),
             };
             let cut: String = shown.chars().take(MAX_CHARS).collect();
-            text(format!("{key} {cut}"))
+            escape(format!("{key} {cut}"))
         });
     row + &format!(
         "<td class=\"word\">{}</td></tr>",

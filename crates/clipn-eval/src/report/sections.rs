@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::charts::{histogram, legend, roc_curves};
-use super::examples::{Example, KEPT_FRACTION, SetDecisions, threshold};
-use super::gallery::{Gallery, Row, common_parent, published};
-use super::html::{figure, images, percent, text};
-use super::{ReportError, ReportOptions};
-use crate::{Evaluation, ImageRow, Precision, ScoredSet};
 use clipn_ood::metrics::{RankedScores, Roc};
 use clipn_ood::scores::Score;
+
+use super::charts::{histogram, legend, roc_curves};
+use super::decisions::{Example, KEPT_FRACTION, SetDecisions, threshold_for_fraction};
+use super::error::ReportError;
+use super::gallery::{Gallery, GalleryRow, common_parent, published};
+use super::html::{escape, format_images, format_percent, format_score};
+use super::options::ReportOptions;
+use crate::evaluation::{Evaluation, ImageRow, ScorePrecision, SetScores};
 
 /// Data common to all sections of a page.
 pub(super) struct Sections<'a> {
@@ -20,15 +22,15 @@ pub(super) struct Sections<'a> {
 }
 
 /// Returns one score of every readable image of a set.
-pub(super) fn column(set: &ScoredSet, index: usize) -> Vec<f64> {
+pub(super) fn column(set: &SetScores, index: usize) -> Vec<f64> {
     let value = |row: &ImageRow| row.outcome.as_ref().ok()?.scores.get(index).copied();
     set.rows.iter().filter_map(value).collect()
 }
 
 /// Returns the name of a score's values in the precision that they were computed in.
-pub(super) fn unit(score: &dyn Score, precision: Precision) -> String {
+pub(super) fn unit(score: &dyn Score, precision: ScorePrecision) -> String {
     // A score whose unit differs in log space is a probability.
-    let logarithm = precision == Precision::F64 && score.to_stable(0.5) != 0.5;
+    let logarithm = precision == ScorePrecision::F64 && score.to_stable(0.5) != 0.5;
     if logarithm {
         format!("ln {}", score.display_name())
     } else {
@@ -39,25 +41,27 @@ pub(super) fn unit(score: &dyn Score, precision: Precision) -> String {
 impl<'a> Sections<'a> {
     /// Selects the score that decides and its threshold.
     pub(super) fn new(evaluation: &'a Evaluation, options: &'a ReportOptions) -> Self {
-        let wanted = |name: &str| {
+        let position = |name: &str| {
             evaluation
                 .scores
                 .iter()
                 .position(|score| score.name() == name)
         };
         let index = match options.deciding_score {
-            Some(score) => wanted(score.name()),
-            None => wanted("atd").or_else(|| wanted("ctw")),
+            Some(score) => position(score.name()),
+            None => position("atd").or_else(|| position("ctw")),
         };
         let index = index.or_else(|| evaluation.scores.len().checked_sub(1));
         let deciding_score = index.map(|index| {
             let given = options.threshold.map(|value| match options.precision {
-                Precision::F32 => value,
-                Precision::F64 => evaluation.scores[index].to_stable(value),
+                ScorePrecision::F32 => value,
+                ScorePrecision::F64 => evaluation.scores[index].to_stable(value),
             });
             (
                 index,
-                given.unwrap_or_else(|| threshold(&column(&evaluation.id, index), KEPT_FRACTION)),
+                given.unwrap_or_else(|| {
+                    threshold_for_fraction(&column(&evaluation.id, index), KEPT_FRACTION)
+                }),
             )
         });
         Self {
@@ -73,7 +77,7 @@ impl<'a> Sections<'a> {
             return String::new();
         };
         let score = self.evaluation.scores[index];
-        let shown = figure(published(score, self.options.precision, threshold));
+        let shown = format_score(published(score, self.options.precision, threshold));
         let why = match self.options.threshold {
             Some(_) => "as set for this report",
             None => "which keeps 95 % of the in-distribution images",
@@ -86,7 +90,7 @@ impl<'a> Sections<'a> {
     }
 
     /// Returns the section of the out-of-distribution set `set`, whose position is `number`.
-    pub(super) fn ood(&self, number: usize, set: &ScoredSet) -> Result<String, ReportError> {
+    pub(super) fn ood(&self, number: usize, set: &SetScores) -> Result<String, ReportError> {
         let evaluation = self.evaluation;
         let (mut curves, mut names): (Vec<Roc>, Vec<(String, String)>) = Default::default();
         let mut histograms = String::new();
@@ -99,7 +103,11 @@ impl<'a> Sections<'a> {
             };
             let ranked = RankedScores::new(&id, &ood).map_err(wrap)?;
             curves.push(ranked.roc());
-            let name = format!("{} {}", score.display_name(), percent(ranked.auroc()));
+            let name = format!(
+                "{} {}",
+                score.display_name(),
+                format_percent(ranked.auroc())
+            );
             names.push((format!("s{index}"), name));
             let threshold = self
                 .deciding_score
@@ -112,7 +120,7 @@ impl<'a> Sections<'a> {
         });
         let mut html = format!(
             "<section id=\"set-{number}\"><h2><bdi>{}</bdi> {kind}</h2>",
-            text(&set.name)
+            escape(&set.name)
         );
         if !curves.is_empty() {
             let roc = roc_curves(&format!("ROC curves on {}", set.name), &curves);
@@ -137,7 +145,7 @@ impl<'a> Sections<'a> {
         let chart = histogram(&format!("{unit} on {set}"), &unit, id, ood, threshold);
         format!(
             "<figure class=\"chart\"><h3>{}</h3>{chart}</figure>",
-            text(score.display_name())
+            escape(score.display_name())
         )
     }
 
@@ -150,7 +158,7 @@ impl<'a> Sections<'a> {
         }
     }
 
-    fn ood_examples(&self, set: &ScoredSet) -> String {
+    fn ood_examples(&self, set: &SetScores) -> String {
         let Some((index, threshold)) = self.deciding_score else {
             return String::new();
         };
@@ -161,26 +169,26 @@ impl<'a> Sections<'a> {
         let (kept, all, max) = (
             decided.kept(),
             decided.examples.len(),
-            self.options.examples,
+            self.options.max_examples,
         );
-        let fraction = percent(kept as f64 / all.max(1) as f64);
+        let fraction = format_percent(kept as f64 / all.max(1) as f64);
         let root = root_of(set);
         let rows = [
-            Row {
+            GalleryRow {
                 heading: "Wrongly kept as one of the classes",
                 note: format!(
                     "{kept} of {} ({fraction} %) are kept; shown are the highest scores.",
-                    images(all)
+                    format_images(all)
                 ),
                 right: false,
                 examples: decided.highest(max, |e| e.kept),
             },
-            Row {
+            GalleryRow {
                 heading: "Correctly rejected as unknown",
                 note: format!(
                     "{} of {}; shown are the lowest scores.",
                     all - kept,
-                    images(all)
+                    format_images(all)
                 ),
                 right: true,
                 examples: decided.lowest(max, |e| !e.kept),
@@ -199,7 +207,11 @@ impl<'a> Sections<'a> {
             SetDecisions::new(set, index, threshold),
             self.gallery(index),
         );
-        let (all, max, root) = (decided.examples.len(), self.options.examples, root_of(set));
+        let (all, max, root) = (
+            decided.examples.len(),
+            self.options.max_examples,
+            root_of(set),
+        );
         let labeled = |e: &Example<'_>| e.row.label.is_some();
         let wrong = |e: &Example<'_>| e.row.label.is_some_and(|label| label != e.prediction);
         let kept = if decided.examples.iter().any(labeled) {
@@ -207,24 +219,27 @@ impl<'a> Sections<'a> {
         } else {
             "Kept"
         };
-        let note = |which: &str, wanted: &dyn Fn(&Example<'_>) -> bool| {
-            let count = decided.examples.iter().filter(|e| wanted(e)).count();
-            format!("{count} of {}; shown are the {which} scores.", images(all))
+        let note = |which: &str, filter: &dyn Fn(&Example<'_>) -> bool| {
+            let count = decided.examples.iter().filter(|e| filter(e)).count();
+            format!(
+                "{count} of {}; shown are the {which} scores.",
+                format_images(all)
+            )
         };
         let rows = [
-            Row {
+            GalleryRow {
                 heading: kept,
                 note: note("highest", &|e| e.kept && !wrong(e)),
                 right: true,
                 examples: decided.highest(max, |e| e.kept && !wrong(e)),
             },
-            Row {
+            GalleryRow {
                 heading: "Kept, but assigned to a wrong class",
                 note: note("highest", &|e| e.kept && wrong(e)),
                 right: false,
                 examples: decided.highest(max, |e| e.kept && wrong(e)),
             },
-            Row {
+            GalleryRow {
                 heading: "Wrongly rejected as unknown",
                 note: note("lowest", &|e| !e.kept),
                 right: false,
@@ -235,13 +250,13 @@ impl<'a> Sections<'a> {
         if images_html.is_empty() {
             return String::new();
         }
-        let name = text(&set.name);
+        let name = escape(&set.name);
         format!(
             "<section id=\"id\"><h2><bdi>{name}</bdi> <span class=\"badge\">in-distribution</span></h2>{images_html}</section>"
         )
     }
 }
 
-fn root_of(set: &ScoredSet) -> PathBuf {
+fn root_of(set: &SetScores) -> PathBuf {
     common_parent(set.rows.iter().map(|row| row.path.as_path()))
 }

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use super::html::{count, images, text};
+use super::html::{escape, format_count, format_images};
 use super::results_table::{format_with_spread, title};
-use crate::{Average, MetricSpread, MetricSpreads, Results, Spread};
+use crate::results::{Average, Results, SkippedImage};
+use crate::spread::{MetricSpread, MetricSpreads, Spread};
 
 /// Maximum number of skipped images to list.
 const MAX_LISTED: usize = 50;
@@ -38,19 +39,21 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
     }
     if let Some(accuracy) = results.accuracy {
         let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
-        let classes = classes.map_or(String::new(), |n| format!(" over {} classes", count(n)));
+        let classes = classes.map_or(String::new(), |n| {
+            format!(" over {} classes", format_count(n))
+        });
         tiles.push((
             format_with_spread(accuracy, varied) + " %",
             format!("accuracy{classes}"),
         ));
     }
     tiles.push((
-        count(results.id.n),
+        format_count(results.id.n),
         format!("images of {}", results.id.name),
     ));
     if !results.skipped.is_empty() {
         tiles.push((
-            count(results.skipped.len()),
+            format_count(results.skipped.len()),
             "images that could not be read".to_owned(),
         ));
     }
@@ -65,8 +68,8 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
         };
         format!(
             "<div class=\"tile\"><b>{}</b><span>{}</span></div>",
-            text(figure),
-            text(what)
+            escape(figure),
+            escape(what)
         )
     };
     format!(
@@ -80,11 +83,11 @@ pub(super) fn skipped(results: &Results) -> String {
     if results.skipped.is_empty() {
         return String::new();
     }
-    let item = |s: &crate::Skipped| {
+    let item = |s: &SkippedImage| {
         format!(
             "<li><bdi>{}</bdi>: <bdi>{}</bdi></li>",
-            text(&s.set),
-            text(&s.error)
+            escape(&s.set),
+            escape(&s.error)
         )
     };
     let items: String = results.skipped.iter().take(MAX_LISTED).map(item).collect();
@@ -92,13 +95,13 @@ pub(super) fn skipped(results: &Results) -> String {
         0 => String::new(),
         more => format!(
             "<p class=\"note\">and {} more, listed in results.json</p>",
-            count(more)
+            format_count(more)
         ),
     };
     format!(
         "<details><summary>{} could not be read and {} excluded from all metrics</summary>\
          <ul>{items}</ul>{more}</details>",
-        images(results.skipped.len()),
+        format_images(results.skipped.len()),
         if results.skipped.len() == 1 {
             "is"
         } else {
@@ -145,7 +148,7 @@ fn flatten(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
     };
     let cut: String = shown.chars().take(MAX_CHARS).collect();
     let ellipsis = if cut.len() < shown.len() { " …" } else { "" };
-    rows.push((text(name), text(cut + ellipsis)));
+    rows.push((escape(name), escape(cut + ellipsis)));
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::html::text;
+use super::html::escape;
 
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 12.0;
@@ -154,7 +154,7 @@ impl Chart {
         self.push(format_args!(
             "<path class=\"axis\" d=\"M{left:.1} {top:.1}V{bottom:.1}H{right:.1}\"/>"
         ));
-        let (x_label, y_label) = (text(&self.x.label), text(&self.y.label));
+        let (x_label, y_label) = (escape(&self.x.label), escape(&self.y.label));
         let (across, down) = ((left + right) / 2.0, (top + bottom) / 2.0);
         self.push(format_args!(
             "<text class=\"mid name\" x=\"{across:.1}\" y=\"{:.1}\">{x_label}</text>",
@@ -191,11 +191,11 @@ impl Chart {
     }
 
     /// Draws text centered above a point.
-    pub(super) fn word(&mut self, (x, y): (f64, f64), word: &str) {
+    pub(super) fn label(&mut self, (x, y): (f64, f64), label: &str) {
         let (x, y) = (self.px(x), (self.py(y) - 4.0).max(TOP + 8.0));
         self.push(format_args!(
             "<text class=\"mid small\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>",
-            text(word)
+            escape(label)
         ));
     }
 
@@ -220,7 +220,7 @@ impl Chart {
             body,
             ..
         } = self;
-        let title = text(title);
+        let title = escape(title);
         format!(
             "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{title}\">{body}</svg>"
         )

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::imageops::{FilterType, resize, thumbnail};
 use image::{ExtendedColorType, ImageEncoder, RgbImage as Pixels};
 
-use super::base64;
 use clipn_image::{DecodeOptions, decode_file};
 
 /// Maximum side of images that are embedded unscaled and without loss.
@@ -26,7 +27,7 @@ pub(super) struct Thumbnail {
 
 /// Reads an image and scales its long side down to `side`. Returns `None` for an unreadable image,
 /// which must not fail the report.
-pub(super) fn make(path: &Path, side: u32) -> Option<Thumbnail> {
+pub(super) fn create(path: &Path, side: u32) -> Option<Thumbnail> {
     let decoded = decode_file(path, &DecodeOptions::for_display()).ok()?;
     let (width, height) = (decoded.width(), decoded.height());
     let pixels = Pixels::from_raw(width, height, decoded.into_pixels())?;
@@ -36,7 +37,7 @@ pub(super) fn make(path: &Path, side: u32) -> Option<Thumbnail> {
         PngEncoder::new(&mut png)
             .write_image(&pixels, width, height, ExtendedColorType::Rgb8)
             .ok()?;
-        let uri = format!("data:image/png;base64,{}", base64::encode(&png));
+        let uri = format!("data:image/png;base64,{}", BASE64.encode(&png));
         return Some(Thumbnail {
             uri,
             pixelated: true,
@@ -52,7 +53,7 @@ pub(super) fn make(path: &Path, side: u32) -> Option<Thumbnail> {
             ExtendedColorType::Rgb8,
         )
         .ok()?;
-    let uri = format!("data:image/jpeg;base64,{}", base64::encode(&jpeg));
+    let uri = format!("data:image/jpeg;base64,{}", BASE64.encode(&jpeg));
     Some(Thumbnail {
         uri,
         pixelated: false,

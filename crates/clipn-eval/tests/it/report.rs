@@ -2,13 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use clipn_data::OodKind;
 use clipn_eval::report::{ReportError, ReportOptions, render_html, render_record_html, write_html};
-use clipn_eval::{Evaluation, ImageRow, Precision, Record, Results, Run, Scored, ScoredSet, merge};
+use clipn_eval::{
+    Evaluation, EvaluationRecord, EvaluationRun, ImageRow, ImageScores, Results, ScorePrecision,
+    SetScores, merge,
+};
 use clipn_ood::metrics::FprConvention;
 use clipn_ood::scores::{Score, all, by_name, parse_list};
 use clipn_testing::random::Random;
-use serde_json::json;
 
 /// A row with synthetic scores around `level`.
 fn row(
@@ -27,7 +31,7 @@ fn row(
     ImageRow {
         path: path.to_owned(),
         label,
-        outcome: Ok(Scored {
+        outcome: Ok(ImageScores {
             prediction,
             scores,
             confidence,
@@ -78,7 +82,7 @@ fn synthetic(dir: &Path) -> Evaluation {
             .iter()
             .enumerate()
             .map(|(i, path)| row(path, None, i % 10, level, &mut random));
-        ScoredSet {
+        SetScores {
             name: name.to_owned(),
             kind: Some(kind),
             rows: rows.collect(),
@@ -96,7 +100,7 @@ fn synthetic(dir: &Path) -> Evaluation {
     Evaluation {
         class_names,
         scores: all().to_vec(),
-        id: ScoredSet {
+        id: SetScores {
             name: "shapes".to_owned(),
             kind: None,
             rows: id,
@@ -147,11 +151,9 @@ fn a_report_is_self_contained() {
     let evaluation = synthetic(dir.path());
     let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
     let path = dir.path().join("report.html");
-    let options = ReportOptions {
-        title: "demo".to_owned(),
-        settings: json!({"model": {"embed_dim": 64}, "workers": 2}),
-        ..ReportOptions::default()
-    };
+    let options = ReportOptions::default()
+        .with_title("demo")
+        .with_settings(json!({"model": {"embed_dim": 64}, "workers": 2}));
     write_html(&path, &evaluation, &results, &options).unwrap();
     let html = std::fs::read_to_string(&path).unwrap();
     check_well_formed(&html);
@@ -213,13 +215,11 @@ fn escapes_markup_in_names() {
     evaluation.ood[0].rows[0].path = image_path;
     evaluation.ood[1].rows[0].path = PathBuf::from(hostile);
     evaluation.id.rows[1].outcome = Err(hostile.to_owned());
-    let options = ReportOptions {
-        title: hostile.to_owned(),
-        settings: json!({hostile: hostile, "list": [hostile]}),
-        threshold: Some(0.0),
-        examples: 100,
-        ..ReportOptions::default()
-    };
+    let options = ReportOptions::default()
+        .with_title(hostile)
+        .with_settings(json!({hostile: hostile, "list": [hostile]}))
+        .with_threshold(0.0)
+        .with_max_examples(100);
     let html = rendered(&evaluation, &options);
     check_well_formed(&html);
     for raw in [
@@ -298,20 +298,12 @@ fn threshold_and_deciding_score_can_be_set() {
         html.contains("decided by ATD")
             && html.contains("keeps 95 % of the in-distribution images")
     );
-    let options = ReportOptions {
-        deciding_score: Some(by_name("ctw").unwrap()),
-        threshold: Some(0.5),
-        ..ReportOptions::default()
-    };
+    let options = ReportOptions::default()
+        .with_deciding_score(by_name("ctw").unwrap())
+        .with_threshold(0.5);
     let html = rendered(&evaluation, &options);
     assert!(html.contains("decided by CTW at the threshold 0.500, as set for this report"));
-    let html = rendered(
-        &evaluation,
-        &ReportOptions {
-            examples: 0,
-            ..options.clone()
-        },
-    );
+    let html = rendered(&evaluation, &options.clone().with_max_examples(0));
     assert!(!html.contains("<img") && !html.contains("decided by"));
 
     // In log space the threshold becomes its logarithm, but is shown in the published unit.
@@ -322,10 +314,7 @@ fn threshold_and_deciding_score_can_be_set() {
         let stable = |(value, score): (&f64, &&'static dyn Score)| score.to_stable(value.max(1e-9));
         *scores = scores.iter().zip(all()).map(stable).collect();
     }
-    let in_logs = ReportOptions {
-        precision: Precision::F64,
-        ..options.clone()
-    };
+    let in_logs = options.clone().with_precision(ScorePrecision::F64);
     let html_in_logs = rendered(&logarithms, &in_logs);
     assert!(
         html_in_logs.contains("decided by CTW at the threshold 0.500")
@@ -380,10 +369,7 @@ fn reports_operating_points_and_confidence() {
         let label = row.outcome.as_ref().unwrap().prediction;
         row.label = Some(if i % 4 == 0 { (label + 1) % 10 } else { label });
     }
-    let options = ReportOptions {
-        threshold: Some(-1.0),
-        ..ReportOptions::default()
-    };
+    let options = ReportOptions::default().with_threshold(-1.0);
     let html = rendered(&evaluation, &options);
     assert!(
         html.contains("confidence 75.00 %, accuracy 75.00 %: well calibrated"),
@@ -409,9 +395,9 @@ fn a_page_of_merged_runs_is_well_formed() {
         let results = Results::compute(evaluation, FprConvention::Clipn).unwrap();
         let settings =
             json!({"pretrained": format!("<b>{seed}"), "fpr_convention": "clipn", "classes": 10});
-        Run {
+        EvaluationRun {
             path: format!("runs/<i>{seed}"),
-            record: Record {
+            record: EvaluationRecord {
                 results,
                 settings,
                 spread: None,
@@ -436,7 +422,7 @@ fn a_page_of_merged_runs_is_well_formed() {
         "{html}"
     );
     assert!(!html.contains("<i>") && !html.contains("<img"));
-    let auroc = &merged.spread.as_ref().unwrap().results[0].figures.auroc;
+    let auroc = &merged.spread.as_ref().unwrap().results[0].metrics.auroc;
     assert!(html.contains(&format!(
         "{:.2} ± {:.2}",
         100.0 * auroc.mean,

@@ -1,19 +1,23 @@
 //! Results after an evaluation: repeated on other draws of the images, read back from untrusted
 //! files, and merged with other runs.
 
+use std::error::Error;
+use std::io;
 use std::path::Path;
 
-use clipn_base::progress::{NoProgress, Progress};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use clipn_base::progress::Progress;
 use clipn_data::OodKind;
 use clipn_eval::{
-    Evaluation, EvaluationError, ImageRow, Over, Record, Repeat, Results, Run, Scored, ScoredSet,
-    Spread, merge, write_record_csv, write_record_rows, write_results_json,
+    Evaluation, EvaluationError, EvaluationRecord, EvaluationRun, ImageRow, ImageScores,
+    RepeatSettings, Results, SetScores, Spread, SpreadSource, merge, write_record_csv,
+    write_record_rows, write_results_json, write_scores_csv,
 };
 use clipn_ood::metrics::FprConvention;
 use clipn_ood::scores::parse_list;
 use clipn_testing::random::Random;
-use proptest::prelude::*;
-use serde_json::{Value, json};
 
 /// Synthetic scores: `n` readable images per set and one unreadable; every fourth ID prediction is
 /// wrong.
@@ -22,7 +26,7 @@ fn synthetic(seed: u64, n: usize) -> Evaluation {
     let mut set = |name: &str, kind, level: f64, labels: bool| {
         let row = |i: usize| {
             let mut value = || level + f64::from(random.signed() + random.signed());
-            let scored = Scored {
+            let scored = ImageScores {
                 prediction: i % 4 / 3,
                 scores: vec![value(), value()],
                 confidence: 0.5,
@@ -38,7 +42,7 @@ fn synthetic(seed: u64, n: usize) -> Evaluation {
                 outcome,
             }
         };
-        ScoredSet {
+        SetScores {
             name: name.to_owned(),
             kind,
             rows: (0..=n).map(row).collect(),
@@ -59,15 +63,14 @@ fn repeat(evaluation: &Evaluation, n: usize, subset: Option<usize>, seed: u64) -
     Spread::repeat(
         evaluation,
         FprConvention::Clipn,
-        Repeat { n, subset, seed },
-        &NoProgress,
+        RepeatSettings { n, subset, seed },
     )
     .unwrap()
 }
 
-fn record(seed: u64, settings: Value) -> Record {
+fn record(seed: u64, settings: Value) -> EvaluationRecord {
     let results = Results::compute(&synthetic(seed, 20), FprConvention::Clipn).unwrap();
-    Record {
+    EvaluationRecord {
         results,
         settings,
         spread: None,
@@ -80,8 +83,8 @@ fn resamples_give_the_standard_error() {
     let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
     let spread = repeat(&evaluation, 1000, None, 7);
     assert_eq!(
-        (spread.over, spread.n, spread.subset, spread.seed),
-        (Over::Resamples, 1000, None, Some(7))
+        (spread.source, spread.n, spread.subset, spread.seed),
+        (SpreadSource::Resamples, 1000, None, Some(7))
     );
     // An accuracy of 3/4 on 200 images has the standard error √(p (1 − p) / n).
     let accuracy = spread.accuracy.unwrap();
@@ -108,7 +111,7 @@ fn resamples_give_the_standard_error() {
             "{auroc:?} against {expected}"
         );
         assert!((auroc.mean - a).abs() < 0.005);
-        assert_eq!(spread.centre(a, &auroc), a);
+        assert_eq!(spread.center(a, &auroc), a);
     }
     for (average, spread) in results.averages.iter().zip(&spread.averages) {
         assert_eq!((average.score, average.kind), (spread.score, spread.kind));
@@ -134,25 +137,25 @@ fn repeats_depend_only_on_the_seed() {
     );
     // Smaller subsets have a larger spread.
     let small = repeat(&evaluation, 20, Some(5), 1);
-    assert!(small.results[0].figures.auroc.std > reference.results[0].figures.auroc.std);
+    assert!(small.results[0].metrics.auroc.std > reference.results[0].metrics.auroc.std);
 }
 
 #[test]
 fn a_subset_of_all_images_equals_the_whole() {
     let evaluation = synthetic(3, 40);
     let results = Results::compute(&evaluation, FprConvention::Mcm).unwrap();
-    let all = Repeat {
+    let all = RepeatSettings {
         n: 3,
         subset: Some(40),
         seed: 0,
     };
-    let spread = Spread::repeat(&evaluation, FprConvention::Mcm, all, &NoProgress).unwrap();
+    let spread = Spread::repeat(&evaluation, FprConvention::Mcm, all).unwrap();
     for (whole, part) in results.results.iter().zip(&spread.results) {
         let figures = [
-            part.figures.auroc,
-            part.figures.fpr95,
-            part.figures.aupr_in,
-            part.figures.aupr_out,
+            part.metrics.auroc,
+            part.metrics.fpr95,
+            part.metrics.aupr_in,
+            part.metrics.aupr_out,
         ];
         for (whole, part) in [whole.auroc, whole.fpr95, whole.aupr_in, whole.aupr_out]
             .iter()
@@ -175,8 +178,8 @@ fn rejects_invalid_repeats() {
     let mut evaluation = synthetic(4, 40);
     evaluation.ood[1].rows.truncate(12);
     let reject = |n, subset| {
-        let repeat = Repeat { n, subset, seed: 0 };
-        Spread::repeat(&evaluation, FprConvention::Clipn, repeat, &NoProgress)
+        let repeat = RepeatSettings { n, subset, seed: 0 };
+        Spread::repeat(&evaluation, FprConvention::Clipn, repeat)
             .unwrap_err()
             .to_string()
     };
@@ -187,14 +190,15 @@ fn rejects_invalid_repeats() {
         "{error}"
     );
     assert!(reject(5, Some(0)).contains("expected 1 to 12"));
-    let repeat = Repeat {
+    let repeat = RepeatSettings {
         n: 5,
         subset: None,
         seed: 0,
     };
-    let error = Spread::repeat(&evaluation, FprConvention::Clipn, repeat, &Cancelled).unwrap_err();
+    let error = Spread::repeat_with_progress(&evaluation, FprConvention::Clipn, repeat, &Cancelled)
+        .unwrap_err();
     assert!(
-        matches!(error, EvaluationError::RepeatsCancelled { n: 5 }),
+        matches!(error, EvaluationError::RepeatsInterrupted { n: 5 }),
         "{error}"
     );
 }
@@ -202,15 +206,15 @@ fn rejects_invalid_repeats() {
 #[test]
 fn merging_gives_mean_and_sample_deviation() {
     let settings = |seed: u64| json!({"pretrained": seed, "workers": seed, "templates": "clipn", "logit_scale": 100.0});
-    let runs: Vec<Run> = (1..=3)
-        .map(|seed| Run {
+    let runs: Vec<EvaluationRun> = (1..=3)
+        .map(|seed| EvaluationRun {
             path: format!("run {seed}"),
             record: record(seed, settings(seed)),
         })
         .collect();
     let merged = merge(&runs).unwrap();
     let spread = merged.spread.as_ref().unwrap();
-    assert_eq!((spread.over, spread.n), (Over::Runs, 3));
+    assert_eq!((spread.source, spread.n), (SpreadSource::Runs, 3));
     for (i, result) in merged.results.results.iter().enumerate() {
         let values: Vec<f64> = runs
             .iter()
@@ -218,7 +222,7 @@ fn merging_gives_mean_and_sample_deviation() {
             .collect();
         let mean = values.iter().sum::<f64>() / 3.0;
         let std = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
-        let variation = spread.results[i].figures.fpr95;
+        let variation = spread.results[i].metrics.fpr95;
         assert!(
             (variation.mean - mean).abs() < 1e-12 && (variation.std - std).abs() < 1e-12,
             "{variation:?}"
@@ -235,7 +239,7 @@ fn merging_gives_mean_and_sample_deviation() {
         means.iter().copied().fold(1.0, f64::min),
         means.iter().copied().fold(0.0, f64::max),
     );
-    let variation = spread.averages[0].figures.auroc;
+    let variation = spread.averages[0].metrics.auroc;
     assert_eq!((variation.min, variation.max), (low, high));
     assert_eq!(
         merged.settings,
@@ -244,7 +248,7 @@ fn merging_gives_mean_and_sample_deviation() {
     assert_eq!(spread.runs[1].settings["pretrained"], json!(2));
     assert_eq!(merged.results.skipped.len(), 3);
 
-    let again = Run {
+    let again = EvaluationRun {
         path: "merged".to_owned(),
         record: merged,
     };
@@ -265,13 +269,14 @@ fn merging_gives_mean_and_sample_deviation() {
 fn rejects_runs_of_other_evaluations() {
     let base = json!({"templates": "clipn", "fpr_convention": "clipn", "logit_scale": 100.0, "classes": 2,
                       "model": {"embed_dim": 4, "vision": {"width": 8}}});
-    let reject = |change: &dyn Fn(&mut Record)| {
+    let reject = |change: &dyn Fn(&mut EvaluationRecord)| {
         let mut other = record(2, base.clone());
         change(&mut other);
-        let runs = [("a", record(1, base.clone())), ("b", other)].map(|(path, record)| Run {
-            path: path.to_owned(),
-            record,
-        });
+        let runs =
+            [("a", record(1, base.clone())), ("b", other)].map(|(path, record)| EvaluationRun {
+                path: path.to_owned(),
+                record,
+            });
         merge(&runs).unwrap_err().to_string()
     };
     let error = reject(&|r| r.settings["templates"] = json!("simple"));
@@ -314,9 +319,9 @@ fn rejects_runs_of_other_evaluations() {
     );
 }
 
-fn read(dir: &Path, text: &str) -> Result<Record, String> {
-    std::fs::write(dir.join(Record::FILE), text).unwrap();
-    Record::read(dir).map_err(|error| error.to_string())
+fn read(dir: &Path, text: &str) -> Result<EvaluationRecord, String> {
+    std::fs::write(dir.join(EvaluationRecord::FILE_NAME), text).unwrap();
+    EvaluationRecord::read(dir).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -331,10 +336,10 @@ fn written_results_read_back() {
         Some(repeat(&evaluation, 10, Some(9), 0)),
     ] {
         whole.spread = spread;
-        let path = dir.path().join(Record::FILE);
+        let path = dir.path().join(EvaluationRecord::FILE_NAME);
         write_results_json(&path, &whole).unwrap();
-        let back = Record::read(&path).unwrap();
-        assert_eq!(Record::read(dir.path()).unwrap(), back);
+        let back = EvaluationRecord::read(&path).unwrap();
+        assert_eq!(EvaluationRecord::read(dir.path()).unwrap(), back);
         assert_eq!(back.settings, whole.settings);
         assert_eq!(back.results.skipped, whole.results.skipped);
         for (a, b) in back.results.results.iter().zip(&whole.results.results) {
@@ -343,7 +348,7 @@ fn written_results_read_back() {
         }
         assert_eq!(back.spread.is_some(), whole.spread.is_some());
         write_results_json(&path, &merge(&[run("a", &whole), run("b", &back)]).unwrap()).unwrap();
-        let merged = Record::read(&path).unwrap();
+        let merged = EvaluationRecord::read(&path).unwrap();
         assert_eq!(merged.spread.unwrap().runs.len(), 2);
 
         let mut rows = Vec::new();
@@ -366,15 +371,15 @@ fn written_results_read_back() {
     }
 }
 
-fn run(path: &str, record: &Record) -> Run {
-    Run {
+fn run(path: &str, record: &EvaluationRecord) -> EvaluationRun {
+    EvaluationRun {
         path: path.to_owned(),
         record: record.clone(),
     }
 }
 
 /// The JSON of a record with one changed value.
-fn changed(record: &Record, pointer: &str, value: Value) -> String {
+fn changed(record: &EvaluationRecord, pointer: &str, value: Value) -> String {
     let mut json = serde_json::to_value(record).unwrap();
     *json.pointer_mut(pointer).unwrap() = value;
     json.to_string()
@@ -385,7 +390,7 @@ fn rejects_invalid_files_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let mut good = record(6, json!({"templates": "clipn"}));
     good.spread = Some(repeat(&synthetic(6, 20), 5, None, 0));
-    let cases: [(&str, Value, &str); 17] = [
+    let cases: [(&str, Value, &str); 18] = [
         (
             "/accuracy",
             json!(1.5),
@@ -430,6 +435,11 @@ fn rejects_invalid_files_with_a_reason() {
             "/results/0/kind",
             json!("far"),
             "differ in kind or number of images of near",
+        ),
+        (
+            "/results/3/n_ood",
+            json!(0),
+            "ctw on far: a set has no images",
         ),
         ("/settings", json!([1]), "expected an object in `settings`"),
         (
@@ -476,7 +486,7 @@ fn rejects_invalid_files_with_a_reason() {
             .contains("expected at most 32 MiB")
     );
     assert!(
-        Record::read(&dir.path().join("nowhere"))
+        EvaluationRecord::read(dir.path().join("nowhere"))
             .unwrap_err()
             .to_string()
             .starts_with("cannot read")
@@ -501,6 +511,27 @@ fn order_and_means_are_recomputed() {
     assert_eq!(back.results.averages.len(), 6);
 }
 
+#[test]
+fn errors_of_files_keep_their_cause() {
+    let absent = Path::new("/absent/results.json");
+    let record = record(9, json!({}));
+    let evaluation = synthetic(9, 20);
+    let errors = [
+        EvaluationRecord::read(absent).unwrap_err(),
+        write_results_json(absent, &record).unwrap_err(),
+        write_record_csv(absent, &record, None).unwrap_err(),
+        write_scores_csv(absent, &evaluation).unwrap_err(),
+        #[cfg(feature = "parquet")]
+        clipn_eval::write_scores_parquet(absent, &evaluation).unwrap_err(),
+    ];
+    for error in errors {
+        let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+        assert_eq!(source.kind(), io::ErrorKind::NotFound, "{error}");
+        let message = error.to_string();
+        assert!(message.ends_with("/absent/results.json"), "{message}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -516,8 +547,8 @@ proptest! {
         if cut % 3 > 0 {
             bytes.truncate(cut);
         }
-        std::fs::write(dir.path().join(Record::FILE), &bytes).unwrap();
-        if let Ok(record) = Record::read(dir.path()) {
+        std::fs::write(dir.path().join(EvaluationRecord::FILE_NAME), &bytes).unwrap();
+        if let Ok(record) = EvaluationRecord::read(dir.path()) {
             for r in &record.results.results {
                 prop_assert!((0.0..=1.0).contains(&r.auroc) && r.n_id > 0);
             }

@@ -123,9 +123,10 @@ impl Augmentation {
 
     /// Returns the augmented crop, `[S, S, 3]` with S = `preprocessing.size`.
     ///
-    /// `uniform` returns uniform random numbers in [0, 1). The random crop draws two numbers per tried box
-    /// and two for its position. The flip then draws one, the color jitter four, and grayscale one.
-    /// Erasing draws one, and those of a random box if it applies. Disabled steps draw nothing.
+    /// `uniform` returns uniform random numbers in [0, 1). The random crop draws two numbers per
+    /// tried box and two for its position. The flip then draws one, the color jitter four, and
+    /// grayscale one. Erasing draws one, and those of a random box if it applies. Disabled steps
+    /// draw nothing.
     ///
     /// The box is cropped first and then resized with Pillow's bicubic filter, as in torchvision:
     /// pixels outside the box have no influence.

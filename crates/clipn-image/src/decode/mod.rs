@@ -88,7 +88,8 @@ impl Default for DecodeOptions {
 /// # Errors
 /// An [`ImageError`] that names `path`:
 /// - [`NotFound`](ImageError::NotFound), [`PermissionDenied`](ImageError::PermissionDenied),
-///   [`IsDirectory`](ImageError::IsDirectory) or [`Read`](ImageError::Read) if the file cannot be read.
+///   [`IsDirectory`](ImageError::IsDirectory) or [`Read`](ImageError::Read) if the file cannot be
+///   read.
 /// - [`FileTooLarge`](ImageError::FileTooLarge) if the file is larger than any image within
 ///   [`DecodeOptions::max_pixels`].
 /// - Any error of [`decode_bytes`].

@@ -1,5 +1,5 @@
 //! Integration tests of `clipn`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
-#[cfg(feature = "mini")]
+mod examples;
 mod mini;

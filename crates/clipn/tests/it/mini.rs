@@ -42,9 +42,9 @@ fn records_its_training_vocabulary() {
     let weights = PretrainedWeights::mini().unwrap().weights(None).unwrap();
     let words = weights.training_vocabulary().unwrap();
     assert!((200..400).contains(&words.len()), "{}", words.len());
-    assert!(words.unseen("school bus goldfish pizza").is_empty());
+    assert!(words.unknown_words("school bus goldfish pizza").is_empty());
     assert_eq!(
-        words.unseen("zeppelin over a lakeside"),
+        words.unknown_words("zeppelin over a lakeside"),
         ["zeppelin", "over"]
     );
 }

@@ -9,6 +9,14 @@ use crate::eval_sets::ClassMapSource;
 
 /// A benchmark: an in-distribution (ID) set and the out-of-distribution (OOD) sets to separate it
 /// from.
+///
+/// ```
+/// use clipn_data::{Benchmark, OodKind};
+///
+/// let benchmark = Benchmark::load("imagenet-1k")?;
+/// assert!(benchmark.ood.iter().any(|set| set.kind == Some(OodKind::Far)));
+/// # Ok::<(), clipn_data::DatasetError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Benchmark {
     /// Name in results.

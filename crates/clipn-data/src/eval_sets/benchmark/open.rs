@@ -163,17 +163,12 @@ fn open_id(
                 }
             };
             Ok((
-                read_image_list(
-                    &id.name,
-                    &data_root.join(path),
-                    &data_root.join(root),
-                    count,
-                )?,
+                read_image_list(&id.name, data_root.join(path), data_root.join(root), count)?,
                 classes,
             ))
         }
         SetSource::Directory { path, selection } => {
-            let mut folder = ImageFolder::read(&data_root.join(path))?;
+            let mut folder = ImageFolder::read(data_root.join(path))?;
             if folder.classes.is_empty() {
                 return Err(DatasetError::NoClassDirectories { path: folder.root });
             }
@@ -210,12 +205,8 @@ fn open_id(
 fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetError> {
     match &ood.source {
         SetSource::List { path, root } => {
-            let mut set = read_image_list(
-                &ood.name,
-                &data_root.join(path),
-                &data_root.join(root),
-                None,
-            )?;
+            let mut set =
+                read_image_list(&ood.name, data_root.join(path), data_root.join(root), None)?;
             // Labels in the list are not those of the ID classes.
             for sample in &mut set.samples {
                 sample.label = None;
@@ -223,7 +214,7 @@ fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetEr
             Ok(set)
         }
         SetSource::Directory { path, selection } => {
-            let mut folder = ImageFolder::read(&data_root.join(path))?;
+            let mut folder = ImageFolder::read(data_root.join(path))?;
             select(&mut folder, selection, data_root)?;
             folder.unlabeled(&ood.name)
         }

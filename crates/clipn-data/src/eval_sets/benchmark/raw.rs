@@ -32,7 +32,8 @@ struct RawBenchmark {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawMap {
     file: Option<PathBuf>,
-    folder_column: Option<String>,
+    #[serde(rename = "folder-column")]
+    directory_column: Option<String>,
     name_column: Option<String>,
     role_column: Option<String>,
     names: Option<IndexMap<String, String>>,
@@ -123,13 +124,15 @@ pub(super) fn parse(text: &str) -> Checked<Benchmark> {
 
 impl RawMap {
     fn check(self, name: &str) -> Checked<ClassMapSource> {
-        let columns = self.folder_column.is_some()
+        let columns = self.directory_column.is_some()
             || self.name_column.is_some()
             || self.role_column.is_some();
         match (self.file, self.names) {
             (Some(path), None) => Ok(ClassMapSource::File {
                 path,
-                folder_column: self.folder_column.unwrap_or_else(|| "folder".to_string()),
+                directory_column: self
+                    .directory_column
+                    .unwrap_or_else(|| "folder".to_string()),
                 name_column: self.name_column.unwrap_or_else(|| "name".to_string()),
                 role_column: self.role_column,
             }),

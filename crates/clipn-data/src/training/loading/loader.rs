@@ -13,6 +13,25 @@ use crate::training::random::{KeyedRandom, Purpose, StableHash};
 use crate::training::skipped::SkippedSamples;
 
 /// Loader of training data, epoch by epoch.
+///
+/// ```
+/// use clipn_data::{CaptionLoader, LoaderSettings, SampleFields, ShardSet};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # clipn_testing::shards::write_shards(directory.path(), &[3, 5]);
+/// # let spec = format!("{}/s-{{0..1}}.tar", directory.path().display());
+/// let shards = ShardSet::open(&spec, SampleFields::default())?;
+/// let loader = CaptionLoader::new(shards.into(), LoaderSettings::new(32, 4))?;
+/// assert_eq!(loader.batches_per_epoch(), 2);
+/// for batch in loader.epoch(0)? {
+///     let batch = batch?;
+///     assert_eq!(batch.captions.len(), 4);
+///     assert_eq!(batch.pixels.len(), 4 * 3 * 32 * 32);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct CaptionLoader {
     source: CaptionSource,

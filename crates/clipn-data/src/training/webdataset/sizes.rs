@@ -52,11 +52,11 @@ pub(super) fn total_from_len(shards: &[PathBuf]) -> Result<Option<u64>, Training
         return Ok(None);
     };
     let path = sibling(first, "__len__");
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let directory = path.parent().unwrap_or(Path::new("."));
     if !path.is_file() || shards.iter().any(|shard| sibling(shard, "__len__") != path) {
         return Ok(None);
     }
-    if shards_in_directory(folder)?.len() != shards.len() {
+    if shards_in_directory(directory)?.len() != shards.len() {
         return Ok(None);
     }
     let bytes = read_limited(&path, 64)?;
@@ -72,7 +72,7 @@ pub(super) fn total_from_len(shards: &[PathBuf]) -> Result<Option<u64>, Training
 
 fn sibling(shard: &Path, name: &str) -> PathBuf {
     match shard.parent() {
-        Some(folder) if folder != Path::new("") => folder.join(name),
+        Some(directory) if directory != Path::new("") => directory.join(name),
         _ => Path::new(".").join(name),
     }
 }

@@ -50,6 +50,12 @@ pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
 /// Expands the braces in `text` as a shell does: ranges (`{000..039}`) and lists (`{a,b}`), also
 /// nested. Text without braces expands to itself. The file system is not accessed.
 ///
+/// ```
+/// let shards = clipn_data::expand_braces("{a,b}-{08..10}.tar")?;
+/// assert_eq!(shards[..3], ["a-08.tar", "a-09.tar", "a-10.tar"]);
+/// # Ok::<(), clipn_data::TrainingDataError>(())
+/// ```
+///
 /// # Errors
 /// [`TrainingDataError::ShardSpec`] if braces are unbalanced or expand to more than a million texts.
 pub fn expand_braces(text: &str) -> Result<Vec<String>, TrainingDataError> {

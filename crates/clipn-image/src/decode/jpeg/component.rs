@@ -28,8 +28,8 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Allocates the components of a frame, with all coefficients if `keep_all`, else with those of one
-    /// MCU row.
+    /// Allocates the components of a frame, with all coefficients if `keep_all`, else with those of
+    /// one MCU row.
     pub(super) fn allocate(frame: &Frame, keep_all: bool) -> Vec<Self> {
         let max = frame.max_sampling_factors();
         let (width, height) = (frame.width as usize, frame.height as usize);

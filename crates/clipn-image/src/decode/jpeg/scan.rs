@@ -8,7 +8,7 @@ use super::tables::{Tables, ZIGZAG};
 use super::{NAME, corrupt};
 use crate::error::ImageError;
 
-/// Maximum number of scans, more than any real file has: each scan costs a pass over the image.
+/// Maximum number of scans, more than any real file has: each scan decodes all blocks again.
 const MAX_SCANS: usize = 256;
 
 /// Decodes all scans of the file into the samples of each component.

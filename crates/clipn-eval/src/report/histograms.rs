@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use clipn_data::OodKind;
+
 use super::ReportError;
 use super::charts::{Outline, histogram_chart};
-use super::html::text;
+use super::html::escape;
 use super::sections::{column, unit};
-use crate::{Evaluation, Precision, ScoredSet};
-use clipn_data::OodKind;
+use crate::evaluation::{Evaluation, ScorePrecision, SetScores};
 
 /// Number of charts in a row.
 const ACROSS: usize = 3;
@@ -31,24 +32,25 @@ const STYLE: &str = "text{font:11px system-ui,sans-serif;fill:#5c6470}.end{text-
 /// # Errors
 /// [`ReportError::Write`] if the file cannot be written.
 pub fn write_histograms(
-    path: &Path,
+    path: impl AsRef<Path>,
     evaluation: &Evaluation,
-    precision: Precision,
+    precision: ScorePrecision,
 ) -> Result<(), ReportError> {
     let svg = render(evaluation, precision);
+    let path = path.as_ref();
     std::fs::write(path, svg).map_err(|source| ReportError::Write {
         path: path.to_owned(),
         source,
     })
 }
 
-fn render(evaluation: &Evaluation, precision: Precision) -> String {
-    let (near, other): (Vec<&ScoredSet>, Vec<&ScoredSet>) = evaluation
+fn render(evaluation: &Evaluation, precision: ScorePrecision) -> String {
+    let (near, other): (Vec<&SetScores>, Vec<&SetScores>) = evaluation
         .ood
         .iter()
         .partition(|set| set.kind == Some(OodKind::Near));
     let groups = [
-        ("ood", name_of(&other), other),
+        ("ood", group_name(&other), other),
         ("near", "near out-of-distribution".to_owned(), near),
         ("id", evaluation.id.name.clone(), vec![&evaluation.id]),
     ];
@@ -62,7 +64,7 @@ fn render(evaluation: &Evaluation, precision: Precision) -> String {
         body += &format!(
             "<path class=\"line {class}\" d=\"M{x} 15h26\"/><text class=\"name\" x=\"{}\" y=\"19\">{}</text>",
             x + 32.0,
-            text(name)
+            escape(name)
         );
     }
     for (index, score) in evaluation.scores.iter().enumerate() {
@@ -86,7 +88,7 @@ fn render(evaluation: &Evaluation, precision: Precision) -> String {
         body += &format!(
             "<g transform=\"translate({x} {y})\"><text class=\"title\" x=\"145\" y=\"16\">{}</text>\
              <g transform=\"translate(0 20)\">{}</g></g>",
-            text(score.display_name()),
+            escape(score.display_name()),
             chart.body()
         );
     }
@@ -96,12 +98,12 @@ fn render(evaluation: &Evaluation, precision: Precision) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" role=\"img\"><title>Histograms of every score on {}</title><style>{STYLE}</style>\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>{body}</svg>\n",
-        text(&evaluation.id.name)
+        escape(&evaluation.id.name)
     )
 }
 
 /// Returns the common name of the sets that are not near.
-fn name_of(sets: &[&ScoredSet]) -> String {
+fn group_name(sets: &[&SetScores]) -> String {
     match sets {
         [one] => one.name.clone(),
         sets if sets.iter().all(|set| set.kind == Some(OodKind::Far)) => {
@@ -114,20 +116,21 @@ fn name_of(sets: &[&ScoredSet]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ImageRow, Scored};
     use clipn_ood::scores;
 
-    fn set(name: &str, kind: Option<OodKind>, values: &[f64]) -> ScoredSet {
+    use crate::evaluation::{ImageRow, ImageScores};
+
+    fn set(name: &str, kind: Option<OodKind>, values: &[f64]) -> SetScores {
         let row = |&value: &f64| ImageRow {
             path: "a.png".into(),
             label: None,
-            outcome: Ok(Scored {
+            outcome: Ok(ImageScores {
                 prediction: 0,
                 scores: vec![value; 6],
                 confidence: 0.5,
             }),
         };
-        ScoredSet {
+        SetScores {
             name: name.to_owned(),
             kind,
             rows: values.iter().map(row).collect(),
@@ -145,7 +148,7 @@ mod tests {
                 set("f", Some(OodKind::Far), &[0.1, 0.2]),
             ],
         };
-        let svg = render(&evaluation, Precision::F32);
+        let svg = render(&evaluation, ScorePrecision::F32);
         assert_eq!(svg.matches("class=\"line id\"").count(), 7, "{svg}");
         assert_eq!(svg.matches("class=\"line near\"").count(), 7);
         assert!(svg.contains("val &lt;b&gt;") && !svg.contains("<b>") && svg.contains(">f<"));
@@ -159,7 +162,7 @@ mod tests {
             id: set("val", None, &[0.5]),
             ood: vec![set("x", None, &[0.4]), set("y", None, &[0.1])],
         };
-        let svg = render(&evaluation, Precision::F32);
+        let svg = render(&evaluation, ScorePrecision::F32);
         assert!(
             svg.contains(">out-of-distribution<") && !svg.contains("class=\"line near\""),
             "{svg}"

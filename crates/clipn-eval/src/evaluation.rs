@@ -1,0 +1,140 @@
+//! Scores of the images of a benchmark.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use clipn_data::OodKind;
+use clipn_detect::inference::Parallelism;
+use clipn_ood::scores::{self, Score};
+
+/// Floating-point precision of the scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScorePrecision {
+    /// f32 as published; probabilities saturate at 1 and tie.
+    #[default]
+    F32,
+    /// f64 in log space, which orders values that tie in f32; probabilities become their
+    /// logarithms.
+    F64,
+}
+
+impl ScorePrecision {
+    /// Returns the name, `f32` or `f64`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+}
+
+impl fmt::Display for ScorePrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Options of an evaluation.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EvaluationOptions {
+    /// Scores to compute, in the order of the results; all standard scores by default.
+    pub scores: Vec<&'static dyn Score>,
+    /// Precision of the scores.
+    pub precision: ScorePrecision,
+    /// Distribution of the work over threads.
+    pub parallelism: Parallelism,
+    /// Whether an unreadable image ends the run instead of being skipped and reported.
+    pub strict: bool,
+}
+
+impl Default for EvaluationOptions {
+    fn default() -> Self {
+        Self {
+            scores: scores::all().to_vec(),
+            precision: ScorePrecision::default(),
+            parallelism: Parallelism::default(),
+            strict: false,
+        }
+    }
+}
+
+impl EvaluationOptions {
+    /// Sets the scores to compute, in the order of the results.
+    #[must_use]
+    pub fn with_scores(mut self, scores: impl Into<Vec<&'static dyn Score>>) -> Self {
+        self.scores = scores.into();
+        self
+    }
+
+    /// Sets the precision of the scores.
+    #[must_use]
+    pub fn with_precision(mut self, precision: ScorePrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Sets the distribution of the work over threads.
+    #[must_use]
+    pub fn with_parallelism(mut self, parallelism: Parallelism) -> Self {
+        self.parallelism = parallelism;
+        self
+    }
+
+    /// Sets whether an unreadable image ends the run instead of being skipped and reported.
+    #[must_use]
+    pub fn with_strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+}
+
+/// Prediction and scores of an image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageScores {
+    /// Index of the class with the highest "yes" logit.
+    pub prediction: usize,
+    /// One value per score of the options.
+    pub scores: Vec<f64>,
+    /// Maximum softmax probability over the "yes" logits, p(max).
+    pub confidence: f64,
+}
+
+/// Result of one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageRow {
+    /// Path of the image.
+    pub path: PathBuf,
+    /// Index of the true class, if known.
+    pub label: Option<usize>,
+    /// Prediction and scores, or the error message of an unreadable image.
+    pub outcome: Result<ImageScores, String>,
+}
+
+/// Results of one image set.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SetScores {
+    /// Name of the set.
+    pub name: String,
+    /// `near` or `far`; `None` for the in-distribution set, and if the benchmark does not define
+    /// it.
+    pub kind: Option<OodKind>,
+    /// One row per image, in the order of the set.
+    pub rows: Vec<ImageRow>,
+}
+
+/// Scores of every image of a benchmark.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Class names.
+    pub class_names: Vec<String>,
+    /// Computed scores.
+    pub scores: Vec<&'static dyn Score>,
+    /// In-distribution set.
+    pub id: SetScores,
+    /// Out-of-distribution sets.
+    pub ood: Vec<SetScores>,
+}

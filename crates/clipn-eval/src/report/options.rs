@@ -1,0 +1,116 @@
+use serde_json::Value;
+
+use clipn_ood::metrics::FprConvention;
+use clipn_ood::scores::Score;
+
+use crate::evaluation::ScorePrecision;
+use crate::spread::Spread;
+
+/// Options of a report.
+///
+/// ```
+/// use clipn_eval::report::ReportOptions;
+///
+/// let options = ReportOptions::default()
+///     .with_title("Tiny ImageNet against textures")
+///     .with_max_examples(4);
+/// assert_eq!(options.thumbnail_side, 192);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ReportOptions {
+    /// Heading of the page, such as the benchmark's name.
+    pub title: String,
+    /// Description of the run, as in `results.json`: a JSON object, or null for none.
+    pub settings: Value,
+    /// Precision that the scores were computed in.
+    pub precision: ScorePrecision,
+    /// Convention of the results' FPR95.
+    pub fpr_convention: FprConvention,
+    /// Score that decides on the example images; `None` for ATD, else CTW, else the last of the
+    /// evaluation.
+    pub deciding_score: Option<&'static dyn Score>,
+    /// Minimum score that is kept, in the published unit; `None` for the threshold that keeps 95 %
+    /// of the in-distribution images.
+    pub threshold: Option<f64>,
+    /// Maximum number of images in a row; 0 for a report without images.
+    pub max_examples: usize,
+    /// Long side of a thumbnail, in pixels.
+    pub thumbnail_side: u32,
+    /// Spread of the metrics, if the evaluation was repeated.
+    pub spread: Option<Spread>,
+}
+
+impl Default for ReportOptions {
+    fn default() -> Self {
+        Self {
+            title: "Evaluation".to_owned(),
+            settings: Value::Null,
+            precision: ScorePrecision::default(),
+            fpr_convention: FprConvention::default(),
+            deciding_score: None,
+            threshold: None,
+            max_examples: 8,
+            thumbnail_side: 192,
+            spread: None,
+        }
+    }
+}
+
+impl ReportOptions {
+    /// Sets the heading of the page.
+    #[must_use]
+    pub fn with_title(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
+    }
+
+    /// Sets the description of the run, a JSON object.
+    #[must_use]
+    pub fn with_settings(mut self, settings: Value) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Sets the precision that the scores were computed in.
+    #[must_use]
+    pub fn with_precision(mut self, precision: ScorePrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Sets the convention of the results' FPR95.
+    #[must_use]
+    pub fn with_fpr_convention(mut self, convention: FprConvention) -> Self {
+        self.fpr_convention = convention;
+        self
+    }
+
+    /// Sets the score that decides on the example images.
+    #[must_use]
+    pub fn with_deciding_score(mut self, score: &'static dyn Score) -> Self {
+        self.deciding_score = Some(score);
+        self
+    }
+
+    /// Sets the minimum score that is kept, in the published unit.
+    #[must_use]
+    pub fn with_threshold(mut self, threshold: f64) -> Self {
+        self.threshold = Some(threshold);
+        self
+    }
+
+    /// Sets the maximum number of images in a row; 0 for a report without images.
+    #[must_use]
+    pub fn with_max_examples(mut self, max_examples: usize) -> Self {
+        self.max_examples = max_examples;
+        self
+    }
+
+    /// Sets the spread of the metrics.
+    #[must_use]
+    pub fn with_spread(mut self, spread: Option<Spread>) -> Self {
+        self.spread = spread;
+        self
+    }
+}

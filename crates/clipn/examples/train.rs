@@ -1,0 +1,88 @@
+//! Teaches the built-in model "no" anew, from images with captions.
+//!
+//! `cargo run --release -p clipn --features mini --example train -- CAPTIONS.tsv RUN_DIRECTORY`: the
+//! table has the columns `filepath` and `title`, separated by tabs, as open_clip's.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use clipn::dataset::{CaptionTableFormat, Sampling, SkipLimit};
+use clipn::image::Augmentation;
+use clipn::prelude::*;
+use clipn::training::{
+    AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveSettings, RunObserver,
+    StepEvent, TrainRun, TrainSettings,
+};
+
+/// Prints the losses of every step.
+struct Printer;
+
+impl Progress for Printer {}
+
+impl RunObserver for Printer {
+    fn step(&self, event: &StepEvent<'_>) {
+        let losses = &event.record.losses;
+        println!("step {} of {}: {losses:?}", event.step, event.total_steps);
+    }
+}
+
+#[allow(dead_code)] // The tests include this file and call `train`.
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let [captions, directory] = arguments.as_slice() else {
+        return Err("expected a table and a directory: CAPTIONS.tsv RUN_DIRECTORY".into());
+    };
+    match train(captions.as_ref(), directory.as_ref(), 16)? {
+        Some(checkpoint) => println!("wrote {}", checkpoint.display()),
+        None => println!("nothing to train"),
+    }
+    Ok(())
+}
+
+/// Trains for an epoch, and returns the directory of the last checkpoint.
+pub(crate) fn train(
+    captions: &Path,
+    directory: &Path,
+    batch_size: usize,
+) -> Result<Option<PathBuf>, Box<dyn Error>> {
+    // The architecture as an open_clip config.
+    let config = PretrainedWeights::mini()?.config_or(None)?;
+    std::fs::create_dir_all(directory)?;
+    let model = directory.join("model.json");
+    std::fs::write(&model, config.to_open_clip().to_string())?;
+
+    let settings = TrainSettings {
+        model: model.display().to_string(),
+        pretrained: Some(PretrainedWeights::MINI.into()),
+        no_prompts: 16,
+        templates: TemplateSet::DEFAULT_NAME.to_owned(),
+        batch_size,
+        accum_freq: 1,
+        epochs: 1,
+        lr: 3e-4,
+        warmup: 0,
+        constant_lr: false,
+        seed: 0,
+        workers: 2,
+        cache_image_features: false,
+        feature_cache: None,
+        save_frequency: 1,
+        save_every: None,
+        keep: 1,
+        objective: ObjectiveSettings::default(),
+        optimizer: AdamWSettings::default(),
+        gradient_scaling: GradientScaling::default(),
+        data: DataSettings {
+            train_data: captions.display().to_string(),
+            kind: DatasetKind::Csv,
+            num_samples: None,
+            sampling: Sampling::Shuffled,
+            max_bad: SkipLimit::Count(0),
+            captions: Vec::new(),
+            table: CaptionTableFormat::default(),
+        },
+        augmentation: Augmentation::published(),
+    };
+    let outcome = TrainRun::open(settings, directory)?.run(&Printer)?;
+    Ok(outcome.checkpoint)
+}
