@@ -149,8 +149,17 @@ fn training_adds_new_words() {
     let s = Sandbox::new();
     s.training_set();
     let taught = taught(&s, "clip", &[]);
-    let (before, after) = (PretrainedWeights::mini().unwrap().metadata(), taught.metadata());
-    let unseen = |notes: &WeightsMetadata| notes.training_vocabulary.as_ref().unwrap().unknown_words("number");
+    let (before, after) = (
+        PretrainedWeights::mini().unwrap().metadata(),
+        taught.metadata(),
+    );
+    let unseen = |notes: &WeightsMetadata| {
+        notes
+            .training_vocabulary
+            .as_ref()
+            .unwrap()
+            .unknown_words("number")
+    };
     assert_eq!(
         (unseen(&before), unseen(&after)),
         (vec!["number".to_owned()], Vec::new())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clipn::evaluation::{
-    Evaluation, Record, write_record_csv, write_results_json, write_scores_csv,
+    Evaluation, EvaluationRecord, write_record_csv, write_results_json, write_scores_csv,
 };
 use clipn::report::{ReportOptions, write_histograms, write_html, write_record_html};
 
@@ -26,13 +26,13 @@ pub(crate) fn run_directory(output: &Path, index: usize) -> PathBuf {
 /// Writes the files of one evaluation.
 pub(crate) fn write_evaluation(
     directory: &Path,
-    record: &Record,
+    record: &EvaluationRecord,
     evaluation: &Evaluation,
     epoch: Option<&str>,
     page: &ReportOptions,
 ) -> Result<(), CliError> {
     create_directory(directory)?;
-    write_results_json(&directory.join(Record::FILE), record)?;
+    write_results_json(&directory.join(EvaluationRecord::FILE_NAME), record)?;
     write_record_csv(&directory.join("results.csv"), record, epoch)?;
     write_scores_csv(&directory.join("scores.csv"), evaluation)?;
     #[cfg(feature = "parquet")]
@@ -57,9 +57,13 @@ pub(crate) fn write_evaluation(
 }
 
 /// Writes the files of merged runs.
-pub(crate) fn write_merged(directory: &Path, record: &Record, title: &str) -> Result<(), CliError> {
+pub(crate) fn write_merged(
+    directory: &Path,
+    record: &EvaluationRecord,
+    title: &str,
+) -> Result<(), CliError> {
     create_directory(directory)?;
-    write_results_json(&directory.join(Record::FILE), record)?;
+    write_results_json(&directory.join(EvaluationRecord::FILE_NAME), record)?;
     write_record_csv(
         &directory.join("results.csv"),
         record,

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use clipn::classifier::ClassifierBuilder;
 use clipn::dataset::{OpenedBenchmark, SkippedSamples};
-use clipn::evaluation::{Options, Precision, Results, evaluate};
+use clipn::evaluation::{EvaluationOptions, Evaluator, Results};
 use clipn::image::Preprocessing;
-use clipn::inference::{InferencePipeline, Parallelism};
+use clipn::inference::InferencePipeline;
 use clipn::metrics::FprConvention;
 use clipn::progress::Progress;
 use clipn::prompts::{ClassNames, PromptVariant, TemplateSet};
@@ -120,19 +120,11 @@ impl RunReporter {
         let is_trained = |score: &&&dyn scores::Score| {
             run.trainable_towers() == TrainableTowers::NoTower || !score.uses_no()
         };
-        let options = Options {
-            scores: scores::all().iter().filter(is_trained).copied().collect(),
-            precision: Precision::F32,
-            parallelism: Parallelism::default(),
-            strict: false,
-        };
-        let ood: Vec<_> = periodic
-            .benchmark
-            .ood
-            .iter()
-            .map(|set| (set.set.clone(), set.kind))
-            .collect();
-        let evaluation = evaluate(&pipeline, &periodic.benchmark.id, &ood, &options, self)?;
+        let scores: Vec<_> = scores::all().iter().filter(is_trained).copied().collect();
+        let evaluation = Evaluator::new(&periodic.benchmark.id, &periodic.benchmark.ood)
+            .with_options(EvaluationOptions::default().with_scores(scores))
+            .with_progress(self)
+            .evaluate(&pipeline)?;
         Ok(Results::compute(&evaluation, FprConvention::default())?)
     }
 

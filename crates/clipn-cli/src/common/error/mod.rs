@@ -172,7 +172,9 @@ impl CliError {
             | Self::Convert(ConvertError::Canceled { .. })
             | Self::Demo(DemoError::Cancelled { .. })
             | Self::Download(DownloadError::Cancelled { .. })
-            | Self::Evaluation(EvaluationError::Cancelled { .. })
+            | Self::Evaluation(
+                EvaluationError::Interrupted { .. } | EvaluationError::RepeatsInterrupted { .. },
+            )
             | Self::Inference(InferenceError::Cancelled { .. }) => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }

@@ -16,14 +16,16 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 fn evaluation(error: &EvaluationError) -> Option<&'static str> {
     Some(match error {
-        EvaluationError::Label { .. } => "give the class names of these images with --classes",
+        EvaluationError::LabelOutOfRange { .. } => {
+            "give the class names of these images with --classes"
+        }
         EvaluationError::InvalidResults { .. } => {
             "give a results.json of `clipn eval` or `clipn results merge`"
         }
         EvaluationError::AlreadyMerged { .. } => "give the runs themselves",
         EvaluationError::TooFewRepeats { .. } => "give --repeat 2 or more",
         EvaluationError::TooFewRuns { .. } => "give at least two results",
-        EvaluationError::Subset { .. } => "lower --subset",
+        EvaluationError::InvalidSubsetSize { .. } => "lower --subset",
         _ => return None,
     })
 }
