@@ -52,6 +52,24 @@ impl Row {
         }
     }
 
+    /// Reads a row of a file. The classes of earlier versions have no index; it becomes 0, and no
+    /// column shows it.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn parse(line: &[u8]) -> serde_json::Result<Self> {
+        let mut row: serde_json::Value = serde_json::from_slice(line)?;
+        let (top, no) = (row["top"].take(), row["no"].take());
+        let with_index = |mut class: serde_json::Value| {
+            if let Some(fields) = class.as_object_mut() {
+                fields.entry("class").or_insert(0.into());
+            }
+            class
+        };
+        let top = top.as_array().cloned().unwrap_or_default();
+        row["top"] = top.into_iter().map(with_index).collect();
+        row["no"] = with_index(no);
+        serde_json::from_value(row)
+    }
+
     fn empty(path: String) -> Self {
         Self {
             schema_version: Detection::SCHEMA_VERSION,
@@ -164,5 +182,73 @@ impl Tally {
             Outcome::Unknown => &mut self.unknown,
             Outcome::Unreadable => &mut self.unreadable,
         } += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn row() -> Row {
+        let cat = Candidate::new(4, "cat", 0.75, 0.5);
+        let mut row = Row {
+            score: Some(0.25),
+            reason: Some("because".to_owned()),
+            top: vec![cat.clone()],
+            no: Some(cat.clone().into()),
+            ..Row::empty("a.jpg".to_owned())
+        };
+        row.decide(Some(&cat));
+        row
+    }
+
+    #[test]
+    fn a_row_has_the_keys_of_a_detection() {
+        let row = serde_json::to_value(row()).unwrap();
+        let detection: Detection = serde_json::from_value(row.clone()).unwrap();
+        let detection = serde_json::to_value(detection).unwrap();
+        for (key, value) in detection.as_object().unwrap() {
+            assert_eq!(&row[key], value, "{key}");
+        }
+        let more = ["path", "error"];
+        let keys = row.as_object().unwrap().keys();
+        let own: Vec<&String> = keys.filter(|key| detection.get(*key).is_none()).collect();
+        assert_eq!(own, more);
+    }
+
+    #[test]
+    fn an_unknown_image_has_no_class() {
+        let mut row = row();
+        row.decide(None);
+        assert_eq!(
+            (row.label.as_deref(), row.class, row.unknown),
+            (Some("unknown"), None, Some(true))
+        );
+        assert_eq!(row.outcome(), Outcome::Unknown);
+    }
+
+    #[cfg(feature = "parquet")]
+    #[test]
+    fn reads_rows_of_earlier_versions() {
+        let class = |index: Json| json!({ "class": index, "label": "cat", "p": 0.75, "q": 0.5, "share": 0.375 });
+        let mut old = json!({
+            "path": "a.jpg", "label": "cat", "score": 0.25, "threshold": null, "p_value": null,
+            "top": [class(4.into())], "no": class(4.into()), "reason": "because", "error": null
+        });
+        let parsed = Row::parse(old.to_string().as_bytes()).unwrap();
+        assert_eq!(parsed.values(2), row().values(2));
+        for class in ["/top/0", "/no"] {
+            old.pointer_mut(class)
+                .unwrap()
+                .as_object_mut()
+                .unwrap()
+                .remove("class");
+        }
+        let parsed = Row::parse(old.to_string().as_bytes()).unwrap();
+        assert_eq!(parsed.values(2), row().values(2));
+        old["no"] = Json::Null;
+        assert_eq!(Row::parse(old.to_string().as_bytes()).unwrap().no, None);
     }
 }

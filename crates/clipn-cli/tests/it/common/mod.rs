@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) mod browser;
+pub(crate) mod snapshot;
 
 use clipn_testing::hub::{Hub, Server};
 use clipn_testing::transformers;
@@ -250,6 +251,22 @@ impl Sandbox {
             "HF_ASSETS_CACHE",
             "HF_HUB_OFFLINE",
         ];
+        // Flags and launchers of the machine that runs the tests.
+        for (variable, _) in std::env::vars_os() {
+            let name = variable.to_string_lossy();
+            if name.starts_with("CLIPN_") && name != "CLIPN_SIMD" {
+                command.env_remove(&variable);
+            }
+        }
+        for variable in [
+            "WORLD_SIZE",
+            "OMPI_COMM_WORLD_SIZE",
+            "SLURM_NTASKS",
+            "COLUMNS",
+            "LINES",
+        ] {
+            command.env_remove(variable);
+        }
         for variable in network_variables.iter().chain(&hub_variables) {
             command
                 .env_remove(variable)
