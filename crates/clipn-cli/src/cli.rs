@@ -113,8 +113,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
 /// What is wrong with the arguments, in one line. A step cannot run a recipe.
 fn parse_step(arguments: &[String]) -> Result<StepAction, String> {
     let words = std::iter::once("clipn").chain(arguments.iter().map(String::as_str));
-    let cli =
-        Cli::try_parse_from(words).map_err(|error| usage::one_line(&error.render().to_string()))?;
+    let cli = Cli::try_parse_from(words).map_err(|error| usage::one_line(&error))?;
     let action: StepAction = match cli.command {
         Command::Recipe(_) => return Err("a step cannot run a recipe".to_owned()),
         // Unlike `clipn train`, a step does not print the path of its weights.

@@ -92,6 +92,7 @@ fn weights() {
     let s = &Sandbox::new();
     let whole = std::fs::read(s.path("epoch_10.pt")).unwrap();
     s.write("half.pt", &whole[..whole.len() / 2]);
+    s.write("w.safetensors", &whole);
     s.write("empty.pt", "");
     s.write("text.pt", "these are no weights");
     s.write(
@@ -127,8 +128,8 @@ fn weights() {
             ],
             &[
                 "convert",
-                "epoch_10.pt",
-                "epoch_10.pt",
+                "w.safetensors",
+                "w.safetensors",
                 "--model",
                 "tiny.json",
             ],
@@ -178,7 +179,6 @@ fn classes() {
         "classes",
         s,
         &[
-            &classify(&["--classes", "cat,dog,cat", "photos"]),
             &classify(&["--classes", "cat", "photos"]),
             &classify(&["--classes", "cat,,dog", "photos"]),
             &["classifier", "add", "shop.clipn", "--classes", "pizza"],
@@ -293,6 +293,7 @@ fn resumed_outputs() {
 fn training_runs() {
     let s = &Sandbox::new();
     s.training_set();
+    s.write_other_formats();
     let train = |more: &[&'static str]| {
         let common = [
             "train",
@@ -311,7 +312,7 @@ fn training_runs() {
         &[
             &train(&["--batch-size", "1"]),
             &train(&["--epochs", "0"]),
-            &train(&["--resume", "photos"]),
+            &train(&["--batch-size", "8", "--resume", "photos"]),
             &train(&["--crop-scale", "0.5,1", "--augmentation", "none"]),
             &[
                 "train",
@@ -321,6 +322,12 @@ fn training_runs() {
                 "captions.tsv",
             ],
             &["train", "--settings", "captions.tsv"],
+            &train(&[
+                "--batch-size",
+                "8",
+                "--resume",
+                "logs/tiny/checkpoints/epoch-10",
+            ]),
         ],
     );
 }

@@ -212,9 +212,10 @@ mod tests {
         for (key, value) in detection.as_object().unwrap() {
             assert_eq!(&row[key], value, "{key}");
         }
-        let more = ["path", "error"];
+        let more = ["error", "path"];
         let keys = row.as_object().unwrap().keys();
-        let own: Vec<&String> = keys.filter(|key| detection.get(*key).is_none()).collect();
+        let mut own: Vec<&String> = keys.filter(|key| detection.get(*key).is_none()).collect();
+        own.sort();
         assert_eq!(own, more);
     }
 

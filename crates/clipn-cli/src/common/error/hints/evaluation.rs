@@ -16,6 +16,9 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 fn evaluation(error: &EvaluationError) -> Option<&'static str> {
     Some(match error {
+        EvaluationError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            "check the path"
+        }
         EvaluationError::LabelOutOfRange { .. } => {
             "give the class names of these images with --classes"
         }

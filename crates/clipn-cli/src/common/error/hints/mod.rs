@@ -56,6 +56,11 @@ fn program_hint(error: &CliError) -> Option<String> {
         CliError::ClassifyInterrupted { .. } => {
             "run the same command with --resume to continue there"
         }
+        CliError::ReadFile { source, .. } | CliError::ReadRecipe { source, .. }
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            "check the path"
+        }
         CliError::DamagedRow { .. } => "start over with --force",
         CliError::TrainingInterrupted { .. } => "continue with --resume latest",
         CliError::RecipeInterrupted { .. } => "run the same command to continue there",
