@@ -28,7 +28,7 @@
 //!
 //! # let directory = clipn_testing::fixture("models/vit_gelu");
 //! let config = ModelConfig::load(&directory.join("vit_gelu.json"))?;
-//! let checkpoint = Checkpoint::open(&directory.join("model.safetensors"))?;
+//! let checkpoint = Checkpoint::open(directory.join("model.safetensors"))?;
 //! let weights = ModelWeights::new(config, checkpoint)?;
 //!
 //! // One gray image, [1, 3, side, side].

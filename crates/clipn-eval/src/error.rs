@@ -135,3 +135,18 @@ pub enum EvaluationError {
         total: usize,
     },
 }
+
+impl EvaluationError {
+    /// Advice for the caller: what to change or to try next; `None` if the message says it all.
+    pub fn hint(&self) -> Option<&'static str> {
+        let hint = match self {
+            Self::LabelOutOfRange { .. } => "use the class names that the labels belong to",
+            Self::InvalidResults { .. } => "use a results.json of an evaluation or of merged runs",
+            Self::AlreadyMerged { .. } => "merge the runs themselves",
+            Self::InvalidSubsetSize { .. } => "lower `subset`",
+            Self::RunsDiffer { .. } => "merge runs of one benchmark, with equal settings",
+            _ => return None,
+        };
+        Some(hint)
+    }
+}

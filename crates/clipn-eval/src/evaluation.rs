@@ -12,6 +12,7 @@ use clipn_ood::scores::{self, Score};
 /// Floating-point precision of the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum ScorePrecision {
     /// f32 as published; probabilities saturate at 1 and tie.
     #[default]

@@ -1,3 +1,98 @@
+//! Evaluation of out-of-distribution detection: a classifier scores the images of a benchmark, and
+//! the scores become metrics, files and an HTML report.
+//!
+//! ```text
+//! ImageSet, OodSet ─► Evaluator ─► Evaluation ─► Results ─► results.json, CSV, Parquet
+//!                     (all cores)   scores per    AUROC,  └► report::write_html
+//!                                   image         FPR95, AUPR
+//! ```
+//!
+//! | item | for |
+//! |---|---|
+//! | [`Evaluator`] | scoring all images in bounded memory, with one or several classifiers |
+//! | [`Evaluation`], [`EvaluationOptions`] | predictions and scores of every image |
+//! | [`Results`] | metrics of every score on every set, and their means |
+//! | [`Spread`], [`RepeatSettings`] | bootstrap resamples and random subsets of the images |
+//! | [`EvaluationRecord`], [`merge`] | `results.json`, and the mean of several runs |
+//! | [`report`] | a self-contained page with tables, histograms, ROC curves, calibration and examples |
+//!
+//! # Example
+//!
+//! The tower of this example sees nothing but the mean color of an image.
+//!
+//! ```
+//! use clipn_data::{ImageSet, LabeledImage, OodSet};
+//! use clipn_detect::classifier::Classifier;
+//! use clipn_detect::inference::InferencePipeline;
+//! use clipn_eval::{EvaluationOptions, Evaluator, Results};
+//! use clipn_image::Preprocessing;
+//! use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, ModelError};
+//! use clipn_ood::metrics::FprConvention;
+//! use clipn_ood::scores::by_name;
+//!
+//! struct MeanColor;
+//!
+//! impl ImageTower<f32> for MeanColor {
+//!     fn embed_dim(&self) -> usize {
+//!         3
+//!     }
+//!
+//!     fn image_size(&self) -> usize {
+//!         8
+//!     }
+//!
+//!     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
+//!         let means = images.pixels().chunks(8 * 8).map(|channel| channel.iter().sum());
+//!         Ok(FeatureMatrix::new(means.collect(), 3))
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // `set` writes images of one color each, and returns them as a set.
+//! # let dir = tempfile::tempdir()?;
+//! # let set = |name: &str, colors: &[([u8; 3], Option<usize>)]| -> Result<ImageSet, image::ImageError> {
+//! #     let mut samples = Vec::new();
+//! #     for (i, &(color, label)) in colors.iter().enumerate() {
+//! #         let path = dir.path().join(format!("{name}-{i}.png"));
+//! #         image::RgbImage::from_pixel(8, 8, image::Rgb(color)).save(&path)?;
+//! #         samples.push(LabeledImage { path, label });
+//! #     }
+//! #     Ok(ImageSet {
+//! #         name: name.to_owned(),
+//! #         root: dir.path().to_owned(),
+//! #         samples,
+//! #         class_directories: Vec::new(),
+//! #     })
+//! # };
+//! let id = set("colors", &[([250, 0, 0], Some(0)), ([0, 250, 0], Some(1))])?;
+//! let ood = [OodSet { set: set("blues", &[([0, 0, 250], None), ([40, 40, 250], None)])?, kind: None }];
+//!
+//! // The "no" of every class is its opposite.
+//! let yes = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
+//! let no = yes.iter().map(|v| -v).collect();
+//! let classifier = Classifier::new(vec!["red".to_owned(), "green".to_owned()], yes, no)?;
+//! let preprocessing = Preprocessing::clip(8);
+//! let pipeline = InferencePipeline::new(&MeanColor, &classifier, &preprocessing)?;
+//!
+//! let evaluation = Evaluator::new(&id, &ood)
+//!     .with_options(EvaluationOptions::default().with_scores([by_name("maxlogit")?]))
+//!     .evaluate(&pipeline)?;
+//! let results = Results::compute(&evaluation, FprConvention::default())?;
+//! assert_eq!(results.accuracy, Some(1.0));
+//! assert_eq!(results.results[0].auroc, 1.0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Features
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `parquet` | `write_scores_parquet` and `ParquetWriter` |
+//!
+//! No feature is enabled by default.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod report;
 
 mod error;
@@ -33,3 +128,7 @@ pub use results::{Average, IdSummary, OodResult, Results, SkippedImage};
 pub use spread::{
     AverageSpread, MetricSpread, MetricSpreads, OodSpread, RunSummary, Spread, SpreadSource,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

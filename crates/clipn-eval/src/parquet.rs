@@ -18,6 +18,7 @@ const ROW_GROUP: usize = 16_384;
 
 /// Type of a column; any cell may be empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ColumnKind {
     /// UTF-8 strings.
     Text,

@@ -10,6 +10,7 @@ use crate::results::{Average, OodResult, Results, deserialize_score_name};
 /// Source of the variation over repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum SpreadSource {
     /// Runs with different weights, seeds or machines.
     Runs,

@@ -60,7 +60,7 @@ impl ClassEncoder {
     pub(crate) fn unseen(&self, name: &str) -> Vec<String> {
         self.vocabulary
             .as_ref()
-            .map(|vocabulary| vocabulary.unknown_words(name))
+            .map(|words| words.unknown_words(name))
             .unwrap_or_default()
     }
 
@@ -86,13 +86,12 @@ impl ClassEncoder {
             .cloned()
             .collect();
         for chunk in missing.chunks(CHUNK_CLASSES) {
-            let run = || {
-                ClassifierBuilder::new(chunk)
-                    .with_prompts(self.prompts.clone())
-                    .with_progress(progress)
-                    .build_with_towers(&self.yes, &self.no)
-            };
-            let built = self.pool.install(run)?;
+            let builder = ClassifierBuilder::new(chunk)
+                .with_prompts(self.prompts.clone())
+                .with_progress(progress);
+            let built = self
+                .pool
+                .install(|| builder.build_with_towers(&self.yes, &self.no))?;
             let mut cache = self.cache();
             for (index, name) in chunk.iter().enumerate() {
                 let rows = class_rows(&built, index);

@@ -41,7 +41,7 @@ impl Figures {
 
 /// Loads the weights of a small model in `tests/fixtures/models`.
 pub fn weights(model: &str) -> ModelWeights {
-    let config = ModelConfig::load(&fixture(&format!("models/{model}/{model}.json"))).unwrap();
+    let config = ModelConfig::load(fixture(&format!("models/{model}/{model}.json"))).unwrap();
     let checkpoint =
         Checkpoint::open(fixture(&format!("models/{model}/model.safetensors"))).unwrap();
     ModelWeights::new(config, checkpoint).unwrap()

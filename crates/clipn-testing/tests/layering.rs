@@ -184,3 +184,33 @@ fn modules_do_not_import_each_other_in_circles() {
     }
     assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
 }
+
+/// The crate table of CONTRIBUTING.md names the dependencies that the manifests have.
+#[test]
+fn the_crate_table_matches_the_manifests() {
+    let text = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let dependencies = dependencies();
+    for (name, own) in &dependencies {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{name}` |")))
+            .unwrap_or_else(|| panic!("CONTRIBUTING.md has no row for {name}"));
+        let cell = row.trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        if cell.starts_with("all of the above") {
+            continue;
+        }
+        let listed: BTreeSet<String> = cell
+            .split(',')
+            .map(|word| word.trim().trim_matches('`'))
+            .filter(|word| !word.is_empty())
+            .map(|word| {
+                if word.starts_with("clipn") {
+                    word.to_owned()
+                } else {
+                    format!("clipn-{word}")
+                }
+            })
+            .collect();
+        assert_eq!(&listed, own, "row of {name} in CONTRIBUTING.md");
+    }
+}

@@ -110,3 +110,7 @@ pub use state::{
 };
 pub use towers::{CpuImageTower, CpuTowers, FrozenResNet, Towers, TrainableGroup, TrainableTowers};
 pub use trainer::{ImageInput, MicroBatch, NoTexts, StepReport, TextInput, Trainer};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

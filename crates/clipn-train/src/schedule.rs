@@ -6,6 +6,7 @@ use thiserror::Error;
 /// A learning-rate schedule. Steps count from 0; the rate of a step is set before it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Schedule {
     /// Linear warm-up, then half a cosine down to zero at `total`, as in open_clip and the
     /// published training.

@@ -195,6 +195,7 @@ fn weighted_sum<S: Simd>(
 
 #[cfg(test)]
 mod tests {
+    use clipn_testing::condition::UNIT_ROUNDOFF;
     use proptest::prelude::*;
 
     use super::*;
@@ -217,17 +218,32 @@ mod tests {
             let from = RowsRef { data: &q, layout: RowLayout { start: 1, stride, width } };
             head.attend(to, from, rows, before + 1, scale);
             for row in 0..rows {
-                let exponentials: Vec<f64> = (0..=before + row).map(|j| {
-                    let logit: f64 = (0..width)
-                        .map(|i| f64::from(q[1 + row * stride + i]) * f64::from(k[j * width + i])).sum();
-                    (f64::from(scale) * logit).exp()
-                }).collect();
+                // The logits, and a bound on their errors: a sum of `width` products, scaled.
+                let products = |j: usize| (0..width)
+                    .map(move |i| (row * stride + 1 + i, j * width + i));
+                let (mut logits, mut logit_error) = (Vec::new(), 0.0f64);
+                for j in 0..=before + row {
+                    let terms = products(j).map(|(q_at, k_at)| f64::from(q[q_at]) * f64::from(k[k_at]));
+                    let (sum, magnitude) = terms.fold((0.0, 0.0), |(s, m), t| (s + t, m + t.abs()));
+                    logits.push(f64::from(scale) * sum);
+                    let rounding = (width + 2) as f64 * UNIT_ROUNDOFF * f64::from(scale) * magnitude;
+                    logit_error = logit_error.max(rounding);
+                }
+                let exponentials: Vec<f64> = logits.iter().map(|logit| logit.exp()).collect();
                 let total: f64 = exponentials.iter().sum();
+                // Relative error of a probability: its logit, the largest one, their difference, and
+                // an exponential, in numerator and denominator; then two sums over the keys.
+                let span = 2.0 * logits.iter().fold(0.0f64, |a, l| a.max(l.abs()));
+                let exponential = 2.0 * logit_error + (span + 5.0) * UNIT_ROUNDOFF;
+                let relative = 2.0 * exponential + (2 * logits.len() + 5) as f64 * UNIT_ROUNDOFF;
                 for i in 0..width {
-                    let expected: f64 = exponentials.iter().enumerate()
-                        .map(|(j, e)| e / total * f64::from(v[j * width + i])).sum();
+                    let terms = exponentials.iter().enumerate()
+                        .map(|(j, e)| e / total * f64::from(v[j * width + i]));
+                    let (expected, magnitude) = terms.fold((0.0, 0.0), |(s, m), t| (s + t, m + t.abs()));
                     let found = f64::from(out[2 + row * stride + i]);
-                    prop_assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+                    // Products of errors are below a tenth of the sum.
+                    let tolerance = 1.1 * relative * magnitude;
+                    prop_assert!((found - expected).abs() <= tolerance, "{found} {expected}");
                 }
                 for i in width..stride.min(out.len() - 2 - row * stride) {
                     prop_assert_eq!(out[2 + row * stride + i], 7.0);

@@ -30,9 +30,8 @@ struct Source {
 
 impl Source {
     fn file(path: PathBuf, model: Option<&str>) -> Self {
-        let load = |name: &str| {
-            ModelConfig::load(&fixture(&format!("models/{name}/{name}.json"))).unwrap()
-        };
+        let load =
+            |name: &str| ModelConfig::load(fixture(&format!("models/{name}/{name}.json"))).unwrap();
         Self {
             path,
             model: model.map(load),
@@ -160,7 +159,7 @@ fn folders(root: &Path) -> Vec<Source> {
     write(&custom_text.join("open_clip_model.safetensors"), &renamed);
 
     let training = make("epoch-3");
-    let config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
+    let config = ModelConfig::load(fixture("models/vit_gelu/vit_gelu.json")).unwrap();
     write_json(
         &training,
         "state.json",
@@ -592,9 +591,9 @@ fn reports_values_out_of_range_and_leaves_no_output() {
         );
         source.convert_as(to, Some(FloatType::Bf16), &out).unwrap();
         if to.is_directory() {
-            fs::remove_dir_all(&out).unwrap()
+            fs::remove_dir_all(&out).unwrap();
         } else {
-            fs::remove_file(&out).unwrap()
+            fs::remove_file(&out).unwrap();
         }
     }
 }

@@ -4,8 +4,8 @@
 use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
 use clipn_model::{
-    Activation, ImageBatch, ImageTower, ModelConfig, PromptSelection, TextConfig, TextTower,
-    VisionConfig,
+    Activation, ImageBatch, ImageTower, ModelConfig, PromptSelection, TextConfig, TextParams,
+    TextTower, VisionConfig, VisionParams,
 };
 use clipn_testing::condition::{self, Comparison};
 use clipn_testing::figures::relative_to_max;

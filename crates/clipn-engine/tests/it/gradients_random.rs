@@ -5,8 +5,8 @@ use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
 use clipn_model::{
     Activation, ImageBatch, ModelConfig, NamedTensor, PromptSelection, Real, TensorGradient,
-    TextConfig, TextGradient, TextSide, TextTower, TrainableImageTower, TrainableTextTower,
-    VisionConfig, VisionParams,
+    TextConfig, TextGradient, TextParams, TextSide, TextTower, TrainableImageTower,
+    TrainableTextTower, VisionConfig, VisionParams,
 };
 use clipn_testing::condition::{self, Comparison, Perturbation};
 use clipn_testing::figures::relative_to_max;

@@ -74,11 +74,11 @@ fn saved_by_transformers() -> TempDir {
 
 #[test]
 fn an_openai_archive_produces_the_reference_features() {
-    let pretrained = PretrainedWeights::open(&fixture(OPENAI)).unwrap();
+    let pretrained = PretrainedWeights::open(fixture(OPENAI)).unwrap();
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
     assert_eq!(pretrained.checkpoint().format(), WeightsFormat::TorchScript);
     let weights = pretrained.weights(None).unwrap();
-    let expected = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
+    let expected = ModelConfig::load(fixture("models/plain_clip/plain_clip.json")).unwrap();
     assert_eq!(
         *weights.config(),
         ModelConfig {
@@ -351,7 +351,7 @@ fn an_open_clip_hub_directory_produces_the_reference_features() {
 #[test]
 fn reads_the_config_of_a_training_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
-    let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
+    let config = ModelConfig::load(fixture("models/plain_clip/plain_clip.json")).unwrap();
     let own: Vec<_> = plain_clip()
         .iter()
         .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
@@ -368,7 +368,7 @@ fn reads_the_config_of_a_training_checkpoint() {
     let weights = pretrained.weights(None).unwrap();
     assert_eq!(*weights.config(), config);
     assert_plain_clip_features(&weights);
-    let file = PretrainedWeights::open(&folder.path().join("model.safetensors")).unwrap();
+    let file = PretrainedWeights::open(folder.path().join("model.safetensors")).unwrap();
     assert_eq!(file.config().unwrap(), Some(config.clone()));
     write_json(
         folder.path(),
@@ -423,14 +423,14 @@ fn a_directory_opens_its_only_weights_whatever_their_name() {
         pretrained.weights(None),
         Err(ModelError::NoConfig { .. })
     ));
-    let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
+    let config = ModelConfig::load(fixture("models/plain_clip/plain_clip.json")).unwrap();
     assert_plain_clip_features(&pretrained.weights(Some(config)).unwrap());
 }
 
 #[test]
 fn rejects_a_model_that_differs_from_the_weights() {
-    let pretrained = PretrainedWeights::open(&fixture(OPENAI)).unwrap();
-    let config = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
+    let pretrained = PretrainedWeights::open(fixture(OPENAI)).unwrap();
+    let config = ModelConfig::load(fixture("models/plain_clip/plain_clip.json")).unwrap();
     assert_eq!(pretrained.config_or(Some(config.clone())).unwrap(), config);
     let gelu = ModelConfig {
         activation: Activation::Gelu,
@@ -453,7 +453,7 @@ fn rejects_a_model_that_differs_from_the_weights() {
 
 #[test]
 fn accepts_a_model_with_another_image_size() {
-    let pretrained = PretrainedWeights::open(&fixture(OPENAI)).unwrap();
+    let pretrained = PretrainedWeights::open(fixture(OPENAI)).unwrap();
     let mut config = pretrained.config().unwrap().unwrap();
     config.vision.image_size *= 2;
     let weights = pretrained.weights(Some(config.clone())).unwrap();
@@ -482,7 +482,7 @@ fn resolves_a_config_from_weights() {
 
 /// Returns `rn_tiny` with a text width of one OpenAI head, and the tensors of its plain CLIP.
 fn resnet_of_openai() -> (ModelConfig, Vec<(String, Tensor)>) {
-    let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    let mut config = ModelConfig::load(fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     config.activation = Activation::QuickGelu;
     config.text.width = 64;
     config.text.heads = 1;
@@ -545,7 +545,7 @@ fn infers_the_stages_of_an_openai_resnet_and_produces_the_reference_features() {
 
 #[test]
 fn resnets_in_hub_directories_and_training_checkpoints_produce_the_reference_features() {
-    let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    let config = ModelConfig::load(fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     let [hub, training] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let model: Value =
         serde_json::from_slice(&fs::read(fixture("models/rn_tiny/rn_tiny.json")).unwrap()).unwrap();
@@ -594,7 +594,7 @@ fn resnets_in_hub_directories_and_training_checkpoints_produce_the_reference_fea
 #[test]
 fn rejects_a_training_checkpoint_with_invalid_resnet_sizes() {
     let folder = tempfile::tempdir().unwrap();
-    let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    let config = ModelConfig::load(fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     fs::copy(
         fixture("models/rn_tiny/model.safetensors"),
         folder.path().join("model.safetensors"),
@@ -648,7 +648,7 @@ fn an_openai_archive_with_a_resnet_produces_the_reference_features() {
     assert_eq!(pretrained.kind(), PretrainedKind::OpenAi);
     assert_eq!(pretrained.checkpoint().format(), WeightsFormat::TorchScript);
     let weights = pretrained.weights(None).unwrap();
-    let expected = ModelConfig::load(&fixture("openai_resnet/config.json")).unwrap();
+    let expected = ModelConfig::load(fixture("openai_resnet/config.json")).unwrap();
     assert_eq!(
         *weights.config(),
         ModelConfig {

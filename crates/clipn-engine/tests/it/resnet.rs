@@ -6,8 +6,8 @@ use clipn_engine::reference::ReferenceResNet;
 use clipn_engine::{ResNetTower, TextTransformer, VisionTransformer, image_tower};
 use clipn_model::{
     Activation, CoordinateMapping, ImageBatch, ImageTower, InferredArchitecture, ModelConfig,
-    ModelWeights, PatchGrid, PromptSelection, Real, TextConfig, TextSide, TextTower, VisionConfig,
-    resize_positional_embedding,
+    ModelWeights, PatchGrid, PromptSelection, Real, ResNetParams, TextConfig, TextSide, TextTower,
+    VisionConfig, resize_positional_embedding,
 };
 use clipn_testing::condition::{self, Comparison};
 use clipn_testing::figures::{Figures, assert_close, weights};
@@ -106,7 +106,7 @@ fn a_legacy_checkpoint_gives_the_same_features() {
     let Some(path) = test_data("golden/ckpt/rn_tiny_legacy.pt") else {
         return;
     };
-    let config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    let config = ModelConfig::load(fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     let w = ModelWeights::new(config, Checkpoint::open(&path).unwrap()).unwrap();
     check(&*image_tower(&w), Figures::f32, "io_f32", F32);
 }
@@ -128,7 +128,7 @@ fn a_checkpoint_sketch_describes_the_tower() {
 
 #[test]
 fn rejects_mismatched_weights_and_lists_them_by_name() {
-    let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+    let mut config = ModelConfig::load(fixture("models/rn_tiny/rn_tiny.json")).unwrap();
     config.vision.stages = Some([2, 2, 1, 1]);
     let open = || Checkpoint::open(fixture("models/rn_tiny/model.safetensors")).unwrap();
     let error = ModelWeights::new(config.clone(), open())
@@ -154,7 +154,7 @@ fn rejects_mismatched_weights_and_lists_them_by_name() {
 #[test]
 fn resizes_positions_on_load_for_a_config_with_another_image_size() {
     let open = |side: usize| {
-        let mut config = ModelConfig::load(&fixture("models/rn_tiny/rn_tiny.json")).unwrap();
+        let mut config = ModelConfig::load(fixture("models/rn_tiny/rn_tiny.json")).unwrap();
         config.vision.image_size = side;
         ModelWeights::new(
             config,

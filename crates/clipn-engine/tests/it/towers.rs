@@ -179,7 +179,7 @@ fn resizes_positions_on_load_for_a_config_with_another_image_size() {
     let figures = figures("models/posembed/posembed.safetensors");
     for side in [48usize, 24] {
         let name = |part: &str| format!("load_{side}.{part}");
-        let mut config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
+        let mut config = ModelConfig::load(fixture("models/vit_gelu/vit_gelu.json")).unwrap();
         config.vision.image_size = side;
         let checkpoint = Checkpoint::open(fixture("models/vit_gelu/model.safetensors")).unwrap();
         let w = ModelWeights::new(config, checkpoint).unwrap();
@@ -274,7 +274,7 @@ fn rejects_invalid_inputs_and_names_the_problem() {
 
 #[test]
 fn a_mismatched_file_is_rejected_with_a_list_of_differences() {
-    let mut config = ModelConfig::load(&fixture("models/vit_gelu/vit_gelu.json")).unwrap();
+    let mut config = ModelConfig::load(fixture("models/vit_gelu/vit_gelu.json")).unwrap();
     config.text.layers = 3;
     config.vision.layers = 1;
     config.embed_dim = 48;

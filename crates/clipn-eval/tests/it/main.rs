@@ -1,5 +1,6 @@
 //! Integration tests of `clipn-eval`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
+mod evaluator;
 mod report;
 mod results;

@@ -66,8 +66,8 @@ impl Workspace {
         out: &Path,
         progress: &dyn Progress,
     ) -> Result<ConversionSummary, ConvertError> {
-        let from = PretrainedWeights::open(&self.path(from)).unwrap();
-        let model = ModelConfig::load(&fixture("models/plain_clip/plain_clip.json")).unwrap();
+        let from = PretrainedWeights::open(self.path(from)).unwrap();
+        let model = ModelConfig::load(fixture("models/plain_clip/plain_clip.json")).unwrap();
         conversion.run_with_progress(&from, Some(model), out, progress)
     }
 
@@ -104,7 +104,7 @@ fn replaces_an_existing_output_only_if_requested() {
         w.convert(to, out, false).unwrap();
         w.assert_rejects(to, out, false, &[out, "already exists"]);
         w.convert(to, out, true).unwrap();
-        PretrainedWeights::open(&w.path(out))
+        PretrainedWeights::open(w.path(out))
             .unwrap()
             .weights(None)
             .unwrap();
@@ -233,7 +233,7 @@ fn the_parts_of_a_sharded_model_are_inputs_too() {
     let w = Workspace::new();
     w.convert(ConversionTarget::Clipn, "part-1.safetensors", false)
         .unwrap();
-    let pretrained = PretrainedWeights::open(&w.path("part-1.safetensors")).unwrap();
+    let pretrained = PretrainedWeights::open(w.path("part-1.safetensors")).unwrap();
     let map: serde_json::Map<_, _> = pretrained
         .checkpoint()
         .iter()

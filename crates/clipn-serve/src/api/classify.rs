@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::App;
 use super::error::{ApiError, ErrorResponse, json};
 use super::input::{ClassifyForm, ClassifyInput, ClassifyQuery, ClassifyRequest, InputImage, read};
-use super::response::{ClassifyResponse, Decision, ImageFailure, ImageOutcome, ImageResult};
+use super::response::{ClassifyResponse, ImageFailure, ImageOutcome, ImageResult};
 use crate::classify_error::ClassifyError;
 use crate::engine::Ticket;
 
@@ -120,7 +120,7 @@ fn respond(app: &App, results: Vec<NamedResult>, started: Instant) -> Result<Res
     }
     let image_result = |(index, (id, result)): (usize, NamedResult)| {
         let outcome = match result {
-            Ok(detection) => ImageOutcome::Decision(Decision::from(detection)),
+            Ok(detection) => ImageOutcome::Decision(detection),
             Err(error) => ImageOutcome::Failure(ImageFailure {
                 error: (&error).into(),
             }),

@@ -1,4 +1,4 @@
-use clipn::detector::{Candidate, Detection, StrongestNo};
+use clipn::detector::Detection;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -30,7 +30,8 @@ pub(super) struct ImageResult {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum ImageOutcome {
-    Decision(Decision),
+    #[schema(value_type = DecisionSchema)]
+    Decision(Detection),
     Failure(ImageFailure),
 }
 
@@ -41,9 +42,13 @@ pub(super) struct ImageFailure {
     pub(super) error: ErrorBody,
 }
 
-/// Decision for an image.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Decision {
+/// Decision for an image: the keys of a serialized [`Detection`], described for the API's schema.
+#[derive(ToSchema)]
+#[schema(as = Decision)]
+#[allow(dead_code)]
+pub(super) struct DecisionSchema {
+    /// Version of these keys; 1.
+    schema_version: u32,
     /// Name of the predicted class; null if the image is unknown.
     label: Option<String>,
     /// Index of the predicted class; null if the image is unknown.
@@ -58,16 +63,18 @@ pub(super) struct Decision {
     /// that is not higher. Null without calibration.
     p_value: Option<f64>,
     /// Classes with the largest p, in descending order.
-    top: Vec<ClassProbabilities>,
+    top: Vec<CandidateSchema>,
     /// Class with the largest contribution to rejection.
-    no: Option<NoContribution>,
+    no: Option<StrongestNoSchema>,
     /// Explanation of the decision in one sentence.
     reason: String,
 }
 
 /// Probabilities of a class.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ClassProbabilities {
+#[derive(ToSchema)]
+#[schema(as = ClassProbabilities)]
+#[allow(dead_code)]
+pub(super) struct CandidateSchema {
     /// Index of the class.
     class: usize,
     /// Name of the class.
@@ -80,8 +87,10 @@ pub(super) struct ClassProbabilities {
 }
 
 /// Class that contributes most to the probability of "none of these".
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct NoContribution {
+#[derive(ToSchema)]
+#[schema(as = NoContribution)]
+#[allow(dead_code)]
+pub(super) struct StrongestNoSchema {
     /// Index of the class.
     class: usize,
     /// Name of the class.
@@ -94,33 +103,36 @@ pub(super) struct NoContribution {
     share: f32,
 }
 
-impl From<Detection> for Decision {
-    fn from(detection: Detection) -> Self {
-        let finite = |value: f64| value.is_finite().then_some(value);
-        let unknown = detection.is_unknown();
-        let probabilities = |candidate: Candidate| ClassProbabilities {
-            class: candidate.class,
-            label: candidate.label,
-            p: candidate.probability,
-            q: candidate.agreement,
-        };
-        let contribution = |no: StrongestNo| NoContribution {
-            class: no.class,
-            label: no.label,
-            p: no.probability,
-            q: no.agreement,
-            share: no.contribution,
-        };
-        Self {
-            unknown,
-            label: detection.label,
-            class: detection.class,
-            score: finite(detection.score),
-            threshold: finite(detection.threshold),
-            p_value: detection.p_value,
-            top: detection.top.into_iter().map(probabilities).collect(),
-            no: detection.strongest_no.map(contribution),
-            reason: detection.reason,
-        }
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clipn::detector::Detection;
+    use serde_json::{Value, json};
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    fn keys(value: &Value) -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn schema_keys<T: PartialSchema>() -> BTreeSet<String> {
+        keys(&serde_json::to_value(T::schema()).unwrap()["properties"])
+    }
+
+    #[test]
+    fn the_schema_has_the_keys_of_a_serialized_detection() {
+        let class = json!({"class": 0, "label": "cat", "p": 0.5, "q": 0.5});
+        let no = json!({"class": 0, "label": "cat", "p": 0.5, "q": 0.5, "share": 0.25});
+        let detection: Detection = serde_json::from_value(json!({
+            "label": "cat", "class": 0, "score": 0.5, "threshold": 0.5, "p_value": 0.5,
+            "top": [class], "no": no, "reason": "",
+        }))
+        .unwrap();
+        let value = serde_json::to_value(&detection).unwrap();
+        assert_eq!(keys(&value), schema_keys::<DecisionSchema>());
+        assert_eq!(keys(&value["top"][0]), schema_keys::<CandidateSchema>());
+        assert_eq!(keys(&value["no"]), schema_keys::<StrongestNoSchema>());
     }
 }

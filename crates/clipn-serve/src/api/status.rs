@@ -28,7 +28,7 @@ pub(super) struct Info {
     classes: Vec<String>,
     /// Whether a request may use custom classes.
     editable_classes: bool,
-    /// DecisionRule that decides between a class and "unknown".
+    /// Rule that decides between a class and "unknown".
     rule: RuleInfo,
     /// Calibration of the threshold; null if it was not calibrated.
     calibration: Option<CalibrationInfo>,
@@ -36,7 +36,7 @@ pub(super) struct Info {
     limits: Limits,
 }
 
-/// DecisionRule that decides between a class and "unknown".
+/// Rule that decides between a class and "unknown".
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RuleInfo {
     /// Name of the score, for example `atd`.
@@ -100,7 +100,6 @@ impl RuleInfo {
             DecisionRule::Ctw { threshold } | DecisionRule::Threshold { threshold, .. } => {
                 (Some(threshold), false)
             }
-            DecisionRule::AtdExtraClass => (None, false),
             DecisionRule::Calibrated { score, threshold } => {
                 (Some(score.from_stable(threshold)), true)
             }

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clipn::detector::{Detection, Detector};
-use clipn::model::{FeatureMatrix, ImageBatch};
 
 use super::Shared;
 use super::queue::Job;
@@ -207,7 +206,11 @@ impl Shared {
             .collect::<Vec<_>>()
             .concat();
         let detectors: Vec<&Detector> = jobs.iter().map(|job| &job.detector).collect();
-        let run = || self.pool.install(|| self.detect(&pixels, &detectors));
+        let run = || {
+            self.pool
+                .install(|| self.detector.detect_pixels_each(&pixels, &detectors))
+                .map_err(|error| error.to_string())
+        };
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
             let message = payload
                 .downcast_ref::<&str>()
@@ -216,35 +219,6 @@ impl Shared {
                 .unwrap_or("no message");
             Err(format!("panic: {message}"))
         })
-    }
-
-    /// Encodes all images `[N, 3, S, S]` together, then classifies each with its own detector.
-    fn detect(&self, pixels: &[f32], detectors: &[&Detector]) -> Result<Vec<Detection>, String> {
-        let message = |error: &dyn std::fmt::Display| error.to_string();
-        let images = ImageBatch::new(pixels, self.size, self.size).map_err(|e| message(&e))?;
-        let mut features = self
-            .detector
-            .tower()
-            .encode(images)
-            .map_err(|e| message(&e))?;
-        if features.len() != detectors.len() {
-            return Err(format!(
-                "expected {} feature vectors, got {}",
-                detectors.len(),
-                features.len()
-            ));
-        }
-        features.normalize();
-        let decide = |(detector, row): (&&Detector, &[f32])| {
-            let feature = FeatureMatrix::new(row.to_vec(), features.dim());
-            let logits = detector
-                .classifier()
-                .logits(&feature)
-                .map_err(|e| message(&e))?;
-            let row = logits.rows().next().ok_or("no logits")?;
-            Ok(detector.decide(row))
-        };
-        detectors.iter().zip(features.rows()).map(decide).collect()
     }
 }
 

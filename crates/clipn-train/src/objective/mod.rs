@@ -4,8 +4,8 @@
 //! its gradient for the features, from which the towers backpropagate. [`evaluate_over_ranks`]
 //! evaluates it over several ranks. [`ObjectiveName`] lists the objectives.
 
-mod clip;
-mod clipn;
+mod clip_loss;
+mod clipn_loss;
 mod error;
 mod features;
 mod matmul;
@@ -13,8 +13,8 @@ mod name;
 mod ranks;
 mod settings;
 
-pub use clip::Clip;
-pub use clipn::{Clipn, LossWeights, TsoForm};
+pub use clip_loss::Clip;
+pub use clipn_loss::{Clipn, LossWeights, TsoForm};
 pub use error::ObjectiveError;
 pub use features::{FeatureGradients, GradientMask, LossAndGradients, PairFeatures};
 pub use name::ObjectiveName;

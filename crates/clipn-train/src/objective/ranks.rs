@@ -14,6 +14,7 @@ use crate::objective::features::{FeatureGradients, GradientMask, LossAndGradient
 /// Scale of each rank's gradient. Parameter gradients are **summed** over the ranks in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum GradientScaling {
     /// The sum over ranks is the gradient of the global loss, for any number of ranks.
     #[default]

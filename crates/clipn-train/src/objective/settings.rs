@@ -4,8 +4,8 @@ use clipn_model::Real;
 use clipn_text::prompts::PromptVariant;
 
 use crate::objective::Objective;
-use crate::objective::clip::Clip;
-use crate::objective::clipn::{Clipn, LossWeights, TsoForm};
+use crate::objective::clip_loss::Clip;
+use crate::objective::clipn_loss::{Clipn, LossWeights, TsoForm};
 use crate::objective::error::ObjectiveError;
 use crate::objective::name::ObjectiveName;
 

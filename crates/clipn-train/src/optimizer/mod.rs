@@ -1,7 +1,7 @@
-//! AdamW as PyTorch computes it, over named slices: one pass over memory, on all threads.
+//! AdamW as PyTorch computes it, over named slices: it reads and writes memory once, on all threads.
 //!
-//! A token table, of which a batch touches few rows, takes a gradient of rows ([`ParameterGradient::Rows`]),
-//! with the same bits as the dense form.
+//! A batch touches few rows of a token table. Its gradient is given by rows
+//! ([`ParameterGradient::Rows`]), with the same bits as the dense form.
 
 mod adamw;
 mod error;

@@ -24,6 +24,7 @@ use crate::training_log::TrainingLog;
 
 /// Starting point of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum RunStart {
     /// Starts at the first step.
     #[default]
@@ -35,7 +36,18 @@ pub enum RunStart {
     From(PathBuf),
 }
 
-/// Builder of a [`TrainRun`]; see [`TrainRun::builder`].
+/// Builder of a [`TrainRun`].
+///
+/// ```no_run
+/// use clipn_train::{RunStart, TrainRun, TrainSettings};
+///
+/// let settings = TrainSettings::load("runs/clipn/settings.toml")?;
+/// let run = TrainRun::builder(settings, "runs/clipn")
+///     .with_start(RunStart::Latest)
+///     .open()?;
+/// println!("resumes after {} of {} steps", run.step(), run.total_steps());
+/// # Ok::<(), clipn_train::TrainingError>(())
+/// ```
 #[must_use]
 pub struct RunBuilder<'a> {
     settings: TrainSettings,
@@ -66,13 +78,13 @@ impl<'a> RunBuilder<'a> {
     }
 
     /// Sets the starting point; [`RunStart::Fresh`] by default.
-    pub fn start(mut self, start: RunStart) -> Self {
+    pub fn with_start(mut self, start: RunStart) -> Self {
         self.start = start;
         self
     }
 
     /// Sets the observer of opening the data: shards without known sizes are counted.
-    pub fn progress(mut self, progress: &'a dyn Progress) -> Self {
+    pub fn with_progress(mut self, progress: &'a dyn Progress) -> Self {
         self.progress = progress;
         self
     }

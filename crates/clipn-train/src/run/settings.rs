@@ -94,6 +94,7 @@ pub struct DataSettings {
 /// Format of training data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum DatasetKind {
     /// WebDataset shards.
     Webdataset,

@@ -27,7 +27,7 @@ pub struct SavedCheckpoint {
     pub step: u64,
 }
 
-/// Policy of which checkpoints to keep. The newest is always kept.
+/// Policy for keeping checkpoints. The newest is always kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetentionPolicy {
     /// Number of newest checkpoints to keep.

@@ -118,6 +118,7 @@ impl CpuTowers {
 
 /// Which parameters a run trains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TrainableTowers {
     /// The "no" tower with its prompts; everything else is frozen, as published.
     NoTower,

@@ -165,7 +165,10 @@ proptest! {
             optimizer.step(lr, [dense(name, &[rows, width], &mut values, &gradient)]).unwrap();
             naive.step(&settings, lr, decay, &mut expected, &gradient);
         }
-        assert_close(&values, &expected, 1e-12, "values");
+        // A step rounds values below 1.1 and updates below their learning rate a few times each.
+        for (found, expected) in values.iter().zip(&expected) {
+            prop_assert!((found - expected).abs() < 1e-14, "{found} {expected}");
+        }
     }
 
     /// Row gradients, dense gradients with zeros, and any number of threads give the same bits in

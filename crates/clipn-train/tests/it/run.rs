@@ -123,7 +123,7 @@ fn a_resumed_run_has_the_losses_of_an_uninterrupted_one() {
     assert!(outcome.interrupted && outcome.step == 3);
     drop(first);
     let mut second = TrainRun::builder(settings, &parts)
-        .start(RunStart::Latest)
+        .with_start(RunStart::Latest)
         .open()
         .unwrap();
     assert_eq!(second.step(), 3);

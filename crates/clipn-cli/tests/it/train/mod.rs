@@ -4,7 +4,7 @@
 mod cache;
 mod resume;
 
-use crate::common::{Sandbox, error_report, library_fixture, text};
+use crate::common::{Sandbox, error_report, text};
 use crate::world::World;
 use clipn::progress::NoProgress;
 use serde_json::Value;

@@ -375,6 +375,7 @@ unsafe fn gemm_panels(
 
 #[cfg(test)]
 mod tests {
+    use clipn_testing::condition::UNIT_ROUNDOFF;
     use proptest::prelude::*;
 
     use super::*;
@@ -403,11 +404,21 @@ mod tests {
         f64::from(m.data[row * m.row_stride + column * m.column_stride])
     }
 
-    /// One output value as a sum in f64.
-    fn reference(a: &Matrix<'_>, b: &Matrix<'_>, row: usize, column: usize) -> f64 {
+    /// One value of a·b in f64, and the sum of the magnitudes of its terms.
+    fn reference(a: &Matrix<'_>, b: &Matrix<'_>, row: usize, column: usize) -> (f64, f64) {
         (0..a.columns)
             .map(|k| at(a, row, k) * at(b, k, column))
-            .sum()
+            .fold((0.0, 0.0), |(sum, magnitude), term| {
+                (sum + term, magnitude + term.abs())
+            })
+    }
+
+    /// Bound on the error of a sum of `terms` products and two further values in f32, in any order:
+    /// γₙ of Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1, times the sum of
+    /// the magnitudes.
+    fn bound(terms: usize, magnitude: f64) -> f64 {
+        let n_u = (terms + 3) as f64 * UNIT_ROUNDOFF;
+        n_u / (1.0 - n_u) * magnitude
     }
 
     proptest! {
@@ -420,22 +431,28 @@ mod tests {
             let (a, b) = (matrix(&a, m, k, gap, a_transposed), matrix(&b, k, n, gap, b_transposed));
             let before = values(m * (n + gap), 3);
             let bias = if with_bias { values(n, 4) } else { Vec::new() };
-            let (mut out, mut with_packed) = (before.clone(), before.clone());
-            gemm(MatrixMut::new(&mut out, m, n, n + gap), a, b, Epilogue { alpha: 0.5, accumulate, ..Epilogue::default() }, threads);
-            let packed = PackedB::pack(b);
-            gemm(MatrixMut::new(&mut with_packed, m, n, n + gap), a, &packed, Epilogue { bias: &bias, accumulate, ..Epilogue::default() }, threads);
+            let (mut scaled, mut biased) = (before.clone(), before.clone());
+            let out = MatrixMut::new(&mut scaled, m, n, n + gap);
+            gemm(out, a, b, Epilogue { alpha: 0.5, accumulate, ..Epilogue::default() }, threads);
+            let out = MatrixMut::new(&mut biased, m, n, n + gap);
+            let epilogue = Epilogue { bias: &bias, accumulate, ..Epilogue::default() };
+            gemm(out, a, &PackedB::pack(b), epilogue, threads);
             for r in 0..m {
                 for c in 0..n + gap {
                     let index = r * (n + gap) + c;
-                    let (found, with_packed, held) = (out[index], with_packed[index], f64::from(before[index]));
+                    let (scaled, biased) = (f64::from(scaled[index]), f64::from(biased[index]));
+                    let before = f64::from(before[index]);
                     if c >= n {
-                        prop_assert!(f64::from(found) == held && f64::from(with_packed) == held);
+                        prop_assert!(scaled == before && biased == before);
                         continue;
                     }
-                    let (sum, held) = (reference(&a, &b, r, c), if accumulate { held } else { 0.0 });
-                    prop_assert!((f64::from(found) - (0.5 * sum + held)).abs() < 1e-4, "{found} at {r},{c}");
-                    let biased = sum + held + bias.get(c).copied().map_or(0.0, f64::from);
-                    prop_assert!((f64::from(with_packed) - biased).abs() < 1e-4, "{with_packed} at {r},{c}");
+                    let (sum, magnitude) = reference(&a, &b, r, c);
+                    let added = if accumulate { before } else { 0.0 };
+                    let tolerance = bound(k, 0.5 * magnitude + added.abs());
+                    prop_assert!((scaled - (0.5 * sum + added)).abs() <= tolerance, "{scaled} at {r},{c}");
+                    let bias = bias.get(c).copied().map_or(0.0, f64::from);
+                    let tolerance = bound(k, magnitude + added.abs() + bias.abs());
+                    prop_assert!((biased - (sum + added + bias)).abs() <= tolerance, "{biased} at {r},{c}");
                 }
             }
         }
@@ -459,8 +476,9 @@ mod tests {
                 2,
             );
             for (i, found) in out.iter().enumerate() {
+                let (sum, magnitude) = reference(&a, &b, i / n, i % n);
                 assert!(
-                    (f64::from(*found) - reference(&a, &b, i / n, i % n)).abs() < 2e-3,
+                    (f64::from(*found) - sum).abs() <= bound(k, magnitude),
                     "{found} at {i}"
                 );
             }

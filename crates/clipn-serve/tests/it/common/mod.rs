@@ -10,13 +10,14 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clipn::classifier::{Classifier, PromptVariant, build};
+use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder};
 use clipn::detector::Detector;
-use clipn::engine::{TextEncoder, image_tower};
+use clipn::engine::image_tower;
 use clipn::image::{DecodeOptions, Preprocessing};
-use clipn::model::{Features, ImageTower, Images, ModelError, Pretrained, Side, Weights};
-use clipn::progress::NoProgress;
-use clipn::prompts::TemplateSet;
+use clipn::model::{
+    FeatureMatrix, ImageBatch, ImageTower, ModelError, ModelWeights, PretrainedWeights,
+};
+use clipn::prompts::{PromptVariant, TemplateSet};
 use clipn_serve::{ClassEncoder, ServeSettings, Server};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -25,30 +26,25 @@ use serde_json::Value;
 pub const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
 
 /// Weights of the built-in model, loaded once.
-fn weights() -> &'static Weights {
-    static WEIGHTS: OnceLock<Weights> = OnceLock::new();
-    WEIGHTS.get_or_init(|| Pretrained::mini().unwrap().weights(None).unwrap())
+fn weights() -> &'static ModelWeights {
+    static WEIGHTS: OnceLock<ModelWeights> = OnceLock::new();
+    WEIGHTS.get_or_init(|| PretrainedWeights::mini().unwrap().weights(None).unwrap())
 }
 
-fn templates() -> TemplateSet {
-    TemplateSet::resolve("simple").unwrap()
+fn prompts() -> ClassPrompts {
+    ClassPrompts::new(
+        TemplateSet::resolve("simple").unwrap(),
+        PromptVariant::Learnable,
+    )
 }
 
 fn classifier() -> Classifier {
     static CLASSIFIER: OnceLock<Classifier> = OnceLock::new();
     let build = || {
-        let names = CLASSES.map(String::from);
-        let yes = TextEncoder::from_weights(weights(), Side::Yes);
-        let no = TextEncoder::from_weights(weights(), Side::No);
-        build(
-            &names,
-            &templates(),
-            PromptVariant::Learnable,
-            &yes,
-            &no,
-            &NoProgress,
-        )
-        .unwrap()
+        ClassifierBuilder::new(CLASSES)
+            .with_prompts(prompts())
+            .build(weights())
+            .unwrap()
     };
     CLASSIFIER.get_or_init(build).clone()
 }
@@ -56,7 +52,7 @@ fn classifier() -> Classifier {
 pub fn preprocessing() -> Preprocessing {
     let size = weights().config().vision.image_size;
     Preprocessing {
-        decode: DecodeOptions::for_users(),
+        decode: DecodeOptions::for_display(),
         ..Preprocessing::clip(size)
     }
 }
@@ -71,7 +67,7 @@ pub fn detector_with(tower: Arc<dyn ImageTower<f32>>) -> Detector {
 }
 
 pub fn encoder() -> ClassEncoder {
-    ClassEncoder::new(weights(), templates(), PromptVariant::Learnable).unwrap()
+    ClassEncoder::new(weights(), prompts()).unwrap()
 }
 
 /// Hook of a [`TestTower`], called before each batch with the number of images and whether one of
@@ -110,7 +106,7 @@ impl ImageTower<f32> for TestTower {
         self.inner.image_size()
     }
 
-    fn encode(&self, images: Images<'_, f32>) -> Result<Features<f32>, ModelError> {
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         let area = images.height() * images.width();
         let is_red = |pixels: &[f32]| pixels[0] > 1.8 && pixels[area] < -1.0;
         (self.before)(
