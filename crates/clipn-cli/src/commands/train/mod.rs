@@ -62,8 +62,8 @@ pub(crate) fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
     };
     let bar = Bar::default();
     let mut run = TrainRun::builder(settings, &directory)
-        .start(start)
-        .progress(&bar)
+        .with_start(start)
+        .with_progress(&bar)
         .open()?;
     let reporter = RunReporter::new(args, run.settings().objective.name, benchmark)?;
     let outcome = run.run(&reporter)?;
