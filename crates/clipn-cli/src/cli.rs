@@ -1,15 +1,18 @@
 //! The command line: its commands, and their dispatch. Only `main.rs` imports this module.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use clipn::simd::SimdLevel;
 
 use crate::commands::bench::{self, BenchArgs};
 use crate::commands::calibrate::{self, CalibrateArgs};
 use crate::commands::classifier::{self, ClassifierCommand};
 use crate::commands::classify::{self, ClassifyArgs};
+use crate::commands::completions::{self, CompletionsArgs};
 use crate::commands::convert::{self, ConvertArgs};
 use crate::commands::demo::{self, DemoArgs};
 use crate::commands::eval::{self, EvalArgs};
 use crate::commands::inspect::{self, InspectArgs};
+use crate::commands::man::{self, ManArgs};
 use crate::commands::models::{self, ModelsArgs};
 use crate::commands::recipe::{self, RecipeArgs, StepAction};
 use crate::commands::results::{self, ResultsCommand};
@@ -17,12 +20,16 @@ use crate::commands::results::{self, ResultsCommand};
 use crate::commands::serve::{self, ServeArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::common::error::CliError;
+use crate::common::messages::{MessageArgs, Verbosity, detail};
 use crate::common::usage;
+use crate::common::version::long_version;
 
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
-#[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "clipn", version, long_version = long_version(), arg_required_else_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub messages: MessageArgs,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -58,10 +65,28 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Measure speed and memory on this machine
     Bench(BenchArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one page per command
+    Man(ManArgs),
+}
+
+/// Runs a command line to its end.
+pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
+    if let Some(verbosity) = cli.messages.verbosity() {
+        verbosity.set();
+    }
+    detail(format_args!(
+        "clipn {}, SIMD level {}, {} threads",
+        env!("CARGO_PKG_VERSION"),
+        SimdLevel::current(),
+        rayon::current_num_threads()
+    ));
+    dispatch(cli.command)
 }
 
 /// Runs a command to its end.
-pub(crate) fn dispatch(command: Command) -> Result<(), CliError> {
+fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
         Command::Eval(args) => eval::run(&args),
         Command::Results(command) => results::run(&command),
@@ -77,6 +102,8 @@ pub(crate) fn dispatch(command: Command) -> Result<(), CliError> {
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         Command::Bench(mut args) => bench::run(&mut args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
     }
 }
 
@@ -86,12 +113,23 @@ pub(crate) fn dispatch(command: Command) -> Result<(), CliError> {
 /// What is wrong with the arguments, in one line. A step cannot run a recipe.
 fn parse_step(arguments: &[String]) -> Result<StepAction, String> {
     let words = std::iter::once("clipn").chain(arguments.iter().map(String::as_str));
-    let cli =
-        Cli::try_parse_from(words).map_err(|error| usage::one_line(&error.render().to_string()))?;
-    match cli.command {
-        Command::Recipe(_) => Err("a step cannot run a recipe".to_owned()),
+    let cli = Cli::try_parse_from(words).map_err(|error| usage::one_line(&error))?;
+    let action: StepAction = match cli.command {
+        Command::Recipe(_) => return Err("a step cannot run a recipe".to_owned()),
         // Unlike `clipn train`, a step does not print the path of its weights.
-        Command::Train(args) => Ok(Box::new(move || train::train(&args).map(drop))),
-        command => Ok(Box::new(move || dispatch(command))),
-    }
+        Command::Train(args) => Box::new(move || train::train(&args).map(drop)),
+        command => Box::new(move || dispatch(command)),
+    };
+    Ok(match cli.messages.verbosity() {
+        None => action,
+        Some(verbosity) => Box::new(move || with_verbosity(verbosity, action)),
+    })
+}
+
+/// Runs a recipe step with the verbosity of its own flags.
+fn with_verbosity(verbosity: Verbosity, action: StepAction) -> Result<(), CliError> {
+    let before = verbosity.set();
+    let outcome = action();
+    before.set();
+    outcome
 }

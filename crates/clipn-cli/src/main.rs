@@ -22,11 +22,12 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error),
     };
     let prepared = SimdLevel::requested()
-        .map_err(|message| {
-            CliError::usage_with_hint(message, "unset CLIPN_SIMD to use the widest level")
+        .map_err(|error| CliError::Usage {
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
         })
         .and_then(|_| interrupt::install());
-    match prepared.and_then(|()| cli::dispatch(cli.command)) {
+    match prepared.and_then(|()| cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader closed the pipe early, as `head` does.
         Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {

@@ -5,14 +5,18 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use clipn::checkpoint::FloatType;
-use clipn::download::Purpose;
-use clipn::model::{Conversion, Converted, LogitScale, ModelConfig, Pretrained, Target};
+use clipn::download::FetchPurpose;
+use clipn::model::{
+    ConversionSummary, ConversionTarget, LogitScale, ModelConfig, PretrainedWeights,
+    WeightsConversion,
+};
 use clipn::prompts::TemplateSet;
 use serde_json::{Value, json};
 
 use crate::commands::inspect::kind_line;
 use crate::common::args::Format;
 use crate::common::error::CliError;
+use crate::common::messages::note;
 use crate::common::numbers::{bytes, thousands};
 use crate::common::progress::Bar;
 use crate::common::weights::{DownloadArgs, locate};
@@ -47,7 +51,7 @@ pub(crate) struct ConvertArgs {
         value_name = "clipn|open-clip|transformers",
         default_value = "clipn"
     )]
-    pub to: Target,
+    pub to: ConversionTarget,
     /// Element type of floating-point tensors, rounding to nearest
     #[arg(long, value_enum, default_value = "keep")]
     pub dtype: DtypeName,
@@ -85,15 +89,15 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
         Some(&args.input),
         args.model.as_deref(),
         &args.downloads,
-        Purpose::Compute,
+        FetchPurpose::Compute,
     )?;
     let model = located
         .model
         .as_deref()
         .map(ModelConfig::resolve)
         .transpose()?;
-    let from = Pretrained::open(&located.path)?;
-    if args.to != Target::Clipn
+    let from = PretrainedWeights::open(&located.path)?;
+    if args.to != ConversionTarget::Clipn
         && (args.only_seen_words || args.templates.is_some() || args.logit_scale.is_some())
     {
         return Err(CliError::usage_with_hint(
@@ -102,19 +106,19 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
         ));
     }
     if let Some(name) = &args.templates {
-        TemplateSet::named(name)?;
+        TemplateSet::built_in(name)?;
     }
-    let conversion = Conversion {
+    let conversion = WeightsConversion {
         to: args.to,
         float: args.dtype.float(),
-        only_seen_words: args.only_seen_words,
+        only_training_vocabulary: args.only_seen_words,
         templates: args.templates.clone(),
         logit_scale: args.logit_scale,
         replace: args.force,
     };
-    let converted = conversion.run(&from, model, &args.output, &Bar::default())?;
-    for left_out in &converted.left_out {
-        eprintln!("note: left out: {left_out}");
+    let converted = conversion.run_with_progress(&from, model, &args.output, &Bar::default())?;
+    for left_out in &converted.omitted {
+        note(format_args!("left out: {left_out}"));
     }
     let mut out = std::io::stdout().lock();
     match args.format {
@@ -134,8 +138,12 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     }
 }
 
-fn table(out: &mut impl Write, from: &Pretrained, converted: &Converted) -> std::io::Result<()> {
-    let Converted {
+fn table(
+    out: &mut impl Write,
+    from: &PretrainedWeights,
+    converted: &ConversionSummary,
+) -> std::io::Result<()> {
+    let ConversionSummary {
         to,
         config,
         files,
@@ -148,7 +156,7 @@ fn table(out: &mut impl Write, from: &Pretrained, converted: &Converted) -> std:
     writeln!(out, "source      {}", from.kind())?;
     writeln!(out, "kind        {}", kind_line(from.checkpoint()))?;
     writeln!(out, "model       {}", config.name)?;
-    writeln!(out, "format      {to}")?;
+    writeln!(out, "format      {}", to.description())?;
     for (path, size) in files {
         writeln!(out, "wrote       {} ({})", path.display(), bytes(*size))?;
     }
@@ -170,7 +178,7 @@ fn table(out: &mut impl Write, from: &Pretrained, converted: &Converted) -> std:
     )
 }
 
-fn object(from: &Pretrained, converted: &Converted) -> Value {
+fn object(from: &PretrainedWeights, converted: &ConversionSummary) -> Value {
     let checkpoint = from.checkpoint();
     let files = converted
         .files
@@ -179,14 +187,14 @@ fn object(from: &Pretrained, converted: &Converted) -> Value {
     json!({
         "read": checkpoint.path(),
         "source": from.kind(),
-        "kind": checkpoint.kind().to_string(),
-        "files": checkpoint.parts(),
+        "kind": checkpoint.format().to_string(),
+        "files": checkpoint.shard_count(),
         "model": converted.config.name,
-        "to": converted.to.name(),
+        "to": converted.to.as_str(),
         "written": files.collect::<Vec<_>>(),
         "tensors": converted.tensors,
         "dtypes": converted.dtypes,
         "parameters": converted.parameters,
-        "left_out": converted.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "left_out": converted.omitted.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }

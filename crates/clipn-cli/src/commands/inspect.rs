@@ -7,13 +7,16 @@ use std::path::PathBuf;
 use clap::Args;
 use clipn::bundle::Bundle;
 use clipn::checkpoint::{Checkpoint, Layout, Tensor};
-use clipn::download::Purpose;
+use clipn::download::FetchPurpose;
 use clipn::image::Preprocessing;
-use clipn::model::{InferredArchitecture, ModelConfig, ModelError, Pretrained, PretrainedKind};
+use clipn::model::{
+    InferredArchitecture, ModelConfig, ModelError, PretrainedKind, PretrainedWeights,
+};
 use serde_json::json;
 
 use crate::common::args::Format;
 use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::messages::note;
 use crate::common::table::Table;
 use crate::common::weights::{DownloadArgs, locate};
 
@@ -41,16 +44,14 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
         Some(&args.file),
         args.model.as_deref(),
         &args.downloads,
-        Purpose::Look,
+        FetchPurpose::Inspect,
     )?;
-    let pretrained = Pretrained::open(&located.path)?;
+    let pretrained = PretrainedWeights::open(&located.path)?;
     let checkpoint = pretrained.checkpoint();
     if Bundle::is_bundle(checkpoint) {
-        eprintln!(
-            "note: this is a bundle; `clipn classifier show` shows its classes and its threshold"
-        );
+        note("this is a bundle; `clipn classifier show` shows its classes and its threshold");
     }
-    let sketch = InferredArchitecture::of(checkpoint);
+    let sketch = InferredArchitecture::infer(checkpoint);
     let mut out = std::io::stdout().lock();
     match args.format {
         Format::Table => {
@@ -64,9 +65,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
             let object = json!({
                 "file": args.file,
                 "source": pretrained.kind(),
-                "kind": checkpoint.kind().to_string(),
+                "kind": checkpoint.format().to_string(),
                 "layout": checkpoint.layout().to_string(),
-                "files": checkpoint.parts(),
+                "files": checkpoint.shard_count(),
                 "parameters": parameters(checkpoint),
                 "config": pretrained.config().ok().flatten(),
                 "config_error": pretrained.config().err().map(|error| chain_in_one_line(&error)),
@@ -136,9 +137,9 @@ fn shortened(text: &str) -> String {
 
 /// File format, and the number of files if there are several.
 pub(crate) fn kind_line(checkpoint: &Checkpoint) -> String {
-    match checkpoint.parts() {
-        1 => checkpoint.kind().to_string(),
-        parts => format!("{}, {parts} files", checkpoint.kind()),
+    match checkpoint.shard_count() {
+        1 => checkpoint.format().to_string(),
+        parts => format!("{}, {parts} files", checkpoint.format()),
     }
 }
 
@@ -161,7 +162,7 @@ fn shape(tensor: &Tensor) -> String {
 
 fn summary(
     out: &mut impl Write,
-    pretrained: &Pretrained,
+    pretrained: &PretrainedWeights,
     sketch: &InferredArchitecture,
     every_tensor: bool,
 ) -> std::io::Result<()> {
@@ -199,7 +200,7 @@ fn summary(
         )?;
     }
     // The line `config` shows it.
-    let has_config = pretrained.kind() == PretrainedKind::WithConfig;
+    let has_config = pretrained.kind() == PretrainedKind::EmbeddedConfig;
     for (key, value) in checkpoint
         .metadata()
         .iter()
@@ -207,7 +208,7 @@ fn summary(
     {
         writeln!(out, "{key:<10}  {}", shortened(value))?;
     }
-    for (part, text) in sketch.lines() {
+    for (part, text) in sketch.describe() {
         writeln!(out, "{part:<10}  {text}")?;
     }
     writeln!(

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
-use clipn::classifier::PromptVariant;
 use clipn::inference::Parallelism;
-use clipn::model::{LogitScale, Pretrained, Weights};
-use clipn::prompts::TemplateSet;
+use clipn::model::{LogitScale, PretrainedWeights};
+use clipn::prompts::PromptVariant;
 use clipn::scores::{Score, by_name};
 
+use crate::common::messages::detail;
 use crate::common::weights::DownloadArgs;
 
 /// Format of the results on standard output.
@@ -25,16 +26,45 @@ pub(crate) enum Device {
     Cpu,
 }
 
-/// Templates that the "no" tower reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Variant {
-    /// Handcrafted if the weights have a "no" side without learnable prompts and the templates
-    /// have `no` lines, else learnable
-    Auto,
-    /// Both towers read the `yes` lines
-    Learnable,
-    /// The "no" tower reads the `no` lines
-    Handcrafted,
+/// Variant of the prompts: which templates the "no" tower reads. `None` takes the variant that
+/// suits the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct VariantChoice(pub Option<PromptVariant>);
+
+impl VariantChoice {
+    /// Name in the settings of outputs.
+    pub(crate) fn settings_name(self) -> &'static str {
+        match self.0 {
+            None => "Auto",
+            Some(PromptVariant::Learnable) => "Learnable",
+            Some(PromptVariant::HandCrafted) => "Handcrafted",
+        }
+    }
+}
+
+impl ValueEnum for VariantChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self(None),
+            Self(Some(PromptVariant::Learnable)),
+            Self(Some(PromptVariant::HandCrafted)),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self.0 {
+            None => PossibleValue::new("auto").help(
+                "Handcrafted if the weights have a \"no\" side without learnable prompts and the \
+                 templates have `no` lines, else learnable",
+            ),
+            Some(PromptVariant::Learnable) => {
+                PossibleValue::new("learnable").help("Both towers read the `yes` lines")
+            }
+            Some(PromptVariant::HandCrafted) => PossibleValue::new("handcrafted")
+                .alias("hand-crafted")
+                .help("The \"no\" tower reads the `no` lines"),
+        })
+    }
 }
 
 /// Architecture and weights.
@@ -43,8 +73,8 @@ pub(crate) struct ModelArgs {
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
-    /// Weights file or directory, hf-hub:OWNER/NAME, or an open_clip tag with --model [default:
-    /// clipn-mini, built in]
+    /// Weights file or directory, hf-hub:OWNER/NAME, or an open_clip tag with --model
+    #[cfg_attr(feature = "mini", doc = "[default: clipn-mini, built in]")]
     ///
     /// Files: safetensors, PyTorch .pt, OpenAI's TorchScript. Directories: transformers,
     /// open_clip's hub, training checkpoints. Tags of open_clip, such as laion2b_s34b_b88k, need
@@ -58,7 +88,7 @@ pub(crate) struct ModelArgs {
 impl ModelArgs {
     /// The weights as the user named them.
     pub(crate) fn requested(&self) -> &Path {
-        let name = || Path::new(self.model.as_deref().unwrap_or(Pretrained::MINI));
+        let name = || Path::new(self.model.as_deref().unwrap_or(PretrainedWeights::MINI));
         self.pretrained.as_deref().unwrap_or_else(name)
     }
 }
@@ -74,7 +104,7 @@ pub(crate) struct PromptArgs {
     pub templates: Option<String>,
     /// Templates that the "no" tower reads
     #[arg(long, value_enum, default_value = "auto")]
-    pub variant: Variant,
+    pub variant: VariantChoice,
     /// Factor from cosines to logits: published (100), or the model's trained one [default: from
     /// the weights, else published]
     #[arg(long, value_name = "published|trained")]
@@ -106,6 +136,17 @@ impl RunArgs {
             workers: self.workers.unwrap_or(default.workers),
         }
     }
+
+    /// Prints the parallelism, if verbose.
+    pub(crate) fn report(&self) {
+        let Parallelism {
+            batch_size,
+            workers,
+        } = self.parallelism();
+        detail(format_args!(
+            "{workers} workers, batches of {batch_size} images"
+        ));
+    }
 }
 
 pub(crate) fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
@@ -123,16 +164,5 @@ pub(crate) fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=4096) => Ok(count),
         _ => Err("expected a whole number from 1 to 4096".to_owned()),
-    }
-}
-
-impl Variant {
-    /// The wording of this variant for weights and templates.
-    pub(crate) fn wording(self, weights: &Weights, templates: &TemplateSet) -> PromptVariant {
-        match self {
-            Self::Learnable => PromptVariant::Learnable,
-            Self::Handcrafted => PromptVariant::HandCrafted,
-            Self::Auto => PromptVariant::for_weights(weights, templates),
-        }
     }
 }

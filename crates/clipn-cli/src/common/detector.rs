@@ -8,10 +8,11 @@ use clipn::detector::Detector;
 use clipn::image::{DecodeOptions, Preprocessing};
 use clipn::progress::Progress;
 use clipn::prompts::ClassNames;
-use clipn::scores::{Atd, Rule, Score};
+use clipn::scores::{Atd, DecisionRule, Score};
 
 use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 
 /// A bundle, or class names with a model; and the decision rule.
@@ -94,13 +95,13 @@ impl DetectorArgs {
     }
 
     /// The rule of the flags, else the calibrated rule, else the published rule of the score.
-    fn rule(&self, calibrated: Option<Rule>) -> Result<Rule, CliError> {
+    fn rule(&self, calibrated: Option<DecisionRule>) -> Result<DecisionRule, CliError> {
         let calibrated_score = calibrated.map(|rule| rule.score());
         let score = self.score.or(calibrated_score).unwrap_or(&Atd);
         match (self.threshold, calibrated) {
-            (Some(threshold), _) => Ok(Rule::Threshold { score, threshold }),
+            (Some(threshold), _) => Ok(DecisionRule::Threshold { score, threshold }),
             (None, Some(rule)) if rule.score() == score => Ok(rule),
-            (None, _) => Rule::default_for(score).ok_or_else(|| {
+            (None, _) => DecisionRule::default_for(score).ok_or_else(|| {
                 CliError::usage_with_hint(
                     format!("the score {} has no default threshold", score.name()),
                     "give --threshold, calibrate a bundle with this score, or use --score atd or ctw",
@@ -136,10 +137,10 @@ pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetect
 
 /// Warns if the "no" rows of a bundle equal its "yes" rows.
 fn warn_of_untrained_no(bundle: &Bundle) {
-    if bundle.classifier().yes() == bundle.classifier().no() {
-        eprintln!(
-            "warning: the bundle is of a plain CLIP, whose \"no\" is a copy of its \"yes\": CTW and \
-             ATD are meaningless"
+    if bundle.classifier().yes_weights() == bundle.classifier().no_weights() {
+        warning(
+            "the bundle is of a plain CLIP, whose \"no\" is a copy of its \"yes\": CTW and \
+             ATD are meaningless",
         );
     }
 }
@@ -149,7 +150,7 @@ pub(crate) fn preprocessing(loaded: &LoadedModel, faithful_pixels: bool) -> Prep
     let decode = if faithful_pixels {
         DecodeOptions::faithful()
     } else {
-        DecodeOptions::for_users()
+        DecodeOptions::for_display()
     };
     Preprocessing {
         decode,

@@ -1,12 +1,14 @@
-//! What several commands share: arguments, opening of models, errors, output.
+//! What several commands share: arguments, opening of models, errors, messages, output.
 
 pub(crate) mod args;
 pub(crate) mod detector;
 pub(crate) mod error;
 pub(crate) mod interrupt;
+pub(crate) mod messages;
 pub(crate) mod model;
 pub(crate) mod numbers;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod usage;
+pub(crate) mod version;
 pub(crate) mod weights;

@@ -3,25 +3,26 @@
 use std::path::{Path, PathBuf};
 
 use clipn::bundle::Bundle;
-use clipn::classifier::{Classifier, PromptVariant, build};
-use clipn::detector::{DetectorError, weights_path};
-use clipn::download::Purpose;
-use clipn::engine::{TextEncoder, image_tower};
+use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder};
+use clipn::detector::DetectorError;
+use clipn::download::FetchPurpose;
+use clipn::engine::image_tower;
 use clipn::image::Preprocessing;
 use clipn::model::{
-    ImageTower, LogitScale, ModelConfig, NoSide, Pretrained, Side, Weights, WeightsMetadata,
+    ImageTower, ModelConfig, ModelWeights, NoSideOrigin, PretrainedWeights, WeightsMetadata,
 };
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
 use crate::common::args::{ModelArgs, PromptArgs};
 use crate::common::error::CliError;
+use crate::common::messages::{detail, warning};
 use crate::common::weights::{LocatedWeights, locate};
 
 /// Opened weights with their metadata.
 #[derive(Debug)]
 pub(crate) struct LoadedModel {
-    pub weights: Weights,
+    pub weights: ModelWeights,
     /// File or directory that they were opened from.
     pub path: PathBuf,
     /// The weights' own preprocessing, or CLIP's if they have none.
@@ -29,7 +30,7 @@ pub(crate) struct LoadedModel {
     /// Training epoch, from the file or its name (`epoch_10.pt`, `epoch-10/`).
     pub epoch: Option<String>,
     /// Templates, logit scale and vocabulary that the weights name.
-    notes: WeightsMetadata,
+    metadata: WeightsMetadata,
 }
 
 impl LoadedModel {
@@ -40,14 +41,15 @@ impl LoadedModel {
             args.pretrained.as_deref(),
             args.model.as_deref(),
             &args.downloads,
-            Purpose::Compute,
+            FetchPurpose::Compute,
         )?;
         let model = located
             .model
             .as_deref()
             .map(ModelConfig::resolve)
             .transpose()?;
-        Self::from_located(located, model, requested)
+        let origin = located.model.as_deref().unwrap_or("the weights").to_owned();
+        Self::from_located(located, model, requested, &origin)
     }
 
     /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
@@ -59,10 +61,10 @@ impl LoadedModel {
     ) -> Result<Self, CliError> {
         let config = bundle.identity().config.clone();
         let named = bundle.identity().source.as_deref().map(Path::new);
-        let on_disk = weights_path(bundle, at);
+        let on_disk = bundle.find_weights(at);
         let requested = args.pretrained.as_deref().or(on_disk.as_deref()).or(named);
         let Some(requested) = requested else {
-            return Err(DetectorError::NoModel {
+            return Err(DetectorError::ModelNotFound {
                 bundle: at.to_owned(),
                 source_name: None,
             }
@@ -70,101 +72,129 @@ impl LoadedModel {
         };
         let is_tag = !requested.exists() && args.pretrained.is_none();
         let model = is_tag.then_some(config.name.as_str());
-        let located = locate(Some(requested), model, &args.downloads, Purpose::Compute)?;
-        Self::from_located(located, Some(config), requested)
+        let located = locate(
+            Some(requested),
+            model,
+            &args.downloads,
+            FetchPurpose::Compute,
+        )?;
+        Self::from_located(located, Some(config), requested, "the bundle")
     }
 
+    /// Opens located weights; `origin` is where the architecture comes from.
     fn from_located(
         located: LocatedWeights,
         model: Option<ModelConfig>,
         requested: &Path,
+        origin: &str,
     ) -> Result<Self, CliError> {
-        let pretrained = Pretrained::open(&located.path)?;
-        let stem = located
-            .path
-            .file_stem()
-            .and_then(|s| s.to_str())
-            .unwrap_or_default();
-        let number = stem
-            .strip_prefix("epoch_")
-            .or_else(|| stem.strip_prefix("epoch-"));
-        let named = number.filter(|rest| rest.bytes().all(|b| b.is_ascii_digit()));
-        let stored = pretrained
-            .checkpoint()
-            .metadata()
-            .get("epoch")
-            .map(String::as_str);
-        let epoch = stored.or(named).map(str::to_owned);
+        let pretrained = PretrainedWeights::open(&located.path)?;
+        let epoch = epoch(&pretrained, &located.path);
         let weights = pretrained.weights(model)?;
         let own = pretrained.preprocessing()?;
         let size = weights.config().vision.image_size;
+        detail(format_args!(
+            "architecture {}, from {origin}; preprocessing of {}",
+            weights.config().name,
+            own.as_ref().map_or("CLIP", |_| "the weights"),
+        ));
         let preprocessing = Preprocessing {
             size,
             ..own.unwrap_or_else(|| Preprocessing::clip(size))
         };
-        if weights.no_side() == NoSide::CopiedFromYes {
-            eprintln!(
-                "warning: {} is a plain CLIP: its \"no\" side is an untrained copy of its \"yes\" \
+        if weights.no_side_origin() == NoSideOrigin::CopiedFromYes {
+            warning(format_args!(
+                "{} is a plain CLIP: its \"no\" side is an untrained copy of its \"yes\" \
                  side, so CTW and ATD are meaningless",
                 requested.display()
-            );
+            ));
         }
         Ok(Self {
             weights,
             path: located.path,
             preprocessing,
             epoch,
-            notes: pretrained.notes(),
+            metadata: pretrained.metadata(),
         })
     }
 
     /// Name or file of the templates: those of the flag, else those of the weights, else the
     /// published ones.
-    pub(crate) fn templates<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
+    pub(crate) fn templates_name<'a>(&'a self, prompts: &'a PromptArgs) -> &'a str {
         prompts
             .templates
             .as_deref()
-            .or(self.notes.templates.as_deref())
-            .unwrap_or(TemplateSet::PUBLISHED)
+            .or(self.metadata.templates.as_deref())
+            .unwrap_or(TemplateSet::DEFAULT_NAME)
     }
 
-    /// Builds the classifier, then drops the text towers.
+    /// The prompts of any classes with these flags.
+    pub(crate) fn class_prompts(&self, prompts: &PromptArgs) -> Result<ClassPrompts, CliError> {
+        Ok(self.builder(&[], prompts)?.prompts(&self.weights)?)
+    }
+
+    /// Builds the classifier of class names, and releases the memory of the text towers.
     pub(crate) fn classifier(
         &self,
         class_names: &[String],
         prompts: &PromptArgs,
         progress: &dyn Progress,
-    ) -> Result<(Classifier, PromptVariant), CliError> {
-        let templates = TemplateSet::resolve(self.templates(prompts))?;
-        let wording = prompts.variant.wording(&self.weights, &templates);
-        let classifier = self.encode(class_names, &templates, wording, progress)?;
-        let classifier = match prompts.logit_scale.or(self.notes.logit_scale) {
-            Some(LogitScale::Trained) => classifier.with_scale(self.weights.logit_scale()),
-            Some(LogitScale::Published) | None => classifier,
-        };
-        Ok((classifier, wording))
+    ) -> Result<(Classifier, ClassPrompts), CliError> {
+        let builder = self.builder(class_names, prompts)?.with_progress(progress);
+        let prompts = builder.prompts(&self.weights)?;
+        let classifier = self.build(class_names, &prompts, &builder)?;
+        detail(format_args!(
+            "{} templates of {}, variant {}; logit scale {}",
+            prompts.templates().len(),
+            prompts.templates().name(),
+            prompts.variant(),
+            classifier.scale()
+        ));
+        Ok((classifier, prompts))
     }
 
-    /// Encodes class names in templates, with the published logit scale.
-    pub(crate) fn encode(
+    /// Builds the classifier of further classes of a bundle, with the published logit scale.
+    pub(crate) fn classifier_for_bundle(
         &self,
         class_names: &[String],
-        templates: &TemplateSet,
-        wording: PromptVariant,
+        bundle: &Bundle,
         progress: &dyn Progress,
     ) -> Result<Classifier, CliError> {
-        self.warn_of_unseen_words(class_names, templates);
-        let yes = TextEncoder::from_weights(&self.weights, Side::Yes);
-        let no = TextEncoder::from_weights(&self.weights, Side::No);
-        let classifier = build(class_names, templates, wording, &yes, &no, progress)?;
-        drop((yes, no));
-        self.weights.release();
+        let prompts = bundle.prompts();
+        let builder = ClassifierBuilder::new(class_names)
+            .with_prompts(prompts.clone())
+            .with_progress(progress);
+        self.build(class_names, prompts, &builder)
+    }
+
+    fn builder(
+        &self,
+        class_names: &[String],
+        prompts: &PromptArgs,
+    ) -> Result<ClassifierBuilder<'static>, CliError> {
+        let templates = prompts.templates.as_deref().map(TemplateSet::resolve);
+        Ok(ClassifierBuilder::new(class_names)
+            .with_metadata(&self.metadata)
+            .with_templates(templates.transpose()?)
+            .with_variant(prompts.variant.0)
+            .with_logit_scale(prompts.logit_scale))
+    }
+
+    fn build(
+        &self,
+        class_names: &[String],
+        prompts: &ClassPrompts,
+        builder: &ClassifierBuilder<'_>,
+    ) -> Result<Classifier, CliError> {
+        self.warn_of_unknown_words(class_names, prompts.templates());
+        let classifier = builder.build(&self.weights)?;
+        self.weights.release_pages();
         Ok(classifier)
     }
 
     /// Warns of words that did not occur in the training captions.
-    fn warn_of_unseen_words(&self, class_names: &[String], templates: &TemplateSet) {
-        let Some(words) = self.weights.seen_words() else {
+    fn warn_of_unknown_words(&self, class_names: &[String], templates: &TemplateSet) {
+        let Some(vocabulary) = self.weights.training_vocabulary() else {
             return;
         };
         let quoted = |words: &[String]| {
@@ -175,29 +205,29 @@ impl LoadedModel {
                 .join(", ")
         };
         for name in class_names {
-            match words.unseen(name) {
+            match vocabulary.unknown_words(name) {
                 unseen if unseen.is_empty() => {}
-                unseen => eprintln!(
-                    "warning: {} did not occur in the training captions; predictions for class \
+                unseen => warning(format_args!(
+                    "{} did not occur in the training captions; predictions for class \
                      `{name}` are unreliable",
                     quoted(&unseen)
-                ),
+                )),
             }
         }
         let lines: Vec<Vec<String>> = templates
             .yes()
             .iter()
-            .map(|template| words.unseen(&template.fill("")))
+            .map(|template| vocabulary.unknown_words(&template.fill("")))
             .filter(|unseen| !unseen.is_empty())
             .collect();
         if let Some(first) = lines.first() {
-            eprintln!(
-                "warning: {} of {} templates have words that did not occur in the training \
+            warning(format_args!(
+                "{} of {} templates have words that did not occur in the training \
                  captions, such as {}",
                 lines.len(),
                 templates.yes().len(),
                 quoted(first)
-            );
+            ));
         }
     }
 
@@ -205,4 +235,14 @@ impl LoadedModel {
     pub(crate) fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
         image_tower(&self.weights)
     }
+}
+
+/// The training epoch in the metadata of weights, or in their file name.
+fn epoch(pretrained: &PretrainedWeights, path: &Path) -> Option<String> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let named = stem
+        .and_then(|stem| stem.strip_prefix("epoch_").or(stem.strip_prefix("epoch-")))
+        .filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let stored = pretrained.checkpoint().metadata().get("epoch");
+    stored.or(named).map(str::to_owned)
 }

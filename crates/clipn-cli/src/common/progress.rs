@@ -8,6 +8,7 @@ use clipn::progress::Progress;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::common::interrupt;
+use crate::common::messages::{is_quiet, status};
 
 /// Time before a stage shows its bar, so that short work shows none.
 const DELAY: Duration = Duration::from_secs(1);
@@ -15,7 +16,8 @@ const DELAY: Duration = Duration::from_secs(1);
 /// Bytes from which a download is logged if there is no bar.
 const LARGE_DOWNLOAD: u64 = 10_000_000;
 
-/// Progress bar with rate and remaining time on standard error; silent if that is no terminal.
+/// Progress bar with rate and remaining time on standard error; silent if that is no terminal, and
+/// with `--quiet`.
 #[derive(Debug, Default)]
 pub(crate) struct Bar {
     stage: Mutex<Option<Stage>>,
@@ -73,7 +75,7 @@ impl Progress for Bar {
             "{msg} {wide_bar} {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
         );
         if total >= LARGE_DOWNLOAD && !std::io::stderr().is_terminal() {
-            eprintln!("{stage}: {}", DecimalBytes(total));
+            status(format_args!("{stage}: {}", DecimalBytes(total)));
         }
     }
 
@@ -81,7 +83,7 @@ impl Progress for Bar {
         self.with_stage(|stage| {
             if let Some(stage) = stage {
                 stage.bar.inc(units);
-                if stage.bar.is_hidden() && stage.started.elapsed() > DELAY {
+                if stage.bar.is_hidden() && !is_quiet() && stage.started.elapsed() > DELAY {
                     stage.bar.set_draw_target(ProgressDrawTarget::stderr());
                 }
             }

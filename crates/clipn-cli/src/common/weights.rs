@@ -1,13 +1,18 @@
 //! Weights by name: distinguished from paths, and downloaded if the cache does not have them.
 
 use std::path::{Path, PathBuf};
+#[cfg(feature = "mini")]
+use std::sync::Once;
 
 use clap::Args;
-use clipn::download::{HubName, Name, Purpose, Settings};
-use clipn::model::Pretrained;
+use clipn::download::{DownloadSettings, FetchPurpose, HubName, WeightsName};
+use clipn::model::PretrainedWeights;
 
 use crate::common::error::CliError;
+use crate::common::messages::{detail, note, warning};
 use crate::common::progress::Bar;
+#[cfg(feature = "mini")]
+use crate::common::version::MINI_LICENSE;
 
 /// Whether weights may be downloaded.
 #[derive(Debug, Clone, Args)]
@@ -32,26 +37,28 @@ pub(crate) fn locate(
     pretrained: Option<&Path>,
     model: Option<&str>,
     downloads: &DownloadArgs,
-    purpose: Purpose,
+    purpose: FetchPurpose,
 ) -> Result<LocatedWeights, CliError> {
     let (given, model) = weights_and_model(pretrained, model)?;
-    let name = Name::of(given, model)?;
-    if let Name::Path(path) = name {
+    let name = WeightsName::parse(given, model)?;
+    if let WeightsName::Path(path) = name {
+        report(&path, None);
         return Ok(LocatedWeights {
             path,
             model: model.map(str::to_owned),
         });
     }
-    let settings = Settings::from_env()?;
+    let settings = DownloadSettings::from_env()?;
     let settings = if downloads.offline {
-        settings.offline()
+        settings.without_downloads()
     } else {
         settings
     };
-    let fetched = name.fetch(&settings, purpose, &Bar::default())?;
+    let fetched = name.fetch_with_progress(&settings, purpose, &Bar::default())?;
     for note in &fetched.notes {
-        eprintln!("warning: {note}");
+        warning(note);
     }
+    report(given, Some(&fetched.path));
     let Some(tag_model) = fetched.model else {
         return Ok(LocatedWeights {
             path: fetched.path,
@@ -59,18 +66,59 @@ pub(crate) fn locate(
         });
     };
     if model.is_some_and(|model| !model.replace('/', "-").eq_ignore_ascii_case(tag_model)) {
-        eprintln!(
-            "note: {} weights use QuickGELU; opening them as {tag_model}",
+        note(format_args!(
+            "{} weights use QuickGELU; opening them as {tag_model}",
             given.display()
-        );
+        ));
     }
-    let own_config = Pretrained::open(&fetched.path)?.config();
+    let own_config = PretrainedWeights::open(&fetched.path)?.config();
     let model = matches!(own_config, Ok(None)).then(|| tag_model.to_owned());
     Ok(LocatedWeights {
         path: fetched.path,
         model,
     })
 }
+
+/// Prints the weights, and the path of weights given by name, if verbose.
+fn report(given: &Path, path: Option<&Path>) {
+    let location = match path {
+        Some(path) => format!(", in {}", path.display()),
+        None if PretrainedWeights::is_builtin_name(given) => ", built in".to_owned(),
+        None => String::new(),
+    };
+    detail(format_args!("weights {}{location}", given.display()));
+}
+
+/// The demonstration model, for a command line without weights. Notes its terms once.
+fn demonstration_model() -> Result<&'static Path, CliError> {
+    let path = Path::new(PretrainedWeights::MINI);
+    #[cfg(feature = "mini")]
+    {
+        static NOTED: Once = Once::new();
+        if PretrainedWeights::is_builtin_name(path) {
+            NOTED.call_once(|| {
+                note(format_args!(
+                    "using the demonstration model {}, for {MINI_LICENSE}; name other weights \
+                     with --pretrained",
+                    PretrainedWeights::MINI
+                ));
+            });
+        }
+        Ok(path)
+    }
+    #[cfg(not(feature = "mini"))]
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(CliError::usage_with_hint(
+            "no weights: this clipn was built without the demonstration model",
+            format!("give --pretrained: {WEIGHTS}"),
+        ))
+    }
+}
+
+/// What `--pretrained` takes, for hints.
+const WEIGHTS: &str = "a file, a directory, hf-hub:OWNER/NAME, or an open_clip tag";
 
 /// The weights and the architecture that the flags name. As in open_clip, a repository given as
 /// the model is both.
@@ -90,14 +138,17 @@ fn weights_and_model<'a>(
             "leave one of them out",
         )),
         (None, None) => match model {
-            None => Ok((Path::new(Pretrained::MINI), None)),
+            None => Ok((demonstration_model()?, None)),
             Some(model) => Err(CliError::usage_with_hint(
                 format!("--model {model} is an architecture without weights"),
-                format!(
-                    "give --pretrained too (a file, a directory, hf-hub:OWNER/NAME, or an \
-                     open_clip tag), or neither for the built-in {}",
-                    Pretrained::MINI
-                ),
+                if PretrainedWeights::HAS_MINI {
+                    format!(
+                        "give --pretrained too ({WEIGHTS}), or neither for the built-in {}",
+                        PretrainedWeights::MINI
+                    )
+                } else {
+                    format!("give --pretrained too ({WEIGHTS})")
+                },
             )),
         },
     }

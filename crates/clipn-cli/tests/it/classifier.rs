@@ -120,8 +120,8 @@ fn adds_and_removes_classes() {
         let bundle = clipn::bundle::Bundle::open(s.path(name)).unwrap();
         assert_eq!(bundle.classifier().class_names(), all);
         (
-            bundle.classifier().yes().to_vec(),
-            bundle.classifier().no().to_vec(),
+            bundle.classifier().yes_weights().to_vec(),
+            bundle.classifier().no_weights().to_vec(),
         )
     };
     let (more, whole) = (rows("more.clipn"), rows("all.clipn"));

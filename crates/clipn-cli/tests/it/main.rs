@@ -14,14 +14,24 @@ mod common;
 #[path = "../../src/commands/demo/world/mod.rs"]
 mod world;
 
+#[cfg(all(feature = "mini", feature = "serve"))]
+mod completions;
 mod convert;
 mod documentation;
 #[cfg(feature = "download")]
 mod download;
+#[cfg(all(feature = "mini", feature = "serve"))]
+mod errors;
 mod eval;
+#[cfg(all(feature = "mini", feature = "serve"))]
+mod help;
 mod inspect;
+#[cfg(feature = "mini")]
+mod messages;
+#[cfg(feature = "mini")]
 mod mini;
 mod models;
+mod output;
 mod recipe;
 mod report_browser;
 mod resnet;

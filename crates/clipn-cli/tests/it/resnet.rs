@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::common::{Sandbox, text};
 use clipn::checkpoint::{Checkpoint, Tensor, write_safetensors};
-use clipn::model::{ModelConfig, Side, names};
+use clipn::model::{ModelConfig, TensorSpec, TextSide};
 
 /// Writes `rn.json` and `rn.safetensors`, a plain CLIP with the real vocabulary and evenly spread
 /// values.
@@ -17,15 +17,18 @@ fn sandbox() -> Sandbox {
             "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}}"#,
     );
     let config = ModelConfig::load(&sandbox.path("rn.json")).unwrap();
-    let no: Vec<String> = names::text(&config.text, 12, Side::No)
+    let no: Vec<String> = config
+        .text
+        .tensors(12, TextSide::No)
         .into_iter()
-        .map(|(name, _)| name)
+        .map(|tensor| tensor.name)
         .collect();
-    let tensors = names::expected(&config)
+    let tensors = config
+        .tensors()
         .into_iter()
-        .filter(|(name, _)| !no.contains(name))
+        .filter(|tensor| !no.contains(&tensor.name))
         .enumerate()
-        .map(|(index, (name, shape))| {
+        .map(|(index, TensorSpec { name, shape })| {
             let count = shape.iter().product::<usize>();
             let scale = if shape.len() > 1 {
                 (shape[1..].iter().product::<usize>() as f64).powf(-0.5)

@@ -34,13 +34,13 @@ pub(crate) enum Task {
     Pixels,
     /// AUROC, AUPR and FPR95 of every score and convention, 50,000 + 10,000 images
     Metrics,
-    /// Matrix-product peak of the machine, the reference of the others.
-    #[value(hide = true)]
+    /// Matrix-product peak of the machine, the reference of the others; always measured.
+    #[value(skip)]
     ProductPeak,
 }
 
 impl Task {
-    /// Name on the command line.
+    /// Name on the command line, in results and for child processes.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(
             || "product-peak".to_owned(),
@@ -81,9 +81,6 @@ pub(crate) struct BenchArgs {
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
-    /// Measure one task in this process and print the reply for the parent process.
-    #[arg(long, hide = true)]
-    pub child: bool,
 }
 
 impl BenchArgs {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clipn::dataset::{CaptionTable, TableFormat};
+use clipn::dataset::{CaptionTable, CaptionTableFormat};
 use clipn::random::{RandomSource, Xoshiro256};
 use clipn::training::TrainingError;
 
@@ -13,7 +13,8 @@ pub(crate) fn captions(table: Option<&Path>, count: usize) -> Result<Vec<String>
     let Some(path) = table else {
         return Ok(generated(count));
     };
-    let table = CaptionTable::read(path, &TableFormat::default()).map_err(TrainingError::from)?;
+    let table =
+        CaptionTable::read(path, &CaptionTableFormat::default()).map_err(TrainingError::from)?;
     // Malformed rows are skipped here; a training run reports them.
     let caption = |row: usize| Some(table.row(row).ok()?.1.to_owned());
     let captions: Vec<String> = (0..table.len()).filter_map(caption).collect();

@@ -1,4 +1,5 @@
-//! Child processes, one per task: this program, started with a hidden flag, replies in JSON.
+//! Child processes, one per task: this program, started with a task in an environment variable,
+//! replies in JSON.
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +14,9 @@ use crate::common::interrupt;
 
 /// Polling interval of a child.
 const CHILD_POLL: Duration = Duration::from_millis(50);
+
+/// Variable with the task that a child measures.
+const TASK_VARIABLE: &str = "CLIPN_BENCH_CHILD_TASK";
 
 /// The reply of a child on its standard output.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,9 +57,10 @@ pub(crate) fn measure(
 fn command(task: Task, args: &BenchArgs, threads: usize) -> std::io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .args(["bench", "--child", &task.name()])
+        .arg("bench")
         .args(["--reps", &args.repetitions().to_string()]);
     command
+        .env(TASK_VARIABLE, task.name())
         .env("RAYON_NUM_THREADS", threads.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
@@ -85,6 +90,13 @@ fn wait(mut child: Child) -> std::io::Result<Option<std::process::Output>> {
         std::thread::sleep(CHILD_POLL);
     }
     child.wait_with_output().map(Some)
+}
+
+/// The task of this process, if it is a child.
+pub(crate) fn requested_task() -> Option<Result<Task, CliError>> {
+    let name = std::env::var(TASK_VARIABLE).ok()?;
+    let task = serde_json::from_value(name.as_str().into());
+    Some(task.map_err(|_| CliError::usage(format!("unknown task in {TASK_VARIABLE}: `{name}`"))))
 }
 
 /// Writes the reply of a child.

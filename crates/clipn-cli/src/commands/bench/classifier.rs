@@ -1,8 +1,8 @@
 //! Building a classifier.
 
-use clipn::classifier::{PromptVariant, build};
-use clipn::model::Side;
-use clipn::prompts::{ClassNames, TemplateSet};
+use clipn::classifier::ClassifierBuilder;
+use clipn::model::TextSide;
+use clipn::prompts::{ClassNames, PromptVariant, TemplateSet};
 use serde_json::{Map, Value, json};
 
 use super::model::Model;
@@ -18,8 +18,8 @@ const SAMPLE: (usize, usize) = (125, 4);
 /// sample, or of all if `full`.
 pub(crate) fn classifier(model: &Model, full: bool) -> Result<Workload, CliError> {
     let (names, templates) = (
-        ClassNames::named("imagenet-1k")?,
-        TemplateSet::named("clipn")?,
+        ClassNames::built_in("imagenet-1k")?,
+        TemplateSet::built_in("clipn")?,
     );
     let all = names.names().len() * templates.yes().len();
     let (names, lines) = if full {
@@ -31,23 +31,21 @@ pub(crate) fn classifier(model: &Model, full: bool) -> Result<Workload, CliError
         )
     };
     let (names_count, lines_count) = (names.len(), lines.len());
-    let templates = TemplateSet::new("sample", lines, None)?;
+    let builder = ClassifierBuilder::new(names)
+        .with_templates(TemplateSet::new("sample", lines, None)?)
+        .with_variant(PromptVariant::Learnable);
     let (yes, no) = (
-        model.text_encoder(Side::Yes, 0),
-        model.text_encoder(Side::No, 16),
+        model.text_encoder(TextSide::Yes, 0),
+        model.text_encoder(TextSide::No, 16),
     );
     let pairs = (names_count * lines_count) as f64;
     let context = model.config.text.context_length;
     Ok(Workload {
         run: Box::new(move || {
-            build(
-                &names,
-                &templates,
-                PromptVariant::Learnable,
-                &yes,
-                &no,
-                &Bar::default(),
-            )?;
+            builder
+                .clone()
+                .with_progress(&Bar::default())
+                .build_with_towers(&yes, &no)?;
             Ok(())
         }),
         model: Some(model.config.name.clone()),
@@ -105,8 +103,8 @@ mod tests {
             rows.rows().map(end_of_text_position).sum::<usize>() as f64 / texts.len() as f64
         };
         let (names, templates) = (
-            ClassNames::named("imagenet-1k").unwrap(),
-            TemplateSet::named("clipn").unwrap(),
+            ClassNames::built_in("imagenet-1k").unwrap(),
+            TemplateSet::built_in("clipn").unwrap(),
         );
         let lines: Vec<String> = templates
             .yes()

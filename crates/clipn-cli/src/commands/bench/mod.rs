@@ -20,13 +20,14 @@ use std::time::Duration;
 
 use args::Task;
 use clap::ValueEnum;
-use clipn::download::{HubName, Purpose};
+use clipn::download::{FetchPurpose, HubName};
 use clipn::engine::peak_gemm_flops;
 use model::Model;
 use output::Report;
 use workload::{Measurement, Workload};
 
 use crate::common::error::CliError;
+use crate::common::messages::status;
 use crate::common::weights::locate;
 
 /// Duration of the peak measurement.
@@ -34,8 +35,8 @@ const PEAK_DURATION: Duration = Duration::from_millis(1500);
 
 /// `clipn bench`.
 pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
-    if args.child {
-        return child::reply(measure_here(args));
+    if let Some(task) = child::requested_task() {
+        return child::reply(task.and_then(|task| measure_here(task, args)));
     }
     locate_weights(args)?;
     let args = &*args;
@@ -54,16 +55,18 @@ pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
             total: tasks.len(),
         })
     };
-    eprintln!("measuring the machine's matrix products on {threads} threads");
+    status(format_args!(
+        "measuring the machine's matrix products on {threads} threads"
+    ));
     let peak = measure(Task::ProductPeak, 0)?;
     let mut report = Report::new(threads, peak.gflops);
     for (done, &task) in tasks.iter().enumerate() {
-        eprintln!(
+        status(format_args!(
             "measuring {} ({} of {})",
             task.name(),
             done + 1,
             tasks.len()
-        );
+        ));
         report.add(measure(task, done)?);
     }
     report.write(args.format)
@@ -82,7 +85,7 @@ fn locate_weights(args: &mut BenchArgs) -> Result<(), CliError> {
         args.pretrained.as_deref(),
         args.model.as_deref(),
         &args.downloads,
-        Purpose::Compute,
+        FetchPurpose::Compute,
     )?;
     args.model = Some(
         located
@@ -151,10 +154,7 @@ fn no_photos() -> CliError {
 }
 
 /// Measures one task in this process.
-fn measure_here(args: &BenchArgs) -> Result<Measurement, CliError> {
-    let Some(&task) = args.tasks.first() else {
-        return Err(CliError::usage("no task to measure"));
-    };
+fn measure_here(task: Task, args: &BenchArgs) -> Result<Measurement, CliError> {
     let Some(workload) = workload(task, args)? else {
         return Ok(Measurement::peak_gemm_flops(peak_gemm_flops(PEAK_DURATION)));
     };

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use clipn::engine::{TextEncoder, TransformerText, VisionEncoder, VisionTower};
-use clipn::model::{ModelConfig, Pretrained, Side, TextParams, VisionParams, Weights};
+use clipn::engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
+use clipn::model::{
+    ModelConfig, ModelWeights, PretrainedWeights, TextParams, TextSide, VisionParams,
+};
 
 use super::args::{BenchArgs, Task};
 use super::random::RandomInputs;
@@ -17,7 +19,7 @@ const DEFAULT_MODEL: &str = "ViT-B-32";
 #[derive(Debug)]
 pub(crate) struct Model {
     pub config: ModelConfig,
-    weights: Option<Weights>,
+    weights: Option<ModelWeights>,
 }
 
 impl Model {
@@ -36,7 +38,7 @@ impl Model {
     fn open(name: &str, weights: Option<&Path>) -> Result<Self, CliError> {
         let config = ModelConfig::resolve(name)?;
         let weights = match weights {
-            Some(path) => Some(Pretrained::open(path)?.weights(Some(config.clone()))?),
+            Some(path) => Some(PretrainedWeights::open(path)?.weights(Some(config.clone()))?),
             None => None,
         };
         Ok(Self { config, weights })
@@ -48,18 +50,18 @@ impl Model {
     }
 
     /// Frozen image tower for training.
-    pub(crate) fn image_tower(&self) -> Result<VisionTower, CliError> {
-        Ok(VisionTower::new(&self.config, self.vision()?).with_packed_weights())
+    pub(crate) fn image_tower(&self) -> Result<VisionTransformer, CliError> {
+        Ok(VisionTransformer::new(&self.config, self.vision()?).with_packed_weights())
     }
 
     /// Text tower for inference; `prompts` as in [`Model::text_tower`].
-    pub(crate) fn text_encoder(&self, side: Side, prompts: usize) -> TextEncoder {
+    pub(crate) fn text_encoder(&self, side: TextSide, prompts: usize) -> TextEncoder {
         TextEncoder::new(&self.config, self.text(side, prompts))
     }
 
     /// Text tower for training. A "no" tower with random weights has `prompts` learnable prompts.
-    pub(crate) fn text_tower(&self, side: Side, prompts: usize) -> TransformerText {
-        TransformerText::new(&self.config, self.text(side, prompts))
+    pub(crate) fn text_tower(&self, side: TextSide, prompts: usize) -> TextTransformer {
+        TextTransformer::new(&self.config, self.text(side, prompts))
     }
 
     fn vision(&self) -> Result<VisionParams<f32>, CliError> {
@@ -71,16 +73,16 @@ impl Model {
             ));
         }
         Ok(match &self.weights {
-            Some(weights) => weights.vision(),
+            Some(weights) => weights.vision_params(),
             None => RandomInputs::new(1).vision(&self.config),
         })
     }
 
-    fn text(&self, side: Side, prompts: usize) -> TextParams<f32> {
+    fn text(&self, side: TextSide, prompts: usize) -> TextParams<f32> {
         match (&self.weights, side) {
-            (Some(weights), side) => weights.text(side),
-            (None, Side::Yes) => RandomInputs::new(2).text(&self.config, 0),
-            (None, Side::No) => RandomInputs::new(3).text(&self.config, prompts),
+            (Some(weights), side) => weights.text_params(side),
+            (None, TextSide::Yes) => RandomInputs::new(2).text(&self.config, 0),
+            (None, TextSide::No) => RandomInputs::new(3).text(&self.config, prompts),
         }
     }
 }

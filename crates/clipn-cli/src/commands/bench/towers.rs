@@ -1,6 +1,6 @@
 //! The towers alone, on images and on texts.
 
-use clipn::model::{ImageTower, Images, ModelConfig, Side, TextTower};
+use clipn::model::{ImageBatch, ImageTower, ModelConfig, TextSide, TextTower};
 use serde_json::Map;
 
 use super::model::Model;
@@ -15,7 +15,7 @@ pub(crate) fn image(model: &Model, batch: usize) -> Result<Workload, CliError> {
     let pixels = RandomInputs::new(9).values(batch * 3 * size * size, 2.0);
     Ok(Workload {
         run: Box::new(move || {
-            tower.encode(Images::new(&pixels, size, size)?)?;
+            tower.encode(ImageBatch::new(&pixels, size, size)?)?;
             Ok(())
         }),
         model: Some(model.config.name.clone()),
@@ -35,7 +35,7 @@ pub(crate) fn clamped_length(config: &ModelConfig, length: usize) -> usize {
 /// A batch of texts without padding through a text tower.
 pub(crate) fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
     let length = clamped_length(&model.config, length);
-    let tower = model.text_encoder(Side::Yes, 0);
+    let tower = model.text_encoder(TextSide::Yes, 0);
     let texts = RandomInputs::new(9).texts(batch, length, model.config.text.vocab_size)?;
     Ok(Workload {
         run: Box::new(move || {

@@ -1,13 +1,14 @@
 //! Optimizer steps of a text tower alone, and of the objective `clipn` as in `clipn train`.
 
-use clipn::engine::{TransformerText, VisionTower};
+use clipn::engine::{TextTransformer, VisionTransformer};
 use clipn::model::{
-    Features, ModelConfig, NoPrompt, Side, TextConfig, TrainableTextTower, VisionConfig,
+    FeatureMatrix, ModelConfig, PromptSelection, TextConfig, TextSide, TrainableTextTower,
+    VisionConfig,
 };
 use clipn::random::{RandomSource, Xoshiro256};
 use clipn::tokenizer::Tokenizer;
 use clipn::training::{
-    AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, ObjectiveSettings,
+    AdamW, AdamWSettings, GradientScaling, ImageInput, MicroBatch, NoTexts, ObjectiveSettings,
     SingleProcess, TextInput, Towers, Trainer, TrainingError,
 };
 use serde_json::{Map, json};
@@ -44,9 +45,9 @@ pub(crate) fn text(model: &Model, batch: usize, length: usize) -> Result<Workloa
     // The features of the frozen towers are given, so the smallest towers suffice.
     let small = smallest(config);
     let mut trainer = trainer(Towers {
-        image: VisionTower::new(&small, RandomInputs::new(1).vision(&small)),
-        yes: TransformerText::new(&small, RandomInputs::new(1).text(&small, 0)),
-        no: Some(model.text_tower(Side::No, 0)),
+        image: VisionTransformer::new(&small, RandomInputs::new(1).vision(&small)),
+        yes: TextTransformer::new(&small, RandomInputs::new(1).text(&small, 0)),
+        no: Some(model.text_tower(TextSide::No, 0)),
         logit_scale: LOGIT_SCALE,
     })?;
     Ok(Workload {
@@ -55,7 +56,10 @@ pub(crate) fn text(model: &Model, batch: usize, length: usize) -> Result<Workloa
                 &[MicroBatch {
                     images: ImageInput::Features(images.clone()),
                     yes: TextInput::Features(yes.clone()),
-                    no: Some((tokens.clone(), vec![NoPrompt::Mean; batch])),
+                    no: Some(NoTexts {
+                        tokens: tokens.clone(),
+                        prompts: vec![PromptSelection::Mean; batch],
+                    }),
                 }],
                 LEARNING_RATE,
             )?;
@@ -82,11 +86,11 @@ pub(crate) fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work
     let captions = captions(table.as_deref(), BATCH * 64)?;
     let config = model.config.clone();
     let (size, context) = (config.vision.image_size, config.text.context_length);
-    let no = model.text_tower(Side::No, PROMPTS);
+    let no = model.text_tower(TextSide::No, PROMPTS);
     let prompts = prompts_of(&no, &config.text);
     let towers = Towers {
         image: model.image_tower()?,
-        yes: model.text_tower(Side::Yes, 0),
+        yes: model.text_tower(TextSide::Yes, 0),
         no: Some(no),
         logit_scale: LOGIT_SCALE,
     };
@@ -119,7 +123,7 @@ pub(crate) fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work
             let batch: Vec<&String> = captions.iter().cycle().skip(first).take(BATCH).collect();
             first = (first + BATCH) % captions.len().max(1);
             let tokens = Tokenizer::clip().tokenize_batch(&batch, context);
-            let drawn = batch.iter().map(|_| draw(&mut rng, prompts)).collect();
+            let drawn: Vec<_> = batch.iter().map(|_| draw(&mut rng, prompts)).collect();
             let (images, yes) = match &cached_features {
                 Some((images, yes)) => (
                     ImageInput::Features(images.clone()),
@@ -136,7 +140,10 @@ pub(crate) fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work
             let micro_batch = MicroBatch {
                 images,
                 yes,
-                no: Some((tokens, drawn)),
+                no: Some(NoTexts {
+                    tokens,
+                    prompts: drawn,
+                }),
             };
             trainer.step(&[micro_batch], LEARNING_RATE)?;
             Ok(())
@@ -161,9 +168,11 @@ fn step_flops(config: &ModelConfig, cached: bool) -> f64 {
     frozen + config.text_training_flops(context)
 }
 
-type CpuTrainer = Trainer<f32, VisionTower, TransformerText, SingleProcess>;
+type CpuTrainer = Trainer<f32, VisionTransformer, TextTransformer, SingleProcess>;
 
-fn trainer(towers: Towers<f32, VisionTower, TransformerText>) -> Result<CpuTrainer, TrainingError> {
+fn trainer(
+    towers: Towers<f32, VisionTransformer, TextTransformer>,
+) -> Result<CpuTrainer, TrainingError> {
     let objective = ObjectiveSettings::default().build()?;
     let optimizer = AdamW::new(AdamWSettings::default())?;
     Trainer::new(
@@ -200,7 +209,7 @@ fn smallest(config: &ModelConfig) -> ModelConfig {
 }
 
 /// Number of learnable prompts of a "no" tower.
-fn prompts_of(no: &TransformerText, config: &TextConfig) -> usize {
+fn prompts_of(no: &TextTransformer, config: &TextConfig) -> usize {
     let each = config.context_length * config.width;
     no.params()
         .prompts
@@ -209,16 +218,16 @@ fn prompts_of(no: &TransformerText, config: &TextConfig) -> usize {
 }
 
 /// Draws one of the prompts or their mean, as training does.
-fn draw(rng: &mut Xoshiro256, prompts: usize) -> NoPrompt {
+fn draw(rng: &mut Xoshiro256, prompts: usize) -> PromptSelection {
     match rng.below(prompts as u64 + 1) as usize {
-        index if index < prompts => NoPrompt::Index(index),
-        _ => NoPrompt::Mean,
+        index if index < prompts => PromptSelection::Index(index),
+        _ => PromptSelection::Mean,
     }
 }
 
 /// Random features of a batch, normalized rows `[batch, dim]`.
 fn unit_rows(random: &mut RandomInputs, batch: usize, dim: usize) -> Vec<f32> {
-    let mut rows = Features::new(random.values(batch * dim, 1.0), dim);
+    let mut rows = FeatureMatrix::new(random.values(batch * dim, 1.0), dim);
     rows.normalize();
     rows.values().to_vec()
 }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clipn::calibration::Choice;
+use clipn::calibration::ThresholdMethod;
 use clipn::scores::Score;
 
 use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
@@ -26,8 +26,12 @@ pub(crate) struct CalibrateArgs {
     ///
     /// on-average accepts the fraction --target-tpr on average; guaranteed accepts at least that
     /// fraction with --confidence; best separates the images of --id and --ood best.
-    #[arg(long, value_name = "on-average|guaranteed|best", default_value = "on-average", value_parser = parse_choice)]
-    pub choice: Choice,
+    #[arg(
+        long,
+        value_name = "on-average|guaranteed|best",
+        default_value = "on-average"
+    )]
+    pub choice: ThresholdMethod,
     /// Confidence of intervals and of the guarantee, between 0 and 1
     #[arg(long, value_name = "FRACTION", default_value = "0.95")]
     pub confidence: f64,
@@ -57,14 +61,5 @@ impl CalibrateArgs {
             pretrained: self.pretrained.clone(),
             downloads: self.downloads.clone(),
         }
-    }
-}
-
-fn parse_choice(text: &str) -> Result<Choice, String> {
-    match text {
-        "on-average" => Ok(Choice::OnAverage),
-        "guaranteed" => Ok(Choice::Guaranteed),
-        "best" => Ok(Choice::Best),
-        _ => Err("expected on-average, guaranteed or best".to_owned()),
     }
 }

@@ -7,11 +7,14 @@ mod score;
 pub(crate) use args::CalibrateArgs;
 pub(crate) use output::object;
 
-use clipn::calibration::{Calibration, Settings, calibrate, check_calibration_set};
+use clipn::calibration::{
+    Calibration, CalibrationSettings, ThresholdMethod, calibrate, check_calibration_set,
+};
 use clipn::detector::Detector;
 
 use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::error::CliError;
+use crate::common::messages::{status, warning};
 use crate::common::progress::Bar;
 use score::{ImageFile, ScoredImage, list_images, score};
 
@@ -20,12 +23,13 @@ const LOWEST_SHOWN: usize = 5;
 
 /// `clipn calibrate`.
 pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
-    if args.choice == clipn::calibration::Choice::Best && args.ood.is_empty() {
+    if args.choice == ThresholdMethod::Best && args.ood.is_empty() {
         return Err(CliError::usage_with_hint(
             "--choice best needs in-distribution and out-of-distribution images",
             "give out-of-distribution images with --ood",
         ));
     }
+    args.run.report();
     let id_files = list_images(&args.id)?;
     let ood_files = args
         .ood
@@ -41,12 +45,11 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .bundle()
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
-    let settings = Settings {
-        score: args.score,
-        target_tpr: args.target_tpr,
-        choice: args.choice,
-        confidence: args.confidence,
-    };
+    let settings = CalibrationSettings::default()
+        .with_score(args.score)
+        .with_target_tpr(args.target_tpr)
+        .with_method(args.choice)
+        .with_confidence(args.confidence);
     let bar = Bar::default();
     let id = scored(&detector, &id_files, &settings, args, &bar)?;
     let ood = scored(&detector, &ood_files, &settings, args, &bar)?;
@@ -60,7 +63,8 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let samples: Vec<_> = id.iter().map(|image| image.sample.clone()).collect();
     let warnings = check_calibration_set(&samples, bundle.classifier().class_names(), &settings);
     let calibration = calibrate(&scores(&id), &scores(&ood), &settings)?
-        .with_notes(args.id.display().to_string(), warnings);
+        .with_description(args.id.display().to_string())
+        .with_warnings(warnings);
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     let lowest = lowest(&id);
     let calibrated = bundle.with_calibration(calibration);
@@ -69,23 +73,26 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         print_warnings(calibration);
         output::print(args, &calibrated, calibration, &lowest)?;
     }
-    eprintln!("wrote the calibrated bundle to {}", path.display());
+    status(format_args!(
+        "wrote the calibrated bundle to {}",
+        path.display()
+    ));
     Ok(())
 }
 
 fn scored(
     detector: &Detector,
     files: &[ImageFile],
-    settings: &Settings,
+    settings: &CalibrationSettings,
     args: &CalibrateArgs,
     bar: &Bar,
 ) -> Result<Vec<ScoredImage>, CliError> {
     let outcome = score(detector, files, settings, &args.run, bar)?;
     if let Some(first) = outcome.errors.first() {
-        eprintln!(
-            "warning: skipped {} images that could not be read or scored; the first: {first}",
+        warning(format_args!(
+            "skipped {} images that could not be read or scored; the first: {first}",
             outcome.errors.len()
-        );
+        ));
     }
     Ok(outcome.images)
 }
@@ -99,7 +106,7 @@ fn lowest(images: &[ScoredImage]) -> Vec<&ScoredImage> {
 }
 
 fn print_warnings(calibration: &Calibration) {
-    for warning in calibration.warnings() {
-        eprintln!("warning: {warning}");
+    for message in calibration.warnings() {
+        warning(message);
     }
 }

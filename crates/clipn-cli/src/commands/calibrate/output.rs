@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use clipn::bundle::Bundle;
-use clipn::calibration::{Calibration, Choice};
+use clipn::calibration::{Calibration, ThresholdMethod};
 use serde_json::{Value, json};
 
 use super::args::CalibrateArgs;
@@ -44,14 +44,14 @@ pub(crate) fn object(calibration: &Calibration) -> Value {
     json!({
         "score": score.name(),
         "threshold": published(calibration.threshold()),
-        "threshold_bounds": calibration.threshold_bounds().map(|bound| bound.map(published)),
-        "choice": calibration.choice(),
+        "threshold_bounds": calibration.threshold_interval().map(|bound| bound.map(published)),
+        "choice": calibration.method(),
         "target_tpr": calibration.target_tpr(),
         "confidence": calibration.confidence(),
-        "pictures": calibration.pictures(),
+        "pictures": calibration.description(),
         "n": calibration.len(),
         "kept": calibration.kept(),
-        "unknown": calibration.unknown(),
+        "unknown": calibration.ood_performance(),
         "smallest_p_value": calibration.p_value(f64::NEG_INFINITY),
         "warnings": calibration.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
@@ -68,15 +68,15 @@ fn table(
     let percent = |fraction: f64| format!("{:.1} %", 100.0 * fraction);
     let confidence = percent(calibration.confidence());
     let bound = |bound: Option<f64>| bound.map_or_else(|| "unbounded".to_owned(), shown);
-    let [low, high] = calibration.threshold_bounds().map(bound);
+    let [low, high] = calibration.threshold_interval().map(bound);
     write!(
         out,
         "threshold  {} {}",
-        score.title(),
+        score.display_name(),
         shown(calibration.threshold())
     )?;
-    match calibration.choice() {
-        Choice::Best => writeln!(
+    match calibration.method() {
+        ThresholdMethod::Best => writeln!(
             out,
             ", the best between in-distribution and out-of-distribution images"
         )?,
@@ -90,18 +90,18 @@ fn table(
         out,
         "accepts    {} of the {} images of {}; {} to {} of new images like them ({confidence} confidence)",
         kept.count,
-        kept.of,
-        calibration.pictures(),
+        kept.total,
+        calibration.description(),
         percent(kept.lower),
         percent(kept.upper)
     )?;
-    if let Some(unknown) = calibration.unknown() {
+    if let Some(unknown) = calibration.ood_performance() {
         let rejected = unknown.rejected;
         writeln!(
             out,
             "rejects    {} of {} out-of-distribution images: {} ({} to {}), AUROC {:.2}",
             rejected.count,
-            rejected.of,
+            rejected.total,
             percent(rejected.rate()),
             percent(rejected.lower),
             percent(rejected.upper),
@@ -159,16 +159,16 @@ fn csv_row(out: impl Write, calibration: &Calibration) -> Result<(), CliError> {
     ])?;
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let count = |value: Option<usize>| value.map(|value| value.to_string()).unwrap_or_default();
-    let unknown = calibration.unknown();
+    let unknown = calibration.ood_performance();
     csv.write_record([
         score.name().to_owned(),
         score.from_stable(calibration.threshold()).to_string(),
         calibration.target_tpr().to_string(),
-        kept.of.to_string(),
+        kept.total.to_string(),
         kept.count.to_string(),
         kept.lower.to_string(),
         kept.upper.to_string(),
-        count(unknown.map(|unknown| unknown.rejected.of)),
+        count(unknown.map(|unknown| unknown.rejected.total)),
         count(unknown.map(|unknown| unknown.rejected.count)),
         number(unknown.map(|unknown| unknown.auroc)),
     ])?;

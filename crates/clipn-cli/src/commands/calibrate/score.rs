@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clipn::calibration::{CalibrationSample, Settings};
-use clipn::dataset::{ImageFolder, read_list};
+use clipn::calibration::{CalibrationSample, CalibrationSettings};
+use clipn::dataset::{ImageFolder, read_image_list};
 use clipn::detector::Detector;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, InferencePipeline};
 use clipn::progress::Progress;
-use clipn::scores::{LogitsRow, predict, q, stable};
+use clipn::scores::{LogitsRow, agreement, predict, stable};
 
 use crate::common::args::RunArgs;
 use crate::common::error::{CliError, chain_in_one_line};
@@ -38,7 +38,7 @@ pub(crate) struct ScoringOutcome {
 /// Lists the images below a directory, or of an image list.
 pub(crate) fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
     if path.is_file() {
-        let set = read_list("images", path, path.parent().unwrap_or(Path::new("")), None)?;
+        let set = read_image_list("images", path, path.parent().unwrap_or(Path::new("")), None)?;
         return Ok(set
             .samples
             .into_iter()
@@ -74,7 +74,7 @@ pub(crate) fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
 pub(crate) fn score(
     detector: &Detector,
     files: &[ImageFile],
-    settings: &Settings,
+    settings: &CalibrationSettings,
     run: &RunArgs,
     bar: &Bar,
 ) -> Result<ScoringOutcome, CliError> {
@@ -82,13 +82,15 @@ pub(crate) fn score(
         detector.tower(),
         detector.classifier(),
         detector.preprocessing(),
-    )?;
+    )?
+    .with_parallelism(run.parallelism())
+    .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());
     let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
         row.map(|row| {
             let prediction = predict(row);
             let q = if settings.score.uses_no() {
-                q(row)[prediction]
+                agreement(row)[prediction]
             } else {
                 f32::NAN
             };
@@ -108,7 +110,7 @@ pub(crate) fn score(
                     sample: CalibrationSample {
                         score,
                         prediction,
-                        q,
+                        agreement: q,
                         folder,
                     },
                 });
@@ -121,7 +123,7 @@ pub(crate) fn score(
         }
         Ok(())
     };
-    let result = pipeline.for_each(paths, run.parallelism(), bar, compute, sink);
+    let result = pipeline.run(paths, compute, sink);
     bar.end();
     match result {
         Err(CliError::Inference(InferenceError::Cancelled { done, .. })) => {

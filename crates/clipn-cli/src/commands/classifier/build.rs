@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use clipn::bundle::{Bundle, ModelIdentity};
-use clipn::model::Pretrained;
-use clipn::prompts::{ClassNames, TemplateSet};
+use clipn::model::PretrainedWeights;
+use clipn::prompts::ClassNames;
 
 use super::args::BuildArgs;
 use super::{check_output, report_written};
@@ -16,11 +16,11 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     check_output(&args.out, args.force)?;
     let names = ClassNames::resolve(&args.classes)?;
     let loaded = LoadedModel::open(&args.model)?;
-    let templates = TemplateSet::resolve(loaded.templates(&args.prompts))?;
-    let (classifier, wording) = loaded.classifier(names.names(), &args.prompts, &Bar::default())?;
-    let identity = ModelIdentity::of(&loaded.weights, Some(source(args.model.requested())));
+    let (classifier, prompts) = loaded.classifier(names.names(), &args.prompts, &Bar::default())?;
+    let identity =
+        ModelIdentity::from_weights(&loaded.weights, Some(source(args.model.requested())));
     let preprocessing = preprocessing(&loaded, args.faithful_pixels);
-    let bundle = Bundle::new(classifier, templates, wording, identity, preprocessing);
+    let bundle = Bundle::new(classifier, prompts, identity, preprocessing);
     let bundle = if args.with_model {
         bundle.with_image_tower(&loaded.weights)?
     } else {
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
 /// The source of the weights for the bundle: the absolute path of a file, so that the bundle works
 /// from any directory, or the name as given.
 fn source(requested: &Path) -> String {
-    let is_built_in = Pretrained::is_builtin_name(requested);
+    let is_built_in = PretrainedWeights::is_builtin_name(requested);
     let path = if is_built_in {
         None
     } else {

@@ -7,6 +7,7 @@ use super::args::{AddArgs, ChangeArgs, RemoveArgs};
 use super::{check_output, report_written};
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
@@ -29,20 +30,17 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
     };
     let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
     bundle.check_text_towers(&loaded.weights)?;
-    let added = loaded.encode(
-        &names,
-        bundle.templates(),
-        bundle.wording(),
-        &Bar::default(),
-    )?;
-    let classifier = bundle.classifier().joined(&added)?;
+    let added = loaded.classifier_for_bundle(&names, &bundle, &Bar::default())?;
+    let classifier = bundle.classifier().concat(&added)?;
     write(&args.change, bundle, classifier)
 }
 
 /// `clipn classifier remove`.
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let bundle = open(&args.change)?;
-    let classifier = bundle.classifier().without(&names(&args.classes)?)?;
+    let classifier = bundle
+        .classifier()
+        .without_classes(&names(&args.classes)?)?;
     write(&args.change, bundle, classifier)
 }
 
@@ -76,9 +74,9 @@ fn write(
     bundle.write(path)?;
     report_written(&bundle, path)?;
     if had_threshold {
-        eprintln!(
-            "warning: removed the threshold, which was calibrated with other classes; run `clipn \
-             calibrate` again"
+        warning(
+            "removed the threshold, which was calibrated with other classes; run `clipn \
+             calibrate` again",
         );
     }
     Ok(())

@@ -12,6 +12,7 @@ use std::path::Path;
 use clipn::bundle::Bundle;
 
 use crate::common::error::CliError;
+use crate::common::messages::status;
 
 /// `clipn classifier`.
 pub(crate) fn run(command: &ClassifierCommand) -> Result<(), CliError> {
@@ -44,10 +45,10 @@ fn check_output(path: &Path, force: bool) -> Result<(), CliError> {
 fn report_written(bundle: &Bundle, path: &Path) -> Result<(), CliError> {
     show::describe(&mut std::io::stdout().lock(), bundle).map_err(CliError::Output)?;
     let size = std::fs::metadata(path).map_or(0, |file| file.len());
-    eprintln!(
+    status(format_args!(
         "wrote {} ({})",
         path.display(),
         crate::common::numbers::bytes(size)
-    );
+    ));
     Ok(())
 }

@@ -2,7 +2,7 @@ use std::io::Write;
 
 use clipn::bundle::Bundle;
 use clipn::calibration::Calibration;
-use clipn::classifier::PromptVariant;
+use clipn::prompts::PromptVariant;
 use serde_json::{Value, json};
 
 use super::args::ShowArgs;
@@ -49,7 +49,7 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         names[..names.len().min(NAMES_SHOWN)].join(", ")
     )?;
     let templates = bundle.templates();
-    let wording = match bundle.wording() {
+    let wording = match bundle.prompt_variant() {
         PromptVariant::Learnable => "both towers read the same lines",
         PromptVariant::HandCrafted => "the \"no\" tower reads its own lines",
     };
@@ -79,7 +79,7 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
     writeln!(
         out,
         "image tower  {} ({})",
-        &identity.image_tower.get(..16).unwrap_or_default(),
+        &identity.image_tower_hash.get(..16).unwrap_or_default(),
         tower_location(bundle)
     )?;
     match bundle.calibration() {
@@ -106,10 +106,10 @@ fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result
     writeln!(
         out,
         "threshold    {} {:.6}, calibrated on {} images ({}): accepts {:.1} to {:.1} % of such images",
-        score.title(),
+        score.display_name(),
         score.from_stable(calibration.threshold()),
         calibration.len(),
-        calibration.pictures(),
+        calibration.description(),
         100.0 * kept.lower,
         100.0 * kept.upper
     )?;
@@ -125,7 +125,7 @@ fn object(bundle: &Bundle) -> Value {
     json!({
         "class_names": bundle.classifier().class_names(),
         "templates": bundle.templates(),
-        "wording": bundle.wording(),
+        "wording": bundle.prompt_variant(),
         "logit_scale": bundle.classifier().scale(),
         "text_cosines": bundle.classifier().text_cosines(),
         "model": identity,

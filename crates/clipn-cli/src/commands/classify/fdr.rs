@@ -1,7 +1,6 @@
 //! False discovery rate control over all images of a run.
 
 use clipn::calibration::benjamini_hochberg;
-use clipn::detector::UNKNOWN;
 
 use super::rows::Row;
 
@@ -19,10 +18,8 @@ pub(crate) fn decide(rows: &mut [Row], q: f64) {
         .zip(rejected)
         .zip(p_values)
     {
-        row.label = match row.top.first() {
-            Some(best) if !is_rejected => Some(best.label.clone()),
-            _ => Some(UNKNOWN.to_owned()),
-        };
+        let best = row.top.first().filter(|_| !is_rejected).cloned();
+        row.decide(best.as_ref());
         row.threshold = None;
         let verdict = if is_rejected { "one of" } else { "not one of" };
         row.reason = Some(format!(
@@ -35,7 +32,7 @@ pub(crate) fn decide(rows: &mut [Row], q: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::classify::rows::Candidate;
+    use clipn::detector::Candidate;
 
     #[test]
     fn rejects_the_lowest_p_values_and_skips_errors() {
@@ -45,11 +42,7 @@ mod tests {
                 row.error = None;
                 row.p_value = p;
                 row.label = Some("dog".to_owned());
-                row.top = vec![Candidate {
-                    label: "cat".to_owned(),
-                    p: 0.9,
-                    q: 0.9,
-                }];
+                row.top = vec![Candidate::new(7, "cat", 0.9, 0.9)];
             }
             row
         };
@@ -59,6 +52,16 @@ mod tests {
         assert_eq!(
             labels,
             [Some("unknown"), None, Some("cat"), Some("unknown")]
+        );
+        let classes: Vec<_> = rows.iter().map(|row| (row.class, row.unknown)).collect();
+        assert_eq!(
+            classes,
+            [
+                (None, Some(true)),
+                (None, None),
+                (Some(7), Some(false)),
+                (None, Some(true))
+            ]
         );
         assert!(
             rows[2]

@@ -14,18 +14,17 @@ pub(crate) use args::ClassifyArgs;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use clipn::bundle::ModelIdentity;
 use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, InferencePipeline};
 use clipn::progress::Progress;
-use clipn::prompts::TemplateSet;
 use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
 use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::messages::warning;
 use crate::common::progress::Bar;
 use outputs::{FileOutput, Printer, Target, print_tally};
 use rows::{Row, Tally};
@@ -47,6 +46,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     {
         target.refuse_existing()?;
     }
+    args.run.report();
     let mut images = ImageStream::open(args, shard)?;
     let bar = Bar::default();
     let opened = args.detector.open(&bar)?;
@@ -199,7 +199,9 @@ impl ClassifyRun<'_> {
             detector.tower(),
             detector.classifier(),
             detector.preprocessing(),
-        )?;
+        )?
+        .with_parallelism(self.args.run.parallelism())
+        .with_progress(self.bar);
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
         let decide =
             |image: &NamedImage, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
@@ -233,8 +235,7 @@ impl ClassifyRun<'_> {
             None => self.bar.begin_uncounted("classifying"),
         }
         let interrupted = images.interrupted();
-        let outcome =
-            pipeline.for_each(images, self.args.run.parallelism(), self.bar, decide, sink);
+        let outcome = pipeline.run(images, decide, sink);
         self.bar.end();
         match outcome {
             Err(CliError::Inference(InferenceError::Cancelled { .. })) => {
@@ -252,10 +253,10 @@ impl ClassifyRun<'_> {
         }
         let unreadable = self.tally.unreadable;
         if unreadable > 0 {
-            eprintln!(
-                "warning: {unreadable} of {} images could not be read",
+            warning(format_args!(
+                "{unreadable} of {} images could not be read",
                 self.tally.images
-            );
+            ));
         }
         Ok(Completion::All)
     }
@@ -276,19 +277,20 @@ fn run_settings(
 ) -> Result<RunSettings, CliError> {
     let detector = &opened.detector;
     let classifier = detector.classifier();
-    let (templates, wording, model) = match (detector.bundle(), &opened.weights) {
+    let (prompts, variant, model) = match (detector.bundle(), &opened.weights) {
         (Some(bundle), _) => (
-            bundle.templates().clone(),
-            json!(bundle.wording()),
-            bundle.identity().image_tower.clone(),
+            bundle.prompts().clone(),
+            json!(bundle.prompt_variant()),
+            bundle.identity().image_tower_hash.clone(),
         ),
         (None, Some(loaded)) => (
-            TemplateSet::resolve(loaded.templates(&args.detector.prompts))?,
-            json!(format!("{:?}", args.detector.prompts.variant)),
-            ModelIdentity::of(&loaded.weights, None).image_tower,
+            loaded.class_prompts(&args.detector.prompts)?,
+            json!(args.detector.prompts.variant.settings_name()),
+            loaded.weights.image_tower_hash(),
         ),
         (None, None) => return Err(no_classes()),
     };
+    let templates = prompts.templates();
     let paths = |paths: &[PathBuf]| -> Vec<Value> {
         let text = |path: &PathBuf| path.display().to_string();
         paths
@@ -299,7 +301,7 @@ fn run_settings(
     let settings: Map<String, Value> = [
         ("classes", json!(classifier.class_names())),
         ("templates", json!([templates.yes(), templates.no()])),
-        ("wording", wording),
+        ("wording", variant),
         ("logit scale", json!(classifier.scale())),
         ("image tower", json!(model)),
         ("preprocessing", json!(detector.preprocessing())),

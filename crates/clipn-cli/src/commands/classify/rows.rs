@@ -1,33 +1,23 @@
 //! Rows: the result of one image, as it is printed and written.
 
-use clipn::detector::{Detection, UNKNOWN};
+use clipn::detector::{Candidate, Detection, StrongestNo, UNKNOWN};
 use serde::{Deserialize, Serialize};
 
-/// One of an image's top classes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Candidate {
-    pub label: String,
-    /// Probability of the class among all classes, by the "yes" tower.
-    pub p: f32,
-    /// Probability of "yes" against "no" for this class alone.
-    pub q: f32,
-}
-
-/// The class that contributes most to rejection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StrongestNo {
-    pub label: String,
-    pub p: f32,
-    pub q: f32,
-    /// p·(1 − q).
-    pub share: f32,
-}
-
-/// The result of one image. A file keeps the field names.
+/// The result of one image. A file keeps the field names; those of a [`Detection`] mean the same,
+/// except that the label of an unknown image is [`UNKNOWN`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
+    /// Version of the fields, [`Detection::SCHEMA_VERSION`].
+    #[serde(default)]
+    pub schema_version: u32,
     pub path: String,
     pub label: Option<String>,
+    /// Index of the class.
+    #[serde(default)]
+    pub class: Option<usize>,
+    /// Whether the image belongs to none of the classes; `None` if it could not be read.
+    #[serde(default)]
+    pub unknown: Option<bool>,
     pub score: Option<f64>,
     pub threshold: Option<f64>,
     pub p_value: Option<f64>,
@@ -39,43 +29,69 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn from_detection(path: String, detection: Detection) -> Self {
-        let top = detection.top.into_iter().map(|c| Candidate {
-            label: c.label,
-            p: c.p,
-            q: c.q,
-        });
         Self {
-            path,
-            label: Some(detection.label.unwrap_or_else(|| UNKNOWN.to_owned())),
+            label: Some(detection.label_or_unknown().to_owned()),
+            class: detection.class,
+            unknown: Some(detection.is_unknown()),
             score: Some(detection.score).filter(|score| score.is_finite()),
             threshold: Some(detection.threshold).filter(|threshold| threshold.is_finite()),
             p_value: detection.p_value,
-            top: top.collect(),
-            no: detection.no.map(|no| StrongestNo {
-                label: no.label,
-                p: no.p,
-                q: no.q,
-                share: no.share,
-            }),
+            top: detection.top,
+            no: detection.strongest_no,
             reason: Some(detection.reason),
-            error: None,
+            ..Self::empty(path)
         }
     }
 
     /// The row of an image that could not be read.
     pub(crate) fn failed(path: String, error: &str) -> Self {
         Self {
+            // One line: a torn CSV row is recognized by its missing newline.
+            error: Some(error.replace(['\n', '\r'], " ")),
+            ..Self::empty(path)
+        }
+    }
+
+    /// Reads a row of a file. The classes of earlier versions have no index; it becomes 0, and no
+    /// column shows it.
+    #[cfg(feature = "parquet")]
+    pub(crate) fn parse(line: &[u8]) -> serde_json::Result<Self> {
+        let mut row: serde_json::Value = serde_json::from_slice(line)?;
+        let (top, no) = (row["top"].take(), row["no"].take());
+        let with_index = |mut class: serde_json::Value| {
+            if let Some(fields) = class.as_object_mut() {
+                fields.entry("class").or_insert(0.into());
+            }
+            class
+        };
+        let top = top.as_array().cloned().unwrap_or_default();
+        row["top"] = top.into_iter().map(with_index).collect();
+        row["no"] = with_index(no);
+        serde_json::from_value(row)
+    }
+
+    fn empty(path: String) -> Self {
+        Self {
+            schema_version: Detection::SCHEMA_VERSION,
             path,
             label: None,
+            class: None,
+            unknown: None,
             score: None,
             threshold: None,
             p_value: None,
             top: Vec::new(),
             no: None,
             reason: None,
-            // One line: a torn CSV row is recognized by its missing newline.
-            error: Some(error.replace(['\n', '\r'], " ")),
+            error: None,
         }
+    }
+
+    /// Replaces the decision: the best class, or `None` for unknown.
+    pub(crate) fn decide(&mut self, class: Option<&Candidate>) {
+        self.class = class.map(|class| class.class);
+        self.unknown = Some(class.is_none());
+        self.label = Some(class.map_or(UNKNOWN, |class| &class.label).to_owned());
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
@@ -94,15 +110,15 @@ impl Row {
         for rank in 0..top {
             let candidate = self.top.get(rank);
             values.push(Value::Text(candidate.map(|c| c.label.as_str())));
-            values.push(Value::Float(candidate.map(|c| c.p)));
-            values.push(Value::Float(candidate.map(|c| c.q)));
+            values.push(Value::Float(candidate.map(|c| c.probability)));
+            values.push(Value::Float(candidate.map(|c| c.agreement)));
         }
         let no = self.no.as_ref();
         values.extend([
             Value::Text(no.map(|no| no.label.as_str())),
-            Value::Float(no.map(|no| no.p)),
-            Value::Float(no.map(|no| no.q)),
-            Value::Float(no.map(|no| no.share)),
+            Value::Float(no.map(|no| no.probability)),
+            Value::Float(no.map(|no| no.agreement)),
+            Value::Float(no.map(|no| no.contribution)),
             Value::Text(self.reason.as_deref()),
             Value::Text(self.error.as_deref()),
         ]);
@@ -166,5 +182,74 @@ impl Tally {
             Outcome::Unknown => &mut self.unknown,
             Outcome::Unreadable => &mut self.unreadable,
         } += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn row() -> Row {
+        let cat = Candidate::new(4, "cat", 0.75, 0.5);
+        let mut row = Row {
+            score: Some(0.25),
+            reason: Some("because".to_owned()),
+            top: vec![cat.clone()],
+            no: Some(cat.clone().into()),
+            ..Row::empty("a.jpg".to_owned())
+        };
+        row.decide(Some(&cat));
+        row
+    }
+
+    #[test]
+    fn a_row_has_the_keys_of_a_detection() {
+        let row = serde_json::to_value(row()).unwrap();
+        let detection: Detection = serde_json::from_value(row.clone()).unwrap();
+        let detection = serde_json::to_value(detection).unwrap();
+        for (key, value) in detection.as_object().unwrap() {
+            assert_eq!(&row[key], value, "{key}");
+        }
+        let more = ["error", "path"];
+        let keys = row.as_object().unwrap().keys();
+        let mut own: Vec<&String> = keys.filter(|key| detection.get(*key).is_none()).collect();
+        own.sort();
+        assert_eq!(own, more);
+    }
+
+    #[test]
+    fn an_unknown_image_has_no_class() {
+        let mut row = row();
+        row.decide(None);
+        assert_eq!(
+            (row.label.as_deref(), row.class, row.unknown),
+            (Some("unknown"), None, Some(true))
+        );
+        assert_eq!(row.outcome(), Outcome::Unknown);
+    }
+
+    #[cfg(feature = "parquet")]
+    #[test]
+    fn reads_rows_of_earlier_versions() {
+        let class = |index: Json| json!({ "class": index, "label": "cat", "p": 0.75, "q": 0.5, "share": 0.375 });
+        let mut old = json!({
+            "path": "a.jpg", "label": "cat", "score": 0.25, "threshold": null, "p_value": null,
+            "top": [class(4.into())], "no": class(4.into()), "reason": "because", "error": null
+        });
+        let parsed = Row::parse(old.to_string().as_bytes()).unwrap();
+        assert_eq!(parsed.values(2), row().values(2));
+        for class in ["/top/0", "/no"] {
+            old.pointer_mut(class)
+                .unwrap()
+                .as_object_mut()
+                .unwrap()
+                .remove("class");
+        }
+        let parsed = Row::parse(old.to_string().as_bytes()).unwrap();
+        assert_eq!(parsed.values(2), row().values(2));
+        old["no"] = Json::Null;
+        assert_eq!(Row::parse(old.to_string().as_bytes()).unwrap().no, None);
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::ClassifyArgs;
 use crate::common::error::CliError;
+use crate::common::messages::note;
 
 /// Environment variables with the rank and the number of processes, by launcher. Open MPI precedes
 /// Slurm: if `mpirun` runs inside a Slurm allocation, Slurm's variables describe the one task that
@@ -40,17 +41,17 @@ impl ShardSpec {
                     .map(|n| (name.to_owned(), n))
             };
             if let Some((name, n)) = LAUNCHERS.iter().find_map(|(_, size)| many(size)) {
-                eprintln!(
-                    "note: {name} is {n}, but this process takes all images; --distributed splits them"
-                );
+                note(format_args!(
+                    "{name} is {n}, but this process takes all images; --distributed splits them"
+                ));
             }
             return Ok(Self::ALL);
         }
         let (shard, origin) = Self::from_launcher(variable)?;
-        eprintln!(
-            "note: this process takes shard {} of {}, counted from 0 ({origin})",
+        note(format_args!(
+            "this process takes shard {} of {}, counted from 0 ({origin})",
             shard.index, shard.count
-        );
+        ));
         Ok(shard)
     }
 

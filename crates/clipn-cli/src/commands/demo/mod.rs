@@ -13,6 +13,7 @@ use crate::commands::eval::{self, EvalArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::common::args::Format;
 use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::messages::status;
 use crate::common::progress::Bar;
 
 #[derive(Debug, Args)]
@@ -52,11 +53,11 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
         ..World::default()
     };
     let root = args.output.join("world");
-    eprintln!(
+    status(format_args!(
         "drawing {} images of shapes with captions into {}",
         args.samples,
         root.display()
-    );
+    ));
     let files = world.write(&root, args.samples as usize, &Bar::default())?;
     let model = args.output.join("model.json");
     write_config(&model, world.size)?;
@@ -80,7 +81,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
         }
     };
 
-    eprintln!("\n1. Train a small CLIP from scratch.");
+    status("\n1. Train a small CLIP from scratch.");
     let warmup = (args.samples / BATCH_SIZE * args.epochs / 10)
         .min(60)
         .to_string();
@@ -89,15 +90,13 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
         args.epochs,
         &["--objective", "clip", "--warmup", &warmup],
     )?;
-    eprintln!("\n2. Teach it to say \"no\".");
+    status("\n2. Teach it to say \"no\".");
     let clipn = train(
         "clipn",
         (args.epochs / 3).max(1),
         &["--objective", "clipn", "--pretrained", &text(&clip)],
     )?;
-    eprintln!(
-        "\n3. Evaluate it on shapes that it knows, unseen shapes, and other kinds of images."
-    );
+    status("\n3. Evaluate it on shapes that it knows, unseen shapes, and other kinds of images.");
     let (clipn, root) = (text(&clipn), text(&root));
     let (benchmark, results) = (text(&files.benchmark), text(&args.output.join("results")));
     let format = match args.format {
@@ -117,22 +116,24 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
 
     let classes = text(&files.class_names);
     let near = text(&Path::new(&root).join("near"));
-    eprintln!("\nReport with charts and images: {results}/report.html\n\nNext steps:");
-    eprintln!("  clipn inspect {clipn}");
-    eprintln!(
+    status(format_args!(
+        "\nReport with charts and images: {results}/report.html\n\nNext steps:"
+    ));
+    status(format_args!("  clipn inspect {clipn}"));
+    status(format_args!(
         "  clipn classify --model {model} --pretrained {clipn} --classes {classes} \
          --templates simple {near}"
-    );
-    eprintln!(
+    ));
+    status(format_args!(
         "  clipn eval --model {model} --pretrained {clipn} --templates simple \
          --benchmark {benchmark} --data-root {root} --gray"
-    );
+    ));
     Ok(())
 }
 
 /// Prints a command and parses it as the command line does.
 fn parse(arguments: &[&str]) -> Result<DemoCommand, CliError> {
-    eprintln!("$ clipn {}", arguments.join(" "));
+    status(format_args!("$ clipn {}", arguments.join(" ")));
     DemoCommand::try_parse_from([&["clipn"], arguments].concat())
         .map_err(|error| CliError::usage(chain_in_one_line(&error)))
 }

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clipn::evaluation::{Precision, Repeat};
+use clipn::evaluation::{RepeatSettings, ScorePrecision};
 use clipn::metrics::FprConvention;
 use clipn::scores::{Score, parse_list};
 
@@ -14,8 +14,8 @@ pub(crate) struct EvalArgs {
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
-    /// Weights, as for `clipn classify`; several are evaluated in turn and merged [default:
-    /// clipn-mini, built in]
+    /// Weights, as for `clipn classify`; several are evaluated in turn and merged
+    #[cfg_attr(feature = "mini", doc = "[default: clipn-mini, built in]")]
     ///
     /// Results of several weights, such as other seeds, are mean ± standard deviation.
     #[arg(long, value_name = "FILE|DIR|NAME", num_args = 1..)]
@@ -60,7 +60,7 @@ pub(crate) struct EvalArgs {
     pub scores: ScoreList,
     /// Arithmetic of the scores: f32 as published, or f64 in log space, which does not saturate
     #[arg(long, value_name = "f32|f64", default_value = "f32", value_parser = parse_precision)]
-    pub score_precision: Precision,
+    pub score_precision: ScorePrecision,
     /// Definition of FPR95: clipn (as published), mcm or openood
     #[arg(long, value_name = "NAME", default_value = "clipn")]
     pub fpr_convention: FprConvention,
@@ -125,9 +125,9 @@ impl EvalArgs {
     }
 
     /// Resampling of the images, if requested.
-    pub(crate) fn repeat(&self) -> Option<Repeat> {
+    pub(crate) fn repeat(&self) -> Option<RepeatSettings> {
         let subset = self.subset.map(|size| size as usize);
-        self.repeat.map(|n| Repeat {
+        self.repeat.map(|n| RepeatSettings {
             n: n as usize,
             subset,
             seed: self.seed,
@@ -143,10 +143,10 @@ fn parse_scores(text: &str) -> Result<ScoreList, String> {
     parse_list(text).map(ScoreList).map_err(|e| e.to_string())
 }
 
-fn parse_precision(text: &str) -> Result<Precision, String> {
+fn parse_precision(text: &str) -> Result<ScorePrecision, String> {
     match text {
-        "f32" => Ok(Precision::F32),
-        "f64" => Ok(Precision::F64),
+        "f32" => Ok(ScorePrecision::F32),
+        "f64" => Ok(ScorePrecision::F64),
         _ => Err("expected f32 or f64".to_owned()),
     }
 }

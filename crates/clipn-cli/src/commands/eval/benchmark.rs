@@ -59,11 +59,11 @@ fn from_flags(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
     Ok(Benchmark {
         name: FROM_FLAGS.to_owned(),
         description: String::new(),
-        grey: false,
+        gray: false,
         id: IdDefinition {
             name: id_name,
             source: source(id_path),
-            classes: ClassSource::FolderNames,
+            classes: ClassSource::DirectoryNames,
         },
         ood,
     })
@@ -92,7 +92,7 @@ fn source(path: PathBuf) -> SetSource {
         let root = path.parent().unwrap_or(Path::new("")).to_owned();
         SetSource::List { path, root }
     } else {
-        SetSource::Folder {
+        SetSource::Directory {
             path,
             selection: Selection::default(),
         }

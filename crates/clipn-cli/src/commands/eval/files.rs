@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clipn::evaluation::{
-    Evaluation, Record, write_record_csv, write_results_json, write_scores_csv,
+    Evaluation, EvaluationRecord, write_record_csv, write_results_json, write_scores_csv,
 };
 use clipn::report::{ReportOptions, write_histograms, write_html, write_record_html};
 
 use crate::common::error::CliError;
+use crate::common::messages::status;
 
 /// Creates a directory and its parents.
 pub(crate) fn create_directory(directory: &Path) -> Result<(), CliError> {
@@ -25,13 +26,13 @@ pub(crate) fn run_directory(output: &Path, index: usize) -> PathBuf {
 /// Writes the files of one evaluation.
 pub(crate) fn write_evaluation(
     directory: &Path,
-    record: &Record,
+    record: &EvaluationRecord,
     evaluation: &Evaluation,
     epoch: Option<&str>,
     page: &ReportOptions,
 ) -> Result<(), CliError> {
     create_directory(directory)?;
-    write_results_json(&directory.join(Record::FILE), record)?;
+    write_results_json(&directory.join(EvaluationRecord::FILE_NAME), record)?;
     write_record_csv(&directory.join("results.csv"), record, epoch)?;
     write_scores_csv(&directory.join("scores.csv"), evaluation)?;
     #[cfg(feature = "parquet")]
@@ -47,27 +48,31 @@ pub(crate) fn write_evaluation(
         evaluation,
         page.precision,
     )?;
-    eprintln!(
+    status(format_args!(
         "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and \
          report.html to {}",
         directory.display()
-    );
+    ));
     Ok(())
 }
 
 /// Writes the files of merged runs.
-pub(crate) fn write_merged(directory: &Path, record: &Record, title: &str) -> Result<(), CliError> {
+pub(crate) fn write_merged(
+    directory: &Path,
+    record: &EvaluationRecord,
+    title: &str,
+) -> Result<(), CliError> {
     create_directory(directory)?;
-    write_results_json(&directory.join(Record::FILE), record)?;
+    write_results_json(&directory.join(EvaluationRecord::FILE_NAME), record)?;
     write_record_csv(
         &directory.join("results.csv"),
         record,
         record.settings["epoch"].as_str(),
     )?;
     write_record_html(&directory.join("report.html"), record, title)?;
-    eprintln!(
+    status(format_args!(
         "wrote results.json, results.csv and report.html to {}",
         directory.display()
-    );
+    ));
     Ok(())
 }

@@ -11,10 +11,11 @@ pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
 
-use clipn::classifier::{Classifier, PromptVariant};
-use clipn::dataset::{ImageSet, OodKind};
+use clipn::classifier::{ClassPrompts, Classifier};
+use clipn::dataset::{ImageSet, OodSet};
 use clipn::evaluation::{
-    Evaluation, Options, Record, Results, Run, Spread, check_comparable, evaluate_each, merge,
+    Evaluation, EvaluationOptions, EvaluationRecord, EvaluationRun, Evaluator, ImageEncoder,
+    Results, Spread, check_comparable, merge,
 };
 use clipn::image::Preprocessing;
 use clipn::prompts::ClassNames;
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
@@ -31,7 +33,7 @@ struct EvaluatedModel {
     args: ModelArgs,
     loaded: LoadedModel,
     classifier: Classifier,
-    wording: PromptVariant,
+    prompts: ClassPrompts,
     preprocessing: Preprocessing,
 }
 
@@ -48,55 +50,51 @@ struct EvaluationData {
     /// Heading of reports.
     title: String,
     id: ImageSet,
-    ood: Vec<(ImageSet, Option<OodKind>)>,
+    ood: Vec<OodSet>,
 }
 
 /// `clipn eval`.
 pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let model_args = args.models()?;
+    args.run.report();
     let loaded = model_args
         .iter()
         .map(LoadedModel::open)
         .collect::<Result<Vec<_>, _>>()?;
     let benchmark = benchmark::open(args)?;
-    let class_names =
-        benchmark.class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?;
+    let class_names = benchmark
+        .class_names(|list| ClassNames::built_in(list).ok().map(|c| c.names().to_vec()))?;
     if let Some(directory) = &args.output {
         files::create_directory(directory)?;
     }
 
     let bar = Bar::default();
-    let grey = args.gray || benchmark.grey;
+    let gray = args.gray || benchmark.gray;
     let mut models = Vec::new();
     for (model_args, loaded) in model_args.into_iter().zip(loaded) {
-        let (classifier, wording) = loaded.classifier(&class_names, &args.prompts, &bar)?;
+        let (classifier, prompts) = loaded.classifier(&class_names, &args.prompts, &bar)?;
         let preprocessing = Preprocessing {
-            grey,
+            gray,
             ..loaded.preprocessing.clone()
         };
         models.push(EvaluatedModel {
             args: model_args,
             loaded,
             classifier,
-            wording,
+            prompts,
             preprocessing,
         });
     }
-    let options = Options {
-        scores: args.scores.0.clone(),
-        precision: args.score_precision,
-        parallelism: args.run.parallelism(),
-        strict: args.run.strict,
-    };
+    let options = EvaluationOptions::default()
+        .with_scores(args.scores.0.clone())
+        .with_precision(args.score_precision)
+        .with_parallelism(args.run.parallelism())
+        .with_strict(args.run.strict);
     let data = EvaluationData {
         title: benchmark::heading(&benchmark),
         name: benchmark.name,
         id: benchmark.id,
-        ood: benchmark
-            .ood
-            .into_iter()
-            .map(|set| (set.set, set.kind))
-            .collect(),
+        ood: benchmark.ood,
     };
     // Before the work: models that are not comparable have no mean.
     let named_settings =
@@ -115,7 +113,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let mut runs = Vec::new();
     for (model, evaluation) in models.iter().zip(&evaluations) {
         let record = record(args, &options, &data, model, evaluation, &bar)?;
-        runs.push(Run {
+        runs.push(EvaluationRun {
             path: model.name(),
             record,
         });
@@ -139,7 +137,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
 fn evaluate_models(
     models: &[EvaluatedModel],
     data: &EvaluationData,
-    options: &Options,
+    options: &EvaluationOptions,
     bar: &Bar,
 ) -> Result<Vec<Evaluation>, CliError> {
     // A single model needs no hash.
@@ -166,19 +164,18 @@ fn evaluate_models(
             .map(|&i| models[i].classifier.clone())
             .collect();
         let tower = models[first].loaded.image_tower();
-        let preprocessing = models[first].preprocessing.clone();
-        let scored = evaluate_each(
-            (&*tower, preprocessing),
-            &classifiers,
-            &data.id,
-            &data.ood,
-            options,
-            bar,
-        )?;
+        let encoder = ImageEncoder {
+            tower: &*tower,
+            preprocessing: &models[first].preprocessing,
+        };
+        let scored = Evaluator::new(&data.id, &data.ood)
+            .with_options(options.clone())
+            .with_progress(bar)
+            .evaluate_classifiers(encoder, &classifiers)?;
         for (index, evaluation) in group.into_iter().zip(scored) {
             evaluations[index] = Some(evaluation);
         }
-        models[first].loaded.weights.release();
+        models[first].loaded.weights.release_pages();
     }
     Ok(evaluations.into_iter().flatten().collect())
 }
@@ -186,17 +183,17 @@ fn evaluate_models(
 /// The results of a model, with the settings that reproduce them.
 fn record(
     args: &EvalArgs,
-    options: &Options,
+    options: &EvaluationOptions,
     data: &EvaluationData,
     model: &EvaluatedModel,
     evaluation: &Evaluation,
     bar: &Bar,
-) -> Result<Record, CliError> {
+) -> Result<EvaluationRecord, CliError> {
     let results = Results::compute(evaluation, args.fpr_convention)?;
     let spread = args
         .repeat()
-        .map(|repeat| Spread::repeat(evaluation, args.fpr_convention, repeat, bar));
-    Ok(Record {
+        .map(|repeat| Spread::repeat_with_progress(evaluation, args.fpr_convention, repeat, bar));
+    Ok(EvaluationRecord {
         results,
         settings: settings(args, options, data, model),
         spread: spread.transpose()?,
@@ -205,7 +202,7 @@ fn record(
 
 fn settings(
     args: &EvalArgs,
-    options: &Options,
+    options: &EvaluationOptions,
     data: &EvaluationData,
     model: &EvaluatedModel,
 ) -> Value {
@@ -213,7 +210,7 @@ fn settings(
         args: model_args,
         loaded,
         classifier,
-        wording,
+        prompts,
         preprocessing,
     } = model;
     json!({
@@ -224,8 +221,8 @@ fn settings(
         "weights": loaded.path,
         "epoch": loaded.epoch,
         "no_prompts": loaded.weights.no_prompts(),
-        "templates": loaded.templates(&args.prompts),
-        "wording": wording,
+        "templates": loaded.templates_name(&args.prompts),
+        "wording": prompts.variant(),
         "logit_scale": classifier.scale(),
         "text_cosines": classifier.text_cosines(),
         "classes": classifier.len(),
@@ -244,16 +241,14 @@ fn write(
     data: &EvaluationData,
     model: &EvaluatedModel,
     evaluation: &Evaluation,
-    record: &Record,
+    record: &EvaluationRecord,
 ) -> Result<(), CliError> {
-    let page = ReportOptions {
-        title: data.title.clone(),
-        settings: record.settings.clone(),
-        precision: args.score_precision,
-        fpr_convention: args.fpr_convention,
-        spread: record.spread.clone(),
-        ..ReportOptions::default()
-    };
+    let page = ReportOptions::default()
+        .with_title(&data.title)
+        .with_settings(record.settings.clone())
+        .with_precision(args.score_precision)
+        .with_fpr_convention(args.fpr_convention)
+        .with_spread(record.spread.clone());
     files::write_evaluation(
         directory,
         record,
@@ -267,9 +262,9 @@ fn warn_of_skipped(results: &Results) {
     let Some(first) = results.skipped.first() else {
         return;
     };
-    eprintln!(
-        "warning: skipped {} images that could not be read; the first: {}",
+    warning(format_args!(
+        "skipped {} images that could not be read; the first: {}",
         results.skipped.len(),
         first.error
-    );
+    ));
 }

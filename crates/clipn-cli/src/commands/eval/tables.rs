@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use clipn::dataset::OodKind;
-use clipn::evaluation::{MetricSpread, MetricSpreads, Record, Results, Spread, write_record_rows};
+use clipn::evaluation::{
+    EvaluationRecord, MetricSpread, MetricSpreads, Results, Spread, write_record_rows,
+};
 use clipn::metrics::FprConvention;
 use clipn::scores::by_name;
 
@@ -12,7 +14,7 @@ use crate::common::error::CliError;
 use crate::common::table::Table;
 
 /// Prints results in the requested format.
-pub(crate) fn print(record: &Record, format: Format) -> Result<(), CliError> {
+pub(crate) fn print(record: &EvaluationRecord, format: Format) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let written = match format {
         Format::Json => {
@@ -26,7 +28,7 @@ pub(crate) fn print(record: &Record, format: Format) -> Result<(), CliError> {
 }
 
 /// Writes the tables of a record; classes and FPR convention come from its settings.
-fn write_record(out: &mut impl Write, record: &Record) -> std::io::Result<()> {
+fn write_record(out: &mut impl Write, record: &EvaluationRecord) -> std::io::Result<()> {
     let classes = record.settings["classes"].as_u64();
     let convention = record.settings["fpr_convention"]
         .as_str()
@@ -70,7 +72,7 @@ fn write_parts(
         write!(out, ", FPR95 convention `{convention}`")?;
     }
     if let Some(spread) = spread {
-        write!(out, "\n{}", spread.explained())?;
+        write!(out, "\n{}", spread.description())?;
     }
     writeln!(out, "\n")?;
     table(results, spread).write(out)
@@ -81,7 +83,7 @@ fn percent(value: f64, varied: Option<(&Spread, MetricSpread)>) -> String {
     match varied {
         Some((spread, v)) => format!(
             "{:.2} ± {:.2}",
-            100.0 * spread.centre(value, &v),
+            100.0 * spread.center(value, &v),
             100.0 * v.std
         ),
         None => format!("{:.2}", 100.0 * value),
@@ -123,7 +125,11 @@ fn table(results: &Results, spread: Option<&Spread>) -> Table {
     }));
     let mut table = Table::new(heading, 1);
     for score in scores {
-        let mut row = vec![by_name(score).map_or(score, |s| s.title()).to_owned()];
+        let mut row = vec![
+            by_name(score)
+                .map_or(score, |s| s.display_name())
+                .to_owned(),
+        ];
         let of_score = results.results.iter().filter(|r| r.score == score);
         row.extend(of_score.map(|r| {
             let varied = spread.and_then(|spread| Some((spread, spread.result(score, &r.ood)?)));

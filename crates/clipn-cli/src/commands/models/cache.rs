@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use clipn::download::{CacheInventory, CachedWeights, HubName, Settings};
+use clipn::download::{CacheInventory, CachedWeights, DownloadSettings, HubName};
 use serde_json::json;
 
 use crate::common::args::Format;
@@ -15,8 +15,8 @@ const SHORT_COMMIT: usize = 12;
 
 /// `clipn models --cache`.
 pub(crate) fn run(format: Format) -> Result<(), CliError> {
-    let settings = Settings::from_env()?;
-    let cached = CacheInventory::look(&settings)?;
+    let settings = DownloadSettings::from_env()?;
+    let cached = CacheInventory::scan(&settings)?;
     let mut out = std::io::stdout().lock();
     match format {
         Format::Table => table(&mut out, &cached, &settings).map_err(CliError::Output),
@@ -25,7 +25,7 @@ pub(crate) fn run(format: Format) -> Result<(), CliError> {
                 "cache": settings.cache,
                 "assets": settings.assets,
                 "weights": cached.weights,
-                "unfinished": cached.unfinished,
+                "unfinished": cached.incomplete,
                 "unreadable": cached.unreadable,
             });
             serde_json::to_writer_pretty(&mut out, &object)?;
@@ -43,7 +43,7 @@ pub(crate) fn run(format: Format) -> Result<(), CliError> {
                     &one.refs.join(";"),
                     &one.files.to_string(),
                     &one.bytes.to_string(),
-                    &one.is_whole.to_string(),
+                    &one.is_complete.to_string(),
                     &one.tags.join(";"),
                     &one.path.display().to_string(),
                 ])?;
@@ -56,7 +56,7 @@ pub(crate) fn run(format: Format) -> Result<(), CliError> {
 fn table(
     out: &mut impl Write,
     cached: &CacheInventory,
-    settings: &Settings,
+    settings: &DownloadSettings,
 ) -> std::io::Result<()> {
     let (cache, assets) = (settings.cache.display(), settings.assets.display());
     if cached.weights.is_empty() {
@@ -76,7 +76,7 @@ fn table(
                 one.path.display().to_string(),
                 one.files.to_string(),
                 bytes(one.bytes),
-                if one.is_whole { "yes" } else { "no" }.to_owned(),
+                if one.is_complete { "yes" } else { "no" }.to_owned(),
             ]);
         }
         table.write(out)?;
@@ -85,13 +85,13 @@ fn table(
             "\nThe cache is {cache}, and {assets} for files of open_clip tags."
         )?;
     }
-    if cached.unfinished.files > 0 {
-        let unfinished = cached.unfinished;
+    if cached.incomplete.files > 0 {
+        let incomplete = cached.incomplete;
         writeln!(
             out,
             "Incomplete downloads: {} files, {}.",
-            unfinished.files,
-            bytes(unfinished.bytes)
+            incomplete.files,
+            bytes(incomplete.bytes)
         )?;
     }
     for directory in &cached.unreadable {

@@ -7,8 +7,8 @@ mod tags;
 use std::io::Write;
 
 use clap::Args;
-use clipn::download::rows_of;
-use clipn::model::{ModelConfig, Parameters};
+use clipn::download::pretrained_tags_for;
+use clipn::model::{ModelConfig, ParameterCounts};
 use serde_json::{Map, Value, json};
 
 use crate::common::args::Format;
@@ -35,12 +35,12 @@ const NO_PROMPTS: usize = 16;
 /// An architecture with its number of parameters.
 struct Architecture {
     config: ModelConfig,
-    parameters: Parameters,
+    parameters: ParameterCounts,
 }
 
 impl Architecture {
     fn new(config: ModelConfig) -> Self {
-        let parameters = config.parameters(NO_PROMPTS);
+        let parameters = config.parameter_counts(NO_PROMPTS);
         Self { config, parameters }
     }
 
@@ -137,7 +137,7 @@ const COLUMNS: &[Column] = &[
     Column {
         heading: "tags",
         key: "tags",
-        cell: |a| Cell::Count(rows_of(&a.config.name).count()),
+        cell: |a| Cell::Count(pretrained_tags_for(&a.config.name).count()),
     },
 ];
 
@@ -150,8 +150,8 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<(), CliError> {
     let all = match &args.model {
         Some(name) => vec![Architecture::new(ModelConfig::resolve(name)?)],
         None => {
-            let all =
-                ModelConfig::names().map(|name| ModelConfig::named(name).map(Architecture::new));
+            let all = ModelConfig::embedded_names()
+                .map(|name| ModelConfig::embedded(name).map(Architecture::new));
             all.collect::<Result<Vec<_>, _>>()?
         }
     };

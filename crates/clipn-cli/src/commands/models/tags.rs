@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use clipn::download::{Origin, Row, Settings, rows_of};
+use clipn::download::{DownloadSettings, PretrainedSource, PretrainedTag, pretrained_tags_for};
 use serde_json::{Value, json};
 
 use crate::common::table::Table;
 
 /// An open_clip tag, and the path of its weights if they are cached.
 pub(crate) struct Tag {
-    row: &'static Row,
+    row: &'static PretrainedTag,
     path: Option<PathBuf>,
 }
 
@@ -18,9 +18,10 @@ impl Tag {
     /// Lists the tags of an architecture; a custom config has none.
     pub(crate) fn list(model: &str) -> Vec<Self> {
         // Without a usable cache directory nothing is cached.
-        let settings = Settings::from_env().ok();
-        let path = |row: &Row| settings.as_ref().and_then(|settings| row.cached(settings));
-        rows_of(model)
+        let settings = DownloadSettings::from_env().ok();
+        let path =
+            |row: &PretrainedTag| settings.as_ref().and_then(|settings| row.cached(settings));
+        pretrained_tags_for(model)
             .map(|row| Self {
                 row,
                 path: path(row),
@@ -30,9 +31,10 @@ impl Tag {
 
     /// Repository or URL of the weights, and the SHA-256 of the file at a URL.
     fn origin(&self) -> (String, Option<&'static str>) {
-        match &self.row.origin {
-            Origin::Hub(name) => (name.to_string(), None),
-            Origin::Url { url, sha256 } => ((*url).to_owned(), Some(sha256)),
+        match &self.row.source {
+            PretrainedSource::Hub(name) => (name.to_string(), None),
+            PretrainedSource::Url { url, sha256 } => ((*url).to_owned(), Some(sha256)),
+            _ => ("unknown".to_owned(), None),
         }
     }
 

@@ -58,8 +58,8 @@ impl Recipe {
             path: path.to_owned(),
             source,
         })?;
-        let mut recipe: Self = toml::from_str(&text)
-            .map_err(|error| invalid(path, error.to_string().trim_end().replace('\n', " ")))?;
+        let mut recipe: Self =
+            toml::from_str(&text).map_err(|error| invalid(path, syntax_error(&text, &error)))?;
         path.clone_into(&mut recipe.path);
         if recipe.steps.is_empty() {
             return Err(invalid(path, "no steps".to_owned()));
@@ -243,6 +243,18 @@ fn scalar(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
         _ => None,
+    }
+}
+
+/// The message of a TOML error with its line, counted from 1.
+fn syntax_error(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    match error.span() {
+        Some(span) => {
+            let line = 1 + text[..span.start].matches('\n').count();
+            format!("line {line}: {message}")
+        }
+        None => message,
     }
 }
 

@@ -12,6 +12,7 @@ use clipn::training::{CheckpointStore, TrainingError};
 use self::file::{Placeholders, Recipe, Step};
 use crate::common::error::CliError;
 use crate::common::interrupt;
+use crate::common::messages::status;
 
 /// The parsed command of a step, ready to run.
 pub(crate) type StepAction = Box<dyn FnOnce() -> Result<(), CliError>>;
@@ -107,7 +108,7 @@ impl Runner<'_> {
 
     fn run(&self, mut placeholders: Placeholders) -> Result<(), CliError> {
         if !self.recipe.description.is_empty() {
-            eprintln!("{}", self.recipe.description.trim());
+            status(self.recipe.description.trim());
         }
         let mut durations: Vec<(&str, Duration)> = Vec::new();
         for step in &self.recipe.steps {
@@ -125,9 +126,12 @@ impl Runner<'_> {
                 placeholders.set_step_output(&step.name, &path);
             }
         }
-        eprintln!();
+        status("");
         for (name, duration) in durations {
-            eprintln!("{name}: {:.1} minutes", duration.as_secs_f64() / 60.0);
+            status(format_args!(
+                "{name}: {:.1} minutes",
+                duration.as_secs_f64() / 60.0
+            ));
         }
         Ok(())
     }
@@ -135,9 +139,9 @@ impl Runner<'_> {
     fn run_step(&self, step: &Step, placeholders: &Placeholders) -> Result<(), CliError> {
         let arguments = self.args.arguments(step, placeholders)?;
         if !step.about.is_empty() {
-            eprintln!("\n{}", step.about.trim());
+            status(format_args!("\n{}", step.about.trim()));
         }
-        eprintln!("$ clipn {}", shell_quoted(&arguments));
+        status(format_args!("$ clipn {}", shell_quoted(&arguments)));
         self.parse(step, &arguments)?()
     }
 

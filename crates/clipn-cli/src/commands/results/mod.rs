@@ -6,7 +6,7 @@ pub(crate) use args::ResultsCommand;
 
 use std::path::{Path, PathBuf};
 
-use clipn::evaluation::{Record, Run, merge};
+use clipn::evaluation::{EvaluationRecord, EvaluationRun, merge};
 
 use crate::commands::eval::{print, write_merged};
 use crate::common::error::CliError;
@@ -21,7 +21,7 @@ pub(crate) fn run(command: &ResultsCommand) -> Result<(), CliError> {
 }
 
 fn show(args: &ShowArgs) -> Result<(), CliError> {
-    print(&Record::read(&args.path)?, args.format)
+    print(&EvaluationRecord::read(&args.path)?, args.format)
 }
 
 fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
@@ -41,15 +41,15 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
         )));
     }
     let runs = args.paths.iter().map(|path| {
-        let record = Record::read(path)?;
-        Ok(Run {
+        let record = EvaluationRecord::read(path)?;
+        Ok(EvaluationRun {
             path: path.display().to_string(),
             record,
         })
     });
     let runs = runs.collect::<Result<Vec<_>, CliError>>()?;
     if let Some(directory) = &args.output {
-        let target = canonical(&directory.join(Record::FILE));
+        let target = canonical(&directory.join(EvaluationRecord::FILE_NAME));
         if files.contains(&target) {
             return Err(CliError::usage_with_hint(
                 format!(
@@ -70,7 +70,7 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
 }
 
 /// The name of the benchmark, or of its in-distribution set if flags defined the benchmark.
-fn title<'a>(benchmark: &'a str, merged: &'a Record) -> &'a str {
+fn title<'a>(benchmark: &'a str, merged: &'a EvaluationRecord) -> &'a str {
     if matches!(benchmark, "" | "command line") {
         &merged.results.id.name
     } else {
@@ -81,7 +81,7 @@ fn title<'a>(benchmark: &'a str, merged: &'a Record) -> &'a str {
 /// The results file in a directory, or the path of a file unchanged.
 fn results_file(path: &Path) -> PathBuf {
     if path.is_dir() {
-        path.join(Record::FILE)
+        path.join(EvaluationRecord::FILE_NAME)
     } else {
         path.to_owned()
     }

@@ -6,9 +6,7 @@ mod log;
 use std::io::Write;
 use std::path::Path;
 
-use clipn::classifier::PromptVariant;
 use clipn::detector::Detector;
-use clipn::prompts::TemplateSet;
 use clipn_serve::{ClassEncoder, Server};
 
 pub(crate) use args::ServeArgs;
@@ -66,19 +64,15 @@ fn model_name(args: &DetectorArgs, detector: &Detector) -> String {
     }
 }
 
-/// The text towers, with the templates and wording of the detector's classes.
+/// The text towers, with the prompts of the detector's classes.
 fn encoder(
     args: &DetectorArgs,
     detector: &Detector,
     loaded: &LoadedModel,
 ) -> Result<ClassEncoder, CliError> {
-    let (templates, wording): (TemplateSet, PromptVariant) = match detector.bundle() {
-        Some(bundle) => (bundle.templates().clone(), bundle.wording()),
-        None => {
-            let templates = TemplateSet::resolve(loaded.templates(&args.prompts))?;
-            let wording = args.prompts.variant.wording(&loaded.weights, &templates);
-            (templates, wording)
-        }
+    let prompts = match detector.bundle() {
+        Some(bundle) => bundle.prompts().clone(),
+        None => loaded.class_prompts(&args.prompts)?,
     };
-    Ok(ClassEncoder::new(&loaded.weights, templates, wording)?)
+    Ok(ClassEncoder::new(&loaded.weights, prompts)?)
 }

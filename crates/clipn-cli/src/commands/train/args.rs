@@ -2,14 +2,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use clipn::image::ColorJitter;
-use clipn::training::{LossWeights, Tso};
+use clipn::training::{LossWeights, ObjectiveName, TsoForm};
 
 use crate::common::args::{Device, parse_count, parse_device};
 use crate::common::weights::DownloadArgs;
 
 /// Training objective.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ObjectiveName {
+pub(crate) enum ObjectiveChoice {
     /// A "no" tower with learnable prompts, everything else frozen
     Clipn,
     /// A "no" tower that reads its own templates
@@ -18,12 +18,12 @@ pub(crate) enum ObjectiveName {
     Clip,
 }
 
-impl ObjectiveName {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Clipn => "clipn",
-            Self::ClipnHandcrafted => "clipn-handcrafted",
-            Self::Clip => "clip",
+impl From<ObjectiveChoice> for ObjectiveName {
+    fn from(choice: ObjectiveChoice) -> Self {
+        match choice {
+            ObjectiveChoice::Clipn => Self::Clipn,
+            ObjectiveChoice::ClipnHandcrafted => Self::ClipnHandcrafted,
+            ObjectiveChoice::Clip => Self::Clip,
         }
     }
 }
@@ -95,7 +95,7 @@ const SETTINGS_FLAGS: [&str; 41] = [
 pub(crate) struct TrainArgs {
     /// Training objective
     #[arg(long, value_enum, default_value = "clipn")]
-    pub objective: ObjectiveName,
+    pub objective: ObjectiveChoice,
     /// Repeat the run of a settings.toml; only flags of output, device and evaluation may be added
     #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS_FLAGS)]
     pub settings: Option<PathBuf>,
@@ -198,8 +198,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "YES,NO,TSO", default_value = "0.5,0.5,0.5", value_parser = parse_weights)]
     pub loss_weights: LossWeights,
     /// Distance of the loss L_tso
-    #[arg(long, value_name = "l2|cosine", default_value = "l2", value_parser = parse_tso)]
-    pub tso: Tso,
+    #[arg(long, value_name = "l2|cosine", default_value = "l2")]
+    pub tso: TsoForm,
     /// Template set of --objective clipn-handcrafted
     #[arg(long, value_name = "NAME|FILE", default_value = "clipn")]
     pub templates: String,
@@ -278,12 +278,4 @@ fn parse_jitter(text: &str) -> Result<ColorJitter, String> {
         contrast,
         saturation,
     })
-}
-
-fn parse_tso(text: &str) -> Result<Tso, String> {
-    match text {
-        "l2" => Ok(Tso::L2),
-        "cosine" => Ok(Tso::Cosine),
-        _ => Err("expected l2 or cosine".to_owned()),
-    }
 }

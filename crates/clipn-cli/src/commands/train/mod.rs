@@ -6,15 +6,15 @@ mod observer;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clipn::dataset::{Benchmark, CaptionField, MaxBad, Sampling, TableFormat};
-use clipn::download::{DownloadError, HubName, Purpose};
+use clipn::dataset::{Benchmark, CaptionField, CaptionTableFormat, Sampling, SkipLimit};
+use clipn::download::{DownloadError, FetchPurpose, HubName};
 use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
 use clipn::inference::Parallelism;
-use clipn::model::{ModelConfig, Pretrained};
+use clipn::model::{ModelConfig, PretrainedWeights};
 use clipn::prompts::ClassNames;
 use clipn::training::{
-    AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveSettings, Resume, TrainRun,
-    TrainSettings,
+    AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveSettings, RunStart,
+    TrainRun, TrainSettings,
 };
 
 pub(crate) use args::TrainArgs;
@@ -50,24 +50,28 @@ pub(crate) fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
             default_name(&requested_model)
         )
     });
-    let folder = args.logs.join(name);
-    let resume = match args.resume.as_deref() {
-        None => Resume::Fresh,
-        Some("latest") => Resume::Latest,
-        Some(path) => Resume::From(PathBuf::from(path)),
+    let directory = args.logs.join(name);
+    let start = match args.resume.as_deref() {
+        None => RunStart::Fresh,
+        Some("latest") => RunStart::Latest,
+        Some(path) => RunStart::From(PathBuf::from(path)),
     };
     let benchmark = match (&args.eval_benchmark, &args.data_root) {
         (Some(name), Some(root)) => Some(Benchmark::load(name)?.open(root)?),
         _ => None,
     };
-    let mut run = TrainRun::open(settings, &folder, &resume, &Bar::default())?;
-    let reporter = RunReporter::new(args, &run.settings().objective.name, benchmark)?;
+    let bar = Bar::default();
+    let mut run = TrainRun::builder(settings, &directory)
+        .with_start(start)
+        .with_progress(&bar)
+        .open()?;
+    let reporter = RunReporter::new(args, run.settings().objective.name, benchmark)?;
     let outcome = run.run(&reporter)?;
     reporter.bar.finish_and_clear();
     if outcome.interrupted {
         return Err(CliError::TrainingInterrupted {
             step: outcome.step,
-            steps: run.steps(),
+            steps: run.total_steps(),
         });
     }
     Ok(outcome
@@ -88,7 +92,12 @@ fn locate_weights(settings: &mut TrainSettings, args: &TrainArgs) -> Result<(), 
         .as_deref()
         .is_some_and(|path| path.as_os_str() == settings.model.as_str());
     let model = (!has_config).then_some(settings.model.as_str());
-    let located = match locate(weights.as_deref(), model, &args.downloads, Purpose::Compute) {
+    let located = match locate(
+        weights.as_deref(),
+        model,
+        &args.downloads,
+        FetchPurpose::Compute,
+    ) {
         Err(CliError::Download(DownloadError::UnknownTag { .. })) if args.resume.is_some() => {
             return Ok(());
         }
@@ -121,14 +130,10 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
     };
     let model = args.model.clone().or_else(from_weights).unwrap_or_default();
     let train_data = args.train_data.clone().unwrap_or_default();
-    let is_table = || {
-        let extension = Path::new(&train_data).extension();
-        extension.is_some_and(|e| e.eq_ignore_ascii_case("csv") || e.eq_ignore_ascii_case("tsv"))
-    };
     let kind = match args.dataset_type {
         DatasetType::Csv => DatasetKind::Csv,
-        DatasetType::Auto if is_table() => DatasetKind::Csv,
-        DatasetType::Auto | DatasetType::Webdataset => DatasetKind::Webdataset,
+        DatasetType::Webdataset => DatasetKind::Webdataset,
+        DatasetType::Auto => DatasetKind::from_file_name(&train_data),
     };
     let captions = match (&args.json_caption_key, &args.class_names) {
         (Some(key), _) => vec![CaptionField::Json {
@@ -164,7 +169,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         save_every: args.save_every,
         keep: args.keep,
         objective: ObjectiveSettings {
-            name: args.objective.name().to_owned(),
+            name: args.objective.into(),
             tso: args.tso,
             weights: args.loss_weights,
         },
@@ -185,9 +190,9 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
             } else {
                 Sampling::Shuffled
             },
-            max_bad: MaxBad::Share(args.max_bad),
+            max_bad: SkipLimit::Fraction(args.max_bad),
             captions,
-            table: TableFormat {
+            table: CaptionTableFormat {
                 separator: args.csv_separator,
                 image_key: args.csv_img_key.clone(),
                 caption_key: args.csv_caption_key.clone(),
@@ -207,7 +212,7 @@ fn augmentation(args: &TrainArgs) -> Result<Augmentation, CliError> {
         (TrainingCrop::RandomResized { ratio, .. }, Some(scale)) => {
             TrainingCrop::RandomResized { scale, ratio }
         }
-        (TrainingCrop::Centre, Some(_)) => {
+        (_, Some(_)) => {
             return Err(CliError::usage_with_hint(
                 "--crop-scale sets random crops, which --augmentation none does not have",
                 "leave one of them out",
@@ -217,8 +222,8 @@ fn augmentation(args: &TrainArgs) -> Result<Augmentation, CliError> {
     Ok(Augmentation {
         crop,
         horizontal_flip: args.flip,
-        colour_jitter: args.color_jitter,
-        greyscale: args.grayscale,
+        color_jitter: args.color_jitter,
+        grayscale: args.grayscale,
         erasing: args.erasing,
     })
 }
@@ -233,7 +238,7 @@ fn check_pretrained(settings: &TrainSettings, is_resumed: bool) -> Result<(), Cl
     else {
         return Ok(());
     };
-    let pretrained = Pretrained::open(path)?;
+    let pretrained = PretrainedWeights::open(path)?;
     let config = pretrained.config_or(Some(ModelConfig::resolve(&settings.model)?))?;
     let size = config.vision.image_size;
     let clip = Preprocessing::clip(size);

@@ -5,16 +5,16 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use clipn::classifier::{PromptVariant, build};
-use clipn::dataset::{OpenedBenchmark, Skipped};
-use clipn::evaluation::{Options, Precision, Results, evaluate};
+use clipn::classifier::ClassifierBuilder;
+use clipn::dataset::{OpenedBenchmark, SkippedSamples};
+use clipn::evaluation::{EvaluationOptions, Evaluator, Results};
 use clipn::image::Preprocessing;
-use clipn::inference::{InferencePipeline, Parallelism};
+use clipn::inference::InferencePipeline;
 use clipn::metrics::FprConvention;
 use clipn::progress::Progress;
-use clipn::prompts::{ClassNames, TemplateSet};
+use clipn::prompts::{ClassNames, PromptVariant, TemplateSet};
 use clipn::scores;
-use clipn::training::{RunObserver, StepEvent, TrainRun, TrainableTowers};
+use clipn::training::{ObjectiveName, RunObserver, StepEvent, TrainRun, TrainableTowers};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -22,6 +22,7 @@ use super::TrainArgs;
 use crate::commands::eval::write_tables;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::interrupt;
+use crate::common::messages::{is_quiet, status, warning};
 
 /// A benchmark that is evaluated between epochs.
 struct PeriodicEvaluation {
@@ -36,17 +37,21 @@ struct PeriodicEvaluation {
 pub(crate) struct RunReporter {
     pub bar: ProgressBar,
     evaluation: Option<PeriodicEvaluation>,
-    objective: String,
+    objective: ObjectiveName,
     last_line: Mutex<Option<Instant>>,
 }
 
 impl RunReporter {
     pub(crate) fn new(
         args: &TrainArgs,
-        objective: &str,
+        objective: ObjectiveName,
         benchmark: Option<OpenedBenchmark>,
     ) -> Result<Self, CliError> {
-        let bar = ProgressBar::no_length();
+        let bar = if is_quiet() {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::no_length()
+        };
         if let Ok(style) =
             ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left  {msg}")
         {
@@ -55,8 +60,9 @@ impl RunReporter {
         let evaluation = match benchmark {
             None => None,
             Some(benchmark) => Some(PeriodicEvaluation {
-                class_names: benchmark
-                    .class_names(|list| ClassNames::named(list).ok().map(|c| c.names().to_vec()))?,
+                class_names: benchmark.class_names(|list| {
+                    ClassNames::built_in(list).ok().map(|c| c.names().to_vec())
+                })?,
                 benchmark,
                 templates: TemplateSet::resolve(&args.eval_templates)?,
                 every: args.eval_frequency.max(1),
@@ -65,13 +71,17 @@ impl RunReporter {
         Ok(Self {
             bar,
             evaluation,
-            objective: objective.to_owned(),
+            objective,
             last_line: Mutex::new(None),
         })
     }
 
     fn print(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| status(text));
+    }
+
+    fn warn(&self, text: &str) {
+        self.bar.suspend(|| warning(text));
     }
 
     /// Prints a line at most every 10 seconds, and the last one, if there is no bar because
@@ -82,7 +92,7 @@ impl RunReporter {
         };
         let is_due = last.is_none_or(|last| last.elapsed().as_secs() >= 10);
         if self.bar.is_hidden() && (is_due || is_last) {
-            eprintln!("{text}");
+            status(text);
             *last = Some(Instant::now());
         }
     }
@@ -90,40 +100,31 @@ impl RunReporter {
     fn evaluate(&self, run: &TrainRun, periodic: &PeriodicEvaluation) -> Result<Results, CliError> {
         let towers = run.towers();
         let no = towers.no.as_ref().unwrap_or(&towers.yes);
-        let is_paired = self.objective == "clipn-handcrafted" && periodic.templates.no().is_some();
-        let wording = if is_paired {
+        let is_paired =
+            self.objective == ObjectiveName::ClipnHandcrafted && periodic.templates.no().is_some();
+        let variant = if is_paired {
             PromptVariant::HandCrafted
         } else {
             PromptVariant::Learnable
         };
-        let classifier = build(
-            &periodic.class_names,
-            &periodic.templates,
-            wording,
-            &towers.yes,
-            no,
-            self,
-        )?;
+        let classifier = ClassifierBuilder::new(&periodic.class_names)
+            .with_templates(periodic.templates.clone())
+            .with_variant(variant)
+            .with_progress(self)
+            .build_with_towers(&towers.yes, no)?;
         let preprocessing = Preprocessing {
-            grey: periodic.benchmark.grey,
+            gray: periodic.benchmark.gray,
             ..Preprocessing::clip(run.config().vision.image_size)
         };
         let pipeline = InferencePipeline::new(&towers.image, &classifier, &preprocessing)?;
-        let is_trained =
-            |score: &&&dyn scores::Score| run.learns() == TrainableTowers::No || !score.uses_no();
-        let options = Options {
-            scores: scores::all().iter().filter(is_trained).copied().collect(),
-            precision: Precision::F32,
-            parallelism: Parallelism::default(),
-            strict: false,
+        let is_trained = |score: &&&dyn scores::Score| {
+            run.trainable_towers() == TrainableTowers::NoTower || !score.uses_no()
         };
-        let ood: Vec<_> = periodic
-            .benchmark
-            .ood
-            .iter()
-            .map(|set| (set.set.clone(), set.kind))
-            .collect();
-        let evaluation = evaluate(&pipeline, &periodic.benchmark.id, &ood, &options, self)?;
+        let scores: Vec<_> = scores::all().iter().filter(is_trained).copied().collect();
+        let evaluation = Evaluator::new(&periodic.benchmark.id, &periodic.benchmark.ood)
+            .with_options(EvaluationOptions::default().with_scores(scores))
+            .with_progress(self)
+            .evaluate(&pipeline)?;
         Ok(Results::compute(&evaluation, FprConvention::default())?)
     }
 
@@ -148,7 +149,7 @@ impl RunReporter {
             String::from_utf8_lossy(&table)
         ));
         let line = json!({ "epoch": epoch, "step": run.step(), "results": results });
-        let path = run.folder().join("eval.jsonl");
+        let path = run.directory().join("eval.jsonl");
         let file = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -169,13 +170,13 @@ impl RunObserver for RunReporter {
         self.print(&format!(
             "{}: {} steps of {} samples, {} per epoch, from step {}; logs and checkpoints in {}",
             self.objective,
-            run.steps(),
+            run.total_steps(),
             run.samples_per_step(),
             run.steps_per_epoch(),
             run.step(),
-            run.folder().display()
+            run.directory().display()
         ));
-        let groups = run.towers().trainable(run.learns());
+        let groups = run.towers().trainable_groups(run.trainable_towers());
         let total: usize = groups.iter().map(|g| g.parameters).sum();
         let listed: Vec<String> = groups
             .iter()
@@ -185,7 +186,7 @@ impl RunObserver for RunReporter {
             "{total} trainable parameters: {}",
             listed.join(", ")
         ));
-        self.bar.set_length(run.steps());
+        self.bar.set_length(run.total_steps());
         self.bar.set_position(run.step());
         self.bar.reset_eta();
     }
@@ -206,8 +207,8 @@ impl RunObserver for RunReporter {
         self.bar.set_position(event.step);
         self.bar.set_message(text.clone());
         self.log_line(
-            &format!("step {}/{}: {text}", event.step, event.steps),
-            event.step == event.steps,
+            &format!("step {}/{}: {text}", event.step, event.total_steps),
+            event.step == event.total_steps,
         );
     }
 
@@ -215,9 +216,9 @@ impl RunObserver for RunReporter {
         self.print(&format!("wrote {}", folder.display()));
     }
 
-    fn epoch_ended(&self, run: &TrainRun, epoch: u64, skipped: &Skipped) {
+    fn epoch_ended(&self, run: &TrainRun, epoch: u64, skipped: &SkippedSamples) {
         if skipped.total() > 0 {
-            self.print(&format!("warning: epoch {epoch} skipped {skipped}"));
+            self.warn(&format!("epoch {epoch} skipped {skipped}"));
         }
         let Some(periodic) = &self.evaluation else {
             return;
@@ -226,8 +227,8 @@ impl RunObserver for RunReporter {
             return;
         }
         if let Err(error) = self.evaluate_epoch(run, epoch, periodic) {
-            self.print(&format!(
-                "warning: the evaluation after epoch {epoch} failed: {}",
+            self.warn(&format!(
+                "the evaluation after epoch {epoch} failed: {}",
                 chain_in_one_line(&error)
             ));
         }

@@ -155,9 +155,12 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage { .. }
-            | Self::Download(DownloadError::Name { .. } | DownloadError::TagWithoutModel { .. }) => {
-                ExitCode::from(2)
-            }
+            | Self::Download(
+                DownloadError::InvalidName { .. }
+                | DownloadError::InvalidUrl { .. }
+                | DownloadError::UnsafePath { .. }
+                | DownloadError::TagWithoutModel { .. },
+            ) => ExitCode::from(2),
             #[cfg(feature = "serve")]
             Self::Serve(clipn_serve::ServeError::Setting(_)) => ExitCode::from(2),
             Self::Interrupted { .. }
@@ -166,10 +169,12 @@ impl CliError {
             | Self::BenchInterrupted { .. }
             | Self::RecipeInterrupted { .. }
             | Self::Classifier(ClassifierError::Cancelled)
-            | Self::Convert(ConvertError::Cancelled { .. })
+            | Self::Convert(ConvertError::Canceled { .. })
             | Self::Demo(DemoError::Cancelled { .. })
             | Self::Download(DownloadError::Cancelled { .. })
-            | Self::Evaluation(EvaluationError::Cancelled { .. })
+            | Self::Evaluation(
+                EvaluationError::Interrupted { .. } | EvaluationError::RepeatsInterrupted { .. },
+            )
             | Self::Inference(InferenceError::Cancelled { .. }) => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }

@@ -14,7 +14,7 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "chrome"];
 
 /// The result of loading a page.
-pub struct Visit {
+pub(crate) struct Visit {
     /// The DOM after scripts have run.
     pub dom: String,
     /// URLs of all network requests of the page.
@@ -22,7 +22,7 @@ pub struct Visit {
 }
 
 /// The browser program; `None`, after printing the reason, if none is installed.
-pub fn find() -> Option<&'static str> {
+pub(crate) fn find() -> Option<&'static str> {
     let runs = |name: &&&str| {
         let version = Command::new(name)
             .arg("--version")
@@ -40,7 +40,7 @@ pub fn find() -> Option<&'static str> {
 
 /// Loads a file in a window of this width, in dark or light mode. An unreachable proxy blocks all
 /// network access.
-pub fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
+pub(crate) fn visit(browser: &str, page: &Path, width: u32, dark: bool) -> Visit {
     let profile = tempfile::tempdir().unwrap();
     let log = profile.path().join("net.json");
     let dom = profile.path().join("dom.html");

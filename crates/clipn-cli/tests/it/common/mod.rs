@@ -10,20 +10,21 @@ use clipn::checkpoint::{Checkpoint, write_safetensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub mod browser;
+pub(crate) mod browser;
+pub(crate) mod snapshot;
 
 use clipn_testing::hub::{Hub, Server};
 use clipn_testing::transformers;
-pub use clipn_testing::{fixture as library_fixture, hub, shards, test_data};
+pub(crate) use clipn_testing::{fixture as library_fixture, hub, shards, test_data};
 
 /// A temporary directory with `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data
 /// sets `id/`, `noise/` and `stripes/`.
-pub struct Sandbox(TempDir);
+pub(crate) struct Sandbox(TempDir);
 
-pub const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
+pub(crate) const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
 
 impl Sandbox {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sandbox = Self(tempfile::tempdir().unwrap());
         let tiny = library_fixture("models/clipn-tiny-realvocab");
         std::fs::copy(
@@ -67,22 +68,28 @@ impl Sandbox {
         sandbox
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
     /// Writes a 24-bit BMP.
-    pub fn image(&self, name: &str, width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) {
+    pub(crate) fn image(
+        &self,
+        name: &str,
+        width: u32,
+        height: u32,
+        color: impl Fn(u32, u32) -> [u8; 3],
+    ) {
         let row = (width * 3).next_multiple_of(4);
         let mut bytes = b"BM".to_vec();
         for number in [
@@ -115,7 +122,7 @@ impl Sandbox {
 
     /// Writes a training set: `small.json`, a CLIP that trains within seconds, and `captions.tsv`
     /// with 48 single-color images in `pairs/`, 12 of each color.
-    pub fn training_set(&self) {
+    pub(crate) fn training_set(&self) {
         let text =
             r#"{"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}"#;
         let vision =
@@ -145,7 +152,7 @@ impl Sandbox {
     /// Writes the tiny model in the formats of other programs: `clip-transformers/`,
     /// `clip-open-clip/` and the training checkpoint `logs/tiny/checkpoints/epoch-10/`. The first
     /// two are plain CLIPs. `openai.pt` is another, smaller model in OpenAI's format.
-    pub fn write_other_formats(&self) {
+    pub(crate) fn write_other_formats(&self) {
         let weights = Checkpoint::open(&self.path("epoch_10.pt")).unwrap();
         let plain: Vec<_> = weights
             .iter()
@@ -204,7 +211,7 @@ impl Sandbox {
     }
 
     /// Starts a local hub with repositories by name and directory.
-    pub fn hub(&self, repositories: &[(&str, &str)]) -> Server {
+    pub(crate) fn hub(&self, repositories: &[(&str, &str)]) -> Server {
         let hubs: Vec<Hub> = repositories
             .iter()
             .map(|(name, folder)| {
@@ -227,7 +234,7 @@ impl Sandbox {
     }
 
     /// `clipn` in the sandbox, with its own cache and no hub but the one at `endpoint`.
-    pub fn command(&self, endpoint: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, endpoint: &str, arguments: &[&str]) -> Command {
         let mut command = Command::cargo_bin("clipn").unwrap();
         command.current_dir(self.root()).args(arguments);
         let network_variables = [
@@ -244,6 +251,22 @@ impl Sandbox {
             "HF_ASSETS_CACHE",
             "HF_HUB_OFFLINE",
         ];
+        // Flags and launchers of the machine that runs the tests.
+        for (variable, _) in std::env::vars_os() {
+            let name = variable.to_string_lossy();
+            if name.starts_with("CLIPN_") && name != "CLIPN_SIMD" {
+                command.env_remove(&variable);
+            }
+        }
+        for variable in [
+            "WORLD_SIZE",
+            "OMPI_COMM_WORLD_SIZE",
+            "SLURM_NTASKS",
+            "COLUMNS",
+            "LINES",
+        ] {
+            command.env_remove(variable);
+        }
         for variable in network_variables.iter().chain(&hub_variables) {
             command
                 .env_remove(variable)
@@ -256,7 +279,7 @@ impl Sandbox {
     }
 
     /// Runs `clipn` with these arguments in the sandbox, without a hub.
-    pub fn clipn(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn clipn(&self, arguments: &[&str]) -> Output {
         self.command("http://127.0.0.1:1", arguments)
             .output()
             .unwrap()
@@ -264,7 +287,7 @@ impl Sandbox {
 
     /// Runs `clipn`, which must succeed, and returns its standard output.
     #[track_caller]
-    pub fn done(&self, arguments: &[&str]) -> String {
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
         let output = self.clipn(arguments);
         assert_eq!(
             output.status.code(),
@@ -277,10 +300,10 @@ impl Sandbox {
 }
 
 /// The arguments that name the tiny model.
-pub const MODEL: [&str; 4] = ["--model", "tiny.json", "--pretrained", "epoch_10.pt"];
+pub(crate) const MODEL: [&str; 4] = ["--model", "tiny.json", "--pretrained", "epoch_10.pt"];
 
 /// `command`, the tiny model, one template, and these arguments.
-pub fn with_model<'a>(command: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn with_model<'a>(command: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
     [
         &[command][..],
         &MODEL,
@@ -290,13 +313,13 @@ pub fn with_model<'a>(command: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
     .concat()
 }
 
-pub fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Whether standard error has nothing but an error report: a line `error: …`, then lines
 /// `caused by: …`, then lines `hint: …`.
-pub fn is_error_report(stderr: &str) -> bool {
+pub(crate) fn is_error_report(stderr: &str) -> bool {
     let mut lines = stderr.lines();
     lines.next().is_some_and(|line| line.starts_with("error: "))
         && lines
@@ -306,7 +329,7 @@ pub fn is_error_report(stderr: &str) -> bool {
 
 /// The error report at the end of standard error, after progress and warnings.
 #[track_caller]
-pub fn error_report(stderr: &str) -> &str {
+pub(crate) fn error_report(stderr: &str) -> &str {
     let start = stderr
         .match_indices("error: ")
         .find(|(start, _)| *start == 0 || stderr[..*start].ends_with('\n'))

@@ -30,7 +30,7 @@ pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
     let mut rows = BufReader::new(File::open(&target.rows).map_err(unreadable)?);
     let mut line = Vec::new();
     while rows.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
-        let row: Row = serde_json::from_slice(&line).map_err(|error| unreadable(error.into()))?;
+        let row: Row = Row::parse(&line).map_err(|error| unreadable(error.into()))?;
         let cells = row.values(top).into_iter().map(|value| match value {
             Value::Text(text) => Cell::Text(text),
             Value::Double(number) => Cell::Double(number),

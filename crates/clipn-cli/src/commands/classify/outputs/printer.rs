@@ -69,7 +69,7 @@ fn line(row: &Row) -> String {
     let top: Vec<String> = row
         .top
         .iter()
-        .map(|c| format!("{} p {:.3} q {:.3}", c.label, c.p, c.q))
+        .map(|c| format!("{} p {:.3} q {:.3}", c.label, c.probability, c.agreement))
         .collect();
     let top = top.join(", ");
     let (Some(score), Some(threshold)) = (row.score, row.threshold) else {

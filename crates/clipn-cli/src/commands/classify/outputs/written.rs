@@ -149,9 +149,11 @@ fn damaged(target: &Target, row: u64, problem: &str) -> CliError {
 mod tests {
     use std::io::Write;
 
+    use clipn::detector::Candidate;
+
     use super::super::{columns, record};
     use super::*;
-    use crate::commands::classify::rows::{Candidate, Row};
+    use crate::commands::classify::rows::Row;
 
     fn rows() -> Vec<Row> {
         let names = [
@@ -168,11 +170,7 @@ mod tests {
                 row.error = None;
                 row.label = Some("cat, \"the\"".to_owned());
                 row.score = Some(0.5);
-                row.top = vec![Candidate {
-                    label: "cat\n".to_owned(),
-                    p: 0.25,
-                    q: 1.0,
-                }];
+                row.top = vec![Candidate::new(0, "cat\n", 0.25, 1.0)];
                 row.reason = Some("why, \n\"so\"".to_owned());
             }
             row

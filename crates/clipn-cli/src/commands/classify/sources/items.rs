@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use clipn::dataset::{
-    ArchiveImages, Content, FolderImages, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
-    PathList, expand_braces, is_shard_name,
+    ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
+    PathList, expand_braces, is_archive_name,
 };
 
 use super::remote::Remote;
@@ -100,7 +100,7 @@ pub(crate) fn resolve(args: &ClassifyArgs) -> Result<Sources, CliError> {
 /// Resolves one argument.
 fn argument(path: &Path, remote: &LazyRemote) -> Result<Sources, CliError> {
     if path.as_os_str() == "-" {
-        let content = Content::Fetch(Box::new(|| read_limited(io::stdin().lock())));
+        let content = ImageContent::Fetch(Box::new(|| read_limited(io::stdin().lock())));
         return Ok(Sources::one(SourceItem::Image(NamedImage {
             name: "-".to_owned(),
             content,
@@ -135,7 +135,7 @@ fn several(texts: Vec<String>, remote: &LazyRemote) -> Result<Sources, CliError>
         }
         let archives = texts
             .iter()
-            .filter(|text| is_shard_name(without_query(text)))
+            .filter(|text| is_archive_name(without_query(text)))
             .count() as u64;
         let images = (archives == 0).then_some(texts.len() as u64);
         let remote = remote.clone();
@@ -264,7 +264,7 @@ fn listed(list: &Path, separator: ListSeparator, remote: &LazyRemote) -> Result<
     let remote = remote.clone();
     let items = PathList::new(source, separator).map(move |path| match path {
         Ok(path) => entry(path, &remote),
-        Err(error) => SourceItem::Image(NamedImage::lost(name.as_str(), error)),
+        Err(error) => SourceItem::Image(NamedImage::failed(name.as_str(), error)),
     });
     Ok(Sources {
         items: Box::new(items),
@@ -301,19 +301,19 @@ fn local(path: PathBuf) -> SourceItem {
     if is_archive(&path) {
         SourceItem::Archive(Box::new(ArchiveImages::open(&path)))
     } else {
-        SourceItem::Image(NamedImage::file(path))
+        SourceItem::Image(NamedImage::from_path(path))
     }
 }
 
 /// An image that becomes a row with this error.
 fn lost(path: &Path, error: io::Error) -> SourceItem {
-    SourceItem::Image(NamedImage::lost(path.display().to_string(), error))
+    SourceItem::Image(NamedImage::failed(path.display().to_string(), error))
 }
 
 fn is_archive(path: &Path) -> bool {
     path.file_name()
         .and_then(|name| name.to_str())
-        .is_some_and(|name| is_shard_name(without_query(name)))
+        .is_some_and(|name| is_archive_name(without_query(name)))
 }
 
 /// Whether a text is a URL rather than a path.

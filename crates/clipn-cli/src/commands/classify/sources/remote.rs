@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clipn::dataset::{ArchiveImages, Content, NamedImage, is_image_name, is_shard_name};
+use clipn::dataset::{ArchiveImages, ImageContent, NamedImage, is_archive_name, is_image_name};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -129,10 +129,10 @@ impl Remote {
         let (remote, owned) = (self.clone(), url.to_owned());
         let name = without_query(url).to_owned();
         let open = move || remote.read(&owned);
-        if is_shard_name(&name) {
+        if is_archive_name(&name) {
             return SourceItem::Archive(Box::new(ArchiveImages::from_reader(name, open)));
         }
-        let content = Content::Fetch(Box::new(move || read_limited(open()?)));
+        let content = ImageContent::Fetch(Box::new(move || read_limited(open()?)));
         SourceItem::Image(NamedImage { name, content })
     }
 
@@ -337,7 +337,7 @@ impl Iterator for Listing {
             let error = match self.remote.wait(listing.next()) {
                 Ok(Some(Ok(object))) => {
                     let name = object.location.filename().unwrap_or_default();
-                    if is_image_name(OsStr::new(name)) || is_shard_name(name) {
+                    if is_image_name(OsStr::new(name)) || is_archive_name(name) {
                         self.yielded += 1;
                         return Some(
                             self.remote
@@ -357,7 +357,7 @@ impl Iterator for Listing {
                 Err(error) => error,
             };
             self.listing = None;
-            return Some(SourceItem::Image(NamedImage::lost(
+            return Some(SourceItem::Image(NamedImage::failed(
                 self.url.as_str(),
                 error,
             )));

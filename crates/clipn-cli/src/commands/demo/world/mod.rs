@@ -27,7 +27,7 @@ mod shape;
 mod shape_image;
 mod texture;
 
-pub(crate) use builder::{World, WorldFiles, WorldSample};
+pub(crate) use builder::{World, WorldSample};
 pub(crate) use error::DemoError;
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{DemoError, World, WorldFiles};
+use super::builder::WorldFiles;
+use super::{DemoError, World};
 use clipn::dataset::{Benchmark, OodKind};
 use clipn::image::{DecodeOptions, decode_bytes, decode_file};
 use clipn::progress::{NoProgress, Progress};

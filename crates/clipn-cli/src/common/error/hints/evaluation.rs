@@ -16,14 +16,19 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 fn evaluation(error: &EvaluationError) -> Option<&'static str> {
     Some(match error {
-        EvaluationError::Label { .. } => "give the class names of these images with --classes",
+        EvaluationError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            "check the path"
+        }
+        EvaluationError::LabelOutOfRange { .. } => {
+            "give the class names of these images with --classes"
+        }
         EvaluationError::InvalidResults { .. } => {
             "give a results.json of `clipn eval` or `clipn results merge`"
         }
         EvaluationError::AlreadyMerged { .. } => "give the runs themselves",
         EvaluationError::TooFewRepeats { .. } => "give --repeat 2 or more",
         EvaluationError::TooFewRuns { .. } => "give at least two results",
-        EvaluationError::Subset { .. } => "lower --subset",
+        EvaluationError::InvalidSubsetSize { .. } => "lower --subset",
         _ => return None,
     })
 }
@@ -37,7 +42,7 @@ fn inference(error: &InferenceError) -> Option<&'static str> {
 
 fn calibration(error: &CalibrationError) -> Option<&'static str> {
     Some(match error {
-        CalibrationError::Share { .. } => {
+        CalibrationError::OutOfRange { .. } => {
             "give a fraction such as 0.95 for --target-tpr and --confidence"
         }
         CalibrationError::TooFewImages { .. } => {
@@ -45,7 +50,7 @@ fn calibration(error: &CalibrationError) -> Option<&'static str> {
              --target-tpr"
         }
         CalibrationError::MissingOodScores => "give out-of-distribution images with --ood",
-        CalibrationError::Damaged { .. } => "run `clipn calibrate` again",
+        CalibrationError::Corrupt { .. } => "run `clipn calibrate` again",
         _ => return None,
     })
 }

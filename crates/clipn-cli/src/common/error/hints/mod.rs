@@ -10,30 +10,43 @@ mod training;
 use std::error::Error;
 
 use clipn::bundle::BundleError;
+use clipn::calibration::CalibrationError;
+use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
-use clipn::dataset::TrainingDataError;
+use clipn::dataset::{DatasetError, TrainingDataError};
 use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
+use clipn::image::ImageError;
 use clipn::inference::InferenceError;
 use clipn::model::{ConvertError, ModelError};
+use clipn::prompts::PromptError;
+use clipn::tokenizer::TokenizerError;
 use clipn::training::{ObjectiveError, StateError, TrainingError};
 
 use super::CliError;
 
-/// The advice for an error, outermost error of the chain first.
+/// The advice for an error, outermost error of the chain first. The program's words precede those
+/// of the library, which name no flags.
 pub(crate) fn hints(error: &CliError) -> Vec<String> {
+    let links = chain(library_error(error));
+    let own: Vec<_> = links.iter().map(|link| own_hint(*link)).collect();
     let mut hints: Vec<String> = program_hint(error).into_iter().collect();
-    let mut link = library_error(error);
-    while let Some(error) = link {
-        if let Some(hint) = library_hint(error)
-            && !hints.iter().any(|known| known == hint)
-        {
-            hints.push(hint.to_owned());
-        }
-        link = wrapped(error).or_else(|| error.source());
+    for (index, link) in links.iter().enumerate() {
+        let hint = match own[index] {
+            Some(hint) => Some(hint.to_owned()),
+            // An outer error repeats the library's words for an inner one.
+            None if own[index..].iter().any(Option::is_some) => None,
+            None => library_hint(*link),
+        };
+        hints.extend(hint.filter(|hint| !hints.contains(hint)));
     }
     hints
+}
+
+/// An error and its sources, with those that transparent variants skip.
+fn chain<'a>(first: Option<&'a (dyn Error + 'static)>) -> Vec<&'a (dyn Error + 'static)> {
+    std::iter::successors(first, |&error| wrapped(error).or_else(|| error.source())).collect()
 }
 
 /// Advice for the program's own errors.
@@ -42,6 +55,11 @@ fn program_hint(error: &CliError) -> Option<String> {
         CliError::Usage { hint, .. } => return hint.clone(),
         CliError::ClassifyInterrupted { .. } => {
             "run the same command with --resume to continue there"
+        }
+        CliError::ReadFile { source, .. } | CliError::ReadRecipe { source, .. }
+            if source.kind() == std::io::ErrorKind::NotFound =>
+        {
+            "check the path"
         }
         CliError::DamagedRow { .. } => "start over with --force",
         CliError::TrainingInterrupted { .. } => "continue with --resume latest",
@@ -73,13 +91,30 @@ fn server_setting(problem: &str) -> Option<&'static str> {
     }
 }
 
-/// Advice for an error of the library.
-fn library_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+/// Advice in the program's words for an error of the library.
+fn own_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     inference::hint(error)
         .or_else(|| data::hint(error))
         .or_else(|| training::hint(error))
         .or_else(|| evaluation::hint(error))
         .or_else(|| download::hint(error))
+}
+
+/// Advice of the library for its error, for Rust programs.
+fn library_hint(error: &(dyn Error + 'static)) -> Option<String> {
+    macro_rules! of_any {
+        ($($enumeration:ident),*) => {$(
+            if let Some(error) = error.downcast_ref::<$enumeration>() {
+                return error.hint().map(|hint| hint.to_string());
+            }
+        )*};
+    }
+    of_any! {
+        BundleError, CalibrationError, CheckpointError, ClassifierError, DatasetError,
+        DetectorError, DownloadError, ImageError, ModelError, PromptError, TokenizerError,
+        TrainingError
+    }
+    None
 }
 
 /// The library's error in a transparent variant of [`CliError`], whose `source` skips it.
@@ -119,8 +154,9 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         )*};
     }
     transparent! {
-        BundleError { Checkpoint, Model, Classifier, Prompt, Calibration }
-        ClassifierError { Model }
+        BundleError { Checkpoint, Model, Classifier, Calibration }
+        CalibrationError { Metric }
+        ClassifierError { Prompt, Model, Tokens }
         ConvertError { Model, Checkpoint }
         DetectorError { Bundle, Model, Classifier, Image }
         DownloadError { Index, Model }
@@ -128,7 +164,7 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         InferenceError { Model, Classifier }
         ModelError { Checkpoint }
         ObjectiveError { Communicator }
-        StateError { Weights }
+        StateError { Checkpoint }
         TrainingDataError { File, Image }
         TrainingError {
             Model, Objective, Optimizer, Communicator, Schedule, Data, State, Checkpoint,
@@ -152,6 +188,19 @@ mod tests {
             hints(&error),
             ["`clipn classifier show` lists the classes of a bundle"]
         );
+    }
+
+    #[test]
+    fn the_advice_of_the_library_is_the_last_resort() {
+        let image = CliError::Image(ImageError::NotFound {
+            origin: clipn::image::ImageOrigin::Memory,
+        });
+        assert_eq!(hints(&image), ["check the path"]);
+        let checkpoint = CheckpointError::NotFound {
+            path: "a.pt".into(),
+        };
+        let error = CliError::Bundle(BundleError::Model(checkpoint.into()));
+        assert_eq!(hints(&error), ["check the path"]);
     }
 
     #[test]

@@ -20,11 +20,13 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 fn training(error: &TrainingError) -> Option<&'static str> {
     Some(match error {
         TrainingError::MissingNoTower { .. } => "give weights with a \"no\" tower",
-        TrainingError::NoNoTemplates { .. } => "give --templates clipn",
-        TrainingError::Resume { .. } => {
-            "resume with the version of clipn that wrote the checkpoint"
+        TrainingError::MissingNoTemplates { .. } => "give --templates clipn",
+        TrainingError::ReadSettings { .. } => "give the settings.toml of a run with --settings",
+        TrainingError::ObjectiveMismatch { .. } => {
+            "resume with the --objective of the checkpoint, or start from its model.safetensors \
+             with --pretrained"
         }
-        TrainingError::Setting { setting, .. } => return training_setting(setting),
+        TrainingError::InvalidSetting { setting, .. } => return training_setting(setting),
         _ => return None,
     })
 }
@@ -32,7 +34,6 @@ fn training(error: &TrainingError) -> Option<&'static str> {
 /// Advice for a setting by its name in `settings.toml`.
 fn training_setting(setting: &str) -> Option<&'static str> {
     Some(match setting {
-        "settings file" => "give the settings.toml of a run with --settings",
         "pretrained" => {
             "give trained CLIP weights with --pretrained, or train one with --objective clip"
         }
@@ -45,18 +46,14 @@ fn training_setting(setting: &str) -> Option<&'static str> {
             "give --augmentation none too, or leave --cache-image-features out, as \
              --objective clip requires"
         }
-        "objective" => {
-            "resume with the --objective of the checkpoint, or start from its model.safetensors \
-             with --pretrained"
-        }
         _ => return None,
     })
 }
 
 fn schedule(error: &ScheduleError) -> Option<&'static str> {
     Some(match error {
-        ScheduleError::Rate { .. } => "give another --lr",
-        ScheduleError::Warmup { .. } => "lower --warmup",
+        ScheduleError::InvalidRate { .. } => "give another --lr",
+        ScheduleError::WarmupTooLong { .. } => "lower --warmup",
         _ => return None,
     })
 }
@@ -86,7 +83,7 @@ fn feature_cache(error: &FeatureCacheError) -> Option<&'static str> {
         FeatureCacheError::InUse { .. } => {
             "wait for the other run, or give another --feature-cache"
         }
-        FeatureCacheError::Io { .. } | FeatureCacheError::Foreign { .. } => {
+        FeatureCacheError::Io { .. } | FeatureCacheError::Mismatch { .. } => {
             "remove the file, or give another --feature-cache"
         }
         _ => return None,
@@ -98,11 +95,11 @@ fn state(error: &StateError) -> Option<&'static str> {
         StateError::Save { .. } => "free disk space and continue with --resume latest",
         StateError::NotACheckpoint { .. } => "give a step-N or epoch-N directory with --resume",
         StateError::InvalidState { .. }
-        | StateError::Damaged { .. }
-        | StateError::Moments { .. } => {
+        | StateError::Corrupt { .. }
+        | StateError::MomentMismatch { .. } => {
             "remove the directory and resume from the checkpoint before it"
         }
-        StateError::Format { .. } => "resume with the version of clipn that wrote it",
+        StateError::UnsupportedFormat { .. } => "resume with the version of clipn that wrote it",
         StateError::NotAPublishedCheckpoint { .. } => {
             "to start from its weights alone, give it with --pretrained"
         }
@@ -114,10 +111,10 @@ fn log(error: &TrainingLogError) -> Option<&'static str> {
     Some(match error {
         TrainingLogError::Open { .. } => "check the permissions of the directory",
         TrainingLogError::Write { .. } => "check the free space",
-        TrainingLogError::Exists { .. } => {
+        TrainingLogError::AlreadyExists { .. } => {
             "continue that run with --resume latest, or give another --name or --logs"
         }
-        TrainingLogError::Line { .. } => "remove the line, or move the file away",
+        TrainingLogError::InvalidRecord { .. } => "remove the line, or move the file away",
         _ => return None,
     })
 }

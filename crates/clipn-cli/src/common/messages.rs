@@ -1,0 +1,96 @@
+//! Messages on standard error other than errors, and how much of them is printed.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use clap::Args;
+
+/// Flags for the messages on standard error, valid before and after the name of a command.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct MessageArgs {
+    /// Print neither progress nor notes; warnings, errors and results remain
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with = "verbose",
+        display_order = 900
+    )]
+    pub quiet: bool,
+    /// Print the choices made: weights, architecture, templates, instruction set, threads
+    #[arg(short, long, global = true, display_order = 901)]
+    pub verbose: bool,
+}
+
+/// Amount of messages on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verbosity {
+    /// Warnings and errors
+    Quiet,
+    /// Also progress and notes
+    Normal,
+    /// Also the choices made
+    Verbose,
+}
+
+static CURRENT: AtomicU8 = AtomicU8::new(Verbosity::Normal as u8);
+
+impl MessageArgs {
+    /// The verbosity that the flags select, if any. `--quiet` wins over a `--verbose` on the other
+    /// side of the name of the command.
+    pub(crate) fn verbosity(self) -> Option<Verbosity> {
+        match self {
+            Self { quiet: true, .. } => Some(Verbosity::Quiet),
+            Self { verbose: true, .. } => Some(Verbosity::Verbose),
+            Self { .. } => None,
+        }
+    }
+}
+
+impl Verbosity {
+    /// Verbosity of the whole program.
+    pub(crate) fn current() -> Self {
+        [Self::Quiet, Self::Normal]
+            .into_iter()
+            .find(|&level| level as u8 == CURRENT.load(Ordering::Relaxed))
+            .unwrap_or(Self::Verbose)
+    }
+
+    /// Sets the verbosity of the whole program, and returns the one before.
+    pub(crate) fn set(self) -> Self {
+        let before = Self::current();
+        CURRENT.store(self as u8, Ordering::Relaxed);
+        before
+    }
+}
+
+/// Whether progress and notes are off.
+pub(crate) fn is_quiet() -> bool {
+    Verbosity::current() == Verbosity::Quiet
+}
+
+/// Prints a warning, at every verbosity: results may be wrong or incomplete.
+pub(crate) fn warning(text: impl Display) {
+    eprintln!("warning: {text}");
+}
+
+/// Prints a note, unless quiet.
+pub(crate) fn note(text: impl Display) {
+    if !is_quiet() {
+        eprintln!("note: {text}");
+    }
+}
+
+/// Prints a choice that the program made, if verbose.
+pub(crate) fn detail(text: impl Display) {
+    if Verbosity::current() == Verbosity::Verbose {
+        eprintln!("note: {text}");
+    }
+}
+
+/// Prints a line about the progress of a command, unless quiet.
+pub(crate) fn status(text: impl Display) {
+    if !is_quiet() {
+        eprintln!("{text}");
+    }
+}

@@ -1,0 +1,150 @@
+//! Cached image features.
+
+use crate::common::text;
+use crate::train::{assert_same_end, log, sandbox, steps, train, trained_clip};
+
+#[test]
+fn cached_image_features_do_not_change_training() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
+    s.done(&train("anew", &more));
+    s.done(&train(
+        "cached",
+        &[&more[..], &["--cache-image-features"]].concat(),
+    ));
+    let features = std::fs::metadata(s.path("logs/cached/cache/images.features"))
+        .unwrap()
+        .len();
+    assert!(features >= 48 * 16 * 4, "{features} bytes");
+    assert!(!s.path("logs/anew/cache/images.features").exists());
+    assert_same_end(s, "anew", "cached", "epoch-2");
+}
+
+#[test]
+fn runs_share_a_feature_cache() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
+    let shared = [
+        &more[..],
+        &["--cache-image-features", "--feature-cache", "features"],
+    ]
+    .concat();
+    s.done(&train("first", &shared));
+    let features = std::fs::read(s.path("features/images.features")).unwrap();
+    assert!(features.len() >= 48 * 16 * 4 && !s.path("logs/first/cache").exists());
+    // The second run reads no images, and adds none.
+    std::fs::rename(s.path("pairs"), s.path("gone")).unwrap();
+    s.done(&train("second", &[&shared[..], &["--seed", "1"]].concat()));
+    assert!(features == std::fs::read(s.path("features/images.features")).unwrap());
+    // Other data have images of the same names.
+    std::fs::rename(s.path("gone"), s.path("pairs")).unwrap();
+    std::fs::copy(s.path("captions.tsv"), s.path("others.tsv")).unwrap();
+    let others = [&shared[..], &["--train-data", "others.tsv"]].concat();
+    let output = s.clipn(&train("others", &others));
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.contains("features/images.features belongs to another model"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn completes_a_partial_cache_and_uses_a_full_one() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--epochs",
+        "2",
+        "--augmentation",
+        "none",
+    ];
+    let cached = [&more[..], &["--cache-image-features"]].concat();
+    s.done(&train("whole", &cached));
+    for file in ["images.features", "yes.features"] {
+        let features = std::fs::read(s.path(&format!("logs/whole/cache/{file}"))).unwrap();
+        s.write(
+            &format!("logs/half/cache/{file}"),
+            &features[..features.len() / 2],
+        );
+        s.write(&format!("logs/all/cache/{file}"), &features);
+    }
+    s.done(&train("half", &cached));
+    // Fewer rows at a time may round differently.
+    let (whole, half) = (log(s, "whole"), log(s, "half"));
+    assert_eq!((whole.len(), steps(&whole)), (12, steps(&half)));
+    for (whole, half) in whole.iter().zip(&half) {
+        let [whole, half] = [whole, half].map(|line| line["losses"]["total"].as_f64().unwrap());
+        assert!((whole - half).abs() < 1e-4 * whole, "{whole} and {half}");
+    }
+    let files = ["whole", "half"]
+        .map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/images.features"))));
+    let [whole, half] = files.map(|file| file.unwrap().len());
+    assert_eq!(whole, half);
+    // Images with cached features are not read again.
+    std::fs::remove_dir_all(s.path("pairs")).unwrap();
+    s.done(&train("all", &cached));
+    assert_same_end(s, "whole", "all", "epoch-2");
+}
+
+#[test]
+fn skips_broken_images_with_and_without_cache() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    s.write("pairs/7.bmp", "no image");
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--augmentation",
+        "none",
+    ];
+    let skipped = |name: &str, cache: &[&str]| {
+        let output = s.clipn(&train(
+            name,
+            &[&more[..], &["--epochs", "2"], cache].concat(),
+        ));
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{error}");
+        error
+            .lines()
+            .filter(|line| line.contains("skipped"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (anew, cached) = (
+        skipped("anew", &[]),
+        skipped("cached", &["--cache-image-features"]),
+    );
+    assert!(
+        anew.len() == 2 && anew[1].contains("with an unreadable image"),
+        "{anew:?}"
+    );
+    assert_eq!(anew, cached);
+    assert_same_end(s, "anew", "cached", "epoch-2");
+}

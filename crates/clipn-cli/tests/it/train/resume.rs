@@ -1,0 +1,236 @@
+//! Killed, interrupted, resumed and repeated runs.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clipn::progress::NoProgress;
+
+use crate::common::{Sandbox, error_report, library_fixture, text};
+use crate::train::{assert_same_end, log, sandbox, steps, train, trained_clip, without_times};
+use crate::world::World;
+
+/// Starts `clipn` and leaves it running.
+fn start(s: &Sandbox, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_clipn"))
+        .current_dir(s.root())
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Waits until a log has this many lines, or the program has ended.
+fn wait_for_lines(child: &mut Child, path: &Path, lines: usize) {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none() {
+        let written = std::fs::read(path).unwrap_or_default();
+        if written.iter().filter(|&&b| b == b'\n').count() >= lines {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Kills a run of 18 steps three times and resumes it each time. It must end like an uninterrupted
+/// run.
+fn survives_kills(s: &Sandbox, objective: &[&str]) {
+    let more = [objective, &["--epochs", "3", "--save-every", "2"]].concat();
+    s.done(&train("whole", &more));
+    let resumed = [&more[..], &["--resume", "latest"]].concat();
+    let path = s.path("logs/killed/log.jsonl");
+    let mut killed = 0;
+    for (attempt, lines) in [1, 5, 11].into_iter().enumerate() {
+        let arguments = if attempt == 0 { &more } else { &resumed };
+        let mut child = start(s, &train("killed", arguments));
+        wait_for_lines(&mut child, &path, lines);
+        child.kill().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
+    }
+    assert!(killed > 0, "every run had ended before it could be killed");
+    s.clipn(&train("killed", &resumed));
+    assert_eq!(steps(&log(s, "killed")), (1..=18).collect::<Vec<_>>());
+    assert_same_end(s, "whole", "killed", "epoch-3");
+}
+
+#[test]
+fn clip_survives_kills() {
+    survives_kills(&sandbox(), &["--objective", "clip"]);
+}
+
+#[test]
+fn clipn_survives_kills() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    survives_kills(s, &["--objective", "clipn", "--pretrained", &weights]);
+}
+
+#[test]
+fn clipn_with_cached_features_survives_kills() {
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let cached = ["--cache-image-features", "--augmentation", "none"];
+    survives_kills(
+        s,
+        &[
+            &["--objective", "clipn", "--pretrained", &weights],
+            &cached[..],
+        ]
+        .concat(),
+    );
+}
+
+#[test]
+fn a_run_on_shards_with_accumulation_survives_kills() {
+    let s = &sandbox();
+    let world = World {
+        per_class: 1,
+        per_far_set: 1,
+        shard_size: 25,
+        ..World::default()
+    };
+    world.write(&s.path("world"), 100, &NoProgress).unwrap();
+    let data = [
+        "--train-data",
+        "world/train",
+        "--accum-freq",
+        "2",
+        "--grad-clip-norm",
+        "1",
+    ];
+    survives_kills(s, &[&["--objective", "clip"], &data[..]].concat());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_writes_a_checkpoint() {
+    let s = &sandbox();
+    let more = [
+        "--objective",
+        "clip",
+        "--epochs",
+        "20",
+        "--save-frequency",
+        "20",
+    ];
+    s.done(&train("whole", &more));
+    let mut child = start(s, &train("stopped", &more));
+    wait_for_lines(&mut child, &s.path("logs/stopped/log.jsonl"), 3);
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = text(&output.stderr);
+    assert!(
+        sent.success(),
+        "the run had ended before it could be interrupted: {error}"
+    );
+    assert_eq!(output.status.code(), Some(130), "{error}");
+    assert!(
+        error_report(&error).ends_with("--resume latest\n"),
+        "{error}"
+    );
+    let checkpoints: Vec<_> = std::fs::read_dir(s.path("logs/stopped/checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let done = log(s, "stopped").len();
+    assert!(done < 120);
+    assert_eq!(checkpoints, [format!("step-{done}")]);
+    s.done(&train(
+        "stopped",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
+    assert_same_end(s, "whole", "stopped", "epoch-20");
+}
+
+#[test]
+fn resuming_a_finished_run_does_nothing() {
+    let s = &sandbox();
+    let more = ["--objective", "clip", "--epochs", "1"];
+    s.done(&train("done", &more));
+    let lines = log(s, "done");
+    s.done(&train(
+        "done",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
+    assert_eq!(log(s, "done"), lines);
+    // A kill before the first checkpoint leaves only a log: the run starts over.
+    std::fs::remove_dir_all(s.path("logs/done/checkpoints")).unwrap();
+    s.done(&train(
+        "done",
+        &[&more[..], &["--resume", "latest"]].concat(),
+    ));
+    assert_eq!(without_times(&log(s, "done")), without_times(&lines));
+}
+
+/// The fixture checkpoint of the published training code has a vocabulary of 96, too small for real
+/// captions. The run resumes after its first epoch, and stops with an error about the vocabulary.
+#[test]
+fn resumes_a_published_checkpoint_and_reports_its_vocabulary() {
+    let s = &sandbox();
+    let checkpoint = library_fixture("training/checkpoint_after3.pt");
+    let model = library_fixture("models/vit_quickgelu/vit_quickgelu.json");
+    let output = s.clipn(&[
+        "train",
+        "--model",
+        model.to_str().unwrap(),
+        "--pretrained",
+        checkpoint.to_str().unwrap(),
+        "--train-data",
+        "captions.tsv",
+        "--batch-size",
+        "8",
+        "--resume",
+        checkpoint.to_str().unwrap(),
+    ]);
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(
+        error.contains("60 steps of 8 samples, 6 per epoch, from step 6"),
+        "{error}"
+    );
+    assert!(error_report(&error).contains("vocabulary of 96"), "{error}");
+}
+
+#[test]
+fn repeats_a_run_from_its_settings() {
+    let s = sandbox();
+    s.done(&train(
+        "one",
+        &[
+            "--objective",
+            "clip",
+            "--epochs",
+            "2",
+            "--seed",
+            "7",
+            "--grad-clip-norm",
+            "1",
+        ],
+    ));
+    let settings = [
+        "train",
+        "--settings",
+        "logs/one/settings.toml",
+        "--name",
+        "other",
+    ];
+    s.done(&settings);
+    assert_same_end(&s, "one", "other", "epoch-2");
+    let refused = s.clipn(&[&settings[..], &["--lr", "1"]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        text(&refused.stderr).contains("--settings"),
+        "{}",
+        text(&refused.stderr)
+    );
+    let strange = s.clipn(&["train", "--settings", "classes.txt", "--name", "third"]);
+    assert!(
+        text(&strange.stderr).contains("does not hold training settings"),
+        "{}",
+        text(&strange.stderr)
+    );
+}
