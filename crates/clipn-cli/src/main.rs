@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod common;
+mod world;
 
 use std::process::ExitCode;
 

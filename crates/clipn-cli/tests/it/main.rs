@@ -11,7 +11,7 @@ mod classify_scale;
 mod common;
 /// The synthetic world of `clipn demo`, which some tests train on.
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../src/commands/demo/world/mod.rs"]
+#[path = "../../src/world/mod.rs"]
 mod world;
 
 #[cfg(all(feature = "mini", feature = "serve"))]

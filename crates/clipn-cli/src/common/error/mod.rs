@@ -25,7 +25,7 @@ use clipn::tokenizer::TokenizerError;
 use clipn::training::TrainingError;
 use thiserror::Error;
 
-use crate::commands::demo::world::DemoError;
+use crate::world::DemoError;
 
 /// Any error that ends the program. Messages state what is wrong; advice is in `hints`.
 #[derive(Debug, Error)]

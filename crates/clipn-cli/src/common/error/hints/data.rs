@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::commands::demo::world::DemoError;
+use crate::world::DemoError;
 use clipn::dataset::{DatasetError, TrainingDataError};
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {

@@ -1,20 +1,18 @@
 //! `clipn demo`: the program's own commands on a small synthetic world.
 
-pub(crate) mod world;
-
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser};
 
 use serde_json::json;
 
-use self::world::World;
 use crate::commands::eval::{self, EvalArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::common::args::Format;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::status;
 use crate::common::progress::Bar;
+use crate::world::World;
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {

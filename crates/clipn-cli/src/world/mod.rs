@@ -5,7 +5,7 @@
 //! data: WebDataset shards, image folders and a benchmark definition.
 //!
 //! ```
-//! use crate::commands::demo::world::World;
+//! use crate::world::World;
 //!
 //! let sample = World::default().train_sample(0);
 //! assert_eq!(sample.pixels.len(), 32 * 32 * 3);
