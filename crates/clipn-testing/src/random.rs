@@ -17,13 +17,13 @@ impl Random {
         Self(SplitMix64::new(seed))
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0.next_u64()
     }
 
     /// Draws a number from [−1, 1) that `f32` represents exactly.
     pub fn signed(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+        (self.next_u64() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
     /// Draws `count` numbers from [−scale, scale).

@@ -337,6 +337,10 @@ impl Transformer<'_> {
         sequences: &[Sequence],
         scratch: &mut AttentionScratch,
     ) {
+        let PooledGradients {
+            queries: d_queries,
+            kv: d_kv,
+        } = gradients;
         for (index, sequence) in sequences.iter().enumerate() {
             let length = sequence.length;
             let weights = first_n(&mut scratch.weights, length);
@@ -351,7 +355,7 @@ impl Transformer<'_> {
                 self.probabilities(weights, query, keys, length, false);
                 let probabilities = Matrix::row_major(weights, length);
                 gemm(
-                    projection(1).view_mut(gradients.kv),
+                    projection(1).view_mut(d_kv),
                     probabilities.transposed(),
                     d_out,
                     Epilogue::default(),
@@ -367,14 +371,14 @@ impl Transformer<'_> {
                 softmax_backward(d_weights, weights, length, self.attention_scale());
                 let d_logits = Matrix::row_major(d_weights, length);
                 gemm(
-                    pooled.view_mut(gradients.queries),
+                    pooled.view_mut(d_queries),
                     d_logits,
                     keys,
                     Epilogue::default(),
                     1,
                 );
                 gemm(
-                    projection(0).view_mut(gradients.kv),
+                    projection(0).view_mut(d_kv),
                     d_logits.transposed(),
                     query,
                     Epilogue::default(),

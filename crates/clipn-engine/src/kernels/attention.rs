@@ -87,6 +87,7 @@ impl HeadScratch {
         first_visible: usize,
         scale: f32,
     ) {
+        let RowsMut { data: out, layout } = out;
         for row in 0..rows {
             let query = &queries.data[queries.layout.range(row)];
             self.query[..query.len()].copy_from_slice(query);
@@ -96,7 +97,7 @@ impl HeadScratch {
                 visible,
                 scale,
             });
-            out.data[out.layout.range(row)].copy_from_slice(&self.sums[..out.layout.width]);
+            out[layout.range(row)].copy_from_slice(&self.sums[..layout.width]);
         }
     }
 }

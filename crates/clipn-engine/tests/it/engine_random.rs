@@ -138,7 +138,7 @@ proptest! {
     ) {
         let mut random = Random::new(!seed);
         let length = config.text.context_length;
-        let ids = (0..count * length).map(|_| (random.next() % 50) as u32).collect();
+        let ids = (0..count * length).map(|_| (random.next_u64() % 50) as u32).collect();
         let tokens = TokenBatch::new(ids, length).unwrap();
         for prompt in std::iter::once(PromptSelection::Mean).chain((0..prompts).map(PromptSelection::Index)) {
             compare_text_towers(&config, seed, prompts, &tokens, prompt).map_err(TestCaseError::fail)?;
@@ -174,7 +174,9 @@ fn features_do_not_depend_on_the_number_of_threads() {
     let text = TextTransformer::new(&config, Random::new(2).text(&config, 2));
     let pixels: Vec<f32> = Random::new(3).values(19 * 3 * 24 * 24, 2.0);
     let mut random = Random::new(4);
-    let ids: Vec<u32> = (0..90 * 40).map(|_| (random.next() % 50) as u32).collect();
+    let ids: Vec<u32> = (0..90 * 40)
+        .map(|_| (random.next_u64() % 50) as u32)
+        .collect();
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -204,15 +206,15 @@ fn texts_with_common_prefixes(random: &mut Random, count: usize, length: usize) 
     let prefixes: Vec<Vec<u32>> = (0..3)
         .map(|_| {
             (0..length - 2)
-                .map(|_| (random.next() % 40) as u32)
+                .map(|_| (random.next_u64() % 40) as u32)
                 .collect()
         })
         .collect();
     (0..count)
         .map(|_| {
-            let shared = random.next() as usize % (length - 1);
-            let mut ids = prefixes[random.next() as usize % 3][..shared].to_vec();
-            ids.extend([(random.next() % 3) as u32, 49]);
+            let shared = random.next_u64() as usize % (length - 1);
+            let mut ids = prefixes[random.next_u64() as usize % 3][..shared].to_vec();
+            ids.extend([(random.next_u64() % 3) as u32, 49]);
             ids.resize(length, 0);
             ids
         })

@@ -68,11 +68,11 @@ fn widen(values: &[f32]) -> Vec<f64> {
 /// Texts of random lengths: the largest id, 49, is at a random position, in some texts twice.
 fn texts(random: &mut Random, count: usize, length: usize) -> TokenBatch {
     let mut ids: Vec<u32> = (0..count * length)
-        .map(|_| (random.next() % 49) as u32)
+        .map(|_| (random.next_u64() % 49) as u32)
         .collect();
     for row in ids.chunks_mut(length) {
-        for _ in 0..1 + random.next() % 2 {
-            row[(random.next() % length as u64) as usize] = 49;
+        for _ in 0..1 + random.next_u64() % 2 {
+            row[(random.next_u64() % length as u64) as usize] = 49;
         }
     }
     TokenBatch::new(ids, length).unwrap()
@@ -87,7 +87,7 @@ fn prompt_choices(random: &mut Random, count: usize, prompts: usize) -> Vec<Prom
         }
     };
     (0..count)
-        .map(|_| choice((random.next() % (prompts as u64 + 1)) as usize))
+        .map(|_| choice((random.next_u64() % (prompts as u64 + 1)) as usize))
         .collect()
 }
 
@@ -231,7 +231,7 @@ fn check_differences(
         let largest =
             (0..length).max_by(|&a, &b| tensor.values[a].abs().total_cmp(&tensor.values[b].abs()));
         let others = (0..5)
-            .map(|_| (random.next() % length as u64) as usize)
+            .map(|_| (random.next_u64() % length as u64) as usize)
             .collect::<Vec<_>>();
         for at in largest.into_iter().chain(others) {
             let expected =

@@ -207,38 +207,46 @@ fn rejects_images_that_are_too_small() {
     }
 }
 
+fn resnet_config(
+    width: usize,
+    grid: usize,
+    stages: [usize; 4],
+    heads: usize,
+    embed_dim: usize,
+) -> ModelConfig {
+    ModelConfig {
+        name: "random".to_owned(),
+        embed_dim,
+        activation: Activation::Gelu,
+        vision: VisionConfig {
+            image_size: 32 * grid,
+            patch_size: 32,
+            width,
+            layers: stages.iter().sum(),
+            heads,
+            mlp_width: 0,
+            stages: Some(stages),
+        },
+        text: TextConfig {
+            context_length: 4,
+            vocab_size: 8,
+            width: 8,
+            layers: 1,
+            heads: 1,
+            mlp_width: 8,
+        },
+    }
+}
+
 fn config() -> impl Strategy<Value = ModelConfig> {
     // 32·width, the width of the attention pooling, is divisible by every number of heads.
+    let heads = prop_oneof![Just(1usize), Just(2), Just(4), Just(8)];
     let stages = [1usize..3, 1usize..3, 1usize..3, 1usize..3];
-    (
-        2usize..14,
-        1usize..4,
-        stages,
-        1usize..30,
-        prop_oneof![Just(1usize), Just(2), Just(4), Just(8)],
+    (2usize..14, 1usize..4, stages, 1usize..30, heads).prop_map(
+        |(width, grid, stages, embed_dim, heads)| {
+            resnet_config(width, grid, stages, heads, embed_dim)
+        },
     )
-        .prop_map(|(width, grid, stages, embed_dim, heads)| ModelConfig {
-            name: "random".to_owned(),
-            embed_dim,
-            activation: Activation::Gelu,
-            vision: VisionConfig {
-                image_size: 32 * grid,
-                patch_size: 32,
-                width,
-                layers: stages.iter().sum(),
-                heads,
-                mlp_width: 0,
-                stages: Some(stages),
-            },
-            text: TextConfig {
-                context_length: 4,
-                vocab_size: 8,
-                width: 8,
-                layers: 1,
-                heads: 1,
-                mlp_width: 8,
-            },
-        })
 }
 
 fn widen(values: &[f32]) -> Vec<f64> {
@@ -292,6 +300,15 @@ proptest! {
                 .map_err(TestCaseError::fail)?;
         }
     }
+}
+
+/// The only feature of each image is a small difference of large terms. With AVX-512 its error is
+/// 3.2e-5 of the largest feature, nine times that of the reference tower in f32, which is close by
+/// chance.
+#[test]
+fn an_ill_conditioned_tower_agrees_with_the_reference() {
+    let config = resnet_config(10, 1, [1, 1, 1, 2], 8, 1);
+    compare_with_the_reference(&config, 12_215_124_266_502_385_408, 3, 75, 119).unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use clipn_testing::random::Random;
 
 /// Draws a uniform number from (0, 1).
 fn uniform(random: &mut Random) -> f64 {
-    ((random.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+    ((random.next_u64() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
 }
 
 fn uniforms(random: &mut Random, count: usize) -> Vec<f64> {
@@ -151,7 +151,7 @@ fn false_discovery_rate_stays_below_its_bound() {
             let known = uniforms(&mut random, 160).into_iter().map(skewed);
             let p: Vec<f64> = known
                 .chain(
-                    uniforms(&mut Random::new(random.next()), 40)
+                    uniforms(&mut Random::new(random.next_u64()), 40)
                         .into_iter()
                         .map(|u| skewed(u * 0.004)),
                 )

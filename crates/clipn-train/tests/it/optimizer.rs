@@ -184,7 +184,7 @@ proptest! {
         let mut forms = [(); 2].map(|()| (AdamW::<f32>::new(settings).unwrap(), start.clone()));
         let shape = [rows, width];
         for step in 0..steps {
-            let ids: BTreeSet<u32> = (0..random.next() % 9).map(|_| (random.next() % rows as u64) as u32).collect();
+            let ids: BTreeSet<u32> = (0..random.next_u64() % 9).map(|_| (random.next_u64() % rows as u64) as u32).collect();
             let ids: Vec<u32> = ids.into_iter().collect();
             let values: Vec<f32> = random.values(ids.len() * width, 1.0);
             let mut gradient = vec![0.0; rows * width];

@@ -535,7 +535,7 @@ fn a_kill_at_any_instant_leaves_the_last_complete_one() {
         while steps_saved(folder.path()) <= started && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        std::thread::sleep(Duration::from_micros(random.next() % 30_000));
+        std::thread::sleep(Duration::from_micros(random.next_u64() % 30_000));
         saving.kill().unwrap();
         saving.wait().unwrap();
         let store = CheckpointStore::open(folder.path()).unwrap();

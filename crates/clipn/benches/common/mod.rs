@@ -47,7 +47,7 @@ pub(crate) fn full_texts(batch: usize, length: usize) -> TokenBatch {
     let mut random = Random::new(4);
     let mut row = || {
         (1..length)
-            .map(|_| (random.next() % 49_000) as u32)
+            .map(|_| (random.next_u64() % 49_000) as u32)
             .chain([49_407])
             .collect::<Vec<_>>()
     };
@@ -58,9 +58,9 @@ pub(crate) fn full_texts(batch: usize, length: usize) -> TokenBatch {
 pub(crate) fn captions(batch: usize) -> TokenBatch {
     let mut random = Random::new(5);
     let mut row = || {
-        let length = 5 + (random.next() % 21) as usize;
+        let length = 5 + (random.next_u64() % 21) as usize;
         let words = (2..length)
-            .map(|_| (random.next() % 49_000) as u32)
+            .map(|_| (random.next_u64() % 49_000) as u32)
             .collect::<Vec<_>>();
         [49_406]
             .into_iter()
