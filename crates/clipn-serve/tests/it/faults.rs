@@ -92,6 +92,9 @@ fn stops_restarting_after_too_many_panics() {
     let health = server.get("/health").json();
     assert_eq!(health["status"], "failing");
     assert_eq!(health["workers"][0]["state"], "dead");
+    assert_eq!(health["workers"][0]["restarts"], 5);
+    // The sixth panic is not followed by a restart.
+    assert_eq!(server.metric("clipn_worker_restarts_total"), 5.0);
     assert_eq!(server.get("/ready").status, 503);
     assert_eq!(server.classify(&image(1)).error(503), "no_workers");
 }
