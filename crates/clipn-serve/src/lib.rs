@@ -12,7 +12,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let detector = Detector::open("shop.clipn")?;
 //! let server = Server::bind(ServeSettings::default(), detector, "shop", None)?;
-//! println!("http://{}", server.address());
+//! println!("http://{}", server.local_addr());
 //! server.run_until(|| false)?;
 //! # Ok(())
 //! # }

@@ -111,7 +111,7 @@ impl WorkerGuard {
         while let Some(jobs) =
             shared
                 .queue
-                .next_batch(shared.max_batch, shared.max_wait, || state.end())
+                .next_batch(shared.max_batch, shared.max_batch_wait, || state.end())
         {
             state.begin(shared.started);
             let jobs = shared.discard_stale(jobs);

@@ -109,7 +109,7 @@ fn stuck_worker_is_unhealthy() {
         }
     });
     let settings = ServeSettings {
-        stuck_after: Duration::from_millis(300),
+        stuck_timeout: Duration::from_millis(300),
         ..settings()
     };
     let server = start(settings, detector_with(tower));
@@ -168,7 +168,7 @@ fn shutdown_does_not_wait_for_a_stuck_worker() {
     let tower = TestTower::new(move |_, _| before.wait());
     let server = start(
         ServeSettings {
-            grace: Duration::from_millis(300),
+            shutdown_grace: Duration::from_millis(300),
             ..settings()
         },
         detector_with(tower),

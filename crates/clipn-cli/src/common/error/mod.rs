@@ -159,7 +159,7 @@ impl CliError {
                 ExitCode::from(2)
             }
             #[cfg(feature = "serve")]
-            Self::Serve(clipn_serve::ServeError::Setting(_)) => ExitCode::from(2),
+            Self::Serve(clipn_serve::ServeError::InvalidSetting(_)) => ExitCode::from(2),
             Self::Interrupted { .. }
             | Self::ClassifyInterrupted { .. }
             | Self::TrainingInterrupted { .. }
