@@ -8,7 +8,7 @@ use crate::common::*;
 use clipn_serve::ServeSettings;
 
 /// Panic payload that panics when it is dropped, so that `catch_unwind` cannot save the thread.
-struct PanicOnDrop;
+pub(crate) struct PanicOnDrop;
 
 impl Drop for PanicOnDrop {
     fn drop(&mut self) {
