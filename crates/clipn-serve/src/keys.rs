@@ -16,9 +16,9 @@ impl ApiKeys {
     /// Creates a set from plain-text keys. Leading and trailing white space is trimmed.
     ///
     /// # Errors
-    /// [`ServeError::InvalidSetting`] if a key is shorter than 16 bytes or contains anything but printable
-    /// ASCII without spaces. The message contains the key's number, counted from 1, but not the
-    /// key.
+    /// [`ServeError::InvalidSetting`] if a key is shorter than 16 bytes or contains anything but
+    /// printable ASCII without spaces. The message contains the key's number, counted from 1, but
+    /// not the key.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Self, ServeError> {
         let mut hashes = Vec::new();
         for (index, key) in keys.into_iter().map(str::trim).enumerate() {
