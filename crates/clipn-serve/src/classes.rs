@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::fmt;
 use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -30,18 +31,26 @@ pub struct ClassEncoder {
 /// Rows of the `W_yes` and `W_no` matrices for one class, each `[D]`.
 type ClassRows = (Vec<f32>, Vec<f32>);
 
+impl fmt::Debug for ClassEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClassEncoder")
+            .field("prompts", &self.prompts)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ClassEncoder {
     /// Builds both text towers from the weights. They stay in memory.
     ///
     /// # Errors
-    /// [`ServeError::Threads`] if the text encoding thread cannot be started.
+    /// [`ServeError::SpawnThreads`] if the text encoding thread cannot be started.
     pub fn new(weights: &ModelWeights, prompts: ClassPrompts) -> Result<Self, ServeError> {
         // One thread: new names are rare, and encoding them must not delay images.
         let pool = ThreadPoolBuilder::new()
             .num_threads(1)
             .thread_name(|_| "clipn-text".to_owned())
             .build();
-        let failed = |error: rayon::ThreadPoolBuildError| ServeError::Threads {
+        let failed = |error: rayon::ThreadPoolBuildError| ServeError::SpawnThreads {
             what: "the text encoding thread",
             reason: error.to_string(),
         };

@@ -7,7 +7,10 @@ pub(crate) enum ClassifyError {
     #[error("{0}")]
     Image(#[from] ImageError),
     /// The text of a JSON image is not Base64.
-    #[error("invalid Base64: {0}; send the bytes of an image file in standard Base64")]
+    #[error(
+        "invalid Base64: {}; send the bytes of an image file in standard Base64",
+        .0.to_string().trim_end_matches('.')
+    )]
     Base64(base64::DecodeError),
     /// No permit is free for another image.
     #[error("the queue is full (limit: {queue} images); retry later")]

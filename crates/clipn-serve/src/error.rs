@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 pub enum ServeError {
     /// A setting or an API key is invalid.
     #[error("{0}")]
-    Setting(String),
+    InvalidSetting(String),
     /// The address is in use or does not belong to this machine.
     #[error("cannot listen on {address}")]
     Bind {
@@ -17,7 +17,7 @@ pub enum ServeError {
     },
     /// Threads cannot be started.
     #[error("cannot start {what}: {reason}")]
-    Threads {
+    SpawnThreads {
         /// What the threads are for.
         what: &'static str,
         /// Error of the operating system.

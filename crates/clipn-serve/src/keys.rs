@@ -16,21 +16,21 @@ impl ApiKeys {
     /// Creates a set from plain-text keys. Leading and trailing white space is trimmed.
     ///
     /// # Errors
-    /// [`ServeError::Setting`] if a key is shorter than 16 bytes or contains anything but printable
-    /// ASCII without spaces. The message contains the key's number, counted from 1, but not the
-    /// key.
+    /// [`ServeError::InvalidSetting`] if a key is shorter than 16 bytes or contains anything but
+    /// printable ASCII without spaces. The message contains the key's number, counted from 1, but
+    /// not the key.
     pub fn new<'a>(keys: impl IntoIterator<Item = &'a str>) -> Result<Self, ServeError> {
         let mut hashes = Vec::new();
         for (index, key) in keys.into_iter().map(str::trim).enumerate() {
             let number = index + 1;
             if key.len() < MIN_KEY_LEN {
-                return Err(ServeError::Setting(format!(
+                return Err(ServeError::InvalidSetting(format!(
                     "API key {number} is too short: expected at least {MIN_KEY_LEN} characters, got {}",
                     key.len()
                 )));
             }
             if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(ServeError::Setting(format!(
+                return Err(ServeError::InvalidSetting(format!(
                     "API key {number} contains characters other than printable ASCII"
                 )));
             }
@@ -52,7 +52,7 @@ impl ApiKeys {
 
     /// Returns the union of both sets.
     #[must_use]
-    pub fn and(mut self, others: Self) -> Self {
+    pub fn union(mut self, others: Self) -> Self {
         self.0.extend(others.0);
         self
     }

@@ -2,21 +2,55 @@
 //! reason.
 //!
 //! [`Server::bind`] takes a [`Detector`](clipn::detector::Detector) and [`ServeSettings`];
-//! [`Server::run`] serves requests until shutdown is requested. `docs/serving.md` describes the
-//! API, the limits and the metrics.
+//! [`Server::run`] serves requests until shutdown is requested.
+//!
+//! ```text
+//! connection ──► request ID, log, metrics ──► API key ──► body, in a memory budget
+//!  503 too many                                401         408, 413, 429
+//!                                                               │
+//!             ┌──── images, classes, top  ◄── bytes, form, JSON ┘
+//!             │      400, 415, 422
+//!             ▼
+//!         admission ──► decoder threads ──► queue ──► workers: image tower on a batch, decision
+//!          429, 503      413, 415, 422       504       500, 504
+//!                                                               │
+//! response ◄── one result per image, in request order ◄─────────┘
+//! ```
+//!
+//! - A request is admitted with all of its images or not at all; it never waits for admission.
+//! - A batch is what has arrived, up to [`max_batch`](ServeSettings::max_batch). It waits for images
+//!   that are still being decoded, at most [`max_batch_wait`](ServeSettings::max_batch_wait).
+//! - The [`deadline`](ServeSettings::deadline) counts from the last byte of the request. Work for a
+//!   client that has disconnected is dropped.
+//! - If a batch fails, its images are run one by one, so that only those at fault fail. A worker
+//!   that panics nevertheless is restarted, at most 5 times a minute.
+//!
+//! | path | response |
+//! |---|---|
+//! | `POST /v1/classify` | a result per image |
+//! | `POST /v1/classes` | custom classes, encoded in advance with a [`ClassEncoder`] |
+//! | `GET /v1/info` | model, classes, rule, calibration and limits |
+//! | `GET /health`, `/ready`, `/metrics` | state, for an orchestrator and for Prometheus |
+//! | `GET /openapi.json`, `/docs`, `/` | the document of [`openapi`], and two pages |
 //!
 //! ```no_run
 //! use clipn::detector::Detector;
-//! use clipn_serve::{ServeSettings, Server};
+//! use clipn_serve::{ApiKeys, ServeSettings, Server};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = ServeSettings {
+//!     workers: 4,
+//!     api_keys: ApiKeys::new(["0123456789abcdef"])?,
+//!     ..ServeSettings::default()
+//! };
 //! let detector = Detector::open("shop.clipn")?;
-//! let server = Server::bind(ServeSettings::default(), detector, "shop", None)?;
-//! println!("http://{}", server.address());
-//! server.run_until(|| false)?;
-//! # Ok(())
-//! # }
+//! let server = Server::bind(settings, detector, "shop", None)?;
+//! println!("http://{}", server.local_addr());
+//! let finished = server.run_until(|| false)?;
+//! println!("all requests were answered: {finished}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! The crate has no features.
 mod api;
 mod classes;
 mod classify_error;
@@ -33,3 +67,8 @@ pub use error::ServeError;
 pub use keys::ApiKeys;
 pub use server::Server;
 pub use settings::ServeSettings;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -11,6 +11,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, line
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::classify_error::ClassifyError;
+
 /// Media type of [`Metrics::text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -63,11 +65,11 @@ struct OutcomeLabels {
 }
 
 impl Metrics {
-    /// Registers all metrics. `probability` selects score buckets from 0 to 1 rather than for
+    /// Registers all metrics. `is_probability` selects score buckets from 0 to 1 rather than for
     /// unbounded scores.
-    pub(crate) fn new(model: &str, probability: bool) -> Self {
+    pub(crate) fn new(model: &str, is_probability: bool) -> Self {
         let short = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
-        let score = if probability {
+        let score = if is_probability {
             Histogram::new(linear_buckets(0.05, 0.05, 20))
         } else {
             Histogram::new(linear_buckets(-20.0, 5.0, 29))
@@ -200,29 +202,29 @@ impl Metrics {
         );
     }
 
-    /// Records the decision for an image. `own_classes` is whether it was among the server's own
-    /// classes rather than the request's; only those scores enter the histograms.
-    pub(crate) fn record_decision(&self, detection: &Detection, own_classes: bool) {
-        let outcome = if detection.label.is_some() {
-            "label"
-        } else {
-            "unknown"
+    /// Records the decision for an image, or its error. `own_classes` is whether it was among the
+    /// server's own classes rather than the request's; only those scores enter the histograms.
+    pub(crate) fn record_image(
+        &self,
+        result: &Result<Detection, ClassifyError>,
+        own_classes: bool,
+    ) {
+        let outcome = match result {
+            Ok(detection) if detection.label.is_some() => "label",
+            Ok(_) => "unknown",
+            Err(_) => "error",
         };
         self.images.get_or_create(&OutcomeLabels { outcome }).inc();
-        if own_classes && detection.score.is_finite() {
-            self.score.observe(detection.score);
-            if let Some(p) = detection.p_value {
-                self.p_value.observe(p);
+        match result {
+            Ok(detection) if own_classes && detection.score.is_finite() => {
+                self.score.observe(detection.score);
+                if let Some(p) = detection.p_value {
+                    self.p_value.observe(p);
+                }
             }
+            Ok(_) => {}
+            Err(error) => self.record_error(error.code()),
         }
-    }
-
-    /// Records an image without a decision.
-    pub(crate) fn record_failure(&self, code: &'static str) {
-        self.images
-            .get_or_create(&OutcomeLabels { outcome: "error" })
-            .inc();
-        self.record_error(code);
     }
 
     /// Increments the error counter.

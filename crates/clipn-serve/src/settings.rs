@@ -18,10 +18,10 @@ pub struct ServeSettings {
     /// Maximum number of images per batch, 1 to 4096. Default: 16.
     pub max_batch: usize,
     /// Maximum time that a batch waits for images that are still being decoded. Default: 5 ms.
-    pub max_wait: Duration,
+    pub max_batch_wait: Duration,
     /// Maximum number of admitted images, queued or in progress, 1 to 2²⁰. Requests beyond it get
     /// status 429. Default: 256.
-    pub queue: usize,
+    pub max_queued_images: usize,
     /// Maximum processing time of a request, counted from its last byte. Requests that take longer
     /// get status 504. Default: 10 s.
     pub deadline: Duration,
@@ -29,7 +29,8 @@ pub struct ServeSettings {
     pub max_request_bytes: usize,
     /// Maximum number of pixels per image, checked before decoding. Default: 50 million.
     pub max_pixels: u64,
-    /// Maximum number of images per request, 1 to [`queue`](Self::queue). Default: 64.
+    /// Maximum number of images per request, 1 to
+    /// [`max_queued_images`](Self::max_queued_images). Default: 64.
     pub max_images: usize,
     /// Maximum number of classes in a request. Default: 100.
     pub max_classes: usize,
@@ -39,12 +40,12 @@ pub struct ServeSettings {
     /// 30 s.
     pub read_timeout: Duration,
     /// Time that requests in progress get to finish at shutdown. Default: 20 s.
-    pub grace: Duration,
+    pub shutdown_grace: Duration,
     /// Time without progress after which a worker counts as stuck and `/health` returns 503.
     /// Default: 30 s.
-    pub stuck_after: Duration,
+    pub stuck_timeout: Duration,
     /// Accepted API keys; an empty set disables authentication (default).
-    pub keys: ApiKeys,
+    pub api_keys: ApiKeys,
 }
 
 impl Default for ServeSettings {
@@ -54,8 +55,8 @@ impl Default for ServeSettings {
             port: 8080,
             workers: std::thread::available_parallelism().map_or(1, NonZero::get),
             max_batch: 16,
-            max_wait: Duration::from_millis(5),
-            queue: 256,
+            max_batch_wait: Duration::from_millis(5),
+            max_queued_images: 256,
             deadline: Duration::from_secs(10),
             max_request_bytes: 32 << 20,
             max_pixels: 50_000_000,
@@ -63,9 +64,9 @@ impl Default for ServeSettings {
             max_classes: 100,
             max_connections: 512,
             read_timeout: Duration::from_secs(30),
-            grace: Duration::from_secs(20),
-            stuck_after: Duration::from_secs(30),
-            keys: ApiKeys::default(),
+            shutdown_grace: Duration::from_secs(20),
+            stuck_timeout: Duration::from_secs(30),
+            api_keys: ApiKeys::default(),
         }
     }
 }
@@ -73,7 +74,7 @@ impl Default for ServeSettings {
 impl ServeSettings {
     /// Whether the server accepts requests from other machines without an API key.
     pub fn allows_remote_access_without_key(&self) -> bool {
-        !self.host.is_loopback() && self.keys.is_empty()
+        !self.host.is_loopback() && self.api_keys.is_empty()
     }
 
     /// Maximum total size in bytes of all request bodies in memory.
@@ -86,7 +87,7 @@ impl ServeSettings {
         let counts = [
             ("workers", self.workers, 1024),
             ("max_batch", self.max_batch, 4096),
-            ("queue", self.queue, 1 << 20),
+            ("max_queued_images", self.max_queued_images, 1 << 20),
             ("max_request_bytes", self.max_request_bytes, 1 << 32),
             ("max_images", self.max_images, 1 << 16),
             ("max_classes", self.max_classes, 1 << 16),
@@ -94,31 +95,31 @@ impl ServeSettings {
         ];
         for (name, value, max) in counts {
             if value == 0 || value > max {
-                return Err(ServeError::Setting(format!(
+                return Err(ServeError::InvalidSetting(format!(
                     "invalid {name}: expected 1 to {max}, got {value}"
                 )));
             }
         }
         if self.max_pixels == 0 {
-            return Err(ServeError::Setting(
+            return Err(ServeError::InvalidSetting(
                 "invalid max_pixels: expected at least 1, got 0".to_owned(),
             ));
         }
         for (name, value) in [
             ("deadline", self.deadline),
             ("read_timeout", self.read_timeout),
-            ("stuck_after", self.stuck_after),
+            ("stuck_timeout", self.stuck_timeout),
         ] {
             if value.is_zero() {
-                return Err(ServeError::Setting(format!(
+                return Err(ServeError::InvalidSetting(format!(
                     "invalid {name}: expected a positive duration, got 0"
                 )));
             }
         }
-        if self.max_images > self.queue {
-            return Err(ServeError::Setting(format!(
-                "max_images ({}) exceeds queue ({})",
-                self.max_images, self.queue
+        if self.max_images > self.max_queued_images {
+            return Err(ServeError::InvalidSetting(format!(
+                "max_images ({}) exceeds max_queued_images ({})",
+                self.max_images, self.max_queued_images
             )));
         }
         Ok(())

@@ -20,15 +20,17 @@ pub(super) struct RequestBody {
 }
 
 /// Limits of request bodies: total memory, size of one body, and read timeout.
+// Not tower-http's `limit` and `timeout`: they respond in plain text, restart the timeout at each
+// frame, and know no total over all requests.
 #[derive(Debug)]
-pub(crate) struct BodyLimits {
+pub(super) struct BodyLimits {
     budget: Arc<Semaphore>,
     max_bytes: usize,
     timeout: Duration,
 }
 
 impl BodyLimits {
-    pub(crate) fn new(max_bytes: usize, budget: usize, timeout: Duration) -> Self {
+    pub(super) fn new(max_bytes: usize, budget: usize, timeout: Duration) -> Self {
         let permits = (budget / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         Self {
             budget: Arc::new(Semaphore::new(permits)),

@@ -7,8 +7,8 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::App;
 use super::error::{ApiError, ErrorResponse, json};
+use super::state::App;
 use super::status::RuleInfo;
 
 /// Class names to encode.

@@ -4,15 +4,14 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use clipn::detector::{Detection, Detector};
+use clipn::detector::Detection;
 use futures_util::future::join_all;
 
-use super::App;
 use super::error::{ApiError, ErrorResponse, json};
 use super::input::{ClassifyForm, ClassifyInput, ClassifyQuery, ClassifyRequest, InputImage, read};
 use super::response::{ClassifyResponse, ImageFailure, ImageOutcome, ImageResult};
+use super::state::App;
 use crate::classify_error::ClassifyError;
-use crate::engine::Ticket;
 
 /// Classify images
 ///
@@ -52,7 +51,7 @@ pub(super) async fn classify(
 ) -> Result<Response, ApiError> {
     if app.engine.is_full() {
         return Err(ClassifyError::QueueFull {
-            queue: app.settings.queue,
+            queue: app.settings.max_queued_images,
         }
         .into());
     }
@@ -78,30 +77,18 @@ pub(super) async fn classify(
         .into_iter()
         .zip(tickets)
         .map(|(InputImage { id, bytes }, ticket)| {
-            let result = detect(&app, bytes, detector.clone(), ticket, deadline, own_classes);
-            async { (id, result.await) }
+            let (app, detector) = (&app, detector.clone());
+            async move {
+                let result = match bytes {
+                    Ok(bytes) => app.engine.detect(bytes, detector, ticket, deadline).await,
+                    Err(error) => Err(error),
+                };
+                app.metrics.record_image(&result, own_classes);
+                (id, result)
+            }
         });
     let results = join_all(detections).await;
     respond(&app, results, started)
-}
-
-async fn detect(
-    app: &App,
-    bytes: Result<bytes::Bytes, ClassifyError>,
-    detector: Detector,
-    ticket: Ticket,
-    deadline: Instant,
-    own_classes: bool,
-) -> Result<Detection, ClassifyError> {
-    let result = match bytes {
-        Ok(bytes) => app.engine.detect(bytes, detector, ticket, deadline).await,
-        Err(error) => Err(error),
-    };
-    match &result {
-        Ok(detection) => app.metrics.record_decision(detection, own_classes),
-        Err(error) => app.metrics.record_failure(error.code()),
-    }
-    result
 }
 
 /// Client's name for an image, and the image's decision or error.

@@ -15,13 +15,22 @@ mod status;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
-pub(crate) use body::BodyLimits;
-pub(crate) use observe::RequestIds;
 pub use openapi::openapi;
-pub(crate) use state::{App, TextSlot};
+pub(crate) use state::{App, Peer};
+
+/// Headers of every response, unless its handler sets them.
+const HEADERS: [(HeaderName, &str); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+];
 
 /// Route of the API.
 struct Route {
@@ -107,10 +116,66 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         };
         router = router.route(route.path, handler);
     }
-    router
+    let router = router
         .method_not_allowed_fallback(error::method_not_allowed)
-        .fallback(error::not_found)
-        .layer(from_fn(guard::security_headers))
+        .fallback(error::not_found);
+    with_common_layers(router)
         .layer(from_fn_with_state(Arc::clone(app), observe::observe))
         .with_state(Arc::clone(app))
+}
+
+/// Adds the layers that need no state: a panic becomes an error response, and every response gets
+/// [`HEADERS`].
+fn with_common_layers<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
+    let panicked = |_| error::ApiError::internal().into_response();
+    let mut router = router.layer(CatchPanicLayer::custom(panicked));
+    for (name, value) in HEADERS {
+        let value = HeaderValue::from_static(value);
+        router = router.layer(SetResponseHeaderLayer::if_not_present(name, value));
+    }
+    router
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::Request;
+    use axum::response::Response;
+    use http_body_util::BodyExt;
+    use tower::Service;
+
+    use super::*;
+
+    async fn get_root(handler: MethodRouter) -> Response {
+        let mut router = with_common_layers(Router::new().route("/", handler));
+        router.call(Request::new(Body::empty())).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn panic_in_a_handler_is_an_error_response() {
+        async fn panics() {
+            panic!("secret");
+        }
+        let response = get_root(get(panics)).await;
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        assert_eq!(
+            response.extensions().get::<error::ErrorCode>().unwrap().0,
+            "internal"
+        );
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(
+            body,
+            r#"{"error":{"code":"internal","message":"internal server error; see the server log"}}"#
+        );
+    }
+
+    #[tokio::test]
+    async fn handlers_may_set_common_headers_themselves() {
+        let handler = || async { [(header::CACHE_CONTROL, "max-age=1")] };
+        let response = get_root(get(handler)).await;
+        assert_eq!(response.headers()["cache-control"], "max-age=1");
+        assert_eq!(response.headers()["referrer-policy"], "no-referrer");
+    }
 }

@@ -1,4 +1,3 @@
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -6,13 +5,11 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt;
+use axum::response::Response;
 
-use super::App;
-use super::error::{ApiError, ErrorCode};
+use super::error::ErrorCode;
+use super::state::{App, Peer};
 use crate::metrics::{GaugeGuard, RequestLabels, RouteLabels};
-use crate::server::Peer;
 
 /// Header with the request ID, which is logged and returned.
 const REQUEST_ID: &str = "x-request-id";
@@ -20,8 +17,9 @@ const REQUEST_ID: &str = "x-request-id";
 /// Status that is logged if the client disconnects before the response, as in nginx.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// Middleware that assigns a request ID, records metrics, logs the request and converts panics to
-/// status 500.
+/// Middleware that assigns a request ID, records metrics and logs the request.
+// Not tower-http's `request-id` and `trace`: the first keeps any ID that a client sends, the second
+// does not report a request whose client disconnects before the response.
 pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let id = app.request_ids.id_for(&request);
     let route = request
@@ -46,8 +44,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         _in_flight: in_flight,
         finished: false,
     };
-    let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = outcome.unwrap_or_else(|_| ApiError::internal().into_response());
+    let mut response = next.run(request).await;
     if let Ok(value) = HeaderValue::from_str(&observed.id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -124,13 +121,13 @@ impl Drop for ObservedRequest {
 
 /// Generator of IDs for requests that have none.
 #[derive(Debug)]
-pub(crate) struct RequestIds {
+pub(super) struct RequestIds {
     boot: u64,
     next: AtomicU64,
 }
 
 impl RequestIds {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let boot = since
             .map(|since| since.as_millis() as u64)

@@ -1,21 +1,22 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use clipn::classifier::ClassifierError;
-use clipn::detector::Detector;
-use clipn::progress::Progress;
+use clipn::classifier::{Classifier, ClassifierError};
+use clipn::detector::{Detector, DetectorError};
+use clipn::progress::{NoProgress, Progress};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use super::body::BodyLimits;
 use super::error::ApiError;
 use super::observe::RequestIds;
-use crate::ServeSettings;
-use crate::classes::Classes;
+use crate::classes::{ClassEncoder, Classes};
 use crate::classify_error::ClassifyError;
 use crate::engine::Engine;
-use crate::metrics::SharedMetrics;
+use crate::metrics::{Metrics, SharedMetrics};
+use crate::{ServeError, ServeSettings};
 
 /// Maximum number of requests that use or wait for the text towers.
 const MAX_WAITERS: usize = 4;
@@ -23,23 +24,27 @@ const MAX_WAITERS: usize = 4;
 /// Maximum length of a class name in characters.
 pub(super) const MAX_NAME_CHARS: usize = 100;
 
+/// Socket address of a request's client.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
 /// State shared by all requests.
 pub(crate) struct App {
     pub(crate) settings: ServeSettings,
-    pub(crate) detector: Detector,
+    pub(super) detector: Detector,
     pub(crate) model: String,
     pub(crate) engine: Engine,
-    pub(crate) classes: Arc<Classes>,
+    pub(super) classes: Arc<Classes>,
     pub(crate) metrics: SharedMetrics,
-    pub(crate) bodies: BodyLimits,
-    pub(crate) request_ids: RequestIds,
-    pub(crate) stopping: AtomicBool,
-    pub(crate) text_slot: TextSlot,
+    pub(super) bodies: BodyLimits,
+    pub(super) request_ids: RequestIds,
+    stopping: AtomicBool,
+    text_slot: TextSlot,
 }
 
 /// Admission to the text towers: one classifier is built at a time, and at most [`MAX_WAITERS`]
 /// requests use or wait for the slot.
-pub(crate) struct TextSlot {
+struct TextSlot {
     slot: Semaphore,
     waiters: AtomicUsize,
 }
@@ -54,7 +59,47 @@ impl Default for TextSlot {
 }
 
 impl App {
-    pub(crate) fn is_stopping(&self) -> bool {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// [`ServeError::SpawnThreads`] if threads cannot be started.
+    pub(crate) fn start(
+        settings: ServeSettings,
+        detector: Detector,
+        model: String,
+        encoder: Option<ClassEncoder>,
+    ) -> Result<Self, ServeError> {
+        let is_probability = !matches!(
+            detector.score_name(),
+            "maxlogit" | "energy" | "energy-handcrafted"
+        );
+        let metrics = Arc::new(Metrics::new(&model, is_probability));
+        let engine = Engine::start(&settings, &detector, Arc::clone(&metrics))?;
+        let bodies = BodyLimits::new(
+            settings.max_request_bytes,
+            settings.body_budget(),
+            settings.read_timeout,
+        );
+        Ok(Self {
+            classes: Arc::new(Classes::new(detector.classifier(), encoder)),
+            settings,
+            detector,
+            model,
+            engine,
+            metrics,
+            bodies,
+            request_ids: RequestIds::new(),
+            stopping: AtomicBool::new(false),
+            text_slot: TextSlot::default(),
+        })
+    }
+
+    /// Makes `/ready` report the shutdown.
+    pub(crate) fn begin_shutdown(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
 
@@ -82,24 +127,18 @@ impl App {
         }
         let classifier = if self.classes.is_ready(&names) {
             self.classes
-                .classifier(&names, &clipn::progress::NoProgress)
+                .classifier(&names, &NoProgress)
                 .map_err(|error| bad_classes(&error))?
         } else {
             self.encode(names, deadline).await?
         };
         let detector = self.detector.with_classifier(classifier);
-        let invalid = |error: clipn::detector::DetectorError| {
-            ApiError::new(422, "bad_classes", error.to_string())
-        };
+        let invalid = |error: DetectorError| ApiError::new(422, "bad_classes", error.to_string());
         Ok(detector.map_err(invalid)?.with_top_k(top))
     }
 
     /// Builds a classifier on a blocking thread. The work is cancelled if the request is dropped.
-    async fn encode(
-        &self,
-        names: Vec<String>,
-        deadline: Instant,
-    ) -> Result<clipn::classifier::Classifier, ApiError> {
+    async fn encode(&self, names: Vec<String>, deadline: Instant) -> Result<Classifier, ApiError> {
         let waiter = WaiterGuard::new(&self.text_slot.waiters)?;
         let deadline_exceeded = |_| {
             ApiError::from(ClassifyError::Deadline {

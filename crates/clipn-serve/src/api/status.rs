@@ -8,8 +8,8 @@ use clipn::scores::DecisionRule;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::App;
 use super::error::{ErrorResponse, json};
+use super::state::{App, MAX_NAME_CHARS};
 use crate::engine::Health;
 use crate::metrics::MEDIA_TYPE;
 
@@ -158,7 +158,7 @@ pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
             images: settings.max_images,
             pixels: settings.max_pixels,
             classes: settings.max_classes,
-            class_name_characters: super::state::MAX_NAME_CHARS,
+            class_name_characters: MAX_NAME_CHARS,
             deadline_ms: u64::try_from(settings.deadline.as_millis()).unwrap_or(u64::MAX),
         },
     };

@@ -46,7 +46,7 @@ impl Engine {
                     problems.push(format!("worker {index} is dead"));
                     ("dead", Duration::ZERO)
                 }
-                Activity::Busy(busy) if busy > shared.stuck_after => {
+                Activity::Busy(busy) if busy > shared.stuck_timeout => {
                     problems.push(format!(
                         "worker {index} is stuck: busy with one batch for {} s",
                         busy.as_secs()
@@ -67,7 +67,7 @@ impl Engine {
             .oldest()
             .map(|at| at.elapsed())
             .unwrap_or_default();
-        if oldest > shared.stuck_after {
+        if oldest > shared.stuck_timeout {
             problems.push(format!(
                 "queue is stuck: the oldest image has waited for {} s",
                 oldest.as_secs()
@@ -98,14 +98,14 @@ impl Shared {
     }
 
     /// Time since a decoder last started or finished, if all decoders are busy and that time
-    /// exceeds `stuck_after`.
+    /// exceeds `stuck_timeout`.
     fn decoders_stuck(&self) -> Option<Duration> {
         if self.decoders.available_permits() > 0 {
             return None;
         }
         let last = Duration::from_millis(self.decoded.load(Ordering::SeqCst));
         let stalled = self.started.elapsed().saturating_sub(last);
-        (stalled > self.stuck_after).then_some(stalled)
+        (stalled > self.stuck_timeout).then_some(stalled)
     }
 }
 

@@ -43,7 +43,6 @@ struct Shared {
     /// Source of the image tower. The decision is made by each image's own detector.
     detector: Detector,
     preprocessing: Preprocessing,
-    size: usize,
     pool: ThreadPool,
     workers: Vec<WorkerState>,
     /// Times of the panics within the restart window.
@@ -52,9 +51,9 @@ struct Shared {
     metrics: Arc<Metrics>,
     max_queued: usize,
     max_batch: usize,
-    max_wait: Duration,
+    max_batch_wait: Duration,
     deadline: Duration,
-    stuck_after: Duration,
+    stuck_timeout: Duration,
 }
 
 /// Admission of one image.
@@ -74,16 +73,15 @@ impl Engine {
         let pool = threads
             .thread_name(|index| format!("clipn-tower-{index}"))
             .build();
-        let failed = |what, reason: String| ServeError::Threads { what, reason };
+        let failed = |what, reason: String| ServeError::SpawnThreads { what, reason };
         let mut preprocessing = detector.preprocessing().clone();
         preprocessing.decode.max_pixels = preprocessing.decode.max_pixels.min(settings.max_pixels);
         let shared = Arc::new(Shared {
             queue: Arc::default(),
-            permits: Arc::new(Semaphore::new(settings.queue)),
+            permits: Arc::new(Semaphore::new(settings.max_queued_images)),
             decoders: Arc::new(Semaphore::new(settings.workers)),
             decoded: AtomicU64::new(0),
             detector: detector.clone(),
-            size: preprocessing.size,
             preprocessing,
             pool: pool.map_err(|error| failed("the inference threads", error.to_string()))?,
             workers: (0..settings.workers)
@@ -92,11 +90,11 @@ impl Engine {
             restarts: Mutex::default(),
             started: Instant::now(),
             metrics,
-            max_queued: settings.queue,
+            max_queued: settings.max_queued_images,
             max_batch: settings.max_batch,
-            max_wait: settings.max_wait,
+            max_batch_wait: settings.max_batch_wait,
             deadline: settings.deadline,
-            stuck_after: settings.stuck_after,
+            stuck_timeout: settings.stuck_timeout,
         });
         for index in 0..settings.workers {
             worker::start(&shared, index)

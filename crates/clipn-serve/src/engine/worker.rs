@@ -66,6 +66,12 @@ impl WorkerState {
 
 /// Starts worker `index`. It restarts itself after a panic.
 pub(super) fn start(shared: &Arc<Shared>, index: usize) -> std::io::Result<()> {
+    spawn(shared, index, false)
+}
+
+/// Starts the thread of worker `index`. The thread itself counts a restart: one that the operating
+/// system refuses is not counted, and one that succeeds is counted before the worker's next result.
+fn spawn(shared: &Arc<Shared>, index: usize, is_restart: bool) -> std::io::Result<()> {
     let shared = Arc::clone(shared);
     shared.workers[index].alive.store(true, Ordering::SeqCst);
     let guard = WorkerGuard {
@@ -76,6 +82,9 @@ pub(super) fn start(shared: &Arc<Shared>, index: usize) -> std::io::Result<()> {
         .name(format!("clipn-worker-{index}"))
         .spawn(move || {
             let guard = guard;
+            if is_restart {
+                guard.count_restart();
+            }
             guard.run();
         })?;
     Ok(())
@@ -88,12 +97,21 @@ struct WorkerGuard {
 }
 
 impl WorkerGuard {
+    fn count_restart(&self) {
+        let Self { shared, index } = self;
+        shared.workers[*index]
+            .restarts
+            .fetch_add(1, Ordering::SeqCst);
+        shared.metrics.worker_restarts.inc();
+    }
+
     fn run(&self) {
         let Self { shared, index } = self;
         let state = &shared.workers[*index];
-        while let Some(jobs) = shared
-            .queue
-            .next_batch(shared.max_batch, shared.max_wait, || state.end())
+        while let Some(jobs) =
+            shared
+                .queue
+                .next_batch(shared.max_batch, shared.max_batch_wait, || state.end())
         {
             state.begin(shared.started);
             let jobs = shared.discard_stale(jobs);
@@ -113,7 +131,6 @@ impl Drop for WorkerGuard {
         if !std::thread::panicking() {
             return;
         }
-        self.shared.metrics.worker_restarts.inc();
         if !self.shared.may_restart() {
             tracing::error!(
                 worker = self.index,
@@ -121,8 +138,7 @@ impl Drop for WorkerGuard {
             );
             return;
         }
-        state.restarts.fetch_add(1, Ordering::SeqCst);
-        match start(&self.shared, self.index) {
+        match spawn(&self.shared, self.index, true) {
             Ok(()) => tracing::error!(worker = self.index, "worker panicked; restarted"),
             Err(error) => {
                 state.alive.store(false, Ordering::SeqCst);

@@ -18,8 +18,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::Peer;
-use crate::api::App;
+use crate::api::{App, Peer};
 use crate::metrics::GaugeGuard;
 
 /// Maximum number of header fields per request.

@@ -1,10 +1,10 @@
 //! TCP listener: connection limit and graceful shutdown.
 mod connection;
 
+use std::fmt;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,9 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{App, router};
-use crate::classes::{ClassEncoder, Classes};
-use crate::engine::Engine;
-use crate::metrics::Metrics;
+use crate::classes::ClassEncoder;
 use crate::{ServeError, ServeSettings};
 
 /// Delay after a failed `accept`, for example when the process is out of file descriptors.
@@ -25,9 +23,9 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Polling interval of the `stop` closure in [`Server::run_until`].
 const SHUTDOWN_POLL: Duration = Duration::from_millis(25);
 
-/// Socket address of a request's client.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+/// Number of connections beyond the limit that get a refusal at a time. Others are closed without
+/// one.
+const MAX_REFUSALS: usize = 64;
 
 /// HTTP server that is bound to its address, with workers running.
 pub struct Server {
@@ -37,6 +35,16 @@ pub struct Server {
     runtime: Runtime,
 }
 
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("model", &self.app.model)
+            .field("settings", &self.app.settings)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Server {
     /// Binds the address and starts the workers.
     ///
@@ -44,9 +52,9 @@ impl Server {
     /// without one, only the detector's own.
     ///
     /// # Errors
-    /// - [`ServeError::Setting`] if a setting is out of range.
+    /// - [`ServeError::InvalidSetting`] if a setting is out of range.
     /// - [`ServeError::Bind`] if the address is not available.
-    /// - [`ServeError::Threads`] if threads cannot be started.
+    /// - [`ServeError::SpawnThreads`] if threads cannot be started.
     pub fn bind(
         settings: ServeSettings,
         detector: Detector,
@@ -70,20 +78,12 @@ impl Server {
             .enable_io()
             .enable_time()
             .build();
-        let failed = |error: std::io::Error| ServeError::Threads {
+        let failed = |error: std::io::Error| ServeError::SpawnThreads {
             what: "the HTTP threads",
             reason: error.to_string(),
         };
         let runtime = runtime.map_err(failed)?;
-        let model = model.into();
-        let probability = !matches!(
-            detector.score_name(),
-            "maxlogit" | "energy" | "energy-handcrafted"
-        );
-        let metrics = Arc::new(Metrics::new(&model, probability));
-        let engine = Engine::start(&settings, &detector, Arc::clone(&metrics))?;
-        let classes = Arc::new(Classes::new(detector.classifier(), encoder));
-        let app = App::new(settings, detector, model, engine, classes, metrics);
+        let app = App::start(settings, detector, model.into(), encoder)?;
         Ok(Self {
             app: Arc::new(app),
             listener,
@@ -93,7 +93,7 @@ impl Server {
     }
 
     /// Address that the server listens on, with the port that was selected.
-    pub fn address(&self) -> SocketAddr {
+    pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
 
@@ -113,7 +113,7 @@ impl Server {
     /// Serves requests until `stop` completes, then shuts down gracefully.
     ///
     /// No new connections are accepted, and requests in progress get
-    /// [`grace`](ServeSettings::grace) to finish. Returns whether all of them did.
+    /// [`shutdown_grace`](ServeSettings::shutdown_grace) to finish. Returns whether all of them did.
     ///
     /// # Errors
     /// [`ServeError::Bind`] if the socket cannot be registered with the async runtime.
@@ -142,9 +142,13 @@ async fn serve_until(
     stop: impl Future<Output = ()>,
 ) -> bool {
     let (stopping, stopped) = watch::channel(false);
-    let router = router(app);
-    let mut connections = JoinSet::new();
-    let permits = Arc::new(Semaphore::new(app.settings.max_connections));
+    let mut connections = Connections {
+        app: Arc::clone(app),
+        router: router(app),
+        permits: Arc::new(Semaphore::new(app.settings.max_connections)),
+        stopped,
+        tasks: JoinSet::new(),
+    };
     let mut stop = std::pin::pin!(stop);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -155,20 +159,19 @@ async fn serve_until(
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    accept(app, &mut connections, &permits, &router, stopped.clone(), stream, peer);
-                }
+                Ok((stream, peer)) => connections.accept(stream, peer),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connection");
                     tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.tasks.join_next() => {}
         }
     }
-    app.stopping.store(true, Ordering::SeqCst);
+    app.begin_shutdown();
     // Close the socket, so that the operating system refuses new connections.
     drop(listener);
+    let mut connections = connections.tasks;
     tracing::info!(
         open = connections.len(),
         "shutting down; no new connections"
@@ -176,7 +179,7 @@ async fn serve_until(
     // Fails only if there are no connections left to notify.
     let _ = stopping.send(true);
     let finish = async { while connections.join_next().await.is_some() {} };
-    let finished = tokio::time::timeout(app.settings.grace, finish)
+    let finished = tokio::time::timeout(app.settings.shutdown_grace, finish)
         .await
         .is_ok();
     if !finished {
@@ -190,58 +193,33 @@ async fn serve_until(
     finished
 }
 
-fn accept(
-    app: &Arc<App>,
-    connections: &mut JoinSet<()>,
-    permits: &Arc<Semaphore>,
-    router: &Router,
+/// Open connections, one task each.
+struct Connections {
+    app: Arc<App>,
+    router: Router,
+    /// One permit per connection that is served.
+    permits: Arc<Semaphore>,
+    /// Whether the server is shutting down.
     stopped: watch::Receiver<bool>,
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
-) {
-    match Arc::clone(permits).try_acquire_owned() {
-        Ok(permit) => {
-            let serve = connection::serve(Arc::clone(app), router.clone(), stream, peer, stopped);
-            connections.spawn(async move {
+    tasks: JoinSet<()>,
+}
+
+impl Connections {
+    /// Serves a connection, or refuses it if the limit is reached.
+    fn accept(&mut self, stream: tokio::net::TcpStream, peer: SocketAddr) {
+        let app = &self.app;
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            let (app, router) = (Arc::clone(app), self.router.clone());
+            let serve = connection::serve(app, router, stream, peer, self.stopped.clone());
+            self.tasks.spawn(async move {
                 serve.await;
                 drop(permit);
             });
+            return;
         }
-        Err(_) => {
-            app.metrics.connections_refused.inc();
-            // At most 64 connections get a refusal at a time; others are closed without one.
-            if connections.len() < app.settings.max_connections + 64 {
-                connections.spawn(connection::refuse(stream));
-            }
-        }
-    }
-}
-
-impl App {
-    fn new(
-        settings: ServeSettings,
-        detector: Detector,
-        model: String,
-        engine: Engine,
-        classes: Arc<Classes>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let bodies = crate::api::BodyLimits::new(
-            settings.max_request_bytes,
-            settings.body_budget(),
-            settings.read_timeout,
-        );
-        Self {
-            settings,
-            detector,
-            model,
-            engine,
-            classes,
-            metrics,
-            bodies,
-            request_ids: crate::api::RequestIds::new(),
-            stopping: AtomicBool::new(false),
-            text_slot: crate::api::TextSlot::default(),
+        app.metrics.connections_refused.inc();
+        if self.tasks.len() < app.settings.max_connections + MAX_REFUSALS {
+            self.tasks.spawn(connection::refuse(stream));
         }
     }
 }

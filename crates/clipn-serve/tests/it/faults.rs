@@ -8,7 +8,7 @@ use crate::common::*;
 use clipn_serve::ServeSettings;
 
 /// Panic payload that panics when it is dropped, so that `catch_unwind` cannot save the thread.
-struct PanicOnDrop;
+pub(crate) struct PanicOnDrop;
 
 impl Drop for PanicOnDrop {
     fn drop(&mut self) {
@@ -92,6 +92,9 @@ fn stops_restarting_after_too_many_panics() {
     let health = server.get("/health").json();
     assert_eq!(health["status"], "failing");
     assert_eq!(health["workers"][0]["state"], "dead");
+    assert_eq!(health["workers"][0]["restarts"], 5);
+    // The sixth panic is not followed by a restart.
+    assert_eq!(server.metric("clipn_worker_restarts_total"), 5.0);
     assert_eq!(server.get("/ready").status, 503);
     assert_eq!(server.classify(&image(1)).error(503), "no_workers");
 }
@@ -106,7 +109,7 @@ fn stuck_worker_is_unhealthy() {
         }
     });
     let settings = ServeSettings {
-        stuck_after: Duration::from_millis(300),
+        stuck_timeout: Duration::from_millis(300),
         ..settings()
     };
     let server = start(settings, detector_with(tower));
@@ -165,7 +168,7 @@ fn shutdown_does_not_wait_for_a_stuck_worker() {
     let tower = TestTower::new(move |_, _| before.wait());
     let server = start(
         ServeSettings {
-            grace: Duration::from_millis(300),
+            shutdown_grace: Duration::from_millis(300),
             ..settings()
         },
         detector_with(tower),

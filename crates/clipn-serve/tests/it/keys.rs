@@ -7,8 +7,14 @@ const KEY: &str = "0123456789abcdef-ours";
 
 #[test]
 fn protected_routes_require_a_key() {
-    let keys = ApiKeys::new([KEY, "fedcba9876543210-theirs"]).unwrap();
-    let server = start(ServeSettings { keys, ..settings() }, detector());
+    let api_keys = ApiKeys::new([KEY, "fedcba9876543210-theirs"]).unwrap();
+    let server = start(
+        ServeSettings {
+            api_keys,
+            ..settings()
+        },
+        detector(),
+    );
     for (method, path) in [
         ("GET", "/v1/info"),
         ("GET", "/metrics"),
@@ -57,6 +63,12 @@ fn authentication_is_disabled_without_keys() {
         ..settings()
     };
     assert!(everywhere.allows_remote_access_without_key());
-    let keys = ApiKeys::new([KEY]).unwrap();
-    assert!(!ServeSettings { keys, ..everywhere }.allows_remote_access_without_key());
+    let api_keys = ApiKeys::new([KEY]).unwrap();
+    assert!(
+        !ServeSettings {
+            api_keys,
+            ..everywhere
+        }
+        .allows_remote_access_without_key()
+    );
 }

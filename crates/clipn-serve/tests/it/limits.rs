@@ -206,11 +206,11 @@ fn rejects_invalid_settings() {
             ..settings()
         },
         ServeSettings {
-            queue: 0,
+            max_queued_images: 0,
             ..settings()
         },
         ServeSettings {
-            queue: 3,
+            max_queued_images: 3,
             max_images: 4,
             ..settings()
         },

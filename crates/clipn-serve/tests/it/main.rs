@@ -9,3 +9,4 @@ mod keys;
 mod limits;
 mod page;
 mod pressure;
+mod snapshots;

@@ -136,8 +136,14 @@ fn page_prompts_for_an_api_key() {
     let Some(mut page) = Browser::start() else {
         return;
     };
-    let keys = ApiKeys::new(["0123456789abcdef-ours"]).unwrap();
-    let server = start(ServeSettings { keys, ..settings() }, detector());
+    let api_keys = ApiKeys::new(["0123456789abcdef-ours"]).unwrap();
+    let server = start(
+        ServeSettings {
+            api_keys,
+            ..settings()
+        },
+        detector(),
+    );
     page.open(&format!("http://{}/", server.address), 400, false);
     page.wait_for("document.activeElement.id === 'key'");
     page.write("0123456789abcdef-ours");

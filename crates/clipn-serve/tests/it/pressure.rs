@@ -18,7 +18,7 @@ fn gated(settings: ServeSettings) -> (TestServer, Arc<Gate>, Arc<TestTower>) {
 #[test]
 fn rejects_requests_at_once_if_the_queue_is_full() {
     let settings = ServeSettings {
-        queue: 4,
+        max_queued_images: 4,
         max_images: 4,
         max_batch: 1,
         ..settings()

@@ -156,8 +156,8 @@ impl ServeArgs {
             port: self.port,
             workers: self.workers.unwrap_or(defaults.workers),
             max_batch: self.max_batch,
-            max_wait: Duration::from_millis(self.max_wait_ms),
-            queue: self.queue,
+            max_batch_wait: Duration::from_millis(self.max_wait_ms),
+            max_queued_images: self.queue,
             deadline: Duration::from_millis(self.deadline_ms),
             max_request_bytes: self.max_request_bytes,
             max_pixels: self.max_pixels,
@@ -165,9 +165,9 @@ impl ServeArgs {
             max_classes: self.max_classes,
             max_connections: self.max_connections,
             read_timeout: Duration::from_millis(self.read_timeout_ms),
-            grace: Duration::from_millis(self.grace_ms),
-            stuck_after: Duration::from_millis(self.stuck_after_ms),
-            keys: self.keys()?,
+            shutdown_grace: Duration::from_millis(self.grace_ms),
+            stuck_timeout: Duration::from_millis(self.stuck_after_ms),
+            api_keys: self.keys()?,
         })
     }
 
@@ -192,6 +192,6 @@ impl ServeArgs {
                 "write one key per line",
             ));
         }
-        Ok(flag_keys.and(file_keys))
+        Ok(flag_keys.union(file_keys))
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     }
     let server = Server::bind(settings, detector, model, encoder)?;
     let mut out = std::io::stdout();
-    writeln!(out, "http://{}", server.address())
+    writeln!(out, "http://{}", server.local_addr())
         .and_then(|()| out.flush())
         .map_err(CliError::Output)?;
     server.run_until(interrupt::requested)?;

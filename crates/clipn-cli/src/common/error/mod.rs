@@ -162,7 +162,7 @@ impl CliError {
                 | DownloadError::TagWithoutModel { .. },
             ) => ExitCode::from(2),
             #[cfg(feature = "serve")]
-            Self::Serve(clipn_serve::ServeError::Setting(_)) => ExitCode::from(2),
+            Self::Serve(clipn_serve::ServeError::InvalidSetting(_)) => ExitCode::from(2),
             Self::Interrupted { .. }
             | Self::ClassifyInterrupted { .. }
             | Self::TrainingInterrupted { .. }

@@ -26,20 +26,20 @@ const FLAGS: [&str; 10] = [
     "--remote-debugging-pipe",
 ];
 
-pub struct Browser {
+pub(crate) struct Browser {
     process: Child,
     to: File,
     from: Receiver<Value>,
     next: u64,
     session: Option<String>,
     /// Console messages and uncaught exceptions of the pages.
-    pub console: Vec<String>,
+    pub(crate) console: Vec<String>,
     _directory: tempfile::TempDir,
 }
 
 impl Browser {
     /// Starts Chromium. Prints the reason and returns `None` if it is not available.
-    pub fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         let Some(program) = ["chromium", "chromium-browser", "google-chrome"]
             .into_iter()
             .find_map(find)
@@ -121,7 +121,7 @@ impl Browser {
     }
 
     /// Calls a method and waits for its result.
-    pub fn call(&mut self, method: &str, parameters: Value) -> Value {
+    pub(crate) fn call(&mut self, method: &str, parameters: Value) -> Value {
         let id = self.next;
         self.next += 1;
         let mut message = json!({ "id": id, "method": method });
@@ -160,7 +160,7 @@ impl Browser {
     }
 
     /// Opens an address in a window of the given width, in light or dark mode.
-    pub fn open(&mut self, address: &str, width: u32, dark: bool) {
+    pub(crate) fn open(&mut self, address: &str, width: u32, dark: bool) {
         let size =
             json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.call("Emulation.setDeviceMetricsOverride", size);
@@ -171,7 +171,7 @@ impl Browser {
     }
 
     /// Evaluates a JavaScript expression in the page.
-    pub fn value(&mut self, expression: &str) -> Value {
+    pub(crate) fn value(&mut self, expression: &str) -> Value {
         let parameters =
             json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let result = self.call("Runtime.evaluate", parameters);
@@ -182,7 +182,7 @@ impl Browser {
         result["result"]["value"].clone()
     }
 
-    pub fn text(&mut self, id: &str) -> String {
+    pub(crate) fn text(&mut self, id: &str) -> String {
         self.value(&format!("document.getElementById('{id}').innerText"))
             .as_str()
             .unwrap()
@@ -191,7 +191,7 @@ impl Browser {
 
     /// Waits up to a minute until an expression is true.
     #[track_caller]
-    pub fn wait_for(&mut self, expression: &str) {
+    pub(crate) fn wait_for(&mut self, expression: &str) {
         let started = Instant::now();
         while self.value(expression) != json!(true) {
             assert!(
@@ -203,7 +203,7 @@ impl Browser {
     }
 
     /// Selects files in the page's file input.
-    pub fn choose(&mut self, files: &[PathBuf]) {
+    pub(crate) fn choose(&mut self, files: &[PathBuf]) {
         let document = self.call("DOM.getDocument", json!({}));
         let query = json!({ "nodeId": document["root"]["nodeId"], "selector": "#files" });
         let input = self.call("DOM.querySelector", query);
@@ -214,7 +214,7 @@ impl Browser {
     }
 
     /// Presses and releases a key.
-    pub fn press(&mut self, key: &str, code: u32) {
+    pub(crate) fn press(&mut self, key: &str, code: u32) {
         let text = if key == "Enter" { "\r" } else { "" };
         for kind in ["keyDown", "keyUp"] {
             let event = json!({
@@ -225,12 +225,12 @@ impl Browser {
     }
 
     /// Types text into the focused element.
-    pub fn write(&mut self, text: &str) {
+    pub(crate) fn write(&mut self, text: &str) {
         self.call("Input.insertText", json!({ "text": text }));
     }
 
     /// Saves a screenshot of the whole page in the directory `CLIPN_SCREENSHOTS`, if that is set.
-    pub fn screenshot(&mut self, name: &str) {
+    pub(crate) fn screenshot(&mut self, name: &str) {
         let Some(directory) = std::env::var_os("CLIPN_SCREENSHOTS") else {
             return;
         };

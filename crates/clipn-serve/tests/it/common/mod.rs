@@ -1,7 +1,7 @@
 //! Test server with the built-in model, and an HTTP client that can send malformed requests.
 #![allow(dead_code)]
 
-pub mod browser;
+pub(crate) mod browser;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use serde_json::Value;
 
-pub const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
+pub(crate) const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
 
 /// Weights of the built-in model, loaded once.
 fn weights() -> &'static ModelWeights {
@@ -49,7 +49,7 @@ fn classifier() -> Classifier {
     CLASSIFIER.get_or_init(build).clone()
 }
 
-pub fn preprocessing() -> Preprocessing {
+pub(crate) fn preprocessing() -> Preprocessing {
     let size = weights().config().vision.image_size;
     Preprocessing {
         decode: DecodeOptions::for_display(),
@@ -57,16 +57,16 @@ pub fn preprocessing() -> Preprocessing {
     }
 }
 
-pub fn detector() -> Detector {
+pub(crate) fn detector() -> Detector {
     detector_with(image_tower(weights()).into())
 }
 
 /// Detector with the given image tower.
-pub fn detector_with(tower: Arc<dyn ImageTower<f32>>) -> Detector {
+pub(crate) fn detector_with(tower: Arc<dyn ImageTower<f32>>) -> Detector {
     Detector::from_classifier(classifier(), tower, preprocessing()).unwrap()
 }
 
-pub fn encoder() -> ClassEncoder {
+pub(crate) fn encoder() -> ClassEncoder {
     ClassEncoder::new(weights(), prompts()).unwrap()
 }
 
@@ -75,15 +75,15 @@ pub fn encoder() -> ClassEncoder {
 type Before = dyn Fn(usize, bool) + Send + Sync;
 
 /// Built-in image tower with a hook before each batch.
-pub struct TestTower {
+pub(crate) struct TestTower {
     inner: Box<dyn ImageTower<f32>>,
     before: Box<Before>,
     /// Number of images that were encoded.
-    pub encoded: AtomicUsize,
+    pub(crate) encoded: AtomicUsize,
 }
 
 impl TestTower {
-    pub fn new(before: impl Fn(usize, bool) + Send + Sync + 'static) -> Arc<Self> {
+    pub(crate) fn new(before: impl Fn(usize, bool) + Send + Sync + 'static) -> Arc<Self> {
         let inner = image_tower(weights());
         Arc::new(Self {
             inner,
@@ -92,7 +92,7 @@ impl TestTower {
         })
     }
 
-    pub fn encoded(&self) -> usize {
+    pub(crate) fn encoded(&self) -> usize {
         self.encoded.load(Ordering::SeqCst)
     }
 }
@@ -121,22 +121,22 @@ impl ImageTower<f32> for TestTower {
 
 /// Gate that blocks threads until it is opened.
 #[derive(Default)]
-pub struct Gate(AtomicBool);
+pub(crate) struct Gate(AtomicBool);
 
 impl Gate {
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
     /// Blocks until the gate is open, for at most 30 s.
-    pub fn wait(&self) {
+    pub(crate) fn wait(&self) {
         wait_for("the gate", || self.0.load(Ordering::SeqCst));
     }
 }
 
 /// Waits until a condition is true, for at most 30 s.
 #[track_caller]
-pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(
@@ -148,33 +148,33 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Settings for tests: a free port and two workers.
-pub fn settings() -> ServeSettings {
+pub(crate) fn settings() -> ServeSettings {
     ServeSettings {
         port: 0,
         workers: 2,
-        grace: Duration::from_secs(10),
+        shutdown_grace: Duration::from_secs(10),
         ..ServeSettings::default()
     }
 }
 
 /// Server that runs until it is dropped.
-pub struct TestServer {
-    pub address: SocketAddr,
+pub(crate) struct TestServer {
+    pub(crate) address: SocketAddr,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<bool>>,
 }
 
-pub fn start(settings: ServeSettings, detector: Detector) -> TestServer {
+pub(crate) fn start(settings: ServeSettings, detector: Detector) -> TestServer {
     start_with(settings, detector, Some(encoder()))
 }
 
-pub fn start_with(
+pub(crate) fn start_with(
     settings: ServeSettings,
     detector: Detector,
     encoder: Option<ClassEncoder>,
 ) -> TestServer {
     let server = Server::bind(settings, detector, "clipn-mini", encoder).unwrap();
-    let (address, stop) = (server.address(), Arc::<AtomicBool>::default());
+    let (address, stop) = (server.local_addr(), Arc::<AtomicBool>::default());
     let stopped = Arc::clone(&stop);
     let run = move || {
         server
@@ -189,17 +189,17 @@ pub fn start_with(
 }
 
 impl TestServer {
-    pub fn request_shutdown(&self) {
+    pub(crate) fn request_shutdown(&self) {
         self.stop.store(true, Ordering::SeqCst);
     }
 
     /// Shuts down and returns whether all requests in progress were answered.
-    pub fn shut_down(mut self) -> bool {
+    pub(crate) fn shut_down(mut self) -> bool {
         self.request_shutdown();
         self.thread.take().unwrap().join().unwrap()
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(60)))
@@ -208,14 +208,14 @@ impl TestServer {
     }
 
     /// Sends raw bytes and reads the response.
-    pub fn raw(&self, bytes: &[u8]) -> HttpResponse {
+    pub(crate) fn raw(&self, bytes: &[u8]) -> HttpResponse {
         let mut stream = self.connect();
         // The server may respond and close the connection before it has read everything.
         let _ = stream.write_all(bytes);
         HttpResponse::read(&mut stream)
     }
 
-    pub fn request(
+    pub(crate) fn request(
         &self,
         method: &str,
         path: &str,
@@ -225,19 +225,19 @@ impl TestServer {
         self.raw(&request(method, path, headers, body))
     }
 
-    pub fn get(&self, path: &str) -> HttpResponse {
+    pub(crate) fn get(&self, path: &str) -> HttpResponse {
         self.request("GET", path, &[], b"")
     }
 
-    pub fn post(&self, path: &str, content_type: &str, body: &[u8]) -> HttpResponse {
+    pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> HttpResponse {
         self.request("POST", path, &[("content-type", content_type)], body)
     }
 
-    pub fn classify(&self, image: &[u8]) -> HttpResponse {
+    pub(crate) fn classify(&self, image: &[u8]) -> HttpResponse {
         self.post("/v1/classify", "image/bmp", image)
     }
 
-    pub fn classify_json(&self, json: &Value) -> HttpResponse {
+    pub(crate) fn classify_json(&self, json: &Value) -> HttpResponse {
         self.post(
             "/v1/classify",
             "application/json",
@@ -246,7 +246,7 @@ impl TestServer {
     }
 
     /// Value of a series, for example `clipn_images_total{outcome="error"}`; 0 if it is missing.
-    pub fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").text();
         let line = text.lines().find(|line| {
             line.rsplit_once(' ')
@@ -272,7 +272,7 @@ impl Drop for TestServer {
 }
 
 /// Builds a request with `Connection: close`.
-pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes =
         format!("{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n").into_bytes();
     for (name, value) in headers {
@@ -285,22 +285,22 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
 
 /// Response of the server.
 #[derive(Debug)]
-pub struct HttpResponse {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct HttpResponse {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl HttpResponse {
     /// Reads until the connection is closed.
-    pub fn read(stream: &mut TcpStream) -> Self {
+    pub(crate) fn read(stream: &mut TcpStream) -> Self {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
         Self::parse(&bytes)
     }
 
     #[track_caller]
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let end =
             end.unwrap_or_else(|| panic!("no response in {:?}", String::from_utf8_lossy(bytes)));
@@ -313,25 +313,25 @@ impl HttpResponse {
         }
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Checks the status and the form of an error and returns its code.
     #[track_caller]
-    pub fn error(&self, status: u16) -> String {
+    pub(crate) fn error(&self, status: u16) -> String {
         let json = self.json();
         assert_eq!(self.status, status, "{json}");
         assert_eq!(json.as_object().unwrap().len(), 1, "{json}");
@@ -344,7 +344,7 @@ impl HttpResponse {
     }
 
     #[track_caller]
-    pub fn results(&self) -> Vec<Value> {
+    pub(crate) fn results(&self) -> Vec<Value> {
         let json = self.json();
         assert_eq!(self.status, 200, "{json}");
         json["results"].as_array().unwrap().clone()
@@ -352,7 +352,7 @@ impl HttpResponse {
 }
 
 /// Builds a multipart form. Returns its content type and body.
-pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
+pub(crate) fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
     let mut body = Vec::new();
     for (name, file, bytes) in parts {
         let file = file
@@ -370,7 +370,7 @@ pub fn form(parts: &[(&str, Option<&str>, &[u8])]) -> (String, Vec<u8>) {
 }
 
 /// A 24-bit BMP.
-pub fn bmp(width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
+pub(crate) fn bmp(width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) -> Vec<u8> {
     let row = (width * 3).next_multiple_of(4);
     let mut bytes = b"BM".to_vec();
     for number in [
@@ -402,7 +402,7 @@ pub fn bmp(width: u32, height: u32, color: impl Fn(u32, u32) -> [u8; 3]) -> Vec<
 }
 
 /// A valid BMP that depends on the seed.
-pub fn image(seed: u32) -> Vec<u8> {
+pub(crate) fn image(seed: u32) -> Vec<u8> {
     bmp(40 + seed % 7, 30, |x, y| {
         [
             (x * (seed + 3)) as u8 / 2,
@@ -413,13 +413,13 @@ pub fn image(seed: u32) -> Vec<u8> {
 }
 
 /// Red image that a [`TestTower`] recognizes.
-pub fn red() -> Vec<u8> {
+pub(crate) fn red() -> Vec<u8> {
     bmp(20, 20, |_, _| [255, 10, 10])
 }
 
 /// An RGB PNG whose header has the given size and whose data are the given bytes, even if they do
 /// not match.
-pub fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
+pub(crate) fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
     let mut bytes = b"\x89PNG\r\n\x1a\n".to_vec();
     let mut header = [width.to_be_bytes(), height.to_be_bytes()].concat();
     header.extend([8, 2, 0, 0, 0]);

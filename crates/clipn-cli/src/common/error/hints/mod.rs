@@ -69,9 +69,9 @@ fn program_hint(error: &CliError) -> Option<String> {
             "choose another --port, or 0 for any free port"
         }
         #[cfg(feature = "serve")]
-        CliError::Serve(clipn_serve::ServeError::Threads { .. }) => "lower --workers",
+        CliError::Serve(clipn_serve::ServeError::SpawnThreads { .. }) => "lower --workers",
         #[cfg(feature = "serve")]
-        CliError::Serve(clipn_serve::ServeError::Setting(problem)) => {
+        CliError::Serve(clipn_serve::ServeError::InvalidSetting(problem)) => {
             return server_setting(problem).map(str::to_owned);
         }
         _ => return None,
