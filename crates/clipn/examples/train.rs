@@ -1,4 +1,4 @@
-//! Teaches the built-in model "no" anew, from images with captions.
+//! Teaches the built-in model "no" again, from images with captions.
 //!
 //! `cargo run --release -p clipn --features mini --example train -- CAPTIONS.tsv RUN_DIRECTORY`: the
 //! table has the columns `filepath` and `title`, separated by tabs, as open_clip's.

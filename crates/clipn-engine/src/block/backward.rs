@@ -16,7 +16,7 @@ impl Transformer<'_> {
     /// input, `[rows, width]`.
     ///
     /// In each block, the threads first split the chunks, to compute the gradients of the
-    /// activations. Then they split the rows of the weights, each of which is summed over all
+    /// activations. Then they split the rows of the weights; each row is summed over all
     /// chunks in order. Thus no thread needs a gradient of its own, and the result does not depend
     /// on how the work is scheduled.
     pub(crate) fn backward(
