@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p clipn-serve --example load -- 127.0.0.1:8080 \
-//!   --seconds 60 --connections 64 --poison 0.05 --pictures photos
+//!   --seconds 60 --connections 64 --poison 0.05 --images photos
 //! ```
 //!
 //! It mixes single image files, forms with several files, and JSON with Base64. `--poison` is the
@@ -112,7 +112,7 @@ fn plan() -> Result<Plan, String> {
             "--connections" => plan.connections = number()? as usize,
             "--seconds" => plan.duration = Duration::from_secs_f64(number()?),
             "--poison" => plan.poison = number()?,
-            "--pictures" => directory = Some(PathBuf::from(&value)),
+            "--images" => directory = Some(PathBuf::from(&value)),
             "--key" => plan.key = Some(value),
             _ => return Err(format!("unknown option {name}")),
         }

@@ -67,7 +67,7 @@ fn write_data(sandbox: &Sandbox) {
     sandbox.write("list.txt", "photos/red.bmp\nphotos/gradient.bmp\n");
     for part in 0..2 {
         sandbox.write(
-            &format!("pictures-{part}.tar"),
+            &format!("images-{part}.tar"),
             tar(&samples(4 * part..4 * part + 4)),
         );
     }
