@@ -308,7 +308,7 @@ fn keeps_existing_outputs_without_force() {
         &s,
         1,
         &["taught.safetensors", "classes.txt", "--force"],
-        &["classes.txt", "not a weights file"],
+        &["classes.txt", "unrecognized weights file format"],
     );
 }
 
@@ -432,7 +432,7 @@ fn reports_an_unwritable_output() {
             &s,
             1,
             &["openai.pt", "/proc/clipn-out", "--to", to],
-            &["could not", "/proc/clipn-out"],
+            &["cannot ", "/proc/clipn-out"],
         );
     }
 }

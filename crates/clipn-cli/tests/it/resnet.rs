@@ -68,7 +68,7 @@ fn inspects_teaches_and_evaluates_a_resnet() {
     let s = sandbox();
     let stdout = s.done(&["inspect", "rn.safetensors"]);
     assert!(
-        stdout.contains("ModifiedResNet, width 8, 1 + 2 + 1 + 1 blocks, images of 32 pixels"),
+        stdout.contains("ModifiedResNet, width 8, 1 + 2 + 1 + 1 blocks, image size 32"),
         "{stdout}"
     );
 
@@ -136,7 +136,7 @@ fn rejects_training_of_a_resnet_tower() {
         let output = s.clipn(&[&["train", "--objective", "clip"][..], start, &DATA].concat());
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
-        for part in ["`rn` is a ResNet", "--objective clipn", "train a ViT"] {
+        for part in ["model `rn`: a ResNet", "--objective clipn", "train a ViT"] {
             assert!(error.contains(part), "{error}");
         }
     }
