@@ -16,7 +16,7 @@ fn sandbox() -> Sandbox {
         r#"{"embed_dim": 12, "vision_cfg": {"image_size": 32, "layers": [1, 2, 1, 1], "width": 8, "patch_size": null},
             "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}}"#,
     );
-    let config = ModelConfig::load(&sandbox.path("rn.json")).unwrap();
+    let config = ModelConfig::load(sandbox.path("rn.json")).unwrap();
     let no: Vec<String> = config
         .text
         .tensors(12, TextSide::No)
@@ -47,7 +47,7 @@ fn sandbox() -> Sandbox {
                 Tensor::from_f32(&shape, (0..count).map(value).collect::<Vec<_>>()).unwrap();
             (name, tensor)
         });
-    write_safetensors(&sandbox.path("rn.safetensors"), tensors, &BTreeMap::new()).unwrap();
+    write_safetensors(sandbox.path("rn.safetensors"), tensors, &BTreeMap::new()).unwrap();
     sandbox
 }
 
