@@ -69,28 +69,69 @@ pub(crate) fn is_quiet() -> bool {
     Verbosity::current() == Verbosity::Quiet
 }
 
+/// Kind of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Warning,
+    Hint,
+    Note,
+    Status,
+}
+
+/// Whether messages go to the log of the server, whose lines have one form.
+#[cfg(feature = "serve")]
+static LOGGED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Sends messages to the installed log from now on.
+#[cfg(feature = "serve")]
+pub(crate) fn log() {
+    LOGGED.store(true, Ordering::Relaxed);
+}
+
+fn print(kind: Kind, text: impl Display) {
+    #[cfg(feature = "serve")]
+    if LOGGED.load(Ordering::Relaxed) {
+        match kind {
+            Kind::Warning | Kind::Hint => tracing::warn!("{text}"),
+            Kind::Note | Kind::Status => tracing::info!("{text}"),
+        }
+        return;
+    }
+    match kind {
+        Kind::Warning => eprintln!("warning: {text}"),
+        Kind::Hint => eprintln!("hint: {text}"),
+        Kind::Note => eprintln!("note: {text}"),
+        Kind::Status => eprintln!("{text}"),
+    }
+}
+
 /// Prints a warning, at every verbosity: results may be wrong or incomplete.
 pub(crate) fn warning(text: impl Display) {
-    eprintln!("warning: {text}");
+    print(Kind::Warning, text);
+}
+
+/// Prints advice that belongs to a warning.
+pub(crate) fn hint(text: impl Display) {
+    print(Kind::Hint, text);
 }
 
 /// Prints a note, unless quiet.
 pub(crate) fn note(text: impl Display) {
     if !is_quiet() {
-        eprintln!("note: {text}");
+        print(Kind::Note, text);
     }
 }
 
 /// Prints a choice that the program made, if verbose.
 pub(crate) fn detail(text: impl Display) {
     if Verbosity::current() == Verbosity::Verbose {
-        eprintln!("note: {text}");
+        print(Kind::Note, text);
     }
 }
 
 /// Prints a line about the progress of a command, unless quiet.
 pub(crate) fn status(text: impl Display) {
     if !is_quiet() {
-        eprintln!("{text}");
+        print(Kind::Status, text);
     }
 }

@@ -294,7 +294,7 @@ fn calibration_rejects_unsuitable_input() {
         &s,
         1,
         &calibrate(&["--id", "absent"]),
-        &["there is no absent"],
+        &["absent does not exist"],
     );
     fails(
         &s,

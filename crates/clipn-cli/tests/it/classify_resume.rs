@@ -244,7 +244,7 @@ fn rejects_other_settings_and_other_images() {
     std::fs::write(s.path("rows.jsonl"), "not json\n{}\n").unwrap();
     let damaged = s.clipn(&classify(&[&base[..], &["--resume"]].concat()));
     assert!(
-        text(&damaged.stderr).contains("row 1 is damaged"),
+        text(&damaged.stderr).contains("row 1 of rows.jsonl is damaged"),
         "{}",
         text(&damaged.stderr)
     );

@@ -246,7 +246,8 @@ fn all_formats_have_the_same_rows() {
     );
     for row in rows(&printed) {
         let keys: Vec<_> = row.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys.len(), 9, "{keys:?}");
+        assert_eq!(keys.len(), 12, "{keys:?}");
+        assert_eq!(row["schema_version"], 1);
         assert_eq!(
             row["top"].as_array().unwrap().len(),
             if row["error"].is_null() { 2 } else { 0 }
@@ -314,7 +315,7 @@ fn explain_prints_reasons_in_the_table() {
     assert_eq!((plain.lines().count(), explained.lines().count()), (2, 4));
     let reason = explained.lines().nth(1).unwrap();
     assert!(
-        reason.starts_with("    ") && reason.contains("published rule"),
+        reason.starts_with("    ") && reason.contains("published ATD rule"),
         "{explained}"
     );
 }

@@ -90,7 +90,7 @@ fn taught(s: &Sandbox, objective: &str, more: &[&str]) -> PretrainedWeights {
         objective,
     ];
     let written = s.done(&[&command[..], &data, &["--name", objective], more].concat());
-    PretrainedWeights::open(&s.root().join(written.trim())).unwrap()
+    PretrainedWeights::open(s.root().join(written.trim())).unwrap()
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn sandbox() -> Sandbox {
         r#"{"embed_dim": 12, "vision_cfg": {"image_size": 32, "layers": [1, 2, 1, 1], "width": 8, "patch_size": null},
             "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}}"#,
     );
-    let config = ModelConfig::load(&sandbox.path("rn.json")).unwrap();
+    let config = ModelConfig::load(sandbox.path("rn.json")).unwrap();
     let no: Vec<String> = config
         .text
         .tensors(12, TextSide::No)
@@ -47,7 +47,7 @@ fn sandbox() -> Sandbox {
                 Tensor::from_f32(&shape, (0..count).map(value).collect::<Vec<_>>()).unwrap();
             (name, tensor)
         });
-    write_safetensors(&sandbox.path("rn.safetensors"), tensors, &BTreeMap::new()).unwrap();
+    write_safetensors(sandbox.path("rn.safetensors"), tensors, &BTreeMap::new()).unwrap();
     sandbox
 }
 
@@ -68,7 +68,7 @@ fn inspects_teaches_and_evaluates_a_resnet() {
     let s = sandbox();
     let stdout = s.done(&["inspect", "rn.safetensors"]);
     assert!(
-        stdout.contains("ModifiedResNet, width 8, 1 + 2 + 1 + 1 blocks, images of 32 pixels"),
+        stdout.contains("ModifiedResNet, width 8, 1 + 2 + 1 + 1 blocks, image size 32"),
         "{stdout}"
     );
 
@@ -136,7 +136,7 @@ fn rejects_training_of_a_resnet_tower() {
         let output = s.clipn(&[&["train", "--objective", "clip"][..], start, &DATA].concat());
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
-        for part in ["`rn` is a ResNet", "--objective clipn", "train a ViT"] {
+        for part in ["model `rn`: a ResNet", "--objective clipn", "train a ViT"] {
             assert!(error.contains(part), "{error}");
         }
     }

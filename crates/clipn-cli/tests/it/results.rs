@@ -29,7 +29,7 @@ fn rejected(sandbox: &Sandbox, arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Writes the tiny model with scaled tensors of one kind, as a stand-in for another seed.
 fn variant(sandbox: &Sandbox, name: &str, of: &str, factor: f32) {
-    let weights = Checkpoint::open(&sandbox.path("epoch_10.pt")).unwrap();
+    let weights = Checkpoint::open(sandbox.path("epoch_10.pt")).unwrap();
     let tensors: Vec<(String, Tensor)> = weights
         .iter()
         .map(|(name, tensor)| {
@@ -52,7 +52,7 @@ fn variant(sandbox: &Sandbox, name: &str, of: &str, factor: f32) {
         })
         .collect();
     write_safetensors(
-        &sandbox.path(name),
+        sandbox.path(name),
         tensors,
         &std::collections::BTreeMap::new(),
     )

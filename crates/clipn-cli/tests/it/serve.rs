@@ -296,7 +296,7 @@ fn reads_environment_variables_and_keeps_keys_secret() {
 fn rejects_wrong_usage() {
     let s = Sandbox::new();
     let refused = |arguments: &[&str]| {
-        let always = ["--classes", CLASSES, "--templates", "simple"];
+        let always = ["--quiet", "--classes", CLASSES, "--templates", "simple"];
         let output = command(&s, &[&always[..], arguments].concat())
             .env("CLIPN_PORT", "0")
             .output()

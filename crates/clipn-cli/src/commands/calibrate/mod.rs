@@ -14,7 +14,7 @@ use clipn::detector::Detector;
 
 use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::error::CliError;
-use crate::common::messages::{status, warning};
+use crate::common::messages::{hint, status, warning};
 use crate::common::progress::Bar;
 use score::{ImageFile, ScoredImage, list_images, score};
 
@@ -108,5 +108,8 @@ fn lowest(images: &[ScoredImage]) -> Vec<&ScoredImage> {
 fn print_warnings(calibration: &Calibration) {
     for message in calibration.warnings() {
         warning(message);
+        if let Some(advice) = message.hint() {
+            hint(advice);
+        }
     }
 }

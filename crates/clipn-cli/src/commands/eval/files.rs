@@ -32,22 +32,18 @@ pub(crate) fn write_evaluation(
     page: &ReportOptions,
 ) -> Result<(), CliError> {
     create_directory(directory)?;
-    write_results_json(&directory.join(EvaluationRecord::FILE_NAME), record)?;
-    write_record_csv(&directory.join("results.csv"), record, epoch)?;
-    write_scores_csv(&directory.join("scores.csv"), evaluation)?;
+    write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
+    write_record_csv(directory.join("results.csv"), record, epoch)?;
+    write_scores_csv(directory.join("scores.csv"), evaluation)?;
     #[cfg(feature = "parquet")]
-    clipn::evaluation::write_scores_parquet(&directory.join("scores.parquet"), evaluation)?;
+    clipn::evaluation::write_scores_parquet(directory.join("scores.parquet"), evaluation)?;
     write_html(
-        &directory.join("report.html"),
+        directory.join("report.html"),
         evaluation,
         &record.results,
         page,
     )?;
-    write_histograms(
-        &directory.join("histograms.svg"),
-        evaluation,
-        page.precision,
-    )?;
+    write_histograms(directory.join("histograms.svg"), evaluation, page.precision)?;
     status(format_args!(
         "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and \
          report.html to {}",
@@ -63,13 +59,13 @@ pub(crate) fn write_merged(
     title: &str,
 ) -> Result<(), CliError> {
     create_directory(directory)?;
-    write_results_json(&directory.join(EvaluationRecord::FILE_NAME), record)?;
+    write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
     write_record_csv(
-        &directory.join("results.csv"),
+        directory.join("results.csv"),
         record,
         record.settings["epoch"].as_str(),
     )?;
-    write_record_html(&directory.join("report.html"), record, title)?;
+    write_record_html(directory.join("report.html"), record, title)?;
     status(format_args!(
         "wrote results.json, results.csv and report.html to {}",
         directory.display()

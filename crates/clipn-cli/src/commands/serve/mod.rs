@@ -13,21 +13,22 @@ pub(crate) use args::ServeArgs;
 
 use crate::common::detector::{DetectorArgs, OpenedDetector};
 use crate::common::error::CliError;
-use crate::common::interrupt;
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
+use crate::common::{interrupt, messages};
 
 /// `clipn serve`.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     // Check the settings before the model is read.
     let settings = args.settings()?;
     let allows_remote_access_without_key = settings.allows_remote_access_without_key();
+    log::install(args.log_format, args.log_level);
+    messages::log();
     let OpenedDetector { detector, weights } = args.detector.open(&Bar::default())?;
     let model = model_name(&args.detector, &detector);
     let encoder = weights
         .map(|weights| encoder(&args.detector, &detector, &weights))
         .transpose()?;
-    log::install(args.log_format, args.log_level);
     if encoder.is_none() {
         tracing::info!("no text towers: requests cannot define classes");
     }

@@ -153,7 +153,7 @@ impl Sandbox {
     /// `clip-open-clip/` and the training checkpoint `logs/tiny/checkpoints/epoch-10/`. The first
     /// two are plain CLIPs. `openai.pt` is another, smaller model in OpenAI's format.
     pub(crate) fn write_other_formats(&self) {
-        let weights = Checkpoint::open(&self.path("epoch_10.pt")).unwrap();
+        let weights = Checkpoint::open(self.path("epoch_10.pt")).unwrap();
         let plain: Vec<_> = weights
             .iter()
             .filter(|(name, _)| !name.contains("_no"))
@@ -186,13 +186,13 @@ impl Sandbox {
         let config = json!({ "model_cfg": model, "preprocess_cfg": { "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5] } });
         self.write("clip-open-clip/open_clip_config.json", config.to_string());
         write_safetensors(
-            &self.path("clip-open-clip/open_clip_model.safetensors"),
+            self.path("clip-open-clip/open_clip_model.safetensors"),
             plain,
             &none,
         )
         .unwrap();
 
-        let config = clipn::model::ModelConfig::load(&self.path("tiny.json")).unwrap();
+        let config = clipn::model::ModelConfig::load(self.path("tiny.json")).unwrap();
         let folder = "logs/tiny/checkpoints/epoch-10";
         self.write(
             &format!("{folder}/state.json"),

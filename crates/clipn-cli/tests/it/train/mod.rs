@@ -388,7 +388,9 @@ fn skips_broken_samples_up_to_a_limit() {
     assert_eq!(output.status.code(), Some(1), "{error}");
     let report = error_report(&error);
     assert!(
-        report.contains("at most 0") && report.contains(".bmp"),
+        report.contains("exceed the limit of 0")
+            && report.contains(".bmp")
+            && report.contains("--max-bad"),
         "{error}"
     );
 }
@@ -434,7 +436,12 @@ fn augmentation_flags_reach_the_settings() {
         ("fixed", &fixed[..], 2, "--crop-scale sets random crops"),
         // The British spelling remains as a hidden alias.
         ("three", &["--colour-jitter", "0.4"], 2, "three numbers"),
-        ("chance", &["--flip", "2"], 1, "horizontal_flip is 2"),
+        (
+            "chance",
+            &["--flip", "2"],
+            1,
+            "horizontal_flip: expected a probability from 0 to 1, got 2",
+        ),
     ] {
         let output = s.clipn(&train(name, &[&more[..], wrong].concat()));
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));

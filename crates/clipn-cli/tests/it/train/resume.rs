@@ -229,7 +229,7 @@ fn repeats_a_run_from_its_settings() {
     );
     let strange = s.clipn(&["train", "--settings", "classes.txt", "--name", "third"]);
     assert!(
-        text(&strange.stderr).contains("does not hold training settings"),
+        text(&strange.stderr).contains("cannot read training settings from classes.txt"),
         "{}",
         text(&strange.stderr)
     );

@@ -125,7 +125,7 @@ fn rejects_unusable_models_and_weights() {
     with(
         "resnet.json",
         "epoch_10.pt",
-        &["vision_cfg.layers", "four stages"],
+        &["vision_cfg.layers", "four block counts"],
     );
     with(
         "RN50",

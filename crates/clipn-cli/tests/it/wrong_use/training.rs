@@ -226,6 +226,6 @@ fn rejects_unusable_runs_and_checkpoints() {
         s,
         1,
         &clip(&["--resume", from]),
-        &["model.safetensors", "damaged"],
+        &["model.safetensors", "corrupt"],
     );
 }

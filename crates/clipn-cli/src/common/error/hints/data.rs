@@ -34,6 +34,9 @@ fn training_data(error: &TrainingDataError) -> Option<&'static str> {
         TrainingDataError::ShardSpec { .. } => {
             "check the path; shards must be on this machine, and each named once"
         }
+        TrainingDataError::TooManySkipped { .. } => {
+            "repair or remove the samples, or raise --max-bad"
+        }
         TrainingDataError::ShardSizes { .. } => "correct or remove the file",
         TrainingDataError::Table { .. } => {
             "set --csv-img-key, --csv-caption-key or --csv-separator if they differ"

@@ -94,6 +94,19 @@ fn image(error: &ImageError) -> Option<&'static str> {
         ImageError::FileTooLarge { .. } | ImageError::TooManyPixels { .. } => {
             "scale the image down"
         }
+        ImageError::InvalidSetting { setting, .. } => return image_setting(setting),
+        _ => return None,
+    })
+}
+
+/// The flag of an augmentation by its name in `settings.toml`.
+fn image_setting(setting: &str) -> Option<&'static str> {
+    Some(match setting {
+        "horizontal_flip" => "give --flip from 0 to 1",
+        "greyscale" => "give --grayscale from 0 to 1",
+        "erasing" => "give --erasing from 0 to 1",
+        "scale" => "give --crop-scale such as 0.35,1",
+        _ if setting.starts_with("colour_jitter") => "give --color-jitter such as 0.4,0.4,0.4",
         _ => return None,
     })
 }
