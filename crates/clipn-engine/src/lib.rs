@@ -11,7 +11,7 @@
 //! | [`image_tower`] | the image tower of any weights, ViT or ResNet, for inference |
 //! | [`VisionEncoder`], [`TextEncoder`], [`ResNetTower`] | inference only: weights packed for the matrix products |
 //! | [`VisionTransformer`], [`TextTransformer`] | training: forward passes that record a tape, and hand-written backward passes ([`clipn_model::TrainableImageTower`], [`clipn_model::TrainableTextTower`]) |
-//! | [`reference`] | the same towers straight from their definitions, in f32 and f64; tests compare the fast towers with them |
+//! | [`mod@reference`] | the same towers straight from their definitions, in f32 and f64; tests compare the fast towers with them |
 //! | [`peak_gemm_flops`] | the throughput of matrix products, to which benchmarks relate the speed of a tower |
 //!
 //! Threads of the current rayon pool take chunks of the batch, and each thread runs the whole tower
@@ -23,11 +23,11 @@
 //! ```
 //! use clipn_checkpoint::Checkpoint;
 //! use clipn_engine::{TextEncoder, image_tower};
-//! use clipn_model::{ImageBatch, ModelConfig, TextSide, TextTower, ModelWeights};
+//! use clipn_model::{ImageBatch, ModelConfig, ModelWeights, TextSide, TextTower};
 //! use clipn_text::tokenizer::TokenBatch;
 //!
 //! # let directory = clipn_testing::fixture("models/vit_gelu");
-//! let config = ModelConfig::load(&directory.join("vit_gelu.json"))?;
+//! let config = ModelConfig::load(directory.join("vit_gelu.json"))?;
 //! let checkpoint = Checkpoint::open(directory.join("model.safetensors"))?;
 //! let weights = ModelWeights::new(config, checkpoint)?;
 //!

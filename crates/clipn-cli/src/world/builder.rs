@@ -9,7 +9,7 @@ use super::far_set::Far;
 use super::files::{create_empty_directory, failed, make_folder, png, write_file, write_shard};
 use super::random::Random;
 use super::shape::{Role, SHAPES, Shape};
-use super::shape_image::Picture;
+use super::shape_image::ShapeImage;
 use clipn::progress::Progress;
 
 /// Random stream of the training set.
@@ -136,7 +136,7 @@ impl World {
             )
         } else {
             let class = random.below(shapes);
-            let image = Picture::sample(&SHAPES[class], random);
+            let image = ShapeImage::sample(&SHAPES[class], random);
             (
                 class,
                 image.draw(self.size),
@@ -303,7 +303,7 @@ impl World {
             }
             let random = Random::for_image(self.seed, image.set, image.index as u64);
             let pixels = match image.subject {
-                Subject::Shape(shape) => Picture::sample(shape, random).draw(self.size),
+                Subject::Shape(shape) => ShapeImage::sample(shape, random).draw(self.size),
                 Subject::Far(far) => far.draw(self.size, random),
             };
             let bytes = png(&pixels, self.size).map_err(failed(&image.path))?;

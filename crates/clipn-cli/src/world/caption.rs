@@ -1,11 +1,11 @@
 use super::random::Random;
-use super::shape_image::Picture;
+use super::shape_image::ShapeImage;
 
 /// Generates a caption for an image of a shape.
 ///
 /// The vocabulary is small, so that a small text tower learns it quickly; the wordings vary as
 /// CLIP's templates do.
-pub(super) fn of_shape(image: &Picture, random: &mut Random) -> String {
+pub(super) fn of_shape(image: &ShapeImage, random: &mut Random) -> String {
     let thing = thing(image, random);
     let background = random.chance(0.25).then(|| image.scene.words());
     sentence(&thing, background.as_deref(), random)
@@ -39,7 +39,7 @@ fn sentence(thing: &str, background: Option<&str>, random: &mut Random) -> Strin
 }
 
 /// Returns the shape with some of its properties, such as `small striped red star`.
-fn thing(image: &Picture, random: &mut Random) -> String {
+fn thing(image: &ShapeImage, random: &mut Random) -> String {
     let mut words = Vec::new();
     if random.chance(0.15) {
         words.push(image.size);
@@ -77,7 +77,7 @@ mod tests {
         for index in 0..4000 {
             let mut random = Random::for_image(3, 1, index as u64);
             let shape = &SHAPES[index % 16];
-            let image = Picture::sample(shape, random.clone());
+            let image = ShapeImage::sample(shape, random.clone());
             let caption = of_shape(&image, &mut random);
             assert!(
                 caption.contains(shape.name) && !caption.contains("  "),

@@ -22,7 +22,7 @@ pub(super) struct Outline {
 /// Placement of an outline on a canvas, in pixels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Placement {
-    pub(super) centre: Point,
+    pub(super) center: Point,
     /// Pixels per unit of the outline.
     pub(super) scale: f32,
     /// Cosine and sine of the rotation.
@@ -35,7 +35,7 @@ impl Placement {
     /// Creates a placement rotated clockwise by `angle` radians.
     pub(super) fn new(center: Point, scale: f32, angle: f32, mirrored: bool) -> Self {
         Self {
-            centre: center,
+            center,
             scale,
             turn: [libm::cosf(angle), libm::sinf(angle)],
             mirrored,
@@ -44,7 +44,7 @@ impl Placement {
 
     /// Converts a pixel position to the coordinates of the outline.
     pub(super) fn to_outline(self, [x, y]: Point) -> Point {
-        let ([dx, dy], [cos, sin]) = ([x - self.centre[0], y - self.centre[1]], self.turn);
+        let ([dx, dy], [cos, sin]) = ([x - self.center[0], y - self.center[1]], self.turn);
         let [u, v] = [
             (dx * cos + dy * sin) / self.scale,
             (dy * cos - dx * sin) / self.scale,

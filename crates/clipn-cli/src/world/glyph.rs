@@ -4,7 +4,7 @@ use super::geometry::Point;
 /// `a b c / d e f / g h i / j k l / m n o`.
 type Strokes = &'static [&'static str];
 
-/// Digits and letters, none of which resembles a shape of the world.
+/// Digits and letters. None resembles a shape of the world.
 pub(super) static GLYPHS: [Strokes; 24] = [
     &["dbn", "mo"],
     &["acigmo"],

@@ -55,7 +55,7 @@ impl Scene {
     }
 
     /// Returns the colors that a shape in front must contrast with.
-    pub(super) fn colours(&self) -> &[Color] {
+    pub(super) fn colors(&self) -> &[Color] {
         if self.kind == Kind::Plain {
             &self.colors[..1]
         } else {

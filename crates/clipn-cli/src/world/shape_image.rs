@@ -18,7 +18,7 @@ const MAX_ROTATION: f32 = 0.25;
 
 /// Image of one shape in front of a background.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct ShapeImage {
     pub(super) shape: &'static Shape,
     pub(super) paint: Named,
     pub(super) texture: Texture,
@@ -28,7 +28,7 @@ pub(super) struct Picture {
     random: Random,
 }
 
-impl Picture {
+impl ShapeImage {
     /// Samples all properties but the shape.
     pub(super) fn sample(shape: &'static Shape, mut random: Random) -> Self {
         let (size, min_scale, max_scale) = random.choose(&SIZES);
@@ -41,7 +41,7 @@ impl Picture {
         let scene = Scene::sample(&mut random);
         let has_contrast = |paint: &Named| {
             scene
-                .colours()
+                .colors()
                 .iter()
                 .all(|&color| contrasts(paint.rgb, color))
         };
@@ -127,7 +127,7 @@ mod tests {
             let scene = Scene::sample(&mut Random::for_image(0, 0, index));
             let has_contrast = |paint: &&Named| {
                 scene
-                    .colours()
+                    .colors()
                     .iter()
                     .all(|&color| contrasts(paint.rgb, color))
             };

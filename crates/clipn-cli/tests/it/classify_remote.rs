@@ -74,7 +74,7 @@ fn object(request: &Request, bytes: &[u8]) -> Reply {
         .body(&bytes[start..end])
 }
 
-/// An S3 server with a bucket `pictures` that lists two objects per page.
+/// An S3 server with a bucket `images` that lists two objects per page.
 fn bucket(objects: BTreeMap<String, Vec<u8>>) -> Server {
     Server::start(move |request| {
         let (path, query) = request
@@ -85,7 +85,7 @@ fn bucket(objects: BTreeMap<String, Vec<u8>>) -> Server {
             return list(&objects, query);
         }
         match path
-            .strip_prefix("/pictures/")
+            .strip_prefix("/images/")
             .and_then(|key| objects.get(key))
         {
             Some(bytes) => object(request, bytes),
@@ -233,7 +233,7 @@ fn lists_a_bucket_and_opens_its_archives() {
         ("night/3.bmp", image(3)),
     ];
     let server = bucket(objects.map(|(key, bytes)| (key.to_owned(), bytes)).into());
-    let found = rows(&s, &server, &["s3://pictures/day/"]);
+    let found = rows(&s, &server, &["s3://images/day/"]);
     let day = [
         "day/0.bmp",
         "day/1.bmp",
@@ -241,7 +241,7 @@ fn lists_a_bucket_and_opens_its_archives() {
         "day/s.tar/000000.png",
         "day/s.tar/000001.png",
     ];
-    assert_eq!(names(&found), day.map(|key| format!("s3://pictures/{key}")));
+    assert_eq!(names(&found), day.map(|key| format!("s3://images/{key}")));
     assert!(found.iter().all(|row| row["error"].is_null()), "{found:?}");
     let local = rows(&s, &server, &["noise/2.bmp"]);
     assert_eq!(
@@ -255,14 +255,11 @@ fn lists_a_bucket_and_opens_its_archives() {
             .all(|request| request.header("authorization").is_some())
     );
 
-    assert_eq!(rows(&s, &server, &["s3://pictures"]).len(), 6);
+    assert_eq!(rows(&s, &server, &["s3://images"]).len(), 6);
     let single = rows(
         &s,
         &server,
-        &[
-            "s3://pictures/night/3.bmp",
-            "s3://pictures/{gone,night/3}.bmp",
-        ],
+        &["s3://images/night/3.bmp", "s3://images/{gone,night/3}.bmp"],
     );
     assert!(single[0]["error"].is_null() && single[2]["error"].is_null());
     assert!(
@@ -270,9 +267,9 @@ fn lists_a_bucket_and_opens_its_archives() {
         "{}",
         error(&single[1])
     );
-    assert!(error(&rows(&s, &server, &["s3://pictures/dusk/"])[0]).contains("no image or archive"));
+    assert!(error(&rows(&s, &server, &["s3://images/dusk/"])[0]).contains("no image or archive"));
 
-    let arguments = ["s3://pictures/day/", "--output", "rows.jsonl", "--resume"];
+    let arguments = ["s3://images/day/", "--output", "rows.jsonl", "--resume"];
     let write = |kept: usize| {
         let arguments = with_model(
             "classify",
@@ -313,14 +310,14 @@ fn reads_google_cloud_storage() {
             .replace("%2E", ".")
             .as_str()
         {
-            "/pictures/day/0.bmp" => object(request, &image),
+            "/images/day/0.bmp" => object(request, &image),
             _ => Reply::new(404),
         }
     });
     let found = rows(
         &s,
         &server,
-        &["gs://pictures/day/0.bmp", "gs://pictures/day/1.bmp"],
+        &["gs://images/day/0.bmp", "gs://images/day/1.bmp"],
     );
     assert!(found[0]["error"].is_null(), "{found:?} {:?}", server.seen());
     assert!(

@@ -17,7 +17,7 @@ fn cached_image_features_do_not_change_training() {
         "--augmentation",
         "none",
     ];
-    s.done(&train("anew", &more));
+    s.done(&train("again", &more));
     s.done(&train(
         "cached",
         &[&more[..], &["--cache-image-features"]].concat(),
@@ -26,8 +26,8 @@ fn cached_image_features_do_not_change_training() {
         .unwrap()
         .len();
     assert!(features >= 48 * 16 * 4, "{features} bytes");
-    assert!(!s.path("logs/anew/cache/images.features").exists());
-    assert_same_end(s, "anew", "cached", "epoch-2");
+    assert!(!s.path("logs/again/cache/images.features").exists());
+    assert_same_end(s, "again", "cached", "epoch-2");
 }
 
 #[test]
@@ -137,14 +137,14 @@ fn skips_broken_images_with_and_without_cache() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let (anew, cached) = (
-        skipped("anew", &[]),
+    let (again, cached) = (
+        skipped("again", &[]),
         skipped("cached", &["--cache-image-features"]),
     );
     assert!(
-        anew.len() == 2 && anew[1].contains("with an unreadable image"),
-        "{anew:?}"
+        again.len() == 2 && again[1].contains("with an unreadable image"),
+        "{again:?}"
     );
-    assert_eq!(anew, cached);
-    assert_same_end(s, "anew", "cached", "epoch-2");
+    assert_eq!(again, cached);
+    assert_same_end(s, "again", "cached", "epoch-2");
 }

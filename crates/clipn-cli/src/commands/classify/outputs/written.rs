@@ -1,4 +1,4 @@
-//! The rows that an earlier run wrote, of which the last may be incomplete.
+//! The rows that an earlier run wrote. The last one may be incomplete.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};

@@ -1,5 +1,4 @@
-//! Sources of images: what the command line names, as one stream of which this process takes its
-//! shard.
+//! Sources of images: what the command line names, as one stream. This process takes its shard of it.
 
 mod items;
 #[cfg_attr(not(feature = "remote"), path = "no_remote.rs")]
