@@ -306,7 +306,7 @@ fn calibration_rejects_unsuitable_input() {
         &s,
         2,
         &calibrate(&["--id", "known", "--choice", "worst"]),
-        &["on-average, guaranteed or best"],
+        &["on-average, guaranteed, best"],
     );
     fails(
         &s,

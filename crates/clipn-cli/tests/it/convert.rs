@@ -308,7 +308,7 @@ fn keeps_existing_outputs_without_force() {
         &s,
         1,
         &["taught.safetensors", "classes.txt", "--force"],
-        &["classes.txt", "unrecognized weights file format"],
+        &["classes.txt", "not a weights file"],
     );
 }
 
@@ -350,7 +350,7 @@ fn rejects_unusable_inputs_and_outputs() {
         &s,
         1,
         &["classes.txt", out],
-        &["classes.txt", "not a weights file"],
+        &["classes.txt", "unrecognized weights file format"],
     );
     fails(
         &s,

@@ -137,7 +137,7 @@ fn rejects_unusable_models_and_weights() {
         ],
     );
     with("tiny.json", "gone.pt", &["gone.pt"]);
-    with("tiny.json", "photos", &["photos", "folder"]);
+    with("tiny.json", "photos", &["photos", "directory"]);
     with("tiny.json", "classes.txt", &["classes.txt"]);
     s.write("empty.pt", "");
     with("tiny.json", "empty.pt", &["empty.pt", "empty"]);
