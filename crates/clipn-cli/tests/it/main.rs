@@ -39,4 +39,6 @@ mod results;
 #[cfg(feature = "serve")]
 mod serve;
 mod train;
+#[cfg(not(feature = "mini"))]
+mod without_mini;
 mod wrong_use;

@@ -149,6 +149,11 @@ fn quiet_training_prints_its_weights_alone() {
     assert_eq!(code, Some(0), "{progress}");
     assert!(progress.contains("step 3/3"), "{progress}");
     assert!(weights.ends_with("model.safetensors\n"), "{weights}");
+    let verbose = ["verbose", "-v", "--workers", "3"];
+    let (code, _, progress) = run(&s, &[&train[..], &verbose].concat());
+    assert_eq!(code, Some(0), "{progress}");
+    let note = "note: architecture small, from small.json; 3 loading threads\n";
+    assert!(progress.contains(note), "{progress}");
     let (code, weights, progress) = run(&s, &[&train[..], &["silent", "--quiet"]].concat());
     assert_eq!((code, progress.as_str()), (Some(0), ""));
     assert!(weights.ends_with("model.safetensors\n"), "{weights}");

@@ -187,6 +187,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "parquet")]
     use serde_json::{Value as Json, json};
 
     use super::*;

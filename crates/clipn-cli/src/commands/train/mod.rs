@@ -13,13 +13,14 @@ use clipn::inference::Parallelism;
 use clipn::model::{ModelConfig, PretrainedWeights};
 use clipn::prompts::ClassNames;
 use clipn::training::{
-    AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveSettings, RunStart,
-    TrainRun, TrainSettings,
+    AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveName, ObjectiveSettings,
+    RunStart, TrainRun, TrainSettings,
 };
 
 pub(crate) use args::TrainArgs;
 
 use crate::common::error::CliError;
+use crate::common::messages::detail;
 use crate::common::progress::Bar;
 use crate::common::weights::locate;
 use args::{AugmentationName, DatasetType};
@@ -65,6 +66,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
         .with_start(start)
         .with_progress(&bar)
         .open()?;
+    report(&run);
     let reporter = RunReporter::new(args, run.settings().objective.name, benchmark)?;
     let outcome = run.run(&reporter)?;
     reporter.bar.finish_and_clear();
@@ -77,6 +79,20 @@ pub(crate) fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
     Ok(outcome
         .checkpoint
         .map(|checkpoint| checkpoint.join("model.safetensors")))
+}
+
+/// Prints the choices of a run, if verbose.
+fn report(run: &TrainRun) {
+    let settings = run.settings();
+    detail(format_args!(
+        "architecture {}, from {}; {} loading threads",
+        run.config().name,
+        settings.model,
+        settings.workers
+    ));
+    if settings.objective.name == ObjectiveName::ClipnHandcrafted {
+        detail(format_args!("templates {}", settings.templates));
+    }
 }
 
 /// Replaces names of weights by paths. A resumed run does not need its initial weights, unless they

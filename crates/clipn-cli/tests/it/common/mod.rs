@@ -13,9 +13,11 @@ use tempfile::TempDir;
 pub(crate) mod browser;
 pub(crate) mod snapshot;
 
+#[cfg(feature = "download")]
+pub(crate) use clipn_testing::hub;
 use clipn_testing::hub::{Hub, Server};
 use clipn_testing::transformers;
-pub(crate) use clipn_testing::{fixture as library_fixture, hub, shards, test_data};
+pub(crate) use clipn_testing::{fixture as library_fixture, shards, test_data};
 
 /// A temporary directory with `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data
 /// sets `id/`, `noise/` and `stripes/`.
