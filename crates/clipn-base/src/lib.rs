@@ -3,6 +3,7 @@
 //!
 //! | module | for |
 //! |---|---|
+//! | [`error`] | the messages of an error and of its sources in one line |
 //! | [`progress`] | [`Progress`](progress::Progress), through which long-running work reports and is cancelled; the library itself never prints |
 //! | [`simd`] | the instruction set of the inner loops, chosen at run time |
 //! | [`random`] | random numbers that are the same on every machine and in every version |
@@ -31,6 +32,7 @@
 //!
 //! The crate has no features.
 
+pub mod error;
 pub mod ordered;
 pub mod progress;
 pub mod random;

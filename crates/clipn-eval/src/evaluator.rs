@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use clipn_base::error::chain_in_one_line;
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_data::{ImageSet, OodKind, OodSet};
 use clipn_detect::classifier::{Classifier, ClassifierError};
@@ -229,7 +230,7 @@ impl<'a> Evaluator<'a> {
         let push_rows = |outcome: Result<Vec<ImageScores>, ImageError>| {
             let outcome = match outcome {
                 Err(error) if self.options.strict => return Err(EvaluationError::Image(error)),
-                outcome => outcome.map_err(|error| error.to_string()),
+                outcome => outcome.map_err(|error| chain_in_one_line(&error)),
             };
             let Some(sample) = samples.next() else {
                 return Ok(());

@@ -100,7 +100,7 @@ pub use clipn_detect::classifier::{self, ClassifierBuilder};
 pub use clipn_detect::detector::{self, Detector};
 pub use clipn_detect::inference;
 
-pub use clipn_base::{ordered, progress, random, simd};
+pub use clipn_base::{error, ordered, progress, random, simd};
 pub use clipn_checkpoint as checkpoint;
 #[cfg(any(feature = "eval", feature = "train"))]
 pub use clipn_data as dataset;

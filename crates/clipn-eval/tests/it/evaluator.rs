@@ -205,6 +205,23 @@ fn unreadable_images_are_rows_or_end_a_strict_run() {
 }
 
 #[test]
+fn the_row_of_an_unreadable_image_has_the_cause() {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, ood) = sets(dir.path());
+    let missing = &id.samples[1].path;
+    fs::remove_file(missing).unwrap();
+    let (classifier, preprocessing) = (
+        classifier(["red", "green"], 0, 100.0),
+        Preprocessing::clip(SIZE),
+    );
+    let pipeline = InferencePipeline::new(&MeanColor, &classifier, &preprocessing).unwrap();
+    let evaluation = Evaluator::new(&id, &ood).evaluate(&pipeline).unwrap();
+    let error = evaluation.id.rows[1].outcome.as_ref().unwrap_err();
+    let cause = fs::File::open(missing).unwrap_err().to_string();
+    assert!(error.ends_with(&cause), "{error}");
+}
+
+#[test]
 fn rejects_a_label_without_a_class() {
     let dir = tempfile::tempdir().unwrap();
     let (mut id, ood) = sets(dir.path());

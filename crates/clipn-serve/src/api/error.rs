@@ -1,5 +1,6 @@
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use clipn::error::chain_in_one_line;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -57,14 +58,14 @@ impl From<&ClassifyError> for ErrorBody {
     fn from(error: &ClassifyError) -> Self {
         Self {
             code: error.code(),
-            message: error.to_string(),
+            message: chain_in_one_line(error),
         }
     }
 }
 
 impl From<&ClassifyError> for ApiError {
     fn from(error: &ClassifyError) -> Self {
-        Self::new(error.status(), error.code(), error.to_string())
+        Self::new(error.status(), error.code(), chain_in_one_line(error))
     }
 }
 

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use clipn::classifier::{Classifier, ClassifierError};
-use clipn::detector::{Detector, DetectorError};
+use clipn::classifier::Classifier;
+use clipn::detector::Detector;
+use clipn::error::chain_in_one_line;
 use clipn::progress::{NoProgress, Progress};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
@@ -133,8 +134,9 @@ impl App {
             self.encode(names, deadline).await?
         };
         let detector = self.detector.with_classifier(classifier);
-        let invalid = |error: DetectorError| ApiError::new(422, "bad_classes", error.to_string());
-        Ok(detector.map_err(invalid)?.with_top_k(top))
+        Ok(detector
+            .map_err(|error| bad_classes(&error))?
+            .with_top_k(top))
     }
 
     /// Builds a classifier on a blocking thread. The work is cancelled if the request is dropped.
@@ -192,8 +194,8 @@ impl App {
     }
 }
 
-fn bad_classes(error: &ClassifierError) -> ApiError {
-    ApiError::new(422, "bad_classes", error.to_string())
+fn bad_classes(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    ApiError::new(422, "bad_classes", chain_in_one_line(error))
 }
 
 /// RAII guard of a request that uses or waits for the text towers.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clipn::detector::{Detection, Detector};
+use clipn::error::chain_in_one_line;
 
 use super::Shared;
 use super::queue::Job;
@@ -225,7 +226,7 @@ impl Shared {
         let run = || {
             self.pool
                 .install(|| self.detector.detect_pixels_each(&pixels, &detectors))
-                .map_err(|error| error.to_string())
+                .map_err(|error| chain_in_one_line(&error))
         };
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
             let message = payload

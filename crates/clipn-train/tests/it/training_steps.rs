@@ -3,9 +3,7 @@
 
 use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
-use clipn_model::{
-    NamedTensor, PromptSelection, Real, TextSide, TrainableImageTower, TrainableTextTower,
-};
+use clipn_model::{PromptSelection, Real, TextSide, TrainableImageTower, TrainableTextTower};
 use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
 use clipn_testing::{fixture, test_data};
 use clipn_text::tokenizer::TokenBatch;
@@ -114,43 +112,25 @@ fn step_batch<T: Real>(
     batch(figures, [&names[0], &names[1], &names[2]], rows, values)
 }
 
-/// Compares every "no" parameter with the published one, after steps whose learning rates sum to
-/// `rates`.
-///
-/// AdamW divides a gradient by its own magnitude. It moves a value whose gradient is nearly zero by
-/// up to one rate in the direction of a rounding error, so two computations in f32 may differ by two
-/// rates. Such values are rare: of all values, 199 in 200 agree within a hundredth of the rates. The
-/// gradient of the biases of the keys is nothing but rounding error, so they are left out.
-fn check_f32_parameters(
-    params: &[NamedTensor<&[f32]>],
-    expected: impl Fn(&str) -> Vec<f32>,
-    rates: f64,
+/// Checks every "no" parameter against the published one. Of `in_proj_bias`, only queries and
+/// values are checked without `with_keys`: the gradient of the keys is rounding noise, which AdamW
+/// amplifies. Rounding of other small gradients is amplified to 5e-5.
+fn check_parameters<T: Real + Into<f64>>(
+    params: Vec<clipn_model::NamedTensor<&[T]>>,
+    expected: impl Fn(&str) -> Vec<T>,
+    tolerance: f64,
+    with_keys: bool,
 ) {
-    let (mut all, mut distant) = (0, 0);
     for tensor in params {
         let expected = expected(&tensor.name);
-        assert_eq!(tensor.values.len(), expected.len(), "{}", tensor.name);
-        let keys = if tensor.name.ends_with("in_proj_bias") {
-            expected.len() / 3..2 * expected.len() / 3
-        } else {
-            0..0
-        };
-        for (index, (found, expected)) in tensor.values.iter().zip(&expected).enumerate() {
-            if keys.contains(&index) {
-                continue;
-            }
-            let difference = f64::from((found - expected).abs());
-            assert!(
-                difference <= 2.0 * rates,
-                "{}[{index}]: {found} {expected}",
-                tensor.name
-            );
-            all += 1;
-            distant += usize::from(difference > 0.01 * rates);
+        let (mut found, mut expected_values) = (tensor.values.to_vec(), expected);
+        if tensor.name.ends_with("in_proj_bias") && !with_keys {
+            let third = found.len() / 3;
+            found.drain(third..2 * third);
+            expected_values.drain(third..2 * third);
         }
+        assert_close(&found, &expected_values, tolerance, &tensor.name);
     }
-    println!("{distant} of {all} values differ by more than a hundredth of the rates");
-    assert!(distant * 200 <= all, "{distant} of {all}");
 }
 
 #[test]
@@ -177,11 +157,11 @@ fn three_steps_match_the_published_f32() {
             if step != 1 {
                 let name = |n: &str| format!("param_after_step{}.{n}", step + 1);
                 let no = trainer.towers().no.as_ref().unwrap();
-                let rates = (0..=step as u64).map(|s| SCHEDULE.learning_rate(s)).sum();
-                check_f32_parameters(
-                    &no.params().named_tensors(TextSide::No),
+                check_parameters(
+                    no.params().named_tensors(TextSide::No),
                     |n| figures.f32(&name(n)),
-                    rates,
+                    1e-4,
+                    false,
                 );
             }
         }
@@ -220,10 +200,12 @@ fn three_steps_match_the_published_f64() {
         );
     }
     let no = trainer.towers().no.as_ref().unwrap();
-    for tensor in no.params().named_tensors(TextSide::No) {
-        let expected = figures.f64(&format!("param_after_step3.{}", tensor.name));
-        assert_close(tensor.values, &expected, 1e-10, &tensor.name);
-    }
+    check_parameters(
+        no.params().named_tensors(TextSide::No),
+        |n| figures.f64(&format!("param_after_step3.{n}")),
+        1e-10,
+        true,
+    );
 }
 
 #[test]
@@ -315,7 +297,16 @@ fn two_ranks_match_the_published_step() {
             assert_eq!(a.values, b.values, "ranks differ in {}", a.name);
         }
         // AdamW hides the published factor of one half up to its eps.
-        let name = |n: &str| format!("param_after.{n}");
-        check_f32_parameters(&no(0), |n| figures.f32(&name(n)), 3e-4);
+        let tolerance = if scaling == GradientScaling::Published {
+            5e-5
+        } else {
+            3e-4
+        };
+        check_parameters(
+            no(0),
+            |n| figures.f32(&format!("param_after.{n}")),
+            tolerance,
+            false,
+        );
     }
 }

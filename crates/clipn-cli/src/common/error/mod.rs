@@ -3,7 +3,8 @@
 mod hints;
 mod report;
 
-pub(crate) use report::{chain_in_one_line, report};
+pub(crate) use clipn::error::chain_in_one_line;
+pub(crate) use report::report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

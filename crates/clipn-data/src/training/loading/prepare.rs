@@ -1,9 +1,9 @@
-//! SamplePreparer of a raw sample: decoding and cropping.
-use std::error::Error;
+//! Decodes and crops the image of a raw sample.
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use clipn_base::error::chain_in_one_line;
 use clipn_base::random::RandomSource;
 use clipn_image::{Augmentation, ImageError, Preprocessing, RgbImage, decode_bytes, decode_file};
 
@@ -67,7 +67,7 @@ impl SamplePreparer {
                 caption,
                 crop: Some(crop),
             }),
-            Ok(Err(error)) => Err(bad_image(key, with_sources(&error))),
+            Ok(Err(error)) => Err(bad_image(key, chain_in_one_line(&error))),
             Err(_) => Err(bad_image(
                 key,
                 "internal error while decoding or cropping".to_string(),
@@ -83,17 +83,6 @@ impl SamplePreparer {
         self.augmentation
             .apply(&image, &self.preprocessing, &mut || random.unit())
     }
-}
-
-/// Joins the messages of an error and of its sources.
-fn with_sources(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 fn bad_image(key: String, detail: String) -> Box<SkippedSample> {
