@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use crate::common::shards::{samples, tar};
 use crate::common::{Sandbox, text, with_model};
-use parquet::file::reader::SerializedFileReader;
 use serde_json::Value;
 
 fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -59,6 +58,18 @@ fn labels(s: &Sandbox, name: &str) -> Vec<(String, String)> {
             .map(|row| (row[0].into(), row[1].into()))
             .collect();
     }
+    parquet_labels(&path)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet_labels(path: &std::path::Path) -> Vec<(String, String)> {
+    panic!("{} needs the feature `parquet`", path.display())
+}
+
+#[cfg(feature = "parquet")]
+fn parquet_labels(path: &std::path::Path) -> Vec<(String, String)> {
+    use parquet::file::reader::SerializedFileReader;
+
     let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
     let row = |row: parquet::record::Row| {
         let fields: Vec<_> = row
@@ -89,7 +100,12 @@ fn a_repeatedly_killed_run_ends_like_an_uninterrupted_one() {
     ]));
     let whole = labels(&s, "whole.jsonl");
     assert_eq!(whole.len(), 3000);
-    for name in ["rows.jsonl", "rows.csv", "rows.parquet"] {
+    for name in [
+        "rows.jsonl",
+        "rows.csv",
+        #[cfg(feature = "parquet")]
+        "rows.parquet",
+    ] {
         let growing = if name == "rows.parquet" {
             "rows.parquet.rows.jsonl"
         } else {
@@ -250,6 +266,7 @@ fn rejects_other_settings_and_other_images() {
     );
 }
 
+#[cfg(feature = "parquet")]
 #[test]
 fn parquet_is_complete_if_present_and_replaced_by_force() {
     let s = Sandbox::new();

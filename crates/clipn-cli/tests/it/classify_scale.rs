@@ -5,8 +5,6 @@ use std::process::Output;
 
 use crate::common::shards::{gzip, tar, zstd};
 use crate::common::{CLASSES, Sandbox, is_error_report, text, with_model};
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::Field;
 use serde_json::Value;
 
 fn classify<'a>(more: &[&'a str]) -> Vec<&'a str> {
@@ -206,7 +204,11 @@ fn unreadable_sources_become_rows_and_the_rest_continues() {
 }
 
 /// Reads a Parquet file as rows of texts; nulls are empty.
+#[cfg(feature = "parquet")]
 fn parquet_rows(s: &Sandbox, name: &str) -> Vec<BTreeMap<String, String>> {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::record::Field;
+
     let reader = SerializedFileReader::new(std::fs::File::open(s.path(name)).unwrap()).unwrap();
     let shown = |field: &Field| match field {
         Field::Null => String::new(),
@@ -267,7 +269,7 @@ fn all_formats_have_the_same_rows() {
     let counts = s.done(&classify(
         &[
             &arguments[..],
-            &["--output", "rows.parquet", "--format", "json"],
+            &["--output", "counted.csv", "--format", "json"],
         ]
         .concat(),
     ));
@@ -282,20 +284,12 @@ fn all_formats_have_the_same_rows() {
         reader.deserialize().map(Result::unwrap).collect();
     assert_eq!(csv_rows.len(), 8);
     assert_eq!(csv_rows[0].len(), 5 + 2 * 3 + 6);
-    assert_eq!(parquet_rows(&s, "rows.parquet"), csv_rows);
     for (json, csv) in rows(&printed).iter().zip(&csv_rows) {
         assert_eq!(json["score"].as_f64(), csv["score"].parse().ok());
         assert_eq!(
             json["no"]["label"].as_str().unwrap_or_default(),
             csv["no_class"]
         );
-    }
-    for leftover in [
-        "rows.parquet.rows.jsonl",
-        "rows.parquet.partial",
-        "rows.parquet.settings.json.partial",
-    ] {
-        assert!(!s.path(leftover).exists(), "{leftover}");
     }
     s.done(&classify(
         &[
@@ -305,6 +299,44 @@ fn all_formats_have_the_same_rows() {
         .concat(),
     ));
     assert_eq!(std::fs::read_to_string(s.path("rows")).unwrap(), csv);
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn parquet_has_the_same_rows() {
+    let s = Sandbox::new();
+    s.write("photos/broken.jpg", "text");
+    let arguments = ["photos", "noise", "--top", "2"];
+    let csv = s.done(&classify(&[&arguments[..], &["--format", "csv"]].concat()));
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let csv_rows: Vec<BTreeMap<String, String>> =
+        reader.deserialize().map(Result::unwrap).collect();
+    s.done(&classify(
+        &[&arguments[..], &["--output", "rows.parquet"]].concat(),
+    ));
+    assert_eq!(csv_rows.len(), 8);
+    assert_eq!(parquet_rows(&s, "rows.parquet"), csv_rows);
+    for leftover in [
+        "rows.parquet.rows.jsonl",
+        "rows.parquet.partial",
+        "rows.parquet.settings.json.partial",
+    ] {
+        assert!(!s.path(leftover).exists(), "{leftover}");
+    }
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn parquet_is_refused_without_its_feature() {
+    let s = Sandbox::new();
+    let refused = s.clipn(&classify(&["noise", "--output", "rows.parquet"]));
+    assert_eq!(refused.status.code(), Some(2));
+    let stderr = text(&refused.stderr);
+    assert!(
+        stderr.contains("built without the feature `parquet`")
+            && stderr.contains("--features parquet"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -44,9 +44,13 @@ pub(crate) fn write_evaluation(
         page,
     )?;
     write_histograms(directory.join("histograms.svg"), evaluation, page.precision)?;
+    let parquet = if cfg!(feature = "parquet") {
+        ", scores.parquet"
+    } else {
+        ""
+    };
     status(format_args!(
-        "wrote results.json, results.csv, scores.csv (and scores.parquet), histograms.svg and \
-         report.html to {}",
+        "wrote results.json, results.csv, scores.csv{parquet}, histograms.svg and report.html to {}",
         directory.display()
     ));
     Ok(())

@@ -40,7 +40,7 @@ impl Target {
         if format == OutputFormat::Parquet && cfg!(not(feature = "parquet")) {
             return Err(CliError::usage_with_hint(
                 "this clipn was built without the feature `parquet`",
-                "write .jsonl or .csv",
+                "write .jsonl or .csv, or build clipn with --features parquet",
             ));
         }
         if path.is_dir() {
