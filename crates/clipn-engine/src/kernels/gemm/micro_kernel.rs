@@ -140,8 +140,12 @@ impl PanelKernel<'_> {
     fn micro_kernel<S: Simd, const V: usize, const R: usize>(&self, simd: S, row: usize) {
         let (panel, _) = S::as_simd_f32s(self.panel);
         let (panel, _) = panel.as_chunks::<V>();
-        let rows: [&[f32]; R] =
-            std::array::from_fn(|r| &self.a[(row + r) * self.a_stride..][..self.depth]);
+        // Not `std::array::from_fn`: its calls are not always inlined, and what is not inlined here is
+        // compiled without the instruction set.
+        let mut rows = [&self.a[..0]; R];
+        for r in 0..R {
+            rows[r] = &self.a[(row + r) * self.a_stride..][..self.depth];
+        }
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         for (k, right) in panel[..self.depth].iter().enumerate() {
             for r in 0..R {
