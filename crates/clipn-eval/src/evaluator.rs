@@ -93,13 +93,7 @@ impl<'a> Evaluator<'a> {
         &self,
         pipeline: &InferencePipeline<'_>,
     ) -> Result<Evaluation, EvaluationError> {
-        let range = ClassRange {
-            first: 0,
-            classes: pipeline.classifier().len(),
-            scale: None,
-        };
-        let class_names = pipeline.classifier().class_names();
-        let mut evaluations = self.run(pipeline, &[range], |_| class_names)?;
+        let mut evaluations = self.run(pipeline)?;
         evaluations
             .pop()
             .ok_or(EvaluationError::Classifier(ClassifierError::NoClasses))
@@ -121,40 +115,27 @@ impl<'a> Evaluator<'a> {
             tower,
             preprocessing,
         } = encoder;
-        let concatenated = concatenate(classifiers, tower.embed_dim())?;
-        let mut first = 0;
-        let range = |classifier: &Classifier| {
-            let range = ClassRange {
-                first,
-                classes: classifier.len(),
-                scale: Some(classifier.scale()),
-            };
-            first += classifier.len();
-            range
-        };
-        let ranges: Vec<ClassRange> = classifiers.iter().map(range).collect();
-        let pipeline = InferencePipeline::new(tower, &concatenated, preprocessing)?;
-        self.run(&pipeline, &ranges, |index| classifiers[index].class_names())
+        self.run(&InferencePipeline::with_classifiers(
+            tower,
+            classifiers,
+            preprocessing,
+        )?)
     }
 
-    /// Scores all sets; returns one evaluation per range of classes.
-    fn run<'n>(
-        &self,
-        pipeline: &InferencePipeline<'_>,
-        ranges: &[ClassRange],
-        class_names: impl Fn(usize) -> &'n [String],
-    ) -> Result<Vec<Evaluation>, EvaluationError> {
-        let classes = ranges.iter().map(|range| range.classes).min();
+    /// Scores all sets; returns one evaluation per classifier.
+    fn run(&self, pipeline: &InferencePipeline<'_>) -> Result<Vec<Evaluation>, EvaluationError> {
+        let classifiers = pipeline.classifiers();
+        let classes = classifiers.iter().map(Classifier::len).min();
         self.check_labels(classes.unwrap_or_default())?;
         let pipeline = pipeline
             .with_parallelism(self.options.parallelism)
             .with_progress(self.progress);
         let total = self.sets().map(|(set, _)| set.len()).sum();
         self.progress.begin("scoring images", total as u64);
-        let mut scored: Vec<Vec<SetScores>> = ranges.iter().map(|_| Vec::new()).collect();
+        let mut scored: Vec<Vec<SetScores>> = classifiers.iter().map(|_| Vec::new()).collect();
         let mut done = 0;
         for (set, kind) in self.sets() {
-            let rows = self.score_set(&pipeline, ranges, set);
+            let rows = self.score_set(&pipeline, set);
             let rows = rows.map_err(|error| match error {
                 EvaluationError::Inference(InferenceError::Cancelled { done: in_set }) => {
                     EvaluationError::Interrupted {
@@ -175,7 +156,7 @@ impl<'a> Evaluator<'a> {
         }
         self.progress.end();
         let evaluation = |(index, mut sets): (usize, Vec<SetScores>)| Evaluation {
-            class_names: class_names(index).to_vec(),
+            class_names: classifiers[index].class_names().to_vec(),
             scores: self.options.scores.clone(),
             id: sets.remove(0),
             ood: sets,
@@ -206,25 +187,23 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Scores a set; returns its rows for every range of classes.
+    /// Scores a set; returns its rows for every classifier.
     fn score_set(
         &self,
         pipeline: &InferencePipeline<'_>,
-        ranges: &[ClassRange],
         set: &ImageSet,
     ) -> Result<Vec<Vec<ImageRow>>, EvaluationError> {
         let files = set.samples.iter().map(|sample| sample.path.as_path());
-        let mut rows: Vec<Vec<ImageRow>> = ranges
+        let mut rows: Vec<Vec<ImageRow>> = pipeline
+            .classifiers()
             .iter()
             .map(|_| Vec::with_capacity(set.len()))
             .collect();
-        let score_ranges = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
-            row.map(|row| {
-                ranges
-                    .iter()
-                    .map(|range| range.score(row, &self.options))
-                    .collect::<Vec<_>>()
-            })
+        let score_each = |_: &&Path, rows: Result<&[LogitsRow<'_, f32>], ImageError>| {
+            let score_each = |rows: &[LogitsRow<'_, f32>]| -> Vec<ImageScores> {
+                rows.iter().map(|&row| score(row, &self.options)).collect()
+            };
+            rows.map(score_each)
         };
         let mut samples = set.samples.iter();
         let push_rows = |outcome: Result<Vec<ImageScores>, ImageError>| {
@@ -248,7 +227,7 @@ impl<'a> Evaluator<'a> {
             }
             Ok(())
         };
-        pipeline.run(files, score_ranges, push_rows)?;
+        pipeline.run_each(files, score_each, push_rows)?;
         match rows.first().map(Vec::as_slice) {
             Some(
                 all @ [
@@ -267,63 +246,6 @@ impl<'a> Evaluator<'a> {
             }
             _ => Ok(rows),
         }
-    }
-}
-
-/// Concatenates the classes of classifiers of features of dimension `dim`. With a scale of 1 its
-/// logits are cosines; each classifier multiplies them by its own scale.
-fn concatenate(classifiers: &[Classifier], dim: usize) -> Result<Classifier, ClassifierError> {
-    if let Some(other) = classifiers
-        .iter()
-        .find(|classifier| classifier.dim() != dim)
-    {
-        return Err(ClassifierError::FeatureDimension {
-            expected: dim,
-            found: other.dim(),
-        });
-    }
-    let names = classifiers
-        .iter()
-        .flat_map(Classifier::class_names)
-        .cloned()
-        .collect();
-    let weights =
-        |side: fn(&Classifier) -> &[f32]| classifiers.iter().flat_map(side).copied().collect();
-    let (yes, no) = (
-        weights(Classifier::yes_weights),
-        weights(Classifier::no_weights),
-    );
-    Ok(Classifier::new(names, yes, no)?.with_scale(1.0))
-}
-
-/// Range of one classifier's classes in the logits of the concatenated classifier.
-#[derive(Debug, Clone, Copy)]
-struct ClassRange {
-    first: usize,
-    classes: usize,
-    /// Logit scale of the classifier; `None` if the row holds logits already.
-    scale: Option<f64>,
-}
-
-impl ClassRange {
-    fn score(self, row: LogitsRow<'_, f32>, options: &EvaluationOptions) -> ImageScores {
-        let in_range = |values: &[f32]| values[self.first..self.first + self.classes].to_vec();
-        let Some(scale) = self.scale else {
-            return score(row, options);
-        };
-        let times = |cosine: f32| scale as f32 * cosine;
-        let (yes, no): (Vec<f32>, Vec<f32>) = (
-            in_range(row.yes).into_iter().map(times).collect(),
-            in_range(row.no).into_iter().map(times).collect(),
-        );
-        score(
-            LogitsRow {
-                yes: &yes,
-                no: &no,
-                scale,
-            },
-            options,
-        )
     }
 }
 

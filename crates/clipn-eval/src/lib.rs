@@ -69,7 +69,7 @@
 //!
 //! // The "no" of every class is its opposite.
 //! let yes = vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
-//! let no = yes.iter().map(|v| -v).collect();
+//! let no: Vec<f32> = yes.iter().map(|v| -v).collect();
 //! let classifier = Classifier::new(vec!["red".to_owned(), "green".to_owned()], yes, no)?;
 //! let preprocessing = Preprocessing::clip(8);
 //! let pipeline = InferencePipeline::new(&MeanColor, &classifier, &preprocessing)?;

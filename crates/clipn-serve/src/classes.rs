@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder, ClassifierError};
 use clipn::engine::TextEncoder;
-use clipn::model::{ModelWeights, TextSide, TrainingVocabulary};
+use clipn::model::{ModelWeights, NoSideOrigin, TextSide, TextTower, TrainingVocabulary};
 use clipn::progress::Progress;
 use lru::LruCache;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -21,15 +21,16 @@ const CHUNK_CLASSES: usize = 4;
 /// Text towers that encode the classes of a request, with an LRU cache of encoded classes.
 pub struct ClassEncoder {
     yes: TextEncoder,
-    no: TextEncoder,
+    /// `None` if the model has not learned "no".
+    no: Option<TextEncoder>,
     prompts: ClassPrompts,
     vocabulary: Option<TrainingVocabulary>,
     cache: Mutex<LruCache<String, ClassRows>>,
     pool: ThreadPool,
 }
 
-/// Rows of the `W_yes` and `W_no` matrices for one class, each `[D]`.
-type ClassRows = (Vec<f32>, Vec<f32>);
+/// Rows of the `W_yes` and, if there is one, the `W_no` matrix for one class, each `[D]`.
+type ClassRows = (Vec<f32>, Option<Vec<f32>>);
 
 impl fmt::Debug for ClassEncoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +41,8 @@ impl fmt::Debug for ClassEncoder {
 }
 
 impl ClassEncoder {
-    /// Builds both text towers from the weights. They stay in memory.
+    /// Builds the text towers from the weights: "yes" and, unless it is a copy, "no". They stay in
+    /// memory.
     ///
     /// # Errors
     /// [`ServeError::SpawnThreads`] if the text encoding thread cannot be started.
@@ -56,7 +58,8 @@ impl ClassEncoder {
         };
         Ok(Self {
             yes: TextEncoder::from_weights(weights, TextSide::Yes),
-            no: TextEncoder::from_weights(weights, TextSide::No),
+            no: (weights.no_side_origin() == NoSideOrigin::Stored)
+                .then(|| TextEncoder::from_weights(weights, TextSide::No)),
             prompts,
             vocabulary: weights.training_vocabulary().cloned(),
             cache: Mutex::new(LruCache::new(CACHED_CLASSES)),
@@ -98,9 +101,10 @@ impl ClassEncoder {
             let builder = ClassifierBuilder::new(chunk)
                 .with_prompts(self.prompts.clone())
                 .with_progress(progress);
+            let no = self.no.as_ref().map(|no| no as &dyn TextTower<f32>);
             let built = self
                 .pool
-                .install(|| builder.build_with_towers(&self.yes, &self.no))?;
+                .install(|| builder.build_with_towers(&self.yes, no))?;
             let mut cache = self.cache();
             for (index, name) in chunk.iter().enumerate() {
                 let rows = class_rows(&built, index);
@@ -187,14 +191,17 @@ impl Classes {
             None => Vec::new(),
         };
         let mut encoded: HashMap<String, ClassRows> = custom.into_iter().zip(encoded).collect();
-        let (mut yes, mut no) = (Vec::new(), Vec::new());
+        let mut yes = Vec::new();
+        let mut no = self.own.has_no().then(Vec::new);
         for name in names {
             let rows = match self.indices.get(name) {
                 Some(&index) => class_rows(&self.own, index),
                 None => encoded.remove(name).ok_or(ClassifierError::NoClasses)?,
             };
             yes.extend(rows.0);
-            no.extend(rows.1);
+            if let Some(no) = &mut no {
+                no.extend(rows.1.ok_or(ClassifierError::MixedNo)?);
+            }
         }
         Ok(Classifier::new(names.to_vec(), yes, no)?.with_scale(self.own.scale()))
     }
@@ -203,5 +210,6 @@ impl Classes {
 fn class_rows(classifier: &Classifier, index: usize) -> ClassRows {
     let dim = classifier.dim();
     let row = |rows: &[f32]| rows[index * dim..][..dim].to_vec();
-    (row(classifier.yes_weights()), row(classifier.no_weights()))
+    let no = classifier.no_weights().map(row);
+    (row(classifier.yes_weights()), no)
 }

@@ -41,5 +41,5 @@ fn names_and_templates(bencher: Bencher<'_, '_>, (names, template_count): (usize
     let builder = ClassifierBuilder::new(chosen).with_templates(templates);
     bencher
         .counter(ItemsCount::new(names * template_count))
-        .bench(|| builder.build_with_towers(&yes, &no).unwrap());
+        .bench(|| builder.build_with_towers(&yes, Some(&no)).unwrap());
 }

@@ -12,7 +12,6 @@ use clipn::scores::{Atd, DecisionRule, Score};
 
 use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::error::CliError;
-use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 
 /// A bundle, or class names with a model; and the decision rule.
@@ -120,7 +119,6 @@ pub(crate) fn no_classes() -> CliError {
 /// weights that it names.
 pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetector, CliError> {
     let bundle = Bundle::open(path)?;
-    warn_of_untrained_no(&bundle);
     if bundle.has_image_tower() && model.pretrained.is_none() {
         return Ok(OpenedDetector {
             detector: Detector::from_bundle(bundle)?,
@@ -133,16 +131,6 @@ pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetect
         detector,
         weights: Some(loaded),
     })
-}
-
-/// Warns if the "no" rows of a bundle equal its "yes" rows.
-fn warn_of_untrained_no(bundle: &Bundle) {
-    if bundle.classifier().yes_weights() == bundle.classifier().no_weights() {
-        warning(
-            "the bundle is of a plain CLIP, whose \"no\" is a copy of its \"yes\": CTW and \
-             ATD are meaningless",
-        );
-    }
 }
 
 /// The preprocessing of a model, with decoding for photos or as published.

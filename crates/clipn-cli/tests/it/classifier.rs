@@ -121,7 +121,7 @@ fn adds_and_removes_classes() {
         assert_eq!(bundle.classifier().class_names(), all);
         (
             bundle.classifier().yes_weights().to_vec(),
-            bundle.classifier().no_weights().to_vec(),
+            bundle.classifier().no_weights().unwrap().to_vec(),
         )
     };
     let (more, whole) = (rows("more.clipn"), rows("all.clipn"));

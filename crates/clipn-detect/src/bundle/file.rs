@@ -1,7 +1,8 @@
 //! Bundle file format: a safetensors file with these tensors, and the rest as JSON under the
 //! metadata key `bundle`.
 //!
-//! - `classifier.yes`, `classifier.no` `[K, D]` and `classifier.scale` `[1]`;
+//! - `classifier.yes` `[K, D]`, `classifier.no` `[K, D]` unless the model has not learned "no", and
+//!   `classifier.scale` `[1]`;
 //! - with a calibration, `calibration.scores` `[N]` and `calibration.threshold` `[1]`;
 //! - with an image tower, its `visual.*`.
 //!
@@ -20,7 +21,10 @@ use serde::{Deserialize, Serialize};
 use crate::bundle::{Bundle, BundleError, ModelIdentity, TowerSource};
 use crate::classifier::{ClassPrompts, Classifier};
 
+/// Version of bundles with "no" rows.
 const VERSION: u64 = 1;
+/// Version of bundles without "no" rows, which earlier versions of clipn cannot read.
+const VERSION_WITHOUT_NO: u64 = 2;
 
 const YES: &str = "classifier.yes";
 const NO: &str = "classifier.no";
@@ -93,11 +97,11 @@ impl Bundle {
         let invalid_json =
             |error: serde_json::Error| corrupt(format!("invalid description: {error}"));
         let Versioned { version } = serde_json::from_str(json).map_err(invalid_json)?;
-        if version != VERSION {
+        if version != VERSION && version != VERSION_WITHOUT_NO {
             return Err(BundleError::UnsupportedVersion {
                 path,
                 found: version,
-                supported: VERSION,
+                supported: VERSION_WITHOUT_NO,
             });
         }
         let description: Description = serde_json::from_str(json).map_err(invalid_json)?;
@@ -130,8 +134,13 @@ impl Bundle {
             _ => Err(corrupt(format!("{name} contains NaN or infinite values"))),
         };
         let scale = number(SCALE)?;
-        let classifier =
-            Classifier::new(description.class_names, rows(YES)?, rows(NO)?)?.with_scale(scale);
+        let yes = rows(YES)?;
+        let no = match version {
+            // Version 1 stored a copy of the "yes" rows for a model that has not learned "no".
+            VERSION => Some(rows(NO)?).filter(|no| *no != yes),
+            _ => None,
+        };
+        let classifier = Classifier::new(description.class_names, yes, no)?.with_scale(scale);
         let calibration = match description.calibration {
             Some(metadata) => {
                 let scores: Buffer<f64> = match checkpoint.get(SCORES) {
@@ -178,7 +187,11 @@ impl Bundle {
     /// be written as JSON. After an error, `path` is unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BundleError> {
         let description = Description {
-            version: VERSION,
+            version: if self.classifier.has_no() {
+                VERSION
+            } else {
+                VERSION_WITHOUT_NO
+            },
             clipn: env!("CARGO_PKG_VERSION").to_owned(),
             class_names: self.classifier.class_names().to_vec(),
             templates: self.prompts.templates().clone(),
@@ -203,14 +216,13 @@ impl Bundle {
                 Tensor::from_f32(&rows, classifier.yes_weights().to_vec())?,
             ),
             (
-                NO.to_owned(),
-                Tensor::from_f32(&rows, classifier.no_weights().to_vec())?,
-            ),
-            (
                 SCALE.to_owned(),
                 Tensor::from_f64(&[1], &[classifier.scale()])?,
             ),
         ];
+        if let Some(no) = classifier.no_weights() {
+            tensors.push((NO.to_owned(), Tensor::from_f32(&rows, no.to_vec())?));
+        }
         if let Some(calibration) = &self.calibration {
             let scores = calibration.scores();
             tensors.push((

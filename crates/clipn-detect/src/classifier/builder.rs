@@ -2,14 +2,16 @@ use std::fmt;
 
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_engine::TextEncoder;
-use clipn_model::{LogitScale, ModelWeights, Real, TextSide, TextTower, WeightsMetadata};
+use clipn_model::{
+    LogitScale, ModelWeights, NoSideOrigin, Real, TextSide, TextTower, WeightsMetadata,
+};
 use clipn_text::prompts::{PromptVariant, TemplateSet};
 
 use crate::classifier::encode::encode_classes;
 use crate::classifier::{ClassPrompts, Classifier, ClassifierError};
 
-/// Builds a [`Classifier`] from class names: fills them into templates, encodes the texts with both
-/// text towers, and averages over the templates.
+/// Builds a [`Classifier`] from class names: fills them into templates, encodes the texts with the text
+/// towers, and averages over the templates. Weights of a plain CLIP give a classifier without "no" rows.
 ///
 /// Every setting is optional, and can also be unset by `None`:
 ///
@@ -132,7 +134,8 @@ impl<'a> ClassifierBuilder<'a> {
         })
     }
 
-    /// Builds the classifier with the text towers of `weights`, which are created and dropped again.
+    /// Builds the classifier with the text towers of `weights`, which are created and dropped again. A
+    /// "no" tower that is a copy of the "yes" tower, as in a plain CLIP, is not used.
     ///
     /// # Errors
     /// A [`ClassifierError`] if there are no names, if the template set is unknown or lacks the `no`
@@ -141,15 +144,18 @@ impl<'a> ClassifierBuilder<'a> {
     pub fn build(&self, weights: &ModelWeights) -> Result<Classifier, ClassifierError> {
         let prompts = self.prompts(weights)?;
         let yes = TextEncoder::from_weights(weights, TextSide::Yes);
-        let no = TextEncoder::from_weights(weights, TextSide::No);
-        let classifier = self.encode(&prompts, &yes, &no)?;
+        let has_no = weights.no_side_origin() == NoSideOrigin::Stored;
+        let no = has_no.then(|| TextEncoder::from_weights(weights, TextSide::No));
+        let no = no.as_ref().map(|no| no as &dyn TextTower<f32>);
+        let classifier = self.encode(&prompts, &yes, no)?;
         Ok(match self.scale() {
             LogitScale::Trained => classifier.with_scale(weights.logit_scale()),
             LogitScale::Published => classifier,
         })
     }
 
-    /// Builds the classifier with given text towers. Without weights, the default of the variant is
+    /// Builds the classifier with given text towers; without a "no" tower, it has no "no" rows. Without
+    /// weights, the default of the variant is
     /// [`PromptVariant::Learnable`].
     ///
     /// ```
@@ -163,7 +169,7 @@ impl<'a> ClassifierBuilder<'a> {
     /// for names in [["school bus", "pizza"], ["banana", "teapot"]] {
     ///     let classifier = ClassifierBuilder::new(names)
     ///         .with_templates(TemplateSet::built_in("simple")?)
-    ///         .build_with_towers(&yes, &no)?
+    ///         .build_with_towers(&yes, Some(&no))?
     ///         .with_scale(weights.logit_scale());
     ///     assert_eq!(classifier.class_names(), names);
     /// }
@@ -177,7 +183,7 @@ impl<'a> ClassifierBuilder<'a> {
     pub fn build_with_towers<T: Real>(
         &self,
         yes: &dyn TextTower<T>,
-        no: &dyn TextTower<T>,
+        no: Option<&dyn TextTower<T>>,
     ) -> Result<Classifier<T>, ClassifierError> {
         if self.scale() == LogitScale::Trained {
             return Err(ClassifierError::UnknownLogitScale);
@@ -191,7 +197,7 @@ impl<'a> ClassifierBuilder<'a> {
         &self,
         prompts: &ClassPrompts,
         yes: &dyn TextTower<T>,
-        no: &dyn TextTower<T>,
+        no: Option<&dyn TextTower<T>>,
     ) -> Result<Classifier<T>, ClassifierError> {
         encode_classes(self.class_names.clone(), prompts, yes, no, self.progress)
     }

@@ -8,13 +8,13 @@ use crate::classifier::matrices::dot;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TextCosines {
     /// Mean over classes of the cosine between the "yes" and "no" rows of a class: 1 if the "no"
-    /// tower has learned nothing, −1 if it gives the opposite.
-    pub yes_no: f64,
+    /// tower has learned nothing, −1 if it gives the opposite. `None` without "no" rows.
+    pub yes_no: Option<f64>,
     /// Mean over pairs of classes of the cosine between their "yes" rows; 1 for a single class.
     pub between_yes: f64,
     /// Mean over pairs of classes of the cosine between their "no" rows: near 1 if all classes have
-    /// the same "no" row.
-    pub between_no: f64,
+    /// the same "no" row. `None` without "no" rows.
+    pub between_no: Option<f64>,
 }
 
 impl<T: Real> Classifier<T> {
@@ -24,17 +24,16 @@ impl<T: Real> Classifier<T> {
             let wide = |row: &[T]| row.iter().map(|v| v.to_f64().unwrap_or(f64::NAN)).collect();
             side.chunks_exact(self.dim()).map(wide).collect()
         };
-        let (yes, no) = (rows(self.yes_weights()), rows(self.no_weights()));
-        let own = yes
-            .iter()
-            .zip(&no)
-            .map(|(yes, no)| dot(yes, no))
-            .sum::<f64>()
-            / self.len() as f64;
+        let yes = rows(self.yes_weights());
+        let no = self.no_weights().map(rows);
+        let own = |no: &Vec<Vec<f64>>| {
+            let cosines = yes.iter().zip(no).map(|(yes, no)| dot(yes, no));
+            cosines.sum::<f64>() / self.len() as f64
+        };
         TextCosines {
-            yes_no: own,
+            yes_no: no.as_ref().map(own),
             between_yes: mean_between(&yes),
-            between_no: mean_between(&no),
+            between_no: no.as_deref().map(mean_between),
         }
     }
 }
@@ -74,9 +73,9 @@ mod tests {
         assert_eq!(
             found,
             TextCosines {
-                yes_no: -1.0,
+                yes_no: Some(-1.0),
                 between_yes: 0.0,
-                between_no: 0.0
+                between_no: Some(0.0)
             }
         );
         // The same "no" row for all classes.
@@ -84,10 +83,9 @@ mod tests {
             &[1.0, 0.0, 0.0, 1.0, -1.0, 0.0],
             &[0.6, 0.8, 0.6, 0.8, 0.6, 0.8],
         );
-        assert!(
-            (found.between_no - 1.0).abs() < 1e-12 && (found.between_yes + 1.0 / 3.0).abs() < 1e-12
-        );
-        assert!((found.yes_no - 0.8 / 3.0).abs() < 1e-12, "{found:?}");
+        let (own, between_no) = (found.yes_no.unwrap(), found.between_no.unwrap());
+        assert!((between_no - 1.0).abs() < 1e-12 && (found.between_yes + 1.0 / 3.0).abs() < 1e-12);
+        assert!((own - 0.8 / 3.0).abs() < 1e-12, "{found:?}");
         assert_eq!(cosines(&[1.0, 0.0], &[1.0, 0.0]).between_yes, 1.0);
     }
 }

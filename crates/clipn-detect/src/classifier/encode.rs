@@ -11,33 +11,43 @@ use crate::classifier::{ClassPrompts, Classifier, ClassifierError};
 /// Maximum number of texts encoded between two checks for cancellation.
 const BATCH_SIZE: usize = 1024;
 
-/// Encodes class names with both towers: the row of a class is the normalized mean of its normalized
-/// text features over all templates. Same as `classification.merge_yes_no_feature` of the published
-/// code.
+/// Encodes class names with the "yes" tower and, unless it is `None`, the "no" tower: the row of a class
+/// is the normalized mean of its normalized text features over all templates. Same as
+/// `classification.merge_yes_no_feature` of the published code.
 pub(super) fn encode_classes<T: Real>(
     class_names: Vec<String>,
     prompts: &ClassPrompts,
     yes: &dyn TextTower<T>,
-    no: &dyn TextTower<T>,
+    no: Option<&dyn TextTower<T>>,
     progress: &dyn Progress,
 ) -> Result<Classifier<T>, ClassifierError> {
     if class_names.is_empty() {
         return Err(ClassifierError::NoClasses);
     }
-    if yes.embed_dim() != no.embed_dim() {
+    if let Some(no) = no
+        && yes.embed_dim() != no.embed_dim()
+    {
         return Err(ClassifierError::DimensionMismatch {
             left: yes.embed_dim(),
             right: no.embed_dim(),
         });
     }
-    let (yes_templates, no_templates) = (prompts.templates().yes(), prompts.no_templates()?);
-    if yes_templates.is_empty() || no_templates.is_empty() {
+    let yes_templates = prompts.templates().yes();
+    let no = match no {
+        Some(tower) => Some((tower, prompts.no_templates()?)),
+        None => None,
+    };
+    let no_templates = no.map(|(_, templates)| templates.len());
+    if yes_templates.is_empty() || no_templates == Some(0) {
         return Err(ClassifierError::NoTemplates);
     }
-    let texts = class_names.len() * (yes_templates.len() + no_templates.len());
+    let texts = class_names.len() * (yes_templates.len() + no_templates.unwrap_or_default());
     progress.begin("encoding class names", texts as u64);
     let yes = encode_side(&class_names, yes_templates, yes, progress)?;
-    let no = encode_side(&class_names, no_templates, no, progress)?;
+    let no = match no {
+        Some((tower, templates)) => Some(encode_side(&class_names, templates, tower, progress)?),
+        None => None,
+    };
     progress.end();
     Classifier::new(class_names, yes, no)
 }

@@ -43,6 +43,9 @@ pub enum ClassifierError {
         /// Dimension of the "no" tower or the second classifier.
         right: usize,
     },
+    /// One of two classifiers has "no" rows, the other has none.
+    #[error("one classifier has \"no\" rows, the other has none")]
+    MixedNo,
     /// Two classes have the same name.
     #[error("duplicate class name `{class}`")]
     DuplicateClass {

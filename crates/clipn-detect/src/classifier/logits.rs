@@ -1,7 +1,7 @@
 use clipn_model::Real;
 use clipn_ood::scores::LogitsRow;
 
-/// Logits of N images over K classes, for both classifiers.
+/// Logits of N images over K classes, of "yes" and, if there is one, of "no".
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits<T = f32> {
     yes: Vec<T>,
@@ -36,21 +36,17 @@ impl<T: Real> Logits<T> {
         &self.yes
     }
 
-    /// Returns the logits of the "no" classifier, `[N, K]`.
+    /// Returns the logits of the "no" classifier, `[N, K]`; empty if there is none.
     pub fn no(&self) -> &[T] {
         &self.no
     }
 
     /// Iterates over the logits of each image.
     pub fn rows(&self) -> impl Iterator<Item = LogitsRow<'_, T>> {
-        let (yes, no) = (
-            self.yes.chunks_exact(self.classes),
-            self.no.chunks_exact(self.classes),
-        );
-        yes.zip(no).map(|(yes, no)| LogitsRow {
-            yes,
-            no,
-            scale: self.scale,
+        let yes = self.yes.chunks_exact(self.classes);
+        yes.enumerate().map(|(image, yes)| {
+            let no = self.no.get(image * self.classes..).unwrap_or_default();
+            LogitsRow::new(yes, &no[..no.len().min(self.classes)]).with_scale(self.scale)
         })
     }
 }

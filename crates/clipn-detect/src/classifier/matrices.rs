@@ -3,9 +3,9 @@ use clipn_ood::scores::LOGIT_SCALE;
 
 use crate::classifier::{ClassifierError, Logits};
 
-/// Two zero-shot classifiers, "yes" and "no", over the same K classes with D-dimensional features:
-/// W_yes and W_no `[K, D]`. [`ClassifierBuilder`](crate::classifier::ClassifierBuilder) computes them
-/// from class names.
+/// Zero-shot classifier over K classes with D-dimensional features: W_yes `[K, D]`, and W_no `[K, D]`
+/// if the model has learned to say "no". A plain CLIP has no "no" rows.
+/// [`ClassifierBuilder`](crate::classifier::ClassifierBuilder) computes the rows from class names.
 ///
 /// ```
 /// use clipn_detect::classifier::Classifier;
@@ -24,28 +24,34 @@ use crate::classifier::{ClassifierError, Logits};
 pub struct Classifier<T = f32> {
     class_names: Vec<String>,
     yes: Vec<T>,
-    no: Vec<T>,
+    no: Option<Vec<T>>,
     dim: usize,
     scale: f64,
 }
 
 impl<T: Real> Classifier<T> {
-    /// Creates a classifier from W_yes and W_no, each `[K, D]` for K class names, with rows of
-    /// length 1. The scale is the published 100.
+    /// Creates a classifier from W_yes and, unless it is `None`, W_no, each `[K, D]` for K class names,
+    /// with rows of length 1. The scale is the published 100.
     ///
     /// # Errors
     /// [`ClassifierError::NoClasses`] if there are no names, [`ClassifierError::InvalidShape`] if the
     /// values do not form K rows of the same length each.
-    pub fn new(class_names: Vec<String>, yes: Vec<T>, no: Vec<T>) -> Result<Self, ClassifierError> {
+    pub fn new(
+        class_names: Vec<String>,
+        yes: Vec<T>,
+        no: impl Into<Option<Vec<T>>>,
+    ) -> Result<Self, ClassifierError> {
+        let no = no.into();
         let dim = yes
             .len()
             .checked_div(class_names.len())
             .ok_or(ClassifierError::NoClasses)?;
-        if yes.len() != no.len() || dim * class_names.len() != yes.len() || dim == 0 {
+        let no_len = no.as_ref().map_or(yes.len(), Vec::len);
+        if yes.len() != no_len || dim * class_names.len() != yes.len() || dim == 0 {
             return Err(ClassifierError::InvalidShape {
                 classes: class_names.len(),
                 yes: yes.len(),
-                no: no.len(),
+                no: no_len,
             });
         }
         Ok(Self {
@@ -95,16 +101,22 @@ impl<T: Real> Classifier<T> {
         &self.yes
     }
 
-    /// Returns W_no, `[K, D]`, rows of length 1.
-    pub fn no_weights(&self) -> &[T] {
-        &self.no
+    /// Returns W_no, `[K, D]`, rows of length 1; `None` for a model that has not learned "no".
+    pub fn no_weights(&self) -> Option<&[T]> {
+        self.no.as_deref()
+    }
+
+    /// Whether there are "no" rows.
+    pub fn has_no(&self) -> bool {
+        self.no.is_some()
     }
 
     /// Concatenates two classifiers, with the classes of `other` last and the scale of `self`.
     ///
     /// # Errors
     /// [`ClassifierError::DimensionMismatch`] if the feature dimensions differ,
-    /// [`ClassifierError::DuplicateClass`] if both have a class of the same name.
+    /// [`ClassifierError::MixedNo`] if only one has "no" rows, [`ClassifierError::DuplicateClass`] if
+    /// both have a class of the same name.
     pub fn concat(&self, other: &Self) -> Result<Self, ClassifierError> {
         if self.dim != other.dim {
             return Err(ClassifierError::DimensionMismatch {
@@ -122,10 +134,12 @@ impl<T: Real> Classifier<T> {
             });
         }
         let class_names = [self.class_names(), other.class_names()].concat();
-        let (yes, no) = (
-            [self.yes_weights(), other.yes_weights()].concat(),
-            [self.no_weights(), other.no_weights()].concat(),
-        );
+        let yes = [self.yes_weights(), other.yes_weights()].concat();
+        let no = match (self.no_weights(), other.no_weights()) {
+            (Some(own), Some(others)) => Some([own, others].concat()),
+            (None, None) => None,
+            _ => return Err(ClassifierError::MixedNo),
+        };
         Ok(Self {
             class_names,
             yes,
@@ -152,7 +166,7 @@ impl<T: Real> Classifier<T> {
         let kept: Vec<usize> = (0..self.len())
             .filter(|&class| !class_names.contains(&self.class_names[class]))
             .collect();
-        let rows = |side: &[T]| {
+        let rows = |side: &[T]| -> Vec<T> {
             kept.iter()
                 .flat_map(|&class| &side[class * self.dim..][..self.dim])
                 .copied()
@@ -162,11 +176,12 @@ impl<T: Real> Classifier<T> {
             .iter()
             .map(|&class| self.class_names[class].clone())
             .collect();
-        Ok(Self::new(names, rows(&self.yes), rows(&self.no))?.with_scale(self.scale))
+        let no = self.no.as_deref().map(rows);
+        Ok(Self::new(names, rows(&self.yes), no)?.with_scale(self.scale))
     }
 
-    /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and
-    /// scale·f·W_noᵀ, each `[N, K]`.
+    /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and, if there are
+    /// "no" rows, scale·f·W_noᵀ, each `[N, K]`.
     ///
     /// # Errors
     /// [`ClassifierError::FeatureDimension`] if the dimension of the features differs.
@@ -177,14 +192,14 @@ impl<T: Real> Classifier<T> {
                 found: features.dim(),
             });
         }
-        let logits_for = |rows: &[T]| {
+        let logits_for = |rows: &[T]| -> Vec<T> {
             let scale = T::from_f64(self.scale);
             let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
             features.rows().flat_map(row).collect()
         };
         Ok(Logits::new(
             logits_for(&self.yes),
-            logits_for(&self.no),
+            self.no.as_deref().map_or_else(Vec::new, logits_for),
             self.len(),
             self.scale,
         ))

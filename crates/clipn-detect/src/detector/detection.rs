@@ -15,19 +15,25 @@ pub struct Candidate {
     /// Softmax probability p of the class among the "yes" logits, 0 to 1.
     #[serde(rename = "p")]
     pub probability: f32,
-    /// Probability q of "yes" against "no" for the class alone, 0 to 1.
+    /// Probability q of "yes" against "no" for the class alone, 0 to 1; `None` if the model has not
+    /// learned "no".
     #[serde(rename = "q")]
-    pub agreement: f32,
+    pub agreement: Option<f32>,
 }
 
 impl Candidate {
-    /// Creates a candidate of a class with its probabilities p and q.
-    pub fn new(class: usize, label: impl Into<String>, probability: f32, agreement: f32) -> Self {
+    /// Creates a candidate of a class with its probabilities p and, if there is one, q.
+    pub fn new(
+        class: usize,
+        label: impl Into<String>,
+        probability: f32,
+        agreement: impl Into<Option<f32>>,
+    ) -> Self {
         Self {
             class,
             label: label.into(),
             probability,
-            agreement,
+            agreement: agreement.into(),
         }
     }
 }
@@ -51,22 +57,23 @@ pub struct StrongestNo {
     pub contribution: f32,
 }
 
-impl From<Candidate> for StrongestNo {
-    /// Computes the contribution p·(1 − q) of the class.
-    fn from(candidate: Candidate) -> Self {
+impl StrongestNo {
+    /// Computes the contribution p·(1 − q) of a class; `None` without q.
+    pub fn of(candidate: Candidate) -> Option<Self> {
         let Candidate {
             class,
             label,
             probability,
             agreement,
         } = candidate;
-        Self {
+        let agreement = agreement?;
+        Some(Self {
             class,
             label,
             probability,
             agreement,
             contribution: probability * (1.0 - agreement),
-        }
+        })
     }
 }
 
@@ -103,8 +110,8 @@ pub struct Detection {
     pub p_value: Option<f64>,
     /// Top classes by p, in descending order.
     pub top: Vec<Candidate>,
-    /// Class with the largest contribution to "none of these"; `None` if the image cannot be
-    /// scored.
+    /// Class with the largest contribution to "none of these"; `None` if the image cannot be scored or
+    /// the model has not learned "no".
     pub strongest_no: Option<StrongestNo>,
     /// Explanation of the decision, as one sentence in English.
     pub reason: String,
@@ -137,15 +144,17 @@ impl DetectionContext<'_> {
     ) -> Detection {
         let (probabilities, agreements) = (softmax_yes(row), agreement(row));
         let label = |class: usize| self.class_names.get(class).cloned().unwrap_or_default();
+        let has_no = !row.no.is_empty();
         let candidate = |class: usize| {
-            Candidate::new(class, label(class), probabilities[class], agreements[class])
+            let agreement = has_no.then(|| agreements[class]);
+            Candidate::new(class, label(class), probabilities[class], agreement)
         };
         // The first of equal contributions wins.
         let strongest_no = (0..probabilities.len())
             .map(|class| (class, probabilities[class] * (1.0 - agreements[class])))
             .filter(|(_, contribution)| !contribution.is_nan())
             .reduce(|best, next| if next.1 > best.1 { next } else { best })
-            .map(|(class, _)| StrongestNo::from(candidate(class)));
+            .and_then(|(class, _)| StrongestNo::of(candidate(class)));
         Detection {
             label: decision.label.map(label),
             class: decision.label,

@@ -8,7 +8,7 @@ use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
 use crate::detector::{Detection, Detector, DetectorError};
-use crate::inference::{InferenceError, InferencePipeline, Parallelism, Work};
+use crate::inference::{InferenceError, InferencePipeline, Parallelism, Work, first_row};
 
 /// The outcome of a batch: each image with its detection, or the images with the error of them all.
 type Batch<P> = Vec<(P, Result<Detection, DetectorError>)>;
@@ -107,7 +107,7 @@ impl Detector {
             .map_err(InferenceError::from)
             .and_then(|pipeline| {
                 pipeline
-                    .batch(&mut images, &inspect)
+                    .batch(&mut images, &first_row(&inspect))
                     .unwrap_or_else(|| Err(InferenceError::Cancelled { done: 0 }))
             });
         match results {

@@ -33,7 +33,7 @@
 //! | `score` | score that decided; `null` if it is not finite |
 //! | `threshold` | minimum score of a known image; `null` if it is not finite |
 //! | `p_value` | conformal p-value; `null` without a calibration |
-//! | `top` | classes with the largest p: objects with `class`, `label`, `p` and `q` |
+//! | `top` | classes with the largest p: objects with `class`, `label`, `p` and `q`; `q` is `null` for a model that has not learned "no" |
 //! | `no` | [`StrongestNo`]: `class`, `label`, `p`, `q` and `share`, or `null` |
 //! | `reason` | explanation of the decision |
 

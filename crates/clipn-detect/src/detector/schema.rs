@@ -104,7 +104,7 @@ mod tests {
             threshold: 0.5,
             p_value: Some(0.125),
             top: vec![cat.clone()],
-            strongest_no: Some(cat.into()),
+            strongest_no: StrongestNo::of(cat),
             reason: "because".to_owned(),
         }
     }

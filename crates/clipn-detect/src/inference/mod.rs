@@ -41,3 +41,4 @@ pub use error::InferenceError;
 pub use parallelism::Parallelism;
 pub(crate) use parallelism::Work;
 pub use pipeline::InferencePipeline;
+pub(crate) use pipeline::first_row;

@@ -15,7 +15,8 @@ use crate::inference::{InferenceError, Parallelism, Work};
 #[derive(Clone, Copy)]
 pub struct InferencePipeline<'a> {
     tower: &'a dyn ImageTower<f32>,
-    classifier: &'a Classifier,
+    /// At least one.
+    classifiers: &'a [Classifier],
     preprocessing: &'a Preprocessing,
     parallelism: Parallelism,
     progress: &'a dyn Progress,
@@ -24,7 +25,8 @@ pub struct InferencePipeline<'a> {
 impl fmt::Debug for InferencePipeline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InferencePipeline")
-            .field("classes", &self.classifier.len())
+            .field("classes", &self.classifier().len())
+            .field("classifiers", &self.classifiers.len())
             .field("preprocessing", &self.preprocessing)
             .field("parallelism", &self.parallelism)
             .finish_non_exhaustive()
@@ -41,13 +43,31 @@ impl<'a> InferencePipeline<'a> {
         classifier: &'a Classifier,
         preprocessing: &'a Preprocessing,
     ) -> Result<Self, ClassifierError> {
-        let (expected, found) = (classifier.dim(), tower.embed_dim());
-        if expected != found {
+        Self::with_classifiers(tower, std::slice::from_ref(classifier), preprocessing)
+    }
+
+    /// Combines a tower, several classifiers of its features, such as those of several "no" towers, and
+    /// a preprocessing. [`run_each`](Self::run_each) encodes every image once for all of them.
+    ///
+    /// # Errors
+    /// [`ClassifierError::NoClasses`] without classifiers, [`ClassifierError::FeatureDimension`] if the
+    /// tower and a classifier have different dimensions.
+    pub fn with_classifiers(
+        tower: &'a dyn ImageTower<f32>,
+        classifiers: &'a [Classifier],
+        preprocessing: &'a Preprocessing,
+    ) -> Result<Self, ClassifierError> {
+        if classifiers.is_empty() {
+            return Err(ClassifierError::NoClasses);
+        }
+        let found = tower.embed_dim();
+        if let Some(other) = classifiers.iter().find(|other| other.dim() != found) {
+            let expected = other.dim();
             return Err(ClassifierError::FeatureDimension { expected, found });
         }
         Ok(Self {
             tower,
-            classifier,
+            classifiers,
             preprocessing,
             parallelism: Parallelism::default(),
             progress: &NoProgress,
@@ -70,9 +90,14 @@ impl<'a> InferencePipeline<'a> {
         Self { progress, ..self }
     }
 
-    /// Returns the classifier.
+    /// Returns the classifier, or the first of several.
     pub fn classifier(&self) -> &'a Classifier {
-        self.classifier
+        &self.classifiers[0]
+    }
+
+    /// Returns all classifiers.
+    pub fn classifiers(&self) -> &'a [Classifier] {
+        self.classifiers
     }
 
     /// Computes the normalized features of preprocessed images, `[N, 3, S, S]` → `[N, D]`.
@@ -87,12 +112,19 @@ impl<'a> InferencePipeline<'a> {
         Ok(features)
     }
 
-    /// Computes the logits of preprocessed images, `[N, 3, S, S]` → `[N, K]`.
+    /// Computes the logits of preprocessed images by the (first) classifier, `[N, 3, S, S]` → `[N, K]`.
     ///
     /// # Errors
     /// Same as [`features`](Self::features).
     pub fn logits(&self, pixels: &[f32]) -> Result<Logits, InferenceError> {
-        Ok(self.classifier.logits(&self.features(pixels)?)?)
+        Ok(self.classifier().logits(&self.features(pixels)?)?)
+    }
+
+    /// Computes the logits of preprocessed images by every classifier.
+    fn logits_each(&self, pixels: &[f32]) -> Result<Vec<Logits>, InferenceError> {
+        let features = self.features(pixels)?;
+        let logits = self.classifiers.iter().map(|each| each.logits(&features));
+        Ok(logits.collect::<Result<_, _>>()?)
     }
 
     /// Runs a stream of images. `inspect` gets each image's logits, or why it could not be read, on a
@@ -109,6 +141,22 @@ impl<'a> InferencePipeline<'a> {
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send>,
         inspect: impl Fn(&P, Result<LogitsRow<'_, f32>, ImageError>) -> R + Sync,
+        sink: impl FnMut(R) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.run_each(images, first_row(&inspect), sink)
+    }
+
+    /// Same as [`run`](Self::run), but `inspect` gets one row of logits from every classifier.
+    ///
+    /// # Errors
+    /// Same as [`run`](Self::run).
+    ///
+    /// # Panics
+    /// Same as [`run`](Self::run).
+    pub fn run_each<P: ImageSource, R: Send, E: From<InferenceError>>(
+        &self,
+        images: impl IntoIterator<Item = P, IntoIter: Send>,
+        inspect: impl Fn(&P, Result<&[LogitsRow<'_, f32>], ImageError>) -> R + Sync,
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
         let (images, limits, workers) =
@@ -135,11 +183,11 @@ impl<'a> InferencePipeline<'a> {
         )
     }
 
-    /// Runs one batch; `None` if the work was cancelled.
+    /// Runs one batch; `None` if the work was cancelled. `inspect` gets a row from every classifier.
     pub(crate) fn batch<P: ImageSource, R>(
         &self,
         images: &mut [P],
-        inspect: &impl Fn(&P, Result<LogitsRow<'_, f32>, ImageError>) -> R,
+        inspect: &impl Fn(&P, Result<&[LogitsRow<'_, f32>], ImageError>) -> R,
     ) -> Option<Result<Vec<R>, InferenceError>> {
         let length = self.preprocessing.tensor_len();
         let mut pixels = vec![0.0; images.len() * length];
@@ -154,19 +202,35 @@ impl<'a> InferencePipeline<'a> {
             read += usize::from(error.is_none());
             errors.push(error);
         }
-        let logits = match self.logits(&pixels[..read * length]) {
+        let logits = match self.logits_each(&pixels[..read * length]) {
             Ok(logits) => logits,
             Err(error) => return Some(Err(error)),
         };
-        let mut rows = logits.rows();
+        let mut rows: Vec<_> = logits.iter().map(Logits::rows).collect();
         let mut results = Vec::with_capacity(images.len());
         for (image, error) in images.iter().zip(errors) {
             match error {
                 Some(error) => results.push(inspect(image, Err(error))),
-                None => results.extend(rows.next().map(|row| inspect(image, Ok(row)))),
+                None => {
+                    let row: Vec<_> = rows.iter_mut().filter_map(Iterator::next).collect();
+                    results.push(inspect(image, Ok(&row)));
+                }
             }
         }
         self.progress.advance(images.len() as u64);
         Some(Ok(results))
+    }
+}
+
+/// Adapts a closure for the row of one classifier to rows of several, of which it gets the first.
+pub(crate) fn first_row<P, R>(
+    inspect: &impl Fn(&P, Result<LogitsRow<'_, f32>, ImageError>) -> R,
+) -> impl Fn(&P, Result<&[LogitsRow<'_, f32>], ImageError>) -> R {
+    move |image, rows| {
+        let first = rows.map(|rows| match rows.first() {
+            Some(first) => *first,
+            None => LogitsRow::new(&[], &[]),
+        });
+        inspect(image, first)
     }
 }

@@ -146,7 +146,7 @@ fn a_detector_equals_its_parts() {
             ),
             (2, best, p[best])
         );
-        assert_eq!(found.top[0].agreement, q[best]);
+        assert_eq!(found.top[0].agreement, Some(q[best]));
         let calibration = detector.calibration().unwrap();
         assert_eq!(found.p_value, Some(calibration.p_value(stable(&Atd, row))));
         let no = found.strongest_no.as_ref().unwrap();
@@ -327,7 +327,7 @@ fn adds_and_removes_classes() {
     assert_eq!(joined.class_names(), whole.class_names());
     assert!(
         close(joined.yes_weights(), whole.yes_weights())
-            && close(joined.no_weights(), whole.no_weights())
+            && close(joined.no_weights().unwrap(), whole.no_weights().unwrap())
     );
     let remaining = joined
         .without_classes(&["banana".to_owned(), "teapot".to_owned()])
@@ -421,7 +421,7 @@ fn rejects_damaged_bundles() {
             .to_string();
         assert!(error.contains(part), "{from} → {to}: {error}");
     };
-    check_error(r#"\"version\":1"#, r#"\"version\":2"#, "expected 1, got 2");
+    check_error(r#"\"version\":1"#, r#"\"version\":3"#, "expected 2, got 3");
     check_error(r#"\"school bus\","#, "", "for classifier.yes, got");
     check_error(
         r#""classifier.no""#,

@@ -82,8 +82,9 @@ pub(super) struct CandidateSchema {
     /// Probability of the class among all classes, from the "yes" prompts: a softmax that sums to
     /// 1.
     p: f32,
-    /// Probability of "yes" against "no" for this class alone, 0 to 1.
-    q: f32,
+    /// Probability of "yes" against "no" for this class alone, 0 to 1. Null if the model has not
+    /// learned "no".
+    q: Option<f32>,
 }
 
 /// Class that contributes most to the probability of "none of these".

@@ -45,7 +45,7 @@ pub(crate) fn classifier(model: &Model, full: bool) -> Result<Workload, CliError
             builder
                 .clone()
                 .with_progress(&Bar::default())
-                .build_with_towers(&yes, &no)?;
+                .build_with_towers(&yes, Some(&no))?;
             Ok(())
         }),
         model: Some(model.config.name.clone()),

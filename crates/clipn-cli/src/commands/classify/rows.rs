@@ -111,7 +111,7 @@ impl Row {
             let candidate = self.top.get(rank);
             values.push(Value::Text(candidate.map(|c| c.label.as_str())));
             values.push(Value::Float(candidate.map(|c| c.probability)));
-            values.push(Value::Float(candidate.map(|c| c.agreement)));
+            values.push(Value::Float(candidate.and_then(|c| c.agreement)));
         }
         let no = self.no.as_ref();
         values.extend([
@@ -198,7 +198,7 @@ mod tests {
             score: Some(0.25),
             reason: Some("because".to_owned()),
             top: vec![cat.clone()],
-            no: Some(cat.clone().into()),
+            no: StrongestNo::of(cat.clone()),
             ..Row::empty("a.jpg".to_owned())
         };
         row.decide(Some(&cat));

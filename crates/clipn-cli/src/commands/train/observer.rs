@@ -11,6 +11,7 @@ use clipn::evaluation::{EvaluationOptions, Evaluator, Results};
 use clipn::image::Preprocessing;
 use clipn::inference::InferencePipeline;
 use clipn::metrics::FprConvention;
+use clipn::model::TextTower;
 use clipn::progress::Progress;
 use clipn::prompts::{ClassNames, PromptVariant, TemplateSet};
 use clipn::scores;
@@ -99,7 +100,7 @@ impl RunReporter {
 
     fn evaluate(&self, run: &TrainRun, periodic: &PeriodicEvaluation) -> Result<Results, CliError> {
         let towers = run.towers();
-        let no = towers.no.as_ref().unwrap_or(&towers.yes);
+        let no = towers.no.as_ref().map(|no| no as &dyn TextTower<f32>);
         let is_paired =
             self.objective == ObjectiveName::ClipnHandcrafted && periodic.templates.no().is_some();
         let variant = if is_paired {

@@ -69,7 +69,15 @@ fn line(row: &Row) -> String {
     let top: Vec<String> = row
         .top
         .iter()
-        .map(|c| format!("{} p {:.3} q {:.3}", c.label, c.probability, c.agreement))
+        .map(|c| {
+            let q = c.agreement.map(|q| format!(" q {q:.3}"));
+            format!(
+                "{} p {:.3}{}",
+                c.label,
+                c.probability,
+                q.unwrap_or_default()
+            )
+        })
         .collect();
     let top = top.join(", ");
     let (Some(score), Some(threshold)) = (row.score, row.threshold) else {
