@@ -316,14 +316,7 @@ impl ClassRange {
             in_range(row.yes).into_iter().map(times).collect(),
             in_range(row.no).into_iter().map(times).collect(),
         );
-        score(
-            LogitsRow {
-                yes: &yes,
-                no: &no,
-                scale,
-            },
-            options,
-        )
+        score(LogitsRow::new(&yes, &no).with_scale(scale), options)
     }
 }
 

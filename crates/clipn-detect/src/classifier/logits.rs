@@ -47,10 +47,7 @@ impl<T: Real> Logits<T> {
             self.yes.chunks_exact(self.classes),
             self.no.chunks_exact(self.classes),
         );
-        yes.zip(no).map(|(yes, no)| LogitsRow {
-            yes,
-            no,
-            scale: self.scale,
-        })
+        yes.zip(no)
+            .map(|(yes, no)| LogitsRow::new(yes, no).with_scale(self.scale))
     }
 }
