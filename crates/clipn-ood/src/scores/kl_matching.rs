@@ -143,7 +143,8 @@ impl Score for KlMatching {
         -divergences.fold(f32::INFINITY, f32::min)
     }
 
-    /// Takes `ln p` from the logits themselves, so that no probability is rounded to 0 or 1.
+    /// Takes `ln p` from the logits themselves, so that no probability is rounded to 0 or 1. A class
+    /// without images then never matches; in `f32` it matches a softmax that is rounded to one-hot.
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
         let Some(yes) = self.usable(row) else {
             return f64::NAN;

@@ -3,8 +3,8 @@
 //! of `1 - p`, which cancels.
 
 use clipn_ood::scores::{
-    Atd, Cma, Energy, Eoe, Gen, KlMatching, LogitGap, LogitsRow, Margin, MaxLogit, Mcm,
-    NegLabel, NegativeLogits, Ole, Score,
+    Atd, Cma, Energy, Eoe, Gen, KlMatching, LogitGap, LogitsRow, Margin, MaxLogit, Mcm, NegLabel,
+    NegativeLogits, Ole, Score,
 };
 use safetensors::SafeTensors;
 
@@ -84,7 +84,11 @@ fn check<'a>(
     score: &dyn Score,
     rows: impl Iterator<Item = LogitsRow<'a, f64>>,
 ) {
-    let tolerance = if score.name().starts_with("gen") { 2e-9 } else { 1e-9 };
+    let tolerance = if score.name().starts_with("gen") {
+        2e-9
+    } else {
+        1e-9
+    };
     let expected = f64s(file, tensor);
     let rows: Vec<_> = rows.collect();
     assert_eq!((rows.len(), expected.len()), (IMAGES, IMAGES), "{tensor}");
@@ -120,11 +124,13 @@ fn rows<'a>(
     group_ends: &'a [usize],
     scale: f64,
 ) -> impl Iterator<Item = LogitsRow<'a, f64>> {
-    yes.iter().zip(negatives.iter()).map(move |(yes, negatives)| {
-        LogitsRow::new(yes, &[])
-            .with_negatives(NegativeLogits::new(negatives, group_ends))
-            .with_scale(scale)
-    })
+    yes.iter()
+        .zip(negatives.iter())
+        .map(move |(yes, negatives)| {
+            LogitsRow::new(yes, &[])
+                .with_negatives(NegativeLogits::new(negatives, group_ends))
+                .with_scale(scale)
+        })
 }
 
 fn rows_of_yes(yes: &Rows, scale: f64) -> impl Iterator<Item = LogitsRow<'_, f64>> {
@@ -143,14 +149,29 @@ fn neglabel_and_csp_agree_with_the_authors_code() {
             let kept: Vec<usize> = (0..perm.len()).collect();
             let ends: Vec<usize> = (1..=8).map(|group| group * perm.len() / 8).collect();
             let permuted = all.columns(&perm);
-            check(file, "score.permuted", &NegLabel, rows(&yes, &permuted, &ends, 100.0));
+            check(
+                file,
+                "score.permuted",
+                &NegLabel,
+                rows(&yes, &permuted, &ends, 100.0),
+            );
             let kept = all.columns(&kept);
-            check(file, "score.in_order", &NegLabel, rows(&yes, &kept, &ends, 100.0));
+            check(
+                file,
+                "score.in_order",
+                &NegLabel,
+                rows(&yes, &kept, &ends, 100.0),
+            );
             let one_group = [all.width];
             let one_group = || rows(&yes, &all, &one_group, 100.0);
             check(file, "score.one_group_softmax", &NegLabel, one_group());
             if name == "csp" {
-                check(file, "score.ngroup_1_as_the_code_has_it", &NegLabel, one_group());
+                check(
+                    file,
+                    "score.ngroup_1_as_the_code_has_it",
+                    &NegLabel,
+                    one_group(),
+                );
             }
         });
     }
@@ -172,7 +193,12 @@ fn scores_of_cosines_agree_with_the_code_of_logitgap() {
         check(file, "logitgap.N1", &LogitGap::published(), few());
         for n in [20, 88] {
             let score = LogitGap::with_runners_up(n);
-            check(file, &format!("logitgap.212.N{n}"), &score, rows_of_yes(&many, 1.0));
+            check(
+                file,
+                &format!("logitgap.212.N{n}"),
+                &score,
+                rows_of_yes(&many, 1.0),
+            );
         }
         check(file, "MCM", &Mcm, few());
         check(file, "margin", &Margin, few());
@@ -242,7 +268,12 @@ fn agents_and_outlier_labels_agree_with_the_authors_code() {
         ] {
             let yes = normalized.times(&classes, scale);
             let labels = normalized.times(&labels, scale);
-            check(file, tensor, &Eoe::new(beta), rows(&yes, &labels, &ends, 1.0));
+            check(
+                file,
+                tensor,
+                &Eoe::new(beta),
+                rows(&yes, &labels, &ends, 1.0),
+            );
         }
         let labels = normalized.times(&labels, 100.0);
         let yes = normalized.times(&classes, 100.0);

@@ -319,7 +319,9 @@ fn the_recommended_number_of_images_narrows_the_interval() {
         let kept = Proportion::clopper_pearson(count, total, 0.95);
         kept.upper - kept.lower
     };
-    assert!(width(7 * count / 10, count) <= 0.05 && width(7 * (count - 50) / 10, count - 50) > 0.05);
+    assert!(
+        width(7 * count / 10, count) <= 0.05 && width(7 * (count - 50) / 10, count - 50) > 0.05
+    );
     // All kept: the variance of the observed fraction is 0, but 30 images say little.
     let all_kept = recommended(&id[..30], &[-1.0; 30], &best).unwrap();
     assert!(all_kept > 30, "{all_kept}");

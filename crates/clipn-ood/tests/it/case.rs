@@ -8,32 +8,32 @@ use clipn_ood::scores::{
 use proptest::prelude::*;
 
 /// All scores that have a name.
-pub fn every_score() -> Vec<&'static dyn Score> {
+pub(crate) fn every_score() -> Vec<&'static dyn Score> {
     static EXTRA: [&dyn Score; 4] = [&Cma, &Eoe::published(), &Ole, &HandcraftedEnergy];
     all().iter().chain(&EXTRA).copied().collect()
 }
 
 /// Logits of one image that `f32` represents exactly.
 #[derive(Debug, Clone)]
-pub struct Case {
-    pub yes: Vec<f64>,
-    pub no: Vec<f64>,
-    pub negatives: Vec<f64>,
-    pub group_ends: Vec<usize>,
+pub(crate) struct Case {
+    pub(crate) yes: Vec<f64>,
+    pub(crate) no: Vec<f64>,
+    pub(crate) negatives: Vec<f64>,
+    pub(crate) group_ends: Vec<usize>,
 }
 
 /// Kinds of logits.
 #[derive(Debug, Clone)]
-pub enum Kind {
+pub(crate) enum Kind {
     Within(Range<f64>),
     OneOf(&'static [f64]),
 }
 
 /// Logits of ordinary magnitude.
-pub const ORDINARY: Kind = Kind::Within(-30.0..60.0);
+pub(crate) const ORDINARY: Kind = Kind::Within(-30.0..60.0);
 
 /// Logits that saturate every probability.
-pub const EXTREME: Kind = Kind::OneOf(&[-1e4, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4]);
+pub(crate) const EXTREME: Kind = Kind::OneOf(&[-1e4, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4]);
 
 impl Kind {
     fn logit(self) -> BoxedStrategy<f64> {
@@ -46,7 +46,7 @@ impl Kind {
 
 impl Case {
     /// Generates one to seven classes and one to nine negatives in one or more groups.
-    pub fn strategy(kind: Kind) -> impl Strategy<Value = Self> {
+    pub(crate) fn strategy(kind: Kind) -> impl Strategy<Value = Self> {
         let logit = kind.logit();
         let classes = prop::collection::vec((logit.clone(), logit.clone()), 1..8);
         let negatives = prop::collection::vec((logit, any::<bool>()), 1..10);
@@ -68,16 +68,16 @@ impl Case {
         })
     }
 
-    pub fn narrow(&self, values: &[f64]) -> Vec<f32> {
+    pub(crate) fn narrow(&self, values: &[f64]) -> Vec<f32> {
         values.iter().map(|v| *v as f32).collect()
     }
 
-    pub fn row(&self) -> LogitsRow<'_, f64> {
+    pub(crate) fn row(&self) -> LogitsRow<'_, f64> {
         let negatives = NegativeLogits::new(&self.negatives, &self.group_ends);
         LogitsRow::new(&self.yes, &self.no).with_negatives(negatives)
     }
 
-    pub fn faithful(&self, score: &dyn Score) -> f32 {
+    pub(crate) fn faithful(&self, score: &dyn Score) -> f32 {
         let [yes, no, negatives] =
             [&self.yes, &self.no, &self.negatives].map(|values| self.narrow(values));
         let negatives = NegativeLogits::new(&negatives, &self.group_ends);
@@ -88,7 +88,7 @@ impl Case {
         score.faithful(row)
     }
 
-    pub fn stable(&self, score: &dyn Score) -> f64 {
+    pub(crate) fn stable(&self, score: &dyn Score) -> f64 {
         score.stable(self.row())
     }
 }

@@ -8,4 +8,5 @@ mod definitions;
 mod metrics;
 mod real_features;
 mod scores;
+mod speed;
 mod tensors;
