@@ -122,8 +122,9 @@ impl Score for Gen {
         -(-value).exp()
     }
 
+    /// The score is below 0, so a value of 0 or above becomes infinity, which no image reaches.
     fn to_stable(&self, value: f64) -> f64 {
-        -(-value).ln()
+        -(-value).clamp(0.0, f64::INFINITY).ln()
     }
 }
 

@@ -245,6 +245,8 @@ fn stable_scores_separate_saturated_ones() {
     assert!(lower.stable(score) < higher.stable(score));
     let exact = score.from_stable(lower.stable(score));
     assert!(f64::from(lower.faithful(score)) > exact + 1e-3);
+    assert_eq!(score.to_stable(0.5), f64::INFINITY);
+    assert!(score.to_stable(f64::NAN).is_nan());
 }
 
 #[test]
