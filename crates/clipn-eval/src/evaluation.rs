@@ -42,7 +42,8 @@ impl fmt::Display for ScorePrecision {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EvaluationOptions {
-    /// Scores to compute, in the order of the results; all standard scores by default.
+    /// Scores to compute, in the order of the results. Default: all standard scores but those that
+    /// use negatives, which an evaluation does not have.
     pub scores: Vec<&'static dyn Score>,
     /// Precision of the scores.
     pub precision: ScorePrecision,
@@ -55,7 +56,11 @@ pub struct EvaluationOptions {
 impl Default for EvaluationOptions {
     fn default() -> Self {
         Self {
-            scores: scores::all().to_vec(),
+            scores: scores::all()
+                .iter()
+                .filter(|score| !score.uses_negatives())
+                .copied()
+                .collect(),
             precision: ScorePrecision::default(),
             parallelism: Parallelism::default(),
             strict: false,

@@ -2,11 +2,13 @@
 //! thresholds.
 //!
 //! The crate is pure arithmetic over logits. It knows no model: any classifier that yields one
-//! logit per class can use it, with or without the "no" logits of CLIPN.
+//! logit per class can use it, with or without the "no" logits of CLIPN and the logits of negatives,
+//! texts that name none of the classes.
 //!
 //! ```text
 //! logits of an image ──► scores::Score ──► scores::DecisionRule ──► label or "unknown"
-//!   yes [K], no [K]        (one number)        ▲
+//!   yes [K], no [K],       (one number)        ▲
+//!   negatives [M]               │              │
 //!                               │              │ threshold with a guarantee
 //!                               ├────► calibration::calibrate ──► p-values, intervals, warnings
 //!                               └────► metrics::RankedScores ──► AUROC, AUPR, FPR95
@@ -14,7 +16,7 @@
 //!
 //! | module | for |
 //! |---|---|
-//! | [`scores`] | MSP, MaxLogit, energy, MCM and CLIPN's CTW and ATD, in the published `f32` arithmetic and in a log-space `f64` form that does not saturate |
+//! | [`scores`] | MSP, MaxLogit, energy, MCM, GEN, LogitGap, KL-matching, NegLabel and others with negatives, and CLIPN's CTW and ATD, in the published `f32` arithmetic and in a log-space `f64` form that does not saturate |
 //! | [`calibration`] | thresholds by split conformal prediction or a tolerance limit, conformal p-values, control of the false discovery rate |
 //! | [`metrics`] | AUROC, AUPR and FPR at a TPR in the three conventions of the field, ID accuracy |
 //!

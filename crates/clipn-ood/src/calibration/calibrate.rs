@@ -10,6 +10,12 @@ use crate::scores::{DecisionRule, LogitsRow, Score, stable};
 /// Width of the interval of the kept fraction above which a warning recommends more images.
 const WIDE_INTERVAL: f64 = 0.1;
 
+/// Width of that interval with the recommended number of images.
+const NARROW_INTERVAL: f64 = 0.05;
+
+/// Number of images at which the search for the recommended number ends.
+const MAX_RECOMMENDED: usize = 1_000_000;
+
 /// Calibrated threshold with its calibration scores, intervals and warnings.
 ///
 /// ```
@@ -108,7 +114,7 @@ pub fn calibrate(
             images: n,
             lower: kept.lower,
             upper: kept.upper,
-            recommended: recommended_count(settings),
+            recommended: recommended_count(settings, kept.rate()),
         });
     }
     if let Some(OodPerformance { auroc, .. }) = ood_performance
@@ -138,11 +144,35 @@ pub fn calibrate(
     })
 }
 
-/// Number of images for which the interval of the kept fraction is five percentage points wide:
-/// (2·1.96)²·t(1 − t)/0.05², rounded up to a multiple of 50.
-fn recommended_count(settings: &CalibrationSettings) -> usize {
-    let variance = settings.target_tpr * (1.0 - settings.target_tpr);
-    ((3.92 / 0.05_f64).powi(2) * variance / 50.0).ceil() as usize * 50
+/// Number of images for which the interval of the kept fraction is at most five percentage points
+/// wide, a multiple of 50. [`ThresholdMethod::Best`] has no target, so that the interval depends on
+/// the fraction `rate` that its threshold keeps.
+fn recommended_count(settings: &CalibrationSettings, rate: f64) -> usize {
+    let is_enough = |fifties: usize| {
+        let n = 50 * fifties;
+        let kept = if settings.method == ThresholdMethod::Best {
+            let count = (rate * n as f64).round() as usize;
+            Some(Proportion::clopper_pearson(count, n, settings.confidence))
+        } else {
+            let rank = threshold::rank(n, settings).ok();
+            rank.map(|rank| kept_proportion(rank, n, settings.confidence))
+        };
+        kept.is_some_and(|kept| kept.upper - kept.lower <= NARROW_INTERVAL)
+    };
+    // The width falls with n but for rounding of the rank: bisect for the first multiple.
+    let (mut low, mut high) = (0, 1);
+    while !is_enough(high) && high < MAX_RECOMMENDED / 50 {
+        (low, high) = (high, 2 * high);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if is_enough(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    50 * high
 }
 
 fn validate_and_sort(scores: &[f64], set: ScoreSet) -> Result<Vec<f64>, CalibrationError> {
@@ -265,7 +295,9 @@ impl Calibration {
         p_value(&self.scores, score)
     }
 
-    /// Computes the conformal p-value of an image from its logits; see [`p_value`].
+    /// Computes the conformal p-value of an image from its logits; see [`p_value`]. The row must have
+    /// the negatives of the calibration images if the score uses them, because the p-value of a row
+    /// that cannot be scored is the minimum.
     pub fn p_value_for_logits(&self, row: LogitsRow<'_, f32>) -> f64 {
         self.p_value(stable(self.metadata.score, row))
     }

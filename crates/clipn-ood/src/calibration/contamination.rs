@@ -1,8 +1,10 @@
 //! Detects calibration sets that contain images of other classes or duplicates.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::{CalibrationSettings, CalibrationWarning};
+use crate::scores::{LogitsRow, Score, agreement, predict, stable};
 
 /// Maximum number of folders that a warning names.
 const MAX_NAMED_FOLDERS: usize = 3;
@@ -19,6 +21,54 @@ pub struct CalibrationSample {
     pub agreement: f64,
     /// Name of the image's directory, if directories correspond to classes.
     pub folder: Option<String>,
+    /// Fingerprint of the image or of the model's output for it, which is equal only for duplicates.
+    /// `None` if there is none; such an image never counts as a duplicate.
+    pub fingerprint: Option<u64>,
+}
+
+impl CalibrationSample {
+    /// Creates the sample of an image from its logits, without a directory.
+    ///
+    /// The agreement is NaN unless the score uses "no". The fingerprint is a hash of all logits. It
+    /// is `None` if there are fewer than two logits: a single `f32` is too coarse, and distinct
+    /// images share it.
+    ///
+    /// ```
+    /// use clipn_ood::calibration::CalibrationSample;
+    /// use clipn_ood::scores::{LogitsRow, Msp};
+    ///
+    /// // The score saturates, but the images are no duplicates.
+    /// let a = CalibrationSample::from_logits(&Msp, LogitsRow::new(&[900.0, 0.0], &[]));
+    /// let b = CalibrationSample::from_logits(&Msp, LogitsRow::new(&[990.0, 0.0], &[]));
+    /// assert_eq!(a.score, b.score);
+    /// assert_ne!(a.fingerprint, b.fingerprint);
+    /// ```
+    pub fn from_logits(score: &dyn Score, row: LogitsRow<'_, f32>) -> Self {
+        let prediction = predict(row);
+        let agreement = score.uses_no().then(|| agreement(row));
+        let agreement = agreement.and_then(|q| q.get(prediction).copied());
+        Self {
+            score: stable(score, row),
+            prediction,
+            agreement: agreement.map_or(f64::NAN, f64::from),
+            folder: None,
+            fingerprint: fingerprint(row),
+        }
+    }
+}
+
+/// Hashes the logits of an image.
+fn fingerprint(row: LogitsRow<'_, f32>) -> Option<u64> {
+    let sides = [row.yes, row.no, row.negatives.logits];
+    if sides.iter().map(|side| side.len()).sum::<usize>() < 2 {
+        return None;
+    }
+    let mut hasher = DefaultHasher::new();
+    for side in sides {
+        side.len().hash(&mut hasher);
+        side.iter().for_each(|v| v.to_bits().hash(&mut hasher));
+    }
+    Some(hasher.finish())
 }
 
 /// Checks a calibration set for images of other classes, by their "no" probability and by their
@@ -101,19 +151,12 @@ fn check_folders(samples: &[CalibrationSample], class_names: &[String]) -> Vec<C
     warnings
 }
 
-/// Counts duplicates: images with bitwise the same score and class as an earlier image. Saturated
-/// scores (0 or infinite) are ignored, because distinct images share them.
+/// Counts duplicates: images with the same fingerprint as an earlier image. Equal scores are no
+/// sign of duplicates, because scores saturate and have ties.
 fn count_duplicates(samples: &[CalibrationSample]) -> usize {
-    let mut seen: HashMap<(u64, usize), usize> = HashMap::new();
-    for sample in samples
-        .iter()
-        .filter(|sample| sample.score != 0.0 && sample.score.is_finite())
-    {
-        *seen
-            .entry((sample.score.to_bits(), sample.prediction))
-            .or_default() += 1;
-    }
-    seen.values().map(|count| count - 1).sum()
+    let mut seen = HashSet::new();
+    let fingerprints = samples.iter().filter_map(|sample| sample.fingerprint);
+    fingerprints.filter(|value| !seen.insert(*value)).count()
 }
 
 /// Normalizes the spelling of directory and class names: `School_Bus` becomes `school bus`.
@@ -124,6 +167,7 @@ fn normalize_name(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scores::{Ctw, Msp};
 
     fn sample(score: f64, agreement: f64, folder: Option<&str>) -> CalibrationSample {
         CalibrationSample {
@@ -131,6 +175,7 @@ mod tests {
             prediction: 0,
             agreement,
             folder: folder.map(str::to_owned),
+            fingerprint: None,
         }
     }
 
@@ -194,19 +239,44 @@ mod tests {
     }
 
     #[test]
-    fn counts_duplicates() {
-        let samples = [
-            sample(-1.0, 0.9, None),
-            sample(-1.0, 0.9, None),
-            sample(-2.0, 0.9, None),
+    fn duplicates_are_images_with_the_same_logits() {
+        let from = |yes: &[f32]| CalibrationSample::from_logits(&Msp, LogitsRow::new(yes, &[]));
+        // The first four have the same score, because it saturates or they are permuted.
+        let distinct = [
+            from(&[900.0, 0.0]),
+            from(&[990.0, 0.0]),
+            from(&[900.0, 1.0]),
+            from(&[901.0, 1.0]),
+            from(&[30.0, 20.0]),
+            from(&[31.0, 21.0]),
+        ];
+        assert_eq!(distinct[0].score, distinct[3].score);
+        assert_eq!(distinct[4].score, distinct[5].score);
+        assert_eq!(warnings(&distinct), []);
+        let repeated = [
+            from(&[30.0, 20.0]),
+            from(&[31.0, 20.0]),
+            from(&[30.0, 20.0]),
         ];
         assert_eq!(
-            warnings(&samples),
+            warnings(&repeated),
             [CalibrationWarning::Duplicates { count: 1 }]
         );
+        // One logit is no fingerprint, and neither is a score.
+        assert_eq!(warnings(&[from(&[30.0]), from(&[30.0])]), []);
         assert_eq!(
-            warnings(&[sample(0.0, 0.9, None), sample(0.0, 0.9, None)]),
+            warnings(&[sample(-1.0, 0.9, None), sample(-1.0, 0.9, None)]),
             []
         );
+    }
+
+    #[test]
+    fn samples_have_an_agreement_if_the_score_uses_no() {
+        let row = LogitsRow::new(&[30.0, 20.0], &[30.0, 10.0]);
+        let sample = CalibrationSample::from_logits(&Ctw, row);
+        assert_eq!((sample.prediction, sample.agreement), (0, 0.5));
+        assert!(CalibrationSample::from_logits(&Msp, row).agreement.is_nan());
+        let without_no = CalibrationSample::from_logits(&Ctw, LogitsRow::new(&[30.0, 20.0], &[]));
+        assert!(without_no.agreement.is_nan() && without_no.score.is_nan());
     }
 }

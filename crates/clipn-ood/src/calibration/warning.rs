@@ -115,7 +115,7 @@ impl fmt::Display for CalibrationWarning {
             ),
             Self::Duplicates { count } => write!(
                 f,
-                "duplicate images: {count}; the guarantee assumes independent images, so it \
+                "duplicate images (equal logits): {count}; the guarantee assumes independent images, so it \
                  rests on fewer than the total"
             ),
             Self::PoorSeparation { auroc } => write!(

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::atd::joint_probabilities;
-use super::{Atd, Ctw, LogitsRow, Score, predict, stable};
+use super::{Atd, Ctw, LogitsRow, NegLabel, Score, predict, stable};
 
 /// Decision of a [`DecisionRule`] on one image: a label or "unknown".
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -52,12 +52,17 @@ pub enum DecisionRule {
 }
 
 impl DecisionRule {
-    /// Returns the rule of a score that needs no calibration: CTW at 0.5, or ATD by its extra
-    /// class. Other scores have none and require [`DecisionRule::Threshold`].
+    /// Returns the rule of a score that needs no calibration: CTW at 0.5, ATD by its extra class, or
+    /// NegLabel at 0.5, below which the negatives together outweigh the classes. Other scores have
+    /// none and require [`DecisionRule::Threshold`].
     pub fn default_for(score: &dyn Score) -> Option<Self> {
         match score.name() {
             "ctw" => Some(Self::Ctw { threshold: 0.5 }),
             "atd" => Some(Self::AtdExtraClass),
+            "neglabel" => Some(Self::Threshold {
+                score: &NegLabel,
+                threshold: 0.5,
+            }),
             _ => None,
         }
     }
@@ -117,14 +122,14 @@ fn extra_class(row: LogitsRow<'_, f32>) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scores::{Energy, Msp, all};
+    use crate::scores::{Energy, Msp, NegativeLogits, all};
 
     #[test]
-    fn only_scores_that_use_no_have_a_default_rule() {
+    fn three_scores_have_a_default_rule() {
         for score in all() {
             assert_eq!(
                 DecisionRule::default_for(*score).is_some(),
-                score.uses_no(),
+                matches!(score.name(), "ctw" | "atd" | "neglabel"),
                 "{}",
                 score.name()
             );
@@ -150,6 +155,21 @@ mod tests {
         // A tie is not below one half.
         let even = rule.decide(LogitsRow::new(&[1.0, 5.0], &[0.0, 5.0]));
         assert_eq!((even.label, even.score), (Some(1), 0.5));
+    }
+
+    #[test]
+    fn neglabel_rejects_if_the_negatives_outweigh_the_classes() {
+        let rule = DecisionRule::default_for(&NegLabel).unwrap();
+        let decide = |negatives: &[f32]| {
+            let ends = [negatives.len()];
+            let negatives = NegativeLogits::new(negatives, &ends);
+            rule.decide(LogitsRow::new(&[1.0, 5.0], &[]).with_negatives(negatives))
+                .label
+        };
+        assert_eq!(decide(&[4.9, 1.0]), Some(1));
+        // Each is below the best class, but not both together.
+        assert_eq!(decide(&[4.9, 4.9]), None);
+        assert_eq!(decide(&[]), None);
     }
 
     #[test]

@@ -23,6 +23,10 @@ impl Score for Mcm {
         false
     }
 
+    fn min_classes(&self) -> usize {
+        2
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         row.finite_yes().map_or(f32::NAN, |yes| {
             let cosines: Vec<f32> = yes.iter().map(|v| v / row.scale as f32).collect();

@@ -1,7 +1,16 @@
 //! OOD scores: one number per image from its logits, higher for in-distribution images.
 //!
-//! The trait [`Score`] has the implementations [`Msp`], [`MaxLogit`], [`Energy`], [`Mcm`], [`Ctw`]
-//! and [`Atd`]. A [`DecisionRule`] turns a score into a label or "unknown". Each score has the
+//! | score | needs | higher if |
+//! |---|---|---|
+//! | [`Msp`], [`Mcm`], [`Margin`], [`Gen`], [`LogitGap`] | at least two classes | one class stands out |
+//! | [`MaxLogit`], [`Energy`] | | the image resembles a class |
+//! | [`KlMatching`] | known images, at least two classes | the softmax is typical of its class |
+//! | [`NegLabel`], [`Cma`], [`Eoe`] | negatives | the classes outweigh the negatives |
+//! | [`Ctw`], [`Atd`] | "no" logits | the "no" texts do not contradict |
+//! | [`CtwNeg`], [`AtdNeg`], [`Ole`] | "no" logits and negatives | both |
+//!
+//! A score needs the "yes" logits of a row and what the table lists; [`ScoreInputs`] checks it. All
+//! implement the trait [`Score`]. A [`DecisionRule`] turns a score into a label or "unknown". Each score has the
 //! published `f32` arithmetic ([`Score::faithful`]) and a log-space `f64` form that does not
 //! saturate ([`Score::stable`]).
 //!
@@ -16,26 +25,51 @@
 //! assert!((decision.score - 0.8808).abs() < 1e-4);
 //! ```
 mod atd;
+mod atd_neg;
+mod cma;
 mod ctw;
+mod ctw_neg;
 mod decision;
 mod energy;
+mod eoe;
 mod error;
+mod generalized_entropy;
+mod grouped;
+mod inputs;
+mod kl_matching;
+mod logitgap;
+mod margin;
 mod maxlogit;
 mod mcm;
 mod msp;
+mod negatives;
+mod neglabel;
+mod ole;
 mod registry;
 mod row;
 mod score;
 mod softmax;
 
 pub use atd::Atd;
+pub use atd_neg::AtdNeg;
+pub use cma::Cma;
 pub use ctw::Ctw;
+pub use ctw_neg::CtwNeg;
 pub use decision::{Decision, DecisionRule};
 pub use energy::{Energy, HandcraftedEnergy};
+pub use eoe::Eoe;
 pub use error::ScoreError;
+pub use generalized_entropy::Gen;
+pub use inputs::ScoreInputs;
+pub use kl_matching::KlMatching;
+pub use logitgap::LogitGap;
+pub use margin::Margin;
 pub use maxlogit::MaxLogit;
 pub use mcm::Mcm;
 pub use msp::Msp;
+pub use negatives::NegativeLogits;
+pub use neglabel::NegLabel;
+pub use ole::Ole;
 pub use registry::{all, by_name, parse_list};
 pub use row::{LogitsRow, agreement, predict, softmax_yes, top_k};
 pub use score::{Score, stable, stable_each};

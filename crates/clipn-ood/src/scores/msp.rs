@@ -20,6 +20,10 @@ impl Score for Msp {
         false
     }
 
+    fn min_classes(&self) -> usize {
+        2
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         row.finite_yes().map_or(f32::NAN, max_probability)
     }

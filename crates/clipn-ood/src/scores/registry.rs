@@ -1,13 +1,29 @@
 //! The built-in scores by name.
 
-use super::{Atd, Ctw, Energy, HandcraftedEnergy, MaxLogit, Mcm, Msp, Score, ScoreError};
+use super::{
+    Atd, AtdNeg, Cma, Ctw, CtwNeg, Energy, Eoe, Gen, HandcraftedEnergy, LogitGap, Margin, MaxLogit,
+    Mcm, Msp, NegLabel, Ole, Score, ScoreError,
+};
 
-/// Scores selected by `all`, in the order of the published table, with MCM after the other scores
-/// that use "yes" only.
-static ALL: [&dyn Score; 6] = [&Msp, &MaxLogit, &Energy, &Mcm, &Ctw, &Atd];
+/// Scores selected by `all`: those of "yes" only, then those with negatives, with "no", and with
+/// both.
+static ALL: [&dyn Score; 12] = [
+    &Msp,
+    &MaxLogit,
+    &Energy,
+    &Mcm,
+    &Margin,
+    &Gen::published(),
+    &LogitGap::published(),
+    &NegLabel,
+    &Ctw,
+    &Atd,
+    &CtwNeg,
+    &AtdNeg,
+];
 
 /// Scores that are known by name but not selected by `all`.
-static EXTRA: [&dyn Score; 1] = [&HandcraftedEnergy];
+static EXTRA: [&dyn Score; 4] = [&Cma, &Eoe::published(), &Ole, &HandcraftedEnergy];
 
 /// Aliases in lower case: the names of the hand-crafted code and of the paper.
 const ALIASES: [(&str, &str); 4] = [
@@ -17,15 +33,18 @@ const ALIASES: [(&str, &str); 4] = [
     ("clipn-a", "atd"),
 ];
 
-/// All standard scores: `msp`, `maxlogit`, `energy`, `mcm`, `ctw`, `atd`.
+/// All standard scores: `msp`, `maxlogit`, `energy`, `mcm`, `margin`, `gen`, `logitgap`, `neglabel`,
+/// `ctw`, `atd`, `ctw-neg`, `atd-neg`. [`ScoreInputs::available`](super::ScoreInputs::available)
+/// returns those that a model allows.
 pub fn all() -> &'static [&'static dyn Score] {
     &ALL
 }
 
 /// Looks up a score by name, ignoring case.
 ///
-/// `CLIPN-C` and `YN` are aliases of `ctw`, and `CLIPN-A` and `C+1` of `atd`. The name
-/// `energy-handcrafted` is valid too, although the score is not part of [`all`].
+/// `CLIPN-C` and `YN` are aliases of `ctw`, and `CLIPN-A` and `C+1` of `atd`. The names `cma`,
+/// `eoe`, `ole` and `energy-handcrafted` are valid too, although these scores are not part of
+/// [`all`].
 ///
 /// ```
 /// use clipn_ood::scores::{Score, by_name};
@@ -113,13 +132,22 @@ mod tests {
         ] {
             assert_eq!(by_name(alias).unwrap().name(), name);
         }
-        assert_eq!(
-            by_name("energy-handcrafted").unwrap().name(),
-            "energy-handcrafted"
-        );
+        for name in ["cma", "eoe", "ole", "energy-handcrafted"] {
+            assert_eq!(by_name(name).unwrap().name(), name);
+        }
+        // Settings of one's own have a name of their own, and a fitted score cannot be looked up.
+        for score in [
+            &LogitGap::with_runners_up(2) as &dyn Score,
+            &Gen::new(0.5, 100),
+            &Gen::published().on_cosines(),
+            &Eoe::new(1.0),
+        ] {
+            assert!(by_name(score.name()).is_err(), "{score}");
+        }
+        assert!(by_name("kl-matching").is_err());
         let error = by_name("entropy").unwrap_err().to_string();
         assert!(
-            error.contains("`entropy`") && error.contains("msp, maxlogit, energy, mcm, ctw, atd"),
+            error.contains("`entropy`") && error.contains("msp, maxlogit, energy, mcm, margin"),
             "{error}"
         );
     }
@@ -136,10 +164,13 @@ mod tests {
         assert_eq!(named("ctw, msp,YN"), ["ctw", "msp"]);
         assert_eq!(
             named("all"),
-            ["msp", "maxlogit", "energy", "mcm", "ctw", "atd"]
+            [
+                "msp", "maxlogit", "energy", "mcm", "margin", "gen", "logitgap", "neglabel", "ctw",
+                "atd", "ctw-neg", "atd-neg"
+            ]
         );
-        assert_eq!(named("atd,ALL").len(), 6);
-        assert_eq!(named("all,energy-handcrafted").len(), 7);
+        assert_eq!(named("atd,ALL").len(), 12);
+        assert_eq!(named("all,energy-handcrafted").len(), 13);
         assert_eq!(parse_list(" , ").unwrap_err(), ScoreError::EmptyList);
         assert!(parse_list("msp,nope").is_err());
     }

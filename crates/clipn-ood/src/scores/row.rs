@@ -1,7 +1,7 @@
 use num_traits::Float;
 
-use super::LOGIT_SCALE;
 use super::softmax::{softmax, two_way_softmax};
+use super::{LOGIT_SCALE, NegativeLogits};
 
 /// Logits of one image: `scale` times the cosine similarity with the text feature of each class.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -10,19 +10,28 @@ pub struct LogitsRow<'a, T> {
     pub yes: &'a [T],
     /// "No" logits, `[K]`, or empty for scores that do not use them.
     pub no: &'a [T],
+    /// Logits of the negatives, or empty for scores that do not use them.
+    pub negatives: NegativeLogits<'a, T>,
     /// Factor between cosine similarities and logits.
     pub scale: f64,
 }
 
 impl<'a, T> LogitsRow<'a, T> {
-    /// Creates a row from the "yes" and "no" logits of one image, `[K]` each, with the factor
-    /// [`LOGIT_SCALE`].
+    /// Creates a row from the "yes" and "no" logits of one image, `[K]` each, without negatives
+    /// and with the factor [`LOGIT_SCALE`].
     pub fn new(yes: &'a [T], no: &'a [T]) -> Self {
         Self {
             yes,
             no,
+            negatives: NegativeLogits::default(),
             scale: LOGIT_SCALE,
         }
+    }
+
+    /// Replaces the negatives.
+    #[must_use]
+    pub fn with_negatives(self, negatives: NegativeLogits<'a, T>) -> Self {
+        Self { negatives, ..self }
     }
 
     /// Replaces the factor between cosine similarities and logits; the logits stay the same.
@@ -43,6 +52,15 @@ impl<'a, T: Float> LogitsRow<'a, T> {
         let yes = self.finite_yes()?;
         (self.no.len() == yes.len() && self.no.iter().all(|v| v.is_finite()))
             .then_some((yes, self.no))
+    }
+
+    /// The negatives if there is at least one, all are finite and their groups are valid.
+    pub(super) fn finite_negatives(&self) -> Option<NegativeLogits<'a, T>> {
+        let negatives = self.negatives;
+        (!negatives.is_empty()
+            && negatives.has_valid_groups()
+            && negatives.logits.iter().all(|v| v.is_finite()))
+        .then_some(negatives)
     }
 }
 

@@ -3,13 +3,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LogitsRow, ScoreError, by_name};
+use super::{LogitsRow, NegativeLogits, ScoreError, by_name};
 
 /// Score of one image; higher means more in-distribution.
 ///
 /// The score of an unusable row is NaN: a row without classes, with NaN or infinite logits, or
-/// without the `no` logits that the score needs. The metrics reject NaN and report its index, and
-/// [`DecisionRule::decide`](super::DecisionRule::decide) returns "unknown".
+/// without the "no" logits, the negatives or the number of classes that the score needs. The metrics
+/// reject NaN and report its index, and [`DecisionRule::decide`](super::DecisionRule::decide)
+/// returns "unknown". [`ScoreInputs`](super::ScoreInputs) checks in advance which scores the
+/// weights allow.
 ///
 /// `dyn Score` has a name: it implements `Display` and `Serialize`, and `&'static dyn Score`
 /// implements [`FromStr`] and `Deserialize` for the names of the built-in scores. Scores are equal
@@ -25,15 +27,15 @@ use super::{LogitsRow, ScoreError, by_name};
 ///
 /// /// Difference of the "yes" and the "no" logit of the predicted class.
 /// #[derive(Debug)]
-/// struct Margin;
+/// struct YesMinusNo;
 ///
-/// impl Score for Margin {
+/// impl Score for YesMinusNo {
 ///     fn name(&self) -> &'static str {
-///         "margin"
+///         "yes-minus-no"
 ///     }
 ///
 ///     fn display_name(&self) -> &'static str {
-///         "Margin"
+///         "Yes minus no"
 ///     }
 ///
 ///     fn uses_no(&self) -> bool {
@@ -59,7 +61,7 @@ use super::{LogitsRow, ScoreError, by_name};
 ///     }
 /// }
 ///
-/// let rule = DecisionRule::Threshold { score: &Margin, threshold: 1.5 };
+/// let rule = DecisionRule::Threshold { score: &YesMinusNo, threshold: 1.5 };
 /// assert_eq!(rule.decide(LogitsRow::new(&[25.0, 30.0], &[26.0, 28.0])).label, Some(1));
 /// ```
 pub trait Score: Send + Sync + fmt::Debug {
@@ -71,6 +73,17 @@ pub trait Score: Send + Sync + fmt::Debug {
 
     /// Whether the score depends on the "no" logits; if not, [`LogitsRow::no`] may be empty.
     fn uses_no(&self) -> bool;
+
+    /// Whether the score depends on the negatives; if not, [`LogitsRow::negatives`] may be empty.
+    fn uses_negatives(&self) -> bool {
+        false
+    }
+
+    /// Minimum number of classes K. With fewer, the score is NaN or the same for every image, such
+    /// as the softmax probability of a single class.
+    fn min_classes(&self) -> usize {
+        1
+    }
 
     /// Computes the score in the published `f32` arithmetic. Probabilities saturate at 1, which
     /// causes ties.
@@ -135,15 +148,12 @@ pub fn stable(score: &dyn Score, row: LogitsRow<'_, f32>) -> f64 {
 /// Computes [`stable`] for several scores of one row, in their order.
 pub fn stable_each(scores: &[&dyn Score], row: LogitsRow<'_, f32>) -> Vec<f64> {
     let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
-    let (yes, no) = (widen(row.yes), widen(row.no));
-    scores
-        .iter()
-        .map(|score| {
-            score.stable(LogitsRow {
-                yes: &yes,
-                no: &no,
-                scale: row.scale,
-            })
-        })
-        .collect()
+    let (yes, no, negatives) = (widen(row.yes), widen(row.no), widen(row.negatives.logits));
+    let row = LogitsRow {
+        yes: &yes[..],
+        no: &no,
+        negatives: NegativeLogits::new(&negatives, row.negatives.group_ends),
+        scale: row.scale,
+    };
+    scores.iter().map(|score| score.stable(row)).collect()
 }

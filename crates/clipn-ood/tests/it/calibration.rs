@@ -2,9 +2,9 @@
 
 use clipn_ood::calibration::{
     Calibration, CalibrationError, CalibrationSample, CalibrationSettings, CalibrationWarning,
-    ThresholdMethod, benjamini_hochberg, calibrate, check_calibration_set,
+    Proportion, ThresholdMethod, benjamini_hochberg, calibrate, check_calibration_set,
 };
-use clipn_ood::scores::{Ctw, DecisionRule, LogitsRow, stable};
+use clipn_ood::scores::{Ctw, DecisionRule, LogitsRow, NegLabel, NegativeLogits, stable};
 use clipn_testing::random::Random;
 
 /// Draws a uniform number from (0, 1).
@@ -213,6 +213,7 @@ fn warns_of_contamination_but_not_of_clean_sets() {
                 prediction: 0,
                 agreement,
                 folder: None,
+                fingerprint: None,
             }
         };
         (0..300).map(&mut sample).collect()
@@ -262,6 +263,73 @@ fn the_rule_keeps_the_counted_images() {
         .count();
     assert_eq!(kept, calibration.kept().count);
     assert_eq!(kept, 49);
+}
+
+/// The calibrated rule and the p-values need the negatives of the row.
+#[test]
+fn calibration_of_a_score_with_negatives() {
+    let mut random = Random::new(29);
+    let images: Vec<[f32; 6]> = (0..60)
+        .map(|_| std::array::from_fn(|_| 30.0 * random.signed()))
+        .collect();
+    let rows = || {
+        images.iter().map(|values| {
+            let negatives = NegativeLogits::new(&values[2..], &[3, 4]);
+            LogitsRow::new(&values[..2], &[]).with_negatives(negatives)
+        })
+    };
+    let scores: Vec<f64> = rows().map(|row| stable(&NegLabel, row)).collect();
+    let settings = settings(0.8, ThresholdMethod::OnAverage).with_score(&NegLabel);
+    let calibration = calibrate(&scores, &[], &settings).unwrap();
+    let kept = |row: &LogitsRow<'_, f32>| calibration.rule().decide(*row).label.is_some();
+    assert_eq!(rows().filter(kept).count(), calibration.kept().count);
+    for (row, score) in rows().zip(&scores) {
+        assert_eq!(
+            calibration.p_value_for_logits(row),
+            calibration.p_value(*score)
+        );
+        // Without its negatives, no row can be scored.
+        let without = row.with_negatives(NegativeLogits::default());
+        assert_eq!(calibration.p_value_for_logits(without), 1.0 / 61.0);
+        assert_eq!(calibration.rule().decide(without).label, None);
+    }
+}
+
+#[test]
+fn the_recommended_number_of_images_narrows_the_interval() {
+    let recommended = |id: &[f64], ood: &[f64], settings: &CalibrationSettings| {
+        let calibration = calibrate(id, ood, settings).unwrap();
+        calibration
+            .warnings()
+            .iter()
+            .find_map(|warning| match warning {
+                CalibrationWarning::FewImages { recommended, .. } => Some(*recommended),
+                _ => None,
+            })
+    };
+    // The best threshold keeps 210 of 300 images, for which the interval is 10.5 points wide.
+    let id: Vec<f64> = (0..300).map(f64::from).collect();
+    let ood: Vec<f64> = (0..90).map(f64::from).collect();
+    let best = settings(0.95, ThresholdMethod::Best);
+    let calibration = calibrate(&id, &ood, &best).unwrap();
+    assert_eq!(calibration.kept().count, 210);
+    let count = recommended(&id, &ood, &best).unwrap();
+    assert_eq!(count, 1350);
+    let width = |count: usize, total: usize| {
+        let kept = Proportion::clopper_pearson(count, total, 0.95);
+        kept.upper - kept.lower
+    };
+    assert!(
+        width(7 * count / 10, count) <= 0.05 && width(7 * (count - 50) / 10, count - 50) > 0.05
+    );
+    // All kept: the variance of the observed fraction is 0, but 30 images say little.
+    let all_kept = recommended(&id[..30], &[-1.0; 30], &best).unwrap();
+    assert!(all_kept > 30, "{all_kept}");
+    // A higher confidence takes more images.
+    let default = CalibrationSettings::default();
+    assert_eq!(recommended(&id[..40], &[], &default), Some(300));
+    let certain = default.with_confidence(0.999);
+    assert!(recommended(&id[..40], &[], &certain).unwrap() > 700);
 }
 
 #[test]

@@ -1,6 +1,12 @@
 //! Integration tests of `clipn-ood`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
+mod authors;
 mod calibration;
+mod case;
+mod definitions;
 mod metrics;
+mod real_features;
 mod scores;
+mod speed;
+mod tensors;

@@ -1,51 +1,25 @@
-//! Tests of the scores against the published code in both precisions, and of their properties.
-
-use proptest::prelude::*;
-use safetensors::SafeTensors;
-use serde_json::Value;
+//! Tests of the scores against CLIPN's published code in both precisions, and of the properties of
+//! all scores.
 
 use clipn_ood::metrics::{FprConvention, RankedScores};
 use clipn_ood::scores::{
-    self, Atd, Ctw, DecisionRule, HandcraftedEnergy, LOGIT_SCALE, LogitsRow, MaxLogit, Mcm, Msp,
-    Score, agreement, by_name, predict, softmax_yes,
+    Atd, Ctw, DecisionRule, LogitsRow, MaxLogit, Mcm, Msp, Score, agreement, by_name, predict,
+    softmax_yes,
 };
+use proptest::prelude::*;
+use safetensors::SafeTensors;
+
+use crate::case::{Case, EXTREME, ORDINARY, every_score};
+use crate::tensors::{f32s, f64s, json, read};
 
 const MODELS: [&str; 2] = ["vit_gelu", "vit_quickgelu"];
 const SETS: [&str; 3] = ["id", "oodA", "oodB"];
 const PUBLISHED: [&str; 5] = ["MSP", "MaxLogit", "Energy", "CTW", "ATD"];
 
-fn read(name: &str) -> Vec<u8> {
-    std::fs::read(clipn_testing::fixture(name)).unwrap()
-}
-
-fn json(name: &str) -> Value {
-    serde_json::from_slice(&read(name)).unwrap()
-}
-
-fn f32s(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
-    let data = file.tensor(name).unwrap().data();
-    data.chunks_exact(4)
-        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
-        .collect()
-}
-
-fn f64s(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
-    let data = file.tensor(name).unwrap().data();
-    data.chunks_exact(8)
-        .map(|b| f64::from_le_bytes(b.try_into().unwrap()))
-        .collect()
-}
-
 /// Splits `[N, K]` logits into rows.
 fn rows<'a, T>(yes: &'a [T], no: &'a [T], classes: usize) -> Vec<LogitsRow<'a, T>> {
     let pairs = yes.chunks_exact(classes).zip(no.chunks_exact(classes));
-    pairs
-        .map(|(yes, no)| LogitsRow {
-            yes,
-            no,
-            scale: LOGIT_SCALE,
-        })
-        .collect()
+    pairs.map(|(yes, no)| LogitsRow::new(yes, no)).collect()
 }
 
 fn close_f32(actual: &[f32], expected: &[f32], probability: bool, what: &str) {
@@ -238,33 +212,41 @@ fn mcm_is_the_softmax_of_the_cosines() {
 
 #[test]
 fn stable_scores_separate_saturated_ones() {
+    let case = |yes: [f64; 3], no: f64, negative: f64| Case {
+        yes: yes.to_vec(),
+        no: vec![no; 3],
+        negatives: vec![negative; 4],
+        group_ends: vec![1, 4],
+    };
     let (lower, higher) = ([80.0, 20.0, 10.0], [95.0, 20.0, 10.0]);
-    let no = [0.0, 0.0, 0.0];
-    let single = |row: [f64; 3]| row.map(|v| v as f32);
-    for score in [by_name("msp").unwrap(), &Ctw, &Atd] {
-        let faithful = |yes: [f64; 3]| score.faithful(LogitsRow::new(&single(yes), &single(no)));
-        assert_eq!(
-            (faithful(lower), faithful(higher)),
-            (1.0, 1.0),
-            "{}",
-            score.name()
-        );
-        let stable = |yes: [f64; 3]| score.stable(LogitsRow::new(&yes, &no));
+    for name in ["msp", "ctw", "atd", "neglabel", "ctw-neg", "atd-neg"] {
+        let score = by_name(name).unwrap();
+        let faithful = |yes| case(yes, 0.0, 0.0).faithful(score);
+        assert_eq!((faithful(lower), faithful(higher)), (1.0, 1.0), "{name}");
+        let stable = |yes| case(yes, 0.0, 0.0).stable(score);
         assert!(
             stable(lower) < stable(higher) && stable(higher) < 0.0,
-            "{}",
-            score.name()
+            "{name}"
         );
         // At the low end, the probabilities themselves would be 0 in either precision.
-        let rejected = |no: f64| score.stable(LogitsRow::new(&[1.0, 1.0], &[no, no]));
+        let rejected = |no: f64, negative: f64| case([1.0; 3], no, negative).stable(score);
         if score.uses_no() {
-            assert!(
-                rejected(2000.0) < rejected(1000.0) && rejected(1000.0).is_finite(),
-                "{}",
-                score.name()
-            );
+            let (lower, higher) = (rejected(2000.0, 0.0), rejected(1000.0, 0.0));
+            assert!(lower < higher && higher.is_finite(), "{name}");
+        }
+        if score.uses_negatives() {
+            let (lower, higher) = (rejected(0.0, 2000.0), rejected(0.0, 1000.0));
+            assert!(lower < higher && higher.is_finite(), "{name}");
         }
     }
+    // GEN is close to 0 instead, and in f32 loses the term of the best class.
+    let score = by_name("gen").unwrap();
+    let (lower, higher) = (case(lower, 0.0, 0.0), case(higher, 0.0, 0.0));
+    assert!(lower.stable(score) < higher.stable(score));
+    let exact = score.from_stable(lower.stable(score));
+    assert!(f64::from(lower.faithful(score)) > exact + 1e-3);
+    assert_eq!(score.to_stable(0.5), f64::INFINITY);
+    assert!(score.to_stable(f64::NAN).is_nan());
 }
 
 #[test]
@@ -273,11 +255,8 @@ fn stable_atd_is_accurate_in_both_tails() {
     for d in [
         -900.0, -300.0, -40.0, -1e-9, 0.0, 1e-9, 0.3, 40.0, 300.0, 700.0,
     ] {
-        let row = LogitsRow {
-            yes: &[d],
-            no: &[0.0],
-            scale: LOGIT_SCALE,
-        };
+        let yes = [d];
+        let row = LogitsRow::new(&yes, &[0.0]);
         let (atd, ctw) = (Atd.stable(row), Ctw.stable(row));
         assert!(
             (atd - ctw).abs() <= 1e-14 * ctw.abs(),
@@ -288,86 +267,103 @@ fn stable_atd_is_accurate_in_both_tails() {
 
 #[test]
 fn rows_that_cannot_be_scored_give_nan() {
-    let scores: Vec<&dyn Score> = scores::all()
-        .iter()
-        .copied()
-        .chain([&HandcraftedEnergy as &dyn Score])
-        .collect();
-    for score in scores {
-        let name = score.name();
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            assert!(
-                score
-                    .faithful(LogitsRow::new(&[1.0, bad], &[0.0, 0.0]))
-                    .is_nan(),
-                "{name} {bad}"
-            );
-            let wide = f64::from(bad);
-            assert!(
-                score
-                    .stable(LogitsRow::new(&[1.0, wide], &[0.0, 0.0]))
-                    .is_nan(),
-                "{name} {bad}"
-            );
-            let no_is_bad = score.faithful(LogitsRow::new(&[1.0, 2.0], &[bad, 0.0]));
-            assert_eq!(no_is_bad.is_nan(), score.uses_no(), "{name} {bad}");
+    let good = Case {
+        yes: vec![1.0, 2.0],
+        no: vec![0.0, 0.0],
+        negatives: vec![0.5, 1.5],
+        group_ends: vec![1, 2],
+    };
+    let is_nan = |case: &Case, score: &dyn Score| {
+        let (faithful, stable) = (case.faithful(score), case.stable(score));
+        assert_eq!(faithful.is_nan(), stable.is_nan(), "{score}");
+        faithful.is_nan()
+    };
+    for score in every_score() {
+        assert!(!is_nan(&good, score), "{score}");
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let mut case = good.clone();
+            case.yes[1] = bad;
+            assert!(is_nan(&case, score), "{score} {bad}");
+            let mut case = good.clone();
+            case.no[0] = bad;
+            assert_eq!(is_nan(&case, score), score.uses_no(), "{score} {bad}");
+            let mut case = good.clone();
+            case.negatives[1] = bad;
+            let uses_negatives = score.uses_negatives();
+            assert_eq!(is_nan(&case, score), uses_negatives, "{score} {bad}");
         }
-        assert!(score.faithful(LogitsRow::new(&[], &[])).is_nan(), "{name}");
-        assert!(score.stable(LogitsRow::new(&[], &[])).is_nan(), "{name}");
-        let unpaired = score.stable(LogitsRow::new(&[1.0, 2.0], &[1.0]));
-        assert_eq!(unpaired.is_nan(), score.uses_no(), "{name}");
+        let mut empty = good.clone();
+        (empty.yes, empty.no) = (vec![], vec![]);
+        assert!(is_nan(&empty, score), "{score}");
+        let mut unpaired = good.clone();
+        unpaired.no.pop();
+        assert_eq!(is_nan(&unpaired, score), score.uses_no(), "{score}");
+        let mut without_negatives = good.clone();
+        (without_negatives.negatives, without_negatives.group_ends) = (vec![], vec![]);
+        let uses_negatives = score.uses_negatives();
+        assert_eq!(is_nan(&without_negatives, score), uses_negatives, "{score}");
+        for group_ends in [vec![], vec![1], vec![3], vec![2, 2], vec![0, 2], vec![2, 1]] {
+            let case = Case {
+                group_ends,
+                ..good.clone()
+            };
+            assert_eq!(is_nan(&case, score), uses_negatives, "{score} {case:?}");
+        }
     }
 }
 
-/// Generates logits of ordinary magnitude for one to seven classes.
-fn logits() -> impl Strategy<Value = (Vec<f64>, Vec<f64>)> {
-    prop::collection::vec((-30.0..60.0_f64, -30.0..60.0_f64), 1..8)
-        .prop_map(|pairs| pairs.into_iter().unzip())
+#[test]
+fn scores_that_need_two_classes_are_constant_or_nan_for_one() {
+    let one = |yes: f64| Case {
+        yes: vec![yes],
+        no: vec![1.0],
+        negatives: vec![2.0],
+        group_ends: vec![1],
+    };
+    for score in every_score() {
+        let (a, b) = (one(3.0).stable(score), one(4.0).stable(score));
+        let is_constant = a.is_nan() || a == b;
+        assert_eq!(is_constant, score.min_classes() == 2, "{score}: {a} {b}");
+    }
 }
 
-/// Generates logits that saturate every probability.
-fn extreme_logits() -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
-    let value = prop::sample::select(vec![-1e4_f32, -100.0, -1.0, 0.0, 1.0, 100.0, 1e4]);
-    prop::collection::vec((value.clone(), value), 1..6).prop_map(|pairs| pairs.into_iter().unzip())
-}
-
-fn narrow(values: &[f64]) -> Vec<f32> {
-    values.iter().map(|v| *v as f32).collect()
-}
-
-/// Bound of the rounding error of a faithful score of [`logits`], with u = 2⁻²⁴ and K ≤ 7.
+/// Bound of the rounding error of a faithful score of [`ORDINARY`] logits, with u = 2⁻²⁴, K ≤ 7 and
+/// M ≤ 9.
 ///
 /// The difference of two logits is at most 90, so rounding it changes its exponential by at most
-/// 90·u relative. The exponential itself, the sums over K and the divisions add at most 2·K + 8 u, and
-/// ATD multiplies two such probabilities. Subnormal results add K·2⁻¹⁴⁹. A score in the unit of the
-/// logits is off by at most 2·K + 8 u of its largest term: 60, the largest logit.
+/// 90·u relative. The exponential itself, the sums over K + M and the divisions add at most
+/// 2·(K + M) + 8 u, and `atd-neg` and `ole` multiply three such probabilities. Subnormal results add
+/// K·2⁻¹⁴⁹. A score in the unit of the logits is off by at most 2·K + 8 u of its largest term: 60,
+/// the largest logit. Differences of probabilities or cosines are off by as much as the terms, which
+/// are at most 1. In GEN, the error e of a probability close to 1 changes the term by at most eᵞ,
+/// because the power is concave, and the other terms by γ·e relative.
 fn rounding_bound(score: &dyn Score, value: f64) -> f64 {
     let u = f64::powi(2.0, -24);
-    if matches!(score.name(), "maxlogit" | "energy") {
-        22.0 * u * 60.0
-    } else {
-        2.0 * (90.0 + 22.0) * u * value.abs() + 7.0 * f64::powi(2.0, -149)
+    let relative = (90.0 + 40.0) * u;
+    match score.name() {
+        "maxlogit" | "energy" => 22.0 * u * 60.0,
+        // The factor of 100 applies to the logits and to the result.
+        "energy-handcrafted" => 22.0 * u * 6100.0,
+        "margin" | "logitgap" | "eoe" => 2.0 * relative,
+        "gen" => (2.0 * relative).powf(0.1) + relative * value.abs(),
+        _ => 3.0 * relative * value.abs() + 7.0 * f64::powi(2.0, -149),
     }
 }
 
 proptest! {
     #[test]
     fn faithful_and_stable_scores_agree_in_order(
-        (a_yes, a_no) in logits(),
-        (b_yes, b_no) in logits(),
+        a in Case::strategy(ORDINARY),
+        b in Case::strategy(ORDINARY),
     ) {
-        // The same f32 logits in both precisions, so that only the arithmetic differs.
-        let narrowed = [&a_yes, &a_no, &b_yes, &b_no].map(|v| narrow(v));
-        let widened = narrowed.clone().map(|v| v.into_iter().map(f64::from).collect::<Vec<_>>());
-        for score in scores::all() {
-            let faithful = |yes: usize, no: usize| {
-                f64::from(score.faithful(LogitsRow::new(&narrowed[yes], &narrowed[no])))
-            };
-            let stable = |yes: usize, no: usize| {
-                score.stable(LogitsRow::new(&widened[yes], &widened[no]))
-            };
-            let (fa, fb, sa, sb) = (faithful(0, 1), faithful(2, 3), stable(0, 1), stable(2, 3));
-            let (bound_a, bound_b) = (rounding_bound(*score, fa), rounding_bound(*score, fb));
+        for score in every_score() {
+            let is_too_small = |case: &Case| case.yes.len() < score.min_classes();
+            if is_too_small(&a) || is_too_small(&b) {
+                continue;
+            }
+            let faithful = |case: &Case| f64::from(case.faithful(score));
+            let (fa, fb, sa, sb) = (faithful(&a), faithful(&b), a.stable(score), b.stable(score));
+            let (bound_a, bound_b) = (rounding_bound(score, fa), rounding_bound(score, fb));
             if (fa - fb).abs() > bound_a + bound_b {
                 prop_assert_eq!(fa < fb, sa < sb, "{}: {} {} {} {}", score, fa, fb, sa, sb);
             }
@@ -383,7 +379,8 @@ proptest! {
     }
 
     #[test]
-    fn probabilities_are_in_the_unit_interval((yes, no) in extreme_logits()) {
+    fn probabilities_are_in_the_unit_interval(case in Case::strategy(EXTREME)) {
+        let (yes, no) = (case.narrow(&case.yes), case.narrow(&case.no));
         let row = LogitsRow::new(&yes, &no);
         let p = softmax_yes(row);
         prop_assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6);
@@ -392,33 +389,54 @@ proptest! {
         prop_assert_eq!(agreement(row)[predict(row)], Ctw.faithful(row));
         prop_assert_eq!(yes[predict(row)], MaxLogit.faithful(row));
         prop_assert!(yes.iter().position(|v| *v == MaxLogit.faithful(row)) == Some(predict(row)));
-        let wide = [&yes, &no].map(|v| v.iter().map(|x| f64::from(*x)).collect::<Vec<_>>());
-        for score in scores::all() {
-            prop_assert!(score.faithful(row).is_finite(), "{}", score.name());
-            let stable = score.stable(LogitsRow::new(&wide[0], &wide[1]));
-            prop_assert!(stable.is_finite(), "{} {}", score.name(), stable);
+        for score in every_score() {
+            if yes.len() < score.min_classes() {
+                continue;
+            }
+            let (faithful, stable) = (case.faithful(score), case.stable(score));
+            prop_assert!(faithful.is_finite(), "{} {}", score, faithful);
+            prop_assert!(stable.is_finite(), "{} {}", score, stable);
+            let is_probability = !matches!(
+                score.name(),
+                "maxlogit" | "energy" | "energy-handcrafted" | "gen" | "logitgap" | "eoe"
+            );
+            if is_probability {
+                prop_assert!((0.0..=1.0 + 1e-6).contains(&faithful), "{} {}", score, faithful);
+                prop_assert!(score.from_stable(stable) <= 1.0 + 1e-15, "{} {}", score, stable);
+            }
         }
     }
 
     #[test]
     fn probabilities_are_invariant_to_a_common_shift(
-        (yes, no) in logits(),
+        case in Case::strategy(ORDINARY),
         shift in -50.0..50.0_f64,
     ) {
         let shifted = |v: &[f64]| v.iter().map(|x| x + shift).collect::<Vec<_>>();
-        let (moved_yes, moved_no) = (shifted(&yes), shifted(&no));
-        for score in scores::all() {
-            let here = score.stable(LogitsRow::new(&yes, &no));
-            let there = score.stable(LogitsRow::new(&moved_yes, &moved_no));
-            let is_logit = matches!(score.name(), "maxlogit" | "energy");
-            let moved = if is_logit { here + shift } else { here };
-            prop_assert!((there - moved).abs() < 1e-10, "{}: {} {}", score.name(), there, moved);
+        let moved = Case {
+            yes: shifted(&case.yes),
+            no: shifted(&case.no),
+            negatives: shifted(&case.negatives),
+            group_ends: case.group_ends.clone(),
+        };
+        for score in every_score() {
+            if case.yes.len() < score.min_classes() {
+                continue;
+            }
+            let (here, there) = (case.stable(score), moved.stable(score));
+            let expected = match score.name() {
+                "maxlogit" | "energy" => here + shift,
+                "energy-handcrafted" => here + 100.0 * shift,
+                _ => here,
+            };
+            let close = (there - expected).abs() <= 1e-10 * expected.abs().max(1.0);
+            prop_assert!(close, "{}: {} {}", score, there, expected);
         }
     }
 
     #[test]
-    fn the_extra_class_rule_follows_its_definition((yes, no) in logits()) {
-        let (yes, no) = (narrow(&yes), narrow(&no));
+    fn the_extra_class_rule_follows_its_definition(case in Case::strategy(ORDINARY)) {
+        let (yes, no) = (case.narrow(&case.yes), case.narrow(&case.no));
         let row = LogitsRow::new(&yes, &no);
         let joint_probabilities: Vec<f64> = softmax_yes(row)
             .iter()

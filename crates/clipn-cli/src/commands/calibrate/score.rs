@@ -8,7 +8,7 @@ use clipn::detector::Detector;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, InferencePipeline};
 use clipn::progress::Progress;
-use clipn::scores::{LogitsRow, agreement, predict, stable};
+use clipn::scores::LogitsRow;
 
 use crate::common::args::RunArgs;
 use crate::common::error::{CliError, chain_in_one_line};
@@ -87,32 +87,19 @@ pub(crate) fn score(
     .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());
     let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
-        row.map(|row| {
-            let prediction = predict(row);
-            let q = if settings.score.uses_no() {
-                agreement(row)[prediction]
-            } else {
-                f32::NAN
-            };
-            (stable(settings.score, row), prediction, f64::from(q))
-        })
+        row.map(|row| CalibrationSample::from_logits(settings.score, row))
     };
     let mut outcome = ScoringOutcome::default();
     let mut next = 0;
     bar.begin("scoring images", files.len() as u64);
-    let sink = |row: Result<(f64, usize, f64), ImageError>| -> Result<(), CliError> {
+    let sink = |row: Result<CalibrationSample, ImageError>| -> Result<(), CliError> {
         let ImageFile { path, folder } = files[next].clone();
         next += 1;
         match row {
-            Ok((score, prediction, q)) if score.is_finite() => {
+            Ok(sample) if sample.score.is_finite() => {
                 outcome.images.push(ScoredImage {
                     path,
-                    sample: CalibrationSample {
-                        score,
-                        prediction,
-                        agreement: q,
-                        folder,
-                    },
+                    sample: CalibrationSample { folder, ..sample },
                 });
             }
             Ok(_) => outcome
