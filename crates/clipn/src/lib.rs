@@ -99,6 +99,7 @@ pub use clipn_detect::bundle::{self, Bundle};
 pub use clipn_detect::classifier::{self, ClassifierBuilder};
 pub use clipn_detect::detector::{self, Detector};
 pub use clipn_detect::inference;
+pub use clipn_detect::negatives;
 
 pub use clipn_base::{error, ordered, progress, random, simd};
 pub use clipn_checkpoint as checkpoint;
