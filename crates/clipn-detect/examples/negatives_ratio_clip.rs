@@ -81,35 +81,51 @@ fn main() -> Result<(), Error> {
         "| classes | choice | ratio | groups | negatives | known kept | unknown rejected | mean |"
     );
     println!("|---|---|---|---|---|---|---|---|");
-    let choices = [("all", 1.0), ("15 %", 0.15)];
-    for count in [5, 10, 40, 150, 300] {
-        for (name, fraction) in choices {
-            for (label, ratio) in RATIOS {
-                let grouping = |seed| Grouping::Proportional { ratio, seed };
-                let choice = Choice::neglabel().with_fraction(fraction);
-                let (mut sums, mut shape) = ([0.0; 2], String::new());
-                for seed in 0..DRAWS {
-                    let draw = Draw::new(count, seed, &texts);
-                    let groups = draw.negatives(choice, grouping(seed))?;
-                    shape = format!("{} | {}", groups.ends.len(), groups.order.len());
-                    let kept = draw.kept(&images, &groups)?;
-                    for (sum, known) in sums.iter_mut().zip([true, false]) {
-                        let of: Vec<f64> = kept
-                            .iter()
-                            .zip(&labels)
-                            .filter(|(_, label)| KNOWN.contains(&(**label as usize)) == known)
-                            .map(|(kept, _)| f64::from(u8::from(*kept == known)))
-                            .collect();
-                        *sum += 100.0 * of.iter().sum::<f64>() / of.len() as f64 / DRAWS as f64;
-                    }
-                }
-                let [kept, rejected] = sums;
-                println!(
-                    "| {count} | {name} | {label} | {shape} | {kept:.0} % | {rejected:.0} % | {:.0} % |",
-                    (kept + rejected) / 2.0
-                );
+    let row = |count: usize, label: &str, listed: bool, choice: Choice, grouping: Option<f64>| {
+        let (mut sums, mut shape) = ([0.0; 2], String::new());
+        for seed in 0..DRAWS {
+            let mut draw = Draw::new(count, seed, &texts);
+            if listed {
+                draw.keep_list(&texts);
+            }
+            let grouping = match grouping {
+                Some(ratio) if ratio.is_infinite() => Grouping::Single,
+                ratio => Grouping::Proportional { ratio, seed },
+            };
+            let groups = draw.negatives(choice, grouping)?;
+            shape = format!("{} | {}", groups.ends.len(), groups.order.len());
+            let kept = draw.kept(&images, &groups)?;
+            for (sum, known) in sums.iter_mut().zip([true, false]) {
+                let right: Vec<f64> = kept
+                    .iter()
+                    .zip(&labels)
+                    .filter(|(_, label)| KNOWN.contains(&(**label as usize)) == known)
+                    .map(|(kept, _)| f64::from(u8::from(*kept == known)))
+                    .collect();
+                *sum += 100.0 * right.iter().sum::<f64>() / right.len() as f64 / DRAWS as f64;
             }
         }
+        let ([kept, rejected], mean) = (sums, sums.iter().sum::<f64>() / 2.0);
+        println!("| {count} | {label} | {shape} | {kept:.0} % | {rejected:.0} % | {mean:.0} % |");
+        Ok::<(), Error>(())
+    };
+    for count in [5, 10, 40, 150, 300] {
+        for (name, fraction) in [("all", 1.0), ("15 %", 0.15)] {
+            for (label, ratio) in RATIOS {
+                let choice = Choice::neglabel().with_fraction(fraction);
+                row(count, &format!("{name} | {label}"), false, choice, ratio)?;
+            }
+        }
+    }
+    println!("\nA list: the five unknown classes and 20 other names\n");
+    println!(
+        "| classes | choice | ratio | groups | negatives | known kept | unknown rejected | mean |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for count in [5, 10, 40] {
+        let all = Choice::neglabel().with_fraction(1.0);
+        row(count, "list | default", true, all, None)?;
+        row(count, "list | one group", true, all, Some(f64::INFINITY))?;
     }
     Ok(())
 }
@@ -156,6 +172,21 @@ impl Draw {
             candidates: candidates.flat_map(row).copied().collect(),
             classes,
             class_count: count,
+        }
+    }
+
+    /// Replaces the candidates: a row for each unknown class, the mean of its names, and 20 other
+    /// names.
+    fn keep_list(&mut self, texts: &[f32]) {
+        self.candidates.truncate(20 * 512);
+        for label in (0..10).filter(|label| !KNOWN.contains(label)) {
+            let mut mean = vec![0.0; 512];
+            for index in NAMES[label].iter().cloned().flatten() {
+                let row = &texts[index * 512..][..512];
+                mean.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+            }
+            normalize_row(&mut mean);
+            self.candidates.extend(mean);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Times the text tower of ViT-B-32 with random weights on a list of words, one a line:
+//! Times the text tower of ViT-B-32 with random weights on a list of words, one a line; then the choice
+//! among as many rows for 1,000 classes, and the rounding to f16 that a cache does:
 //!
 //! ```text
 //! cargo run --release -p clipn-detect --example words_per_second -- WORDS [COUNT]
@@ -7,9 +8,10 @@
 use std::time::{Duration, Instant};
 
 use clipn_base::progress::NoProgress;
-use clipn_detect::negatives::{TemplateJoin, encode_words};
+use clipn_detect::negatives::choice::{Choice, Grouping};
+use clipn_detect::negatives::{Negatives, NegativesOrigin, TemplateJoin, encode_words};
 use clipn_engine::{TextEncoder, peak_gemm_flops};
-use clipn_model::ModelConfig;
+use clipn_model::{ModelConfig, normalize_row};
 use clipn_testing::random::Random;
 use clipn_text::prompts::Template;
 use clipn_text::tokenizer::Tokenizer;
@@ -60,6 +62,29 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "all words have {:.2} positions a word and take {:.0} s",
         all_positions as f64 / all.len() as f64,
         seconds * all_positions as f64 / own_positions as f64
+    );
+    let dim = config.embed_dim;
+    let unit = |count: usize| {
+        let mut rows: Vec<f32> = Random::new(2).values(count * dim, 1.0);
+        rows.chunks_exact_mut(dim).for_each(normalize_row);
+        rows
+    };
+    let (nouns, classes) = (unit(all.len()), unit(1000));
+    let started = Instant::now();
+    let chosen = Choice::default().choose(&nouns, &[], &classes, dim)?;
+    println!(
+        "{} of {} words chosen for 1,000 classes in {:.2} s",
+        chosen.nouns.len(),
+        all.len(),
+        started.elapsed().as_secs_f64()
+    );
+    let started = Instant::now();
+    let origin = NegativesOrigin::user_list(Vec::new(), TemplateJoin::default(), Grouping::Single);
+    let negatives = Negatives::new(all.clone(), &nouns, vec![all.len()], origin)?;
+    println!(
+        "{} rows rounded to f16 and read again in {:.2} s",
+        negatives.len(),
+        started.elapsed().as_secs_f64()
     );
     Ok(())
 }

@@ -47,6 +47,7 @@
 //! | classify images with class names | [`Bundle::build`], [`Detector`] | [`clipn-detect`](https://docs.rs/clipn-detect) |
 //! | classify a stream of images | [`Detector::detect_many`] | |
 //! | choose templates, variant or logit scale | [`ClassifierBuilder`] | |
+//! | choose words that are no class | [`negatives::NegativesBuilder`] | |
 //! | get logits instead of decisions | [`inference::InferencePipeline`] | |
 //! | choose a threshold for your data | [`calibration::calibrate`], [`Bundle::with_calibration`] | [`clipn-ood`](https://docs.rs/clipn-ood) |
 //! | score and measure your own logits | [`scores`], [`metrics`] | |

@@ -23,7 +23,7 @@ use crate::negatives::{
 /// | [vocabulary](Self::with_vocabulary), [cache](Self::with_cache), [progress](Self::with_progress) | none |
 ///
 /// The sources `neglabel` and `csp` have the published choice and grouping: 100 groups, so they need
-/// at least 100 negatives. The texts of a list are all in one group.
+/// at least 100 negatives.
 ///
 /// ```
 /// use clipn_detect::negatives::{NegativeSource, NegativesBuilder};
@@ -89,7 +89,7 @@ impl<'a> NegativesBuilder<'a> {
                 TemplateJoin::NormalizedMean,
             ),
             NegativeSource::Csp => (Some(Choice::csp()), published, TemplateJoin::RawMean),
-            NegativeSource::List(_) => (None, Grouping::Single, TemplateJoin::default()),
+            NegativeSource::List(_) => (None, Grouping::default(), TemplateJoin::default()),
             _ => (
                 Some(Choice::default()),
                 Grouping::default(),

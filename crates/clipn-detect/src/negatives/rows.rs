@@ -148,7 +148,7 @@ impl<T: Real> Negatives<T> {
 /// Checks that the ends are a partition of `words` rows into groups whose sizes differ by at most one.
 fn check_groups(words: usize, ends: &[usize]) -> Result<(), NegativesError> {
     let invalid = |reason: String| Err(NegativesError::InvalidGroups { words, reason });
-    let (mut before, mut sizes) = (0, usize::MAX..=0);
+    let (mut before, mut smallest, mut largest) = (0, usize::MAX, 0);
     for (group, &end) in ends.iter().enumerate() {
         if end <= before || end > words {
             return invalid(format!(
@@ -157,17 +157,15 @@ fn check_groups(words: usize, ends: &[usize]) -> Result<(), NegativesError> {
             ));
         }
         let size = end - before;
-        sizes = size.min(*sizes.start())..=size.max(*sizes.end());
+        (smallest, largest) = (size.min(smallest), size.max(largest));
         before = end;
     }
     if before != words {
         return invalid(format!("the last group ends at {before}"));
     }
-    if sizes.end() - sizes.start() > 1 {
+    if largest - smallest > 1 {
         return invalid(format!(
-            "sizes from {} to {} differ by more than one",
-            sizes.start(),
-            sizes.end()
+            "sizes from {smallest} to {largest} differ by more than one"
         ));
     }
     Ok(())

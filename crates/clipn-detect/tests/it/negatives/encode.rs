@@ -187,7 +187,7 @@ fn the_builder_chooses_and_groups_words() {
 }
 
 #[test]
-fn every_text_of_a_list_is_a_negative_of_one_group() {
+fn every_text_of_a_list_is_a_negative() {
     let classes = class_rows(&["pizza", "goldfish"]);
     let built = NegativesBuilder::new(&NegativeSource::list("an empty table, goldfish, a hand"))
         .with_list_templates(templates())
