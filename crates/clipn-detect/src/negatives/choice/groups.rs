@@ -122,7 +122,7 @@ pub fn published_groups(
 /// Groups `count` negatives in proportion to the number of classes: a group has about
 /// max(1, round(`ratio`·`classes`)) negatives, sizes differ by at most one, and no negative is dropped.
 /// The order is a permutation drawn from `seed`. If there are fewer negatives than a group has, all
-/// are in one group.
+/// are in one group, in their order.
 ///
 /// # Errors
 /// [`NegativesError::InvalidSetting`] if the ratio is not positive and finite,
@@ -148,8 +148,12 @@ pub fn proportional_groups(
     }
     let size = (ratio * classes as f64).round().max(1.0);
     let groups = (count as f64 / size).round().clamp(1.0, count as f64) as usize;
+    let order = match groups {
+        1 => (0..count).collect(),
+        _ => permutation(count, seed),
+    };
     Ok(Groups {
-        order: permutation(count, seed),
+        order,
         ends: equal_ends(count, groups),
     })
 }
@@ -211,7 +215,7 @@ mod tests {
     fn groups_grow_less_than_the_number_of_classes() {
         let size = |classes| {
             let groups = Grouping::default().apply(70_000, classes).unwrap();
-            70_000 / groups.ends.len()
+            (70_000.0 / groups.ends.len() as f64).round() as usize
         };
         assert_eq!([2, 10, 100, 1000].map(size), [5, 17, 95, 534]);
     }

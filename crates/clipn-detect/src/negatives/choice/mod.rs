@@ -38,7 +38,7 @@ pub struct Choice {
     pub quantile: f64,
     /// Fraction of the candidates to choose, in (0, 1].
     pub fraction: f64,
-    /// Minimum number of candidates to choose, as far as there are enough.
+    /// Minimum number of candidates to choose; all of them if there are fewer.
     pub min_count: usize,
     /// Candidates whose greatest similarity exceeds this value get q = 1 and so come last.
     pub max_similarity: Option<f64>,

@@ -3,8 +3,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use clipn_base::progress::NoProgress;
+use clipn_checkpoint::{Checkpoint, Tensor, write_safetensors};
 use clipn_detect::negatives::{CacheOutcome, CachedRows, TemplateJoin, WordFeatureCache, WordList};
-use clipn_model::{FeatureMatrix, ModelError, PromptSelection, TextTower};
+use clipn_model::{
+    FeatureMatrix, ModelError, ModelWeights, PretrainedWeights, PromptSelection, TextTower,
+};
 use clipn_text::prompts::Template;
 use clipn_text::tokenizer::TokenBatch;
 
@@ -258,4 +261,41 @@ fn a_cache_that_cannot_be_written_does_not_fail_the_run() {
     assert!(matches!(found.outcome, CacheOutcome::NotStored { .. }));
     assert!(found.notes()[0].starts_with("the word features are not cached: cannot create"));
     assert_eq!(found.rows.len(), 3 * setup.tower.embed_dim());
+}
+
+#[test]
+fn models_with_the_same_yes_tower_share_a_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let mini = PretrainedWeights::mini().unwrap();
+    let (checkpoint, weights) = (mini.checkpoint(), mini.weights(None).unwrap());
+    let changed = |name: &str, start: &str| {
+        let path = folder.path().join(name);
+        let tensors = checkpoint.iter().map(|(name, tensor)| {
+            let tensor = match name.starts_with(start) {
+                true => {
+                    let doubled: Vec<f32> = tensor.to_f32().iter().map(|v| v * 2.0).collect();
+                    Tensor::from_f32(tensor.shape(), doubled).unwrap()
+                }
+                false => tensor.clone(),
+            };
+            (name.to_owned(), tensor)
+        });
+        let metadata = checkpoint.metadata().iter();
+        let metadata = metadata
+            .map(|(key, text)| (key.to_owned(), text.to_owned()))
+            .collect();
+        write_safetensors(&path, tensors, &metadata).unwrap();
+        let changed = Checkpoint::open(&path).unwrap();
+        let changed = ModelWeights::new(weights.config().clone(), changed).unwrap();
+        assert_ne!(
+            (changed.image_tower_hash(), changed.text_towers_hash()),
+            (weights.image_tower_hash(), weights.text_towers_hash())
+        );
+        changed.yes_tower_hash()
+    };
+    let hash = weights.yes_tower_hash();
+    assert_eq!(changed("no.safetensors", "transformer_no."), hash);
+    assert_eq!(changed("image.safetensors", "visual.conv1"), hash);
+    assert_ne!(changed("yes.safetensors", "transformer.resblocks.1."), hash);
+    assert_ne!(changed("table.safetensors", "token_embedding.weight"), hash);
 }
