@@ -12,6 +12,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`classifier`] | [`ClassifierBuilder`](classifier::ClassifierBuilder): class names, templates and text towers to W_yes and W_no, and their logits |
+//! | [`negatives`] | [`Negatives`](negatives::Negatives): words that are no class, as rows that a score weighs against the classes |
 //! | [`bundle`] | [`Bundle`](bundle::Bundle): a classifier, its preprocessing, threshold and image tower in one file |
 //! | [`detector`] | [`Detector`](detector::Detector): images to decisions, one by one or as a stream |
 //! | [`inference`] | [`InferencePipeline`](inference::InferencePipeline): images to logits on all cores, in order |
@@ -45,3 +46,5 @@ pub mod bundle;
 pub mod classifier;
 pub mod detector;
 pub mod inference;
+pub mod negatives;
+mod texts;

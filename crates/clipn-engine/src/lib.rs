@@ -11,6 +11,7 @@
 //! | [`image_tower`] | the image tower of any weights, ViT or ResNet, for inference |
 //! | [`VisionEncoder`], [`TextEncoder`], [`ResNetTower`] | inference only: weights packed for the matrix products |
 //! | [`VisionTransformer`], [`TextTransformer`] | training: forward passes that record a tape, and hand-written backward passes ([`clipn_model::TrainableImageTower`], [`clipn_model::TrainableTextTower`]) |
+//! | [`PackedRows`] | products of features with many constant rows, such as the text features of a word list |
 //! | [`mod@reference`] | the same towers straight from their definitions, in f32 and f64; tests compare the fast towers with them |
 //! | [`peak_gemm_flops`] | the throughput of matrix products, to which benchmarks relate the speed of a tower |
 //!
@@ -54,12 +55,14 @@ mod block;
 mod chunks;
 mod head;
 mod kernels;
+mod packed_rows;
 mod peak;
 pub mod reference;
 mod text;
 mod vision;
 mod weight_gradient;
 
+pub use packed_rows::PackedRows;
 pub use peak::peak_gemm_flops;
 pub use text::{TextEncoder, TextTape, TextTransformer};
 pub use vision::{

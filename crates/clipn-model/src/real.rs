@@ -19,6 +19,10 @@ pub trait Real:
     fn from_f64(value: f64) -> Self;
     /// Computes the error function.
     fn erf(self) -> Self;
+    /// Returns the same values if this type is `f32`, so that generic code can use `f32` kernels.
+    fn as_f32s(values: &[Self]) -> Option<&[f32]>;
+    /// Same as [`as_f32s`](Self::as_f32s), for values to be written.
+    fn as_f32s_mut(values: &mut [Self]) -> Option<&mut [f32]>;
 }
 
 mod sealed {
@@ -38,6 +42,12 @@ impl Real for f32 {
     fn erf(self) -> Self {
         libm::erff(self)
     }
+    fn as_f32s(values: &[Self]) -> Option<&[f32]> {
+        Some(values)
+    }
+    fn as_f32s_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+        Some(values)
+    }
 }
 
 impl Real for f64 {
@@ -49,5 +59,11 @@ impl Real for f64 {
     }
     fn erf(self) -> Self {
         libm::erf(self)
+    }
+    fn as_f32s(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    fn as_f32s_mut(_: &mut [Self]) -> Option<&mut [f32]> {
+        None
     }
 }

@@ -47,6 +47,7 @@
 //! | classify images with class names | [`Bundle::build`], [`Detector`] | [`clipn-detect`](https://docs.rs/clipn-detect) |
 //! | classify a stream of images | [`Detector::detect_many`] | |
 //! | choose templates, variant or logit scale | [`ClassifierBuilder`] | |
+//! | choose words that are no class | [`negatives::NegativesBuilder`] | |
 //! | get logits instead of decisions | [`inference::InferencePipeline`] | |
 //! | choose a threshold for your data | [`calibration::calibrate`], [`Bundle::with_calibration`] | [`clipn-ood`](https://docs.rs/clipn-ood) |
 //! | score and measure your own logits | [`scores`], [`metrics`] | |
@@ -99,6 +100,7 @@ pub use clipn_detect::bundle::{self, Bundle};
 pub use clipn_detect::classifier::{self, ClassifierBuilder};
 pub use clipn_detect::detector::{self, Detector};
 pub use clipn_detect::inference;
+pub use clipn_detect::negatives;
 
 pub use clipn_base::{error, ordered, progress, random, simd};
 pub use clipn_checkpoint as checkpoint;

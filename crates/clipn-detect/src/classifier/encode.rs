@@ -1,12 +1,11 @@
-//! Class names to rows: tokenization, the text towers, and the mean over templates.
+//! Class names to rows: the text towers, and the mean over templates.
 
 use clipn_base::progress::Progress;
 use clipn_model::{Real, TextTower, normalize_row};
 use clipn_text::prompts::Template;
-use clipn_text::tokenizer::{TokenBatch, Tokenizer, end_of_text_position};
-use rayon::prelude::*;
 
 use crate::classifier::{ClassPrompts, Classifier, ClassifierError};
+use crate::texts::{texts, token_batch};
 
 /// Maximum number of texts encoded between two checks for cancellation.
 const BATCH_SIZE: usize = 1024;
@@ -65,21 +64,10 @@ fn encode_side<T: Real>(
         if progress.is_cancelled() {
             return Err(ClassifierError::Cancelled);
         }
-        let length = batch
-            .iter()
-            .map(|text| text.ids.len())
-            .max()
-            .unwrap_or_default();
-        let padded = |text: &Text| {
-            let mut ids = text.ids.clone();
-            ids.resize(length, 0);
-            ids
-        };
-        let tokens = TokenBatch::new(batch.iter().flat_map(padded).collect(), length)?;
-        let mut features = tower.encode(&tokens)?;
+        let mut features = tower.encode(&token_batch(batch)?)?;
         features.normalize();
         for (text, feature) in batch.iter().zip(features.rows()) {
-            for (sum, &value) in rows[text.class * dim..][..dim].iter_mut().zip(feature) {
+            for (sum, &value) in rows[text.name * dim..][..dim].iter_mut().zip(feature) {
                 *sum = *sum + value;
             }
         }
@@ -94,30 +82,4 @@ fn encode_side<T: Real>(
         }
     }
     Ok(rows)
-}
-
-/// Class name in a template, as token ids up to the end of the text.
-struct Text {
-    ids: Vec<u32>,
-    class: usize,
-}
-
-/// Tokenizes all class names in all templates, sorted by token ids. Texts with a common prefix are
-/// adjacent, so a tower that caches prefixes computes each once.
-fn texts(class_names: &[String], templates: &[Template], context_length: usize) -> Vec<Text> {
-    let texts_of_class = |(class, name): (usize, &String)| {
-        let text = move |template: &Template| {
-            let mut ids = Tokenizer::clip().tokenize(&template.fill(name), context_length);
-            ids.truncate(end_of_text_position(&ids) + 1);
-            Text { ids, class }
-        };
-        templates.iter().map(text).collect::<Vec<_>>()
-    };
-    let mut texts: Vec<Text> = class_names
-        .par_iter()
-        .enumerate()
-        .flat_map_iter(texts_of_class)
-        .collect();
-    texts.par_sort_by(|a, b| a.ids.cmp(&b.ids));
-    texts
 }

@@ -4,4 +4,5 @@
 mod classifier;
 mod detector;
 mod inference;
+mod negatives;
 mod pipeline;

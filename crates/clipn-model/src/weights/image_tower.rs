@@ -2,7 +2,7 @@ use clipn_checkpoint::{Checkpoint, Tensor};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, TextSide};
 use crate::error::ModelError;
 use crate::real::Real;
 use crate::weights::ModelWeights;
@@ -78,6 +78,34 @@ impl ModelWeights {
         others.sort_by(|a, b| a.0.cmp(&b.0));
         hash(&others)
     }
+
+    /// Returns the same kind of hash for what the features of the "yes" text tower depend on: its
+    /// tensors, the number of heads and the activation. Models that share the tower have the same hash,
+    /// whatever their image tower and their "no" side are.
+    pub fn yes_tower_hash(&self) -> String {
+        let config = self.config();
+        let mut tensors: Vec<(String, Tensor)> = config
+            .text
+            .tensors(config.embed_dim, TextSide::Yes)
+            .into_iter()
+            .filter_map(|spec| {
+                let tensor = self.checkpoint().get(&spec.name)?.clone();
+                Some((spec.name, tensor))
+            })
+            .collect();
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        let mut whole = Sha256::new();
+        whole.update(format!(
+            "{} {:?} {}",
+            config.text.heads, config.activation, config.text.context_length
+        ));
+        // Weights may have only the token rows of these words.
+        if let Some(vocabulary) = self.training_vocabulary() {
+            whole.update(format!(" {:?}", vocabulary.token_ids()));
+        }
+        whole.update(hash(&tensors));
+        to_hex(&whole.finalize())
+    }
 }
 
 /// Hashes each tensor in parallel, then the hashes in order.
@@ -97,9 +125,9 @@ fn hash(tensors: &[(String, Tensor)]) -> String {
     let hashes: Vec<_> = tensors.par_iter().map(tensor_hash).collect();
     let mut whole = Sha256::new();
     hashes.iter().for_each(|hash| whole.update(hash));
-    whole
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    to_hex(&whole.finalize())
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,329 @@
+use std::fmt;
+
+use clipn_base::progress::{NoProgress, Progress};
+use clipn_model::{Real, TextTower, TrainingVocabulary};
+use clipn_text::prompts::Template;
+
+use crate::negatives::choice::{Choice, Chosen, Grouping, check_rows};
+use crate::negatives::half_rows::round_to_half;
+use crate::negatives::{
+    NegativeSource, Negatives, NegativesError, NegativesOrigin, Selection, TemplateJoin,
+    WordFeatureCache, WordList, encode_words,
+};
+
+/// Chooses [`Negatives`] for the rows of classes: encodes candidate words, keeps those that are least
+/// similar to the classes, and groups them.
+///
+/// | Setting | Default |
+/// |---|---|
+/// | [nouns](Self::with_nouns), [adjectives](Self::with_adjectives) | none |
+/// | [choice](Self::with_choice) | that of the source; none for a list: every text becomes a negative |
+/// | [grouping](Self::with_grouping) | that of the source |
+/// | [join](Self::with_join) | that of the source |
+/// | [vocabulary](Self::with_vocabulary), [cache](Self::with_cache), [progress](Self::with_progress) | none |
+///
+/// The sources `neglabel` and `csp` have the published choice and grouping: 100 groups, so they need
+/// at least 100 negatives.
+///
+/// ```
+/// use clipn_detect::negatives::{NegativeSource, NegativesBuilder};
+/// use clipn_engine::TextEncoder;
+/// use clipn_model::{FeatureMatrix, PretrainedWeights, TextSide, TextTower};
+/// use clipn_text::prompts::Template;
+/// use clipn_text::tokenizer::Tokenizer;
+///
+/// let weights = PretrainedWeights::mini()?.weights(None)?;
+/// let tower = TextEncoder::from_weights(&weights, TextSide::Yes);
+/// let mut classes = tower.encode(&Tokenizer::clip().tokenize_batch(&["a photo of a pizza."], 77))?;
+/// classes.normalize();
+///
+/// let words = ["goldfish", "teapot", "chair"].map(String::from).to_vec();
+/// let built = NegativesBuilder::new(&NegativeSource::WordNet)
+///     .with_nouns(words, vec![Template::parse("a photo of a {}.")?])
+///     .build(classes.values(), &tower)?;
+/// assert_eq!(built.negatives.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct NegativesBuilder<'a> {
+    source: String,
+    nouns: Candidates,
+    adjectives: Candidates,
+    excluded: usize,
+    join: TemplateJoin,
+    choice: Option<Choice>,
+    grouping: Grouping,
+    vocabulary: Option<&'a TrainingVocabulary>,
+    cache: Option<(&'a WordFeatureCache, String)>,
+    progress: &'a dyn Progress,
+}
+
+/// Words with their templates.
+#[derive(Debug, Clone, Default)]
+struct Candidates {
+    words: Vec<String>,
+    templates: Vec<Template>,
+}
+
+/// Result of [`NegativesBuilder::build`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct BuiltNegatives<T: Real = f32> {
+    /// The negatives.
+    pub negatives: Negatives<T>,
+    /// What a user should know about the cache, one line each.
+    pub notes: Vec<String>,
+}
+
+impl<'a> NegativesBuilder<'a> {
+    /// Creates a builder with the defaults of a source. The texts of a list are its candidates.
+    pub fn new(source: &NegativeSource) -> Self {
+        let published = Grouping::Published {
+            groups: 100,
+            seed: 0,
+        };
+        let (choice, grouping, join) = match source {
+            NegativeSource::NegLabel => (
+                Some(Choice::neglabel()),
+                published,
+                TemplateJoin::NormalizedMean,
+            ),
+            NegativeSource::Csp => (Some(Choice::csp()), published, TemplateJoin::RawMean),
+            NegativeSource::List(_) => (None, Grouping::default(), TemplateJoin::default()),
+            _ => (
+                Some(Choice::default()),
+                Grouping::default(),
+                TemplateJoin::default(),
+            ),
+        };
+        let (name, words) = match source {
+            NegativeSource::List(texts) => ("list".to_owned(), texts.clone()),
+            source => (source.to_string(), Vec::new()),
+        };
+        Self {
+            source: name,
+            nouns: Candidates {
+                words,
+                templates: Vec::new(),
+            },
+            adjectives: Candidates::default(),
+            excluded: 0,
+            join,
+            choice,
+            grouping,
+            vocabulary: None,
+            cache: None,
+            progress: &NoProgress,
+        }
+    }
+
+    /// Sets the nouns and their templates.
+    #[must_use]
+    pub fn with_nouns(self, words: Vec<String>, templates: Vec<Template>) -> Self {
+        Self {
+            nouns: Candidates { words, templates },
+            ..self
+        }
+    }
+
+    /// Sets the adjectives and their templates.
+    #[must_use]
+    pub fn with_adjectives(self, words: Vec<String>, templates: Vec<Template>) -> Self {
+        Self {
+            adjectives: Candidates { words, templates },
+            ..self
+        }
+    }
+
+    /// Sets the templates of the texts of a list.
+    #[must_use]
+    pub fn with_list_templates(mut self, templates: Vec<Template>) -> Self {
+        self.nouns.templates = templates;
+        self
+    }
+
+    /// Sets how many words are no candidates because the classes cover them; only for the record.
+    #[must_use]
+    pub fn with_excluded(self, excluded: usize) -> Self {
+        Self { excluded, ..self }
+    }
+
+    /// Sets how the features of several templates are joined.
+    #[must_use]
+    pub fn with_join(self, join: TemplateJoin) -> Self {
+        Self { join, ..self }
+    }
+
+    /// Sets the rule that chooses among the candidates; `None` takes all of them.
+    #[must_use]
+    pub fn with_choice(self, choice: impl Into<Option<Choice>>) -> Self {
+        Self {
+            choice: choice.into(),
+            ..self
+        }
+    }
+
+    /// Sets how the negatives are grouped.
+    #[must_use]
+    pub fn with_grouping(self, grouping: Grouping) -> Self {
+        Self { grouping, ..self }
+    }
+
+    /// Drops candidates with words that the model has never read, unless the user listed them.
+    #[must_use]
+    pub fn with_vocabulary(self, vocabulary: impl Into<Option<&'a TrainingVocabulary>>) -> Self {
+        Self {
+            vocabulary: vocabulary.into(),
+            ..self
+        }
+    }
+
+    /// Keeps the features of the candidates in a cache. `tower_hash` identifies the text tower, see
+    /// [`yes_tower_hash`](clipn_model::ModelWeights::yes_tower_hash).
+    #[must_use]
+    pub fn with_cache(self, cache: &'a WordFeatureCache, tower_hash: impl Into<String>) -> Self {
+        Self {
+            cache: Some((cache, tower_hash.into())),
+            ..self
+        }
+    }
+
+    /// Sets the observer of the work, which can also cancel it.
+    #[must_use]
+    pub fn with_progress(self, progress: &'a dyn Progress) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Chooses negatives for the rows of the classes `[K, D]`, which `tower` encoded and which have
+    /// length 1.
+    ///
+    /// # Errors
+    /// [`NegativesError::NoWords`] if no candidate is chosen, [`NegativesError::InvalidGroups`] if there
+    /// are fewer negatives than published groups, and the errors of [`encode_words`] and
+    /// [`Choice::choose`].
+    pub fn build<T: Real>(
+        mut self,
+        classes: &[T],
+        tower: &dyn TextTower<T>,
+    ) -> Result<BuiltNegatives<T>, NegativesError> {
+        let dim = tower.embed_dim();
+        let count = check_rows("the classes", classes.len(), dim)?;
+        if count == 0 {
+            return Err(NegativesError::NoClasses);
+        }
+        let unseen = self.drop_unseen();
+        let candidates = self.nouns.words.len() + self.adjectives.words.len();
+        let mut notes = Vec::new();
+        let nouns = self.rows("nouns", &self.nouns, tower, &mut notes)?;
+        let adjectives = self.rows("adjectives", &self.adjectives, tower, &mut notes)?;
+        let chosen = match &self.choice {
+            Some(choice) => choice.choose(&nouns, &adjectives, classes, dim)?,
+            None => Chosen {
+                nouns: (0..self.nouns.words.len()).collect(),
+                adjectives: (0..self.adjectives.words.len()).collect(),
+            },
+        };
+        let all: Vec<(&String, &[T])> = chosen
+            .nouns
+            .iter()
+            .map(|&noun| (&self.nouns.words[noun], &nouns[noun * dim..][..dim]))
+            .chain(chosen.adjectives.iter().map(|&adjective| {
+                (
+                    &self.adjectives.words[adjective],
+                    &adjectives[adjective * dim..][..dim],
+                )
+            }))
+            .collect();
+        if all.is_empty() {
+            return Err(NegativesError::NoWords {
+                candidates,
+                chosen: 0,
+            });
+        }
+        let groups = self.grouping.apply(all.len(), count)?;
+        let in_order = || groups.order.iter().map(|&index| all[index]);
+        let words = in_order().map(|(word, _)| word.clone()).collect();
+        let rows: Vec<T> = in_order().flat_map(|(_, row)| row).copied().collect();
+        let origin = NegativesOrigin {
+            source: self.source,
+            noun_templates: self.nouns.templates,
+            adjective_templates: self.adjectives.templates,
+            join: self.join,
+            selection: match self.choice {
+                None => Selection::UserList,
+                Some(choice) => Selection::Chosen {
+                    candidates,
+                    excluded: self.excluded,
+                    unseen,
+                    choice,
+                },
+            },
+            grouping: self.grouping,
+        };
+        Ok(BuiltNegatives {
+            negatives: Negatives::new(words, &rows, groups.ends, origin)?,
+            notes,
+        })
+    }
+
+    /// Drops candidates with unknown words; returns their number.
+    fn drop_unseen(&mut self) -> usize {
+        let (Some(vocabulary), Some(_)) = (self.vocabulary, &self.choice) else {
+            return 0;
+        };
+        let mut dropped = 0;
+        for words in [&mut self.nouns.words, &mut self.adjectives.words] {
+            let before = words.len();
+            words.retain(|word| vocabulary.unknown_words(word).is_empty());
+            dropped += before - words.len();
+        }
+        dropped
+    }
+
+    /// Returns the rows of nouns or adjectives.
+    fn rows<T: Real>(
+        &self,
+        what: &str,
+        candidates: &Candidates,
+        tower: &dyn TextTower<T>,
+        notes: &mut Vec<String>,
+    ) -> Result<Vec<T>, NegativesError> {
+        let Candidates { words, templates } = candidates;
+        if words.is_empty() {
+            return Ok(Vec::new());
+        }
+        match &self.cache {
+            // The few texts of a user's list change from run to run.
+            Some((cache, tower_hash)) if self.choice.is_some() => {
+                let list = WordList {
+                    name: &format!("{} {what}", self.source),
+                    words,
+                    templates,
+                    join: self.join,
+                };
+                let cached = cache.encode(&list, tower_hash, tower, self.progress)?;
+                notes.extend(cached.notes());
+                Ok(cached.rows)
+            }
+            // Rounded like the rows of a cache, so that the choice is the same without one.
+            _ => {
+                let rows = encode_words(words, templates, self.join, tower, self.progress)?;
+                round_to_half(&rows, tower.embed_dim(), words)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for NegativesBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NegativesBuilder")
+            .field("source", &self.source)
+            .field("nouns", &self.nouns.words.len())
+            .field("adjectives", &self.adjectives.words.len())
+            .field("join", &self.join)
+            .field("choice", &self.choice)
+            .field("grouping", &self.grouping)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+use clipn_checkpoint::Tensor;
+use clipn_engine::PackedRows;
+use clipn_model::Real;
+
+use crate::negatives::choice::check_rows;
+use crate::negatives::half_rows::{to_half, words_from_half};
+use crate::negatives::{NegativesError, NegativesOrigin};
+
+/// M words that are no class, as rows of the "yes" text tower `[M, D]`, in groups.
+///
+/// A row has length 1, and is rounded to `f16` before it is normalized, also if it was never in a file:
+/// so scores and decisions have the same bits before and after a file or a bundle.
+///
+/// ```
+/// use clipn_detect::negatives::choice::Grouping;
+/// use clipn_detect::negatives::{Negatives, NegativesOrigin, TemplateJoin};
+///
+/// let words = vec!["a hand".to_owned(), "an empty table".to_owned()];
+/// let origin = NegativesOrigin::user_list(Vec::new(), TemplateJoin::default(), Grouping::Single);
+/// // Two words in one group.
+/// let negatives = Negatives::new(words, &[1.0f32, 0.0, 0.0, 1.0], vec![2], origin)?;
+/// assert_eq!((negatives.len(), negatives.dim()), (2, 2));
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("reject.safetensors");
+/// negatives.save(&path)?;
+/// assert_eq!(Negatives::open(&path)?, negatives);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Negatives<T: Real = f32> {
+    words: Vec<String>,
+    /// The rows in `f16`, as files store them.
+    half: Tensor,
+    rows: Vec<T>,
+    dim: usize,
+    group_ends: Vec<usize>,
+    origin: NegativesOrigin,
+}
+
+impl<T: Real> Negatives<T> {
+    /// Creates negatives from M words, their rows `[M, D]` of length 1, and the end of each group:
+    /// group g has the rows `group_ends[g − 1]..group_ends[g]`.
+    ///
+    /// # Errors
+    /// [`NegativesError::NoWords`], [`NegativesError::InvalidShape`] if the values do not form a row per
+    /// word, [`NegativesError::NotFinite`] for a row whose length is not 1 (within 0.01), and
+    /// [`NegativesError::InvalidGroups`] if the groups are not a partition into sizes that differ by at
+    /// most one.
+    pub fn new(
+        words: Vec<String>,
+        rows: &[T],
+        group_ends: Vec<usize>,
+        origin: NegativesOrigin,
+    ) -> Result<Self, NegativesError> {
+        let dim = rows.len().checked_div(words.len()).unwrap_or(0);
+        if words.is_empty() {
+            return Err(NegativesError::NoWords {
+                candidates: 0,
+                chosen: 0,
+            });
+        }
+        if dim == 0 || check_rows("the negatives", rows.len(), dim)? != words.len() {
+            return Err(NegativesError::InvalidShape {
+                what: "the negatives",
+                rows: words.len(),
+                dim,
+                found: rows.len(),
+            });
+        }
+        Self::from_half_rows(words, to_half(rows, dim)?, group_ends, origin)
+    }
+
+    /// Creates negatives from rows in `f16`, a matrix with a row per word.
+    pub(super) fn from_half_rows(
+        words: Vec<String>,
+        half: Tensor,
+        group_ends: Vec<usize>,
+        origin: NegativesOrigin,
+    ) -> Result<Self, NegativesError> {
+        check_groups(words.len(), &group_ends)?;
+        let dim = half.shape().last().copied().unwrap_or_default();
+        let rows = words_from_half(&half, dim, &words)?;
+        Ok(Self {
+            words,
+            half,
+            rows,
+            dim,
+            group_ends,
+            origin,
+        })
+    }
+
+    /// Returns the number of negatives M.
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// Whether there are no negatives, which is never the case.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Returns the dimension D of a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Returns the words, in row order.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    /// Returns the rows, `[M, D]`.
+    pub fn rows(&self) -> &[T] {
+        &self.rows
+    }
+
+    /// Returns the end of each group; the last one is M.
+    pub fn group_ends(&self) -> &[usize] {
+        &self.group_ends
+    }
+
+    /// Returns the number of groups.
+    pub fn groups(&self) -> usize {
+        self.group_ends.len()
+    }
+
+    /// Returns how the negatives were made.
+    pub fn origin(&self) -> &NegativesOrigin {
+        &self.origin
+    }
+
+    /// Packs the rows for products with image features.
+    ///
+    /// # Errors
+    /// [`NegativesError::Model`], never for rows that the constructor accepted.
+    pub fn pack(&self) -> Result<PackedRows<T>, NegativesError> {
+        Ok(PackedRows::new(&self.rows, self.dim)?)
+    }
+
+    /// Returns the rows in `f16`, as files store them.
+    pub(super) fn half_rows(&self) -> &Tensor {
+        &self.half
+    }
+}
+
+/// Checks that the ends are a partition of `words` rows into groups whose sizes differ by at most one.
+fn check_groups(words: usize, ends: &[usize]) -> Result<(), NegativesError> {
+    let invalid = |reason: String| Err(NegativesError::InvalidGroups { words, reason });
+    let (mut before, mut smallest, mut largest) = (0, usize::MAX, 0);
+    for (group, &end) in ends.iter().enumerate() {
+        if end <= before || end > words {
+            return invalid(format!(
+                "group {group} ends at {end}, expected {} to {words}",
+                before + 1
+            ));
+        }
+        let size = end - before;
+        (smallest, largest) = (size.min(smallest), size.max(largest));
+        before = end;
+    }
+    if before != words {
+        return invalid(format!("the last group ends at {before}"));
+    }
+    if largest - smallest > 1 {
+        return invalid(format!(
+            "sizes from {smallest} to {largest} differ by more than one"
+        ));
+    }
+    Ok(())
+}

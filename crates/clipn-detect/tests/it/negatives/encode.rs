@@ -1,0 +1,234 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use clipn_base::progress::{NoProgress, Progress};
+use clipn_detect::negatives::choice::{Choice, Grouping};
+use clipn_detect::negatives::{
+    NegativeSource, NegativesBuilder, NegativesError, Selection, TemplateJoin, WordFeatureCache,
+    encode_words,
+};
+use clipn_engine::TextEncoder;
+use clipn_model::{
+    FeatureMatrix, ModelError, ModelWeights, PretrainedWeights, PromptSelection, TextSide,
+    TextTower, normalize_row,
+};
+use clipn_text::prompts::Template;
+use clipn_text::tokenizer::{TokenBatch, Tokenizer};
+
+pub(super) fn weights() -> ModelWeights {
+    PretrainedWeights::mini().unwrap().weights(None).unwrap()
+}
+
+pub(super) fn tower() -> TextEncoder {
+    TextEncoder::from_weights(&weights(), TextSide::Yes)
+}
+
+pub(super) fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+pub(super) fn templates() -> Vec<Template> {
+    ["a photo of a {}.", "{}"]
+        .map(|line| Template::parse(line).unwrap())
+        .to_vec()
+}
+
+/// Cancels after some polls.
+struct CancelAfter(AtomicUsize);
+
+impl Progress for CancelAfter {
+    fn is_cancelled(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::Relaxed) == 0
+    }
+}
+
+#[test]
+fn rows_are_means_of_features_one_by_one() {
+    let (tower, words, templates) = (
+        tower(),
+        strings(&["pizza", "bus", "school bus"]),
+        templates(),
+    );
+    for join in [TemplateJoin::NormalizedMean, TemplateJoin::RawMean] {
+        let found = encode_words(&words, &templates, join, &tower, &NoProgress).unwrap();
+        for (row, word) in found.chunks_exact(tower.embed_dim()).zip(&words) {
+            let mut expected = vec![0.0; tower.embed_dim()];
+            for template in &templates {
+                let tokens = Tokenizer::clip().tokenize_batch(&[template.fill(word)], 77);
+                let mut features = tower.encode(&tokens).unwrap();
+                if join == TemplateJoin::NormalizedMean {
+                    features.normalize();
+                }
+                expected
+                    .iter_mut()
+                    .zip(features.values())
+                    .for_each(|(sum, v)| *sum += v);
+            }
+            normalize_row(&mut expected);
+            for (found, expected) in row.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_other_words() {
+    let (tower, templates) = (tower(), templates());
+    let rows = |words: &[&str]| {
+        let join = TemplateJoin::default();
+        encode_words(&strings(words), &templates, join, &tower, &NoProgress).unwrap()
+    };
+    let dim = tower.embed_dim();
+    let together = rows(&["pizza", "bus", "school bus", "pizza oven", "cat"]);
+    assert_eq!(together[2 * dim..3 * dim], rows(&["school bus"]));
+    assert_eq!(together[..dim], rows(&["pizza", "cat"])[..dim]);
+}
+
+#[test]
+fn encoding_can_be_cancelled() {
+    let words: Vec<String> = (0..3000).map(|i| format!("word {i}")).collect();
+    let cancel = CancelAfter(AtomicUsize::new(1));
+    let result = encode_words(
+        &words,
+        &templates()[..1],
+        TemplateJoin::default(),
+        &tower(),
+        &cancel,
+    );
+    assert!(matches!(result, Err(NegativesError::Cancelled)));
+}
+
+#[test]
+fn invalid_templates_and_features_are_errors() {
+    /// Returns NaN for every text.
+    struct Broken;
+    impl TextTower<f32> for Broken {
+        fn embed_dim(&self) -> usize {
+            4
+        }
+        fn context_length(&self) -> usize {
+            77
+        }
+        fn encode_with(
+            &self,
+            tokens: &TokenBatch,
+            _: PromptSelection,
+        ) -> Result<FeatureMatrix<f32>, ModelError> {
+            Ok(FeatureMatrix::new(
+                vec![f32::NAN; 4 * tokens.rows().count()],
+                4,
+            ))
+        }
+    }
+    let encode = |templates: &[Template]| {
+        let words = strings(&["cat"]);
+        let join = TemplateJoin::default();
+        encode_words(&words, templates, join, &Broken, &NoProgress)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(encode(&[]), "no templates for the words");
+    assert_eq!(
+        encode(&templates()),
+        "text features of the word `cat` are not finite or zero"
+    );
+}
+
+fn class_rows(names: &[&str]) -> Vec<f32> {
+    let join = TemplateJoin::default();
+    encode_words(&strings(names), &templates(), join, &tower(), &NoProgress).unwrap()
+}
+
+#[test]
+fn the_builder_chooses_and_groups_words() {
+    let classes = class_rows(&["pizza", "school bus", "goldfish"]);
+    let nouns = strings(&["teapot", "pizza", "umbrella", "sofa", "xylophonist", "bee"]);
+    let weights = weights();
+    let builder = || {
+        NegativesBuilder::new(&NegativeSource::WordNet)
+            .with_nouns(nouns.clone(), templates())
+            .with_adjectives(strings(&["red", "yellow"]), templates())
+            .with_excluded(7)
+            .with_vocabulary(weights.training_vocabulary())
+            .with_choice(Choice::default().with_min_count(3))
+    };
+    let tower = tower();
+    let built = builder().build(&classes, &tower).unwrap().negatives;
+    // `xylophonist` and perhaps others are unseen; a word that is a class is most similar to one.
+    assert!(
+        !built
+            .words()
+            .iter()
+            .any(|word| word == "xylophonist" || word == "pizza")
+    );
+    let Selection::Chosen {
+        candidates,
+        excluded,
+        unseen,
+        ..
+    } = built.origin().selection
+    else {
+        panic!("{:?}", built.origin());
+    };
+    assert_eq!((candidates + unseen, excluded), (8, 7));
+    assert!(unseen >= 1);
+    assert_eq!(built.group_ends().last(), Some(&built.len()));
+    // The same with a cache, with the same bits.
+    let folder = tempfile::tempdir().unwrap();
+    let cache = WordFeatureCache::new(folder.path());
+    for _ in 0..2 {
+        let cached = builder()
+            .with_cache(&cache, weights.yes_tower_hash())
+            .build(&classes, &tower)
+            .unwrap();
+        assert_eq!(cached.negatives, built);
+        assert!(cached.notes.is_empty(), "{:?}", cached.notes);
+    }
+}
+
+#[test]
+fn every_text_of_a_list_is_a_negative() {
+    let classes = class_rows(&["pizza", "goldfish"]);
+    let built = NegativesBuilder::new(&NegativeSource::list("an empty table, goldfish, a hand"))
+        .with_list_templates(templates())
+        .build(&classes, &tower())
+        .unwrap()
+        .negatives;
+    assert_eq!(built.words(), ["an empty table", "goldfish", "a hand"]);
+    assert_eq!(
+        (built.groups(), &built.origin().selection),
+        (1, &Selection::UserList)
+    );
+    assert_eq!(built.origin().source, "list");
+}
+
+#[test]
+fn impossible_choices_are_errors() {
+    let (classes, tower) = (class_rows(&["pizza", "goldfish"]), tower());
+    let build =
+        |builder: NegativesBuilder<'_>| builder.build(&classes, &tower).unwrap_err().to_string();
+    let nouns = || strings(&["teapot", "sofa"]);
+    assert_eq!(
+        build(NegativesBuilder::new(&NegativeSource::WordNet)),
+        "no negative words: 0 candidates, 0 chosen"
+    );
+    let published =
+        NegativesBuilder::new(&NegativeSource::NegLabel).with_nouns(nouns(), templates());
+    assert_eq!(
+        build(published.clone()),
+        "no negative words: 2 candidates, 0 chosen"
+    );
+    assert_eq!(
+        build(published.with_choice(None)),
+        "invalid groups of 2 negatives: expected 1 to 2 groups, got 100"
+    );
+    let grouping = Grouping::Proportional {
+        ratio: Some(-1.0),
+        seed: 0,
+    };
+    let builder = NegativesBuilder::new(&NegativeSource::WordNet).with_nouns(nouns(), templates());
+    assert_eq!(
+        build(builder.with_grouping(grouping)),
+        "the ratio of group size to classes must be positive, got -1"
+    );
+}

@@ -1,0 +1,4 @@
+mod cache;
+mod choice;
+mod encode;
+mod file;
