@@ -10,6 +10,7 @@ pub mod random;
 pub mod shards;
 pub mod torch_file;
 pub mod transformers;
+pub mod wordnet;
 
 use std::path::{Path, PathBuf};
 

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`tokenizer`] | text to token ids and back, identical to open_clip's tokenizer with ftfy 6.3.1 |
 //! | [`prompts`] | templates such as `a photo of a {}.`, class names, and the two variants of CLIPN's "no" prompts |
+//! | [`wordnet`] | WordNet's nouns and adjectives as candidates for negative labels |
 //!
 //! # Example
 //!
@@ -31,8 +32,10 @@
 //! # Ok::<(), clipn_text::prompts::PromptError>(())
 //! ```
 //!
-//! The vocabulary, the published templates and the ImageNet class names are built in. The crate has
+//! The vocabulary, the published templates, the ImageNet class names and WordNet's words
+//! are built in. The crate has
 //! no features.
 
 pub mod prompts;
 pub mod tokenizer;
+pub mod wordnet;

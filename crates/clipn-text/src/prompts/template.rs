@@ -38,6 +38,12 @@ impl Template {
         Ok(Self(line.to_owned()))
     }
 
+    /// Creates a template from a constant of this crate, which has a placeholder.
+    pub(crate) fn from_static(line: &'static str) -> Self {
+        debug_assert!(line.contains(PLACEHOLDER), "{line}");
+        Self(line.to_owned())
+    }
+
     /// Returns the prompt for a class.
     pub fn fill(&self, class_name: &str) -> String {
         self.0.replace(PLACEHOLDER, class_name)

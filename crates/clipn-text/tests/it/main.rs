@@ -3,3 +3,4 @@
 
 mod prompts;
 mod tokenizer;
+mod wordnet;
