@@ -7,6 +7,7 @@ use clipn_ood::calibration::CalibrationError;
 use thiserror::Error;
 
 use crate::classifier::ClassifierError;
+use crate::negatives::NegativesError;
 
 /// Error of building, reading, writing or using a bundle.
 #[derive(Debug, Error)]
@@ -72,6 +73,9 @@ pub enum BundleError {
     /// The rows do not form a classifier, or building it failed.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
+    /// The negatives cannot be stored, or the stored ones are inconsistent.
+    #[error(transparent)]
+    Negatives(#[from] NegativesError),
     /// The stored calibration is inconsistent.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),

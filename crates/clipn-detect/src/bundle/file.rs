@@ -3,6 +3,7 @@
 //!
 //! - `classifier.yes` `[K, D]`, `classifier.no` `[K, D]` unless the model has not learned "no", and
 //!   `classifier.scale` `[1]`;
+//! - with negatives, `negatives.rows` `[M, D]` in f16 and `negatives.group_ends` `[G]`;
 //! - with a calibration, `calibration.scores` `[N]` and `calibration.threshold` `[1]`;
 //! - with an image tower, its `visual.*`.
 //!
@@ -20,15 +21,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, BundleError, ModelIdentity, TowerSource};
 use crate::classifier::{ClassPrompts, Classifier};
+use crate::negatives::{Negatives, NegativesMetadata};
 
 /// Version of bundles with "no" rows.
 const VERSION: u64 = 1;
-/// Version of bundles without "no" rows, which earlier versions of clipn cannot read.
+/// Version of bundles without "no" rows or with negatives, which earlier versions of clipn cannot read.
 const VERSION_WITHOUT_NO: u64 = 2;
 
 const YES: &str = "classifier.yes";
 const NO: &str = "classifier.no";
 const SCALE: &str = "classifier.scale";
+/// Prefix of the tensors of negatives.
+const NEGATIVES: &str = "negatives";
 const SCORES: &str = "calibration.scores";
 const THRESHOLD: &str = "calibration.threshold";
 
@@ -50,6 +54,8 @@ struct Description {
     model: ModelIdentity,
     preprocessing: Preprocessing,
     calibration: Option<CalibrationMetadata>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    negatives: Option<NegativesMetadata>,
 }
 
 impl Bundle {
@@ -140,7 +146,13 @@ impl Bundle {
             VERSION => Some(rows(NO)?).filter(|no| *no != yes),
             _ => None,
         };
-        let classifier = Classifier::new(description.class_names, yes, no)?.with_scale(scale);
+        let negatives = match description.negatives {
+            Some(metadata) => Some(Negatives::from_tensors(&checkpoint, NEGATIVES, metadata)?),
+            None => None,
+        };
+        let classifier = Classifier::new(description.class_names, yes, no)?
+            .with_scale(scale)
+            .with_negatives(negatives)?;
         let calibration = match description.calibration {
             Some(metadata) => {
                 let scores: Buffer<f64> = match checkpoint.get(SCORES) {
@@ -187,7 +199,7 @@ impl Bundle {
     /// be written as JSON. After an error, `path` is unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BundleError> {
         let description = Description {
-            version: if self.classifier.has_no() {
+            version: if self.classifier.has_no() && self.classifier.negatives().is_none() {
                 VERSION
             } else {
                 VERSION_WITHOUT_NO
@@ -202,6 +214,7 @@ impl Bundle {
                 .calibration
                 .as_ref()
                 .map(|calibration| calibration.metadata().clone()),
+            negatives: self.classifier.negatives().map(Negatives::metadata),
         };
         let json = serde_json::to_string(&description).map_err(|error| BundleError::Serialize {
             source: error.into(),
@@ -222,6 +235,9 @@ impl Bundle {
         ];
         if let Some(no) = classifier.no_weights() {
             tensors.push((NO.to_owned(), Tensor::from_f32(&rows, no.to_vec())?));
+        }
+        if let Some(negatives) = classifier.negatives() {
+            tensors.extend(negatives.to_tensors(NEGATIVES)?);
         }
         if let Some(calibration) = &self.calibration {
             let scores = calibration.scores();

@@ -3,6 +3,8 @@ use clipn_text::prompts::PromptError;
 use clipn_text::tokenizer::TokenizerError;
 use thiserror::Error;
 
+use crate::negatives::NegativesError;
+
 /// Error of building or using a classifier.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -84,6 +86,9 @@ pub enum ClassifierError {
     /// The token ids do not form whole rows.
     #[error(transparent)]
     Tokens(#[from] TokenizerError),
+    /// Negatives cannot be used.
+    #[error(transparent)]
+    Negatives(#[from] NegativesError),
     /// Building was cancelled.
     #[error("building the classifier was cancelled")]
     Cancelled,

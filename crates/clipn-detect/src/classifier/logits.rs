@@ -1,11 +1,14 @@
 use clipn_model::Real;
-use clipn_ood::scores::LogitsRow;
+use clipn_ood::scores::{LogitsRow, NegativeLogits};
 
 /// Logits of N images over K classes, of "yes" and, if there is one, of "no".
 #[derive(Debug, Clone, PartialEq)]
 pub struct Logits<T = f32> {
     yes: Vec<T>,
     no: Vec<T>,
+    /// `[N, M]`, empty without negatives.
+    negatives: Vec<T>,
+    group_ends: Vec<usize>,
     classes: usize,
     scale: f64,
 }
@@ -16,8 +19,19 @@ impl<T: Real> Logits<T> {
         Self {
             yes,
             no,
+            negatives: Vec::new(),
+            group_ends: Vec::new(),
             classes,
             scale,
+        }
+    }
+
+    /// Adds the logits of M negatives, `[N, M]`, with the ends of their groups.
+    pub(super) fn with_negatives(self, negatives: Vec<T>, group_ends: Vec<usize>) -> Self {
+        Self {
+            negatives,
+            group_ends,
+            ..self
         }
     }
 
@@ -41,12 +55,29 @@ impl<T: Real> Logits<T> {
         &self.no
     }
 
+    /// Returns the logits of the negatives, `[N, M]`; empty if there are none.
+    pub fn negatives(&self) -> &[T] {
+        &self.negatives
+    }
+
     /// Iterates over the logits of each image.
     pub fn rows(&self) -> impl Iterator<Item = LogitsRow<'_, T>> {
         let yes = self.yes.chunks_exact(self.classes);
         yes.enumerate().map(|(image, yes)| {
-            let no = self.no.get(image * self.classes..).unwrap_or_default();
-            LogitsRow::new(yes, &no[..no.len().min(self.classes)]).with_scale(self.scale)
+            let negatives = self.group_ends.last().copied().unwrap_or_default();
+            LogitsRow::new(yes, row_of(&self.no, image, self.classes))
+                .with_scale(self.scale)
+                .with_negatives(NegativeLogits::new(
+                    row_of(&self.negatives, image, negatives),
+                    &self.group_ends,
+                ))
         })
     }
+}
+
+/// Row of an image in a matrix of rows of `width` values; empty if there is no such row.
+fn row_of<T>(values: &[T], image: usize, width: usize) -> &[T] {
+    values
+        .get(image * width..(image + 1) * width)
+        .unwrap_or_default()
 }

@@ -1,7 +1,11 @@
-use clipn_model::{FeatureMatrix, Real};
-use clipn_ood::scores::LOGIT_SCALE;
+use std::sync::Arc;
 
+use clipn_model::{FeatureMatrix, Real};
+use clipn_ood::scores::{LOGIT_SCALE, ScoreInputs};
+
+use crate::classifier::attached::AttachedNegatives;
 use crate::classifier::{ClassifierError, Logits};
+use crate::negatives::Negatives;
 
 /// Zero-shot classifier over K classes with D-dimensional features: W_yes `[K, D]`, and W_no `[K, D]`
 /// if the model has learned to say "no". A plain CLIP has no "no" rows.
@@ -21,10 +25,11 @@ use crate::classifier::{ClassifierError, Logits};
 /// # Ok::<(), clipn_detect::classifier::ClassifierError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
-pub struct Classifier<T = f32> {
+pub struct Classifier<T: Real = f32> {
     class_names: Vec<String>,
     yes: Vec<T>,
     no: Option<Vec<T>>,
+    negatives: Option<Arc<AttachedNegatives<T>>>,
     dim: usize,
     scale: f64,
 }
@@ -58,6 +63,7 @@ impl<T: Real> Classifier<T> {
             class_names,
             yes,
             no,
+            negatives: None,
             dim,
             scale: LOGIT_SCALE,
         })
@@ -69,6 +75,42 @@ impl<T: Real> Classifier<T> {
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
         Self { scale, ..self }
+    }
+
+    /// Sets the negatives, or removes them.
+    ///
+    /// # Errors
+    /// [`ClassifierError::DimensionMismatch`] if the negatives belong to a model with another feature
+    /// dimension.
+    pub fn with_negatives(
+        self,
+        negatives: impl Into<Option<Negatives<T>>>,
+    ) -> Result<Self, ClassifierError> {
+        let negatives = match negatives.into() {
+            Some(negatives) if negatives.dim() != self.dim => {
+                return Err(ClassifierError::DimensionMismatch {
+                    left: self.dim,
+                    right: negatives.dim(),
+                });
+            }
+            Some(negatives) => Some(Arc::new(AttachedNegatives::new(negatives)?)),
+            None => None,
+        };
+        Ok(Self { negatives, ..self })
+    }
+
+    /// Returns the negatives, if there are any.
+    pub fn negatives(&self) -> Option<&Negatives<T>> {
+        self.negatives.as_deref().map(AttachedNegatives::negatives)
+    }
+
+    /// Describes the logits of the classifier, which decide what scores can be computed.
+    pub fn score_inputs(&self) -> ScoreInputs {
+        ScoreInputs {
+            classes: self.len(),
+            has_no: self.has_no(),
+            has_negatives: self.negatives.is_some(),
+        }
     }
 
     /// Returns the factor between cosines and logits.
@@ -111,7 +153,8 @@ impl<T: Real> Classifier<T> {
         self.no.is_some()
     }
 
-    /// Concatenates two classifiers, with the classes of `other` last and the scale of `self`.
+    /// Concatenates two classifiers, with the classes of `other` last and the scale of `self`. The result
+    /// has no negatives, as those of one may describe the classes of the other.
     ///
     /// # Errors
     /// [`ClassifierError::DimensionMismatch`] if the feature dimensions differ,
@@ -144,12 +187,14 @@ impl<T: Real> Classifier<T> {
             class_names,
             yes,
             no,
+            negatives: None,
             dim: self.dim,
             scale: self.scale,
         })
     }
 
-    /// Returns a classifier without the given classes; all classes with a given name are removed.
+    /// Returns a classifier without the given classes; all classes with a given name are removed. The
+    /// negatives stay.
     ///
     /// # Errors
     /// [`ClassifierError::UnknownClass`] for an unknown name, [`ClassifierError::NoClasses`] if no
@@ -177,11 +222,14 @@ impl<T: Real> Classifier<T> {
             .map(|&class| self.class_names[class].clone())
             .collect();
         let no = self.no.as_deref().map(rows);
-        Ok(Self::new(names, rows(&self.yes), no)?.with_scale(self.scale))
+        Ok(Self {
+            negatives: self.negatives.clone(),
+            ..Self::new(names, rows(&self.yes), no)?.with_scale(self.scale)
+        })
     }
 
     /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and, if there are
-    /// "no" rows, scale·f·W_noᵀ, each `[N, K]`.
+    /// "no" rows, scale·f·W_noᵀ, each `[N, K]`; with negatives also their logits `[N, M]`.
     ///
     /// # Errors
     /// [`ClassifierError::FeatureDimension`] if the dimension of the features differs.
@@ -197,12 +245,17 @@ impl<T: Real> Classifier<T> {
             let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
             features.rows().flat_map(row).collect()
         };
-        Ok(Logits::new(
+        let logits = Logits::new(
             logits_for(&self.yes),
             self.no.as_deref().map_or_else(Vec::new, logits_for),
             self.len(),
             self.scale,
-        ))
+        );
+        let Some(attached) = &self.negatives else {
+            return Ok(logits);
+        };
+        let negatives = attached.logits(features.values(), self.scale)?;
+        Ok(logits.with_negatives(negatives, attached.negatives().group_ends().to_vec()))
     }
 }
 

@@ -1,4 +1,4 @@
-use clipn_ood::scores::{Decision, LogitsRow, agreement, softmax_yes, top_k};
+use clipn_ood::scores::{Decision, LogitsRow, agreement, predict, softmax_yes, top_k};
 use serde::{Deserialize, Serialize};
 
 /// Label of an image of no class, for output that requires a text.
@@ -77,6 +77,47 @@ impl StrongestNo {
     }
 }
 
+/// The negative that an image resembles most.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct NearestNegative {
+    /// Text of the negative, such as `a hand`.
+    pub text: String,
+    /// Softmax probability of the negative among the classes and all negatives, 0 to 1.
+    #[serde(rename = "p")]
+    pub probability: f32,
+}
+
+impl NearestNegative {
+    /// Creates the description of a negative.
+    pub fn new(text: impl Into<String>, probability: f32) -> Self {
+        Self {
+            text: text.into(),
+            probability,
+        }
+    }
+
+    /// Finds the negative with the highest logit, the first of equal ones; `None` without negatives or
+    /// if a logit is not finite.
+    fn find(words: &[String], row: LogitsRow<'_, f32>) -> Option<Self> {
+        let negatives = row.negatives.logits;
+        let is_finite = row
+            .yes
+            .iter()
+            .chain(negatives)
+            .all(|logit| logit.is_finite());
+        let best = predict(LogitsRow::new(negatives, &[]));
+        let (text, &logit) = (words.get(best)?, negatives.get(best)?);
+        if !is_finite {
+            return None;
+        }
+        let top = row.yes.iter().copied().fold(logit, f32::max);
+        let sum = |logits: &[f32]| logits.iter().map(|l| (l - top).exp()).sum::<f32>();
+        let total = sum(row.yes) + sum(negatives);
+        Some(Self::new(text, (logit - top).exp() / total))
+    }
+}
+
 /// Result of classifying one image.
 ///
 /// It serializes as described on the [module page](crate::detector#serialized-form).
@@ -113,6 +154,8 @@ pub struct Detection {
     /// Class with the largest contribution to "none of these"; `None` if the image cannot be scored or
     /// the model has not learned "no".
     pub strongest_no: Option<StrongestNo>,
+    /// Negative that the image resembles most, of known images too; `None` without negatives.
+    pub nearest_negative: Option<NearestNegative>,
     /// Explanation of the decision, as one sentence in English.
     pub reason: String,
 }
@@ -132,6 +175,7 @@ impl Detection {
 /// Data beside the decision to create a [`Detection`] from.
 pub(super) struct DetectionContext<'a> {
     pub(super) class_names: &'a [String],
+    pub(super) negatives: Option<&'a [String]>,
     pub(super) top_k: usize,
 }
 
@@ -166,6 +210,9 @@ impl DetectionContext<'_> {
                 .map(|(class, _)| candidate(class))
                 .collect(),
             strongest_no,
+            nearest_negative: self
+                .negatives
+                .and_then(|words| NearestNegative::find(words, row)),
             reason: String::new(),
         }
     }

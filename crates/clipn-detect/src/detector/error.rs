@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use clipn_image::ImageError;
 use clipn_model::ModelError;
+use clipn_ood::scores::ScoreError;
 use thiserror::Error;
 
 use crate::bundle::BundleError;
@@ -43,6 +44,9 @@ pub enum DetectorError {
     /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The score of the rule needs what the classifier does not have.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
     /// The number of images in a batch is not the expected one.
     #[error("expected {expected} images, got {found}")]
     ImageCount {

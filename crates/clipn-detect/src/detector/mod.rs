@@ -35,6 +35,7 @@
 //! | `p_value` | conformal p-value; `null` without a calibration |
 //! | `top` | classes with the largest p: objects with `class`, `label`, `p` and `q`; `q` is `null` for a model that has not learned "no" |
 //! | `no` | [`StrongestNo`]: `class`, `label`, `p`, `q` and `share`, or `null` |
+//! | `negative` | [`NearestNegative`]: the `text` of the negative that the image resembles most, and its `p`; `null` without negatives |
 //! | `reason` | explanation of the decision |
 
 mod detection;
@@ -43,7 +44,7 @@ mod many;
 mod reason;
 mod schema;
 
-pub use detection::{Candidate, Detection, StrongestNo, UNKNOWN};
+pub use detection::{Candidate, Detection, NearestNegative, StrongestNo, UNKNOWN};
 pub use error::DetectorError;
 pub use many::DetectMany;
 
@@ -55,11 +56,12 @@ use clipn_engine::image_tower;
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{FeatureMatrix, ImageTower, ModelWeights, PretrainedWeights};
 use clipn_ood::calibration::Calibration;
-use clipn_ood::scores::{DecisionRule, LogitsRow};
+use clipn_ood::scores::{DecisionRule, LogitsRow, MaxLogit};
 
 use crate::bundle::Bundle;
 use crate::classifier::{Classifier, ClassifierError};
 use crate::inference::InferencePipeline;
+use crate::negatives::Negatives;
 
 /// Default number of top classes in a [`Detection`].
 const DEFAULT_TOP_K: usize = 3;
@@ -139,11 +141,11 @@ impl Detector {
             bundle.preprocessing().clone(),
         )?;
         let calibration = bundle.calibration().cloned().map(Arc::new);
-        let rule = calibration
-            .as_ref()
-            .map_or(detector.rule, |calibration| calibration.rule());
+        let detector = match &calibration {
+            Some(calibration) => detector.with_rule(calibration.rule())?,
+            None => detector,
+        };
         Ok(Self {
-            rule,
             calibration,
             bundle: Some(Arc::new(bundle)),
             ..detector
@@ -151,7 +153,12 @@ impl Detector {
     }
 
     /// Creates a detector from a classifier and the image tower of the same model, without a bundle
-    /// or a calibrated threshold. The published ATD rule decides.
+    /// or a calibrated threshold. The rule is [`ScoreInputs::default_rule`]: the published ATD rule with
+    /// "no" rows, else NegLabel with negatives. A classifier without either has nothing to reject with:
+    /// every image gets its best label ([`DecisionRule::AcceptAll`]) until [`with_rule`](Self::with_rule)
+    /// sets a threshold.
+    ///
+    /// [`ScoreInputs::default_rule`]: clipn_ood::scores::ScoreInputs::default_rule
     ///
     /// # Errors
     /// [`ClassifierError::FeatureDimension`] if the feature dimensions of classifier and tower differ.
@@ -164,11 +171,12 @@ impl Detector {
         if expected != found {
             return Err(ClassifierError::FeatureDimension { expected, found }.into());
         }
+        let rule = classifier.score_inputs().default_rule();
         Ok(Self {
             tower,
             classifier: Arc::new(classifier),
             preprocessing,
-            rule: DecisionRule::AtdExtraClass,
+            rule: rule.unwrap_or(DecisionRule::AcceptAll { score: &MaxLogit }),
             calibration: None,
             bundle: None,
             top_k: DEFAULT_TOP_K,
@@ -182,14 +190,19 @@ impl Detector {
     }
 
     /// Sets the decision rule. P-values are only computed with the calibrated rule of the bundle.
-    #[must_use]
-    pub fn with_rule(self, rule: DecisionRule) -> Self {
-        Self { rule, ..self }
+    ///
+    /// # Errors
+    /// [`DetectorError::Score`] if the score of the rule needs "no" rows, negatives or more classes than
+    /// the classifier has.
+    pub fn with_rule(self, rule: DecisionRule) -> Result<Self, DetectorError> {
+        self.classifier.score_inputs().check(rule.score())?;
+        Ok(Self { rule, ..self })
     }
 
     /// Creates a detector with the same tower and other classes. A calibrated threshold is replaced
     /// by the default rule of its score, as it is valid only for its own classes; other rules are
-    /// kept.
+    /// kept. If the classifier lacks what the score needs, the rule is that of
+    /// [`from_classifier`](Self::from_classifier).
     ///
     /// # Errors
     /// [`ClassifierError::FeatureDimension`] if the classifier belongs to a model with another feature dimension.
@@ -202,8 +215,9 @@ impl Detector {
             }
             rule => rule,
         };
+        let can_score = other.classifier.score_inputs().check(rule.score()).is_ok();
         Ok(Self {
-            rule,
+            rule: if can_score { rule } else { other.rule },
             top_k: self.top_k,
             ..other
         })
@@ -329,6 +343,7 @@ impl Detector {
             .map(|calibration| calibration.p_value_for_logits(row));
         let context = detection::DetectionContext {
             class_names: self.classifier.class_names(),
+            negatives: self.classifier.negatives().map(Negatives::words),
             top_k: self.top_k,
         };
         let decision = self.rule.decide(row);

@@ -18,6 +18,11 @@ pub(super) fn sentence(
     let is_known = detection.label.is_some();
     let compared = match rule {
         DecisionRule::AtdExtraClass => extra_class(detection),
+        DecisionRule::AcceptAll { score } => format!(
+            "no image is rejected; {} is {}",
+            score.display_name(),
+            number(detection.score)
+        ),
         _ => format!(
             "{} {} is {} {} ({})",
             rule.score().display_name(),
@@ -32,10 +37,18 @@ pub(super) fn sentence(
         None => String::new(),
     };
     let contribution = match &detection.strongest_no {
-        Some(no) if !is_known => format!("; {}", strongest_no(no)),
+        Some(no) if !is_known && rule.score().uses_no() => format!("; {}", strongest_no(no)),
         _ => String::new(),
     };
-    format!("{compared}{p_value}{contribution}")
+    let negative = match &detection.nearest_negative {
+        Some(negative) if !is_known => format!(
+            "; most like `{}` (p = {})",
+            negative.text,
+            number(f64::from(negative.probability))
+        ),
+        _ => String::new(),
+    };
+    format!("{compared}{p_value}{contribution}{negative}")
 }
 
 fn extra_class(detection: &Detection) -> String {
@@ -68,6 +81,9 @@ fn threshold(rule: &DecisionRule, calibration: Option<&Calibration>) -> String {
         },
         (DecisionRule::Ctw { .. }, None) if rule == &(DecisionRule::Ctw { threshold: 0.5 }) => {
             "published CTW rule: \"yes\" must outweigh \"no\" for the best class".to_owned()
+        }
+        (_, None) if DecisionRule::default_for(rule.score()) == Some(*rule) => {
+            "the classes must outweigh the negatives".to_owned()
         }
         (_, None) => "given threshold".to_owned(),
     }

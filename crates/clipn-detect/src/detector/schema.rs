@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::detector::{Candidate, Detection, StrongestNo};
+use crate::detector::{Candidate, Detection, NearestNegative, StrongestNo};
 
 impl Detection {
     /// Version of the serialized form, written as `schema_version`. It changes if a key changes its
@@ -22,6 +22,7 @@ struct Output<'a> {
     p_value: Option<f64>,
     top: &'a [Candidate],
     no: Option<&'a StrongestNo>,
+    negative: Option<&'a NearestNegative>,
     reason: &'a str,
 }
 
@@ -38,6 +39,7 @@ struct Input {
     #[serde(default)]
     top: Vec<Candidate>,
     no: Option<StrongestNo>,
+    negative: Option<NearestNegative>,
     #[serde(default)]
     reason: String,
 }
@@ -56,6 +58,7 @@ impl Serialize for Detection {
             p_value: self.p_value,
             top: &self.top,
             no: self.strongest_no.as_ref(),
+            negative: self.nearest_negative.as_ref(),
             reason: &self.reason,
         }
         .serialize(serializer)
@@ -84,6 +87,7 @@ impl<'de> Deserialize<'de> for Detection {
             p_value: input.p_value,
             top: input.top,
             strongest_no: input.no,
+            nearest_negative: input.negative,
             reason: input.reason,
         })
     }
@@ -105,6 +109,7 @@ mod tests {
             p_value: Some(0.125),
             top: vec![cat.clone()],
             strongest_no: StrongestNo::of(cat),
+            nearest_negative: Some(NearestNegative::new("dog", 0.25)),
             reason: "because".to_owned(),
         }
     }
@@ -119,7 +124,7 @@ mod tests {
                 r#""threshold":0.5,"p_value":0.125,"#,
                 r#""top":[{"class":1,"label":"cat","p":0.75,"q":0.5}],"#,
                 r#""no":{"class":1,"label":"cat","p":0.75,"q":0.5,"share":0.375},"#,
-                r#""reason":"because"}"#
+                r#""negative":{"text":"dog","p":0.25},"reason":"because"}"#
             )
         );
     }
@@ -132,6 +137,7 @@ mod tests {
             p_value: None,
             top: Vec::new(),
             strongest_no: None,
+            nearest_negative: None,
             ..known()
         };
         for detection in [known(), unknown] {

@@ -1,8 +1,10 @@
+use std::collections::HashSet;
 use std::fmt;
 
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_model::{Real, TextTower, TrainingVocabulary};
 use clipn_text::prompts::Template;
+use clipn_text::wordnet::{Corpus, Exclusions, WordNet};
 
 use crate::negatives::choice::{Choice, Chosen, Grouping, check_rows};
 use crate::negatives::half_rows::round_to_half;
@@ -16,7 +18,8 @@ use crate::negatives::{
 ///
 /// | Setting | Default |
 /// |---|---|
-/// | [nouns](Self::with_nouns), [adjectives](Self::with_adjectives) | none |
+/// | [nouns](Self::with_nouns), [adjectives](Self::with_adjectives) | the words of the source |
+/// | [class names](Self::with_class_names) | none: no word is left out for what it means |
 /// | [choice](Self::with_choice) | that of the source; none for a list: every text becomes a negative |
 /// | [grouping](Self::with_grouping) | that of the source |
 /// | [join](Self::with_join) | that of the source |
@@ -49,7 +52,7 @@ pub struct NegativesBuilder<'a> {
     source: String,
     nouns: Candidates,
     adjectives: Candidates,
-    excluded: usize,
+    class_names: Vec<String>,
     join: TemplateJoin,
     choice: Option<Choice>,
     grouping: Grouping,
@@ -57,6 +60,9 @@ pub struct NegativesBuilder<'a> {
     cache: Option<(&'a WordFeatureCache, String)>,
     progress: &'a dyn Progress,
 }
+
+/// Seed of the superclasses that CSP draws for adjectives.
+const SUPERCLASS_SEED: u64 = 0;
 
 /// Words with their templates.
 #[derive(Debug, Clone, Default)]
@@ -107,7 +113,7 @@ impl<'a> NegativesBuilder<'a> {
                 templates: Vec::new(),
             },
             adjectives: Candidates::default(),
-            excluded: 0,
+            class_names: Vec::new(),
             join,
             choice,
             grouping,
@@ -142,10 +148,14 @@ impl<'a> NegativesBuilder<'a> {
         self
     }
 
-    /// Sets how many words are no candidates because the classes cover them; only for the record.
+    /// Sets the names of the classes: words that describe their images, see [`WordNet::exclusions`], are
+    /// no negatives. Published sources have rules of their own, and a user's list is taken as it is.
     #[must_use]
-    pub fn with_excluded(self, excluded: usize) -> Self {
-        Self { excluded, ..self }
+    pub fn with_class_names(self, class_names: &[String]) -> Self {
+        Self {
+            class_names: class_names.to_vec(),
+            ..self
+        }
     }
 
     /// Sets how the features of several templates are joined.
@@ -211,11 +221,24 @@ impl<'a> NegativesBuilder<'a> {
         if count == 0 {
             return Err(NegativesError::NoClasses);
         }
+        self.add_words_of_source();
         let unseen = self.drop_unseen();
-        let candidates = self.nouns.words.len() + self.adjectives.words.len();
         let mut notes = Vec::new();
-        let nouns = self.rows("nouns", &self.nouns, tower, &mut notes)?;
-        let adjectives = self.rows("adjectives", &self.adjectives, tower, &mut notes)?;
+        // The rows of all words are encoded and cached, since the classes change from run to run.
+        let mut nouns = self.rows("nouns", &self.nouns, tower, &mut notes)?;
+        let mut adjectives = self.rows("adjectives", &self.adjectives, tower, &mut notes)?;
+        let mut excluded = 0;
+        if self.excludes_words_of_classes() {
+            let exclusions = WordNet::get().exclusions(&self.class_names);
+            excluded += exclude(&mut self.nouns.words, &mut nouns, dim, &exclusions);
+            excluded += exclude(
+                &mut self.adjectives.words,
+                &mut adjectives,
+                dim,
+                &exclusions,
+            );
+        }
+        let candidates = self.nouns.words.len() + self.adjectives.words.len();
         let chosen = match &self.choice {
             Some(choice) => choice.choose(&nouns, &adjectives, classes, dim)?,
             None => Chosen {
@@ -253,7 +276,7 @@ impl<'a> NegativesBuilder<'a> {
                 None => Selection::UserList,
                 Some(choice) => Selection::Chosen {
                     candidates,
-                    excluded: self.excluded,
+                    excluded,
                     unseen,
                     choice,
                 },
@@ -264,6 +287,34 @@ impl<'a> NegativesBuilder<'a> {
             negatives: Negatives::new(words, &rows, groups.ends, origin)?,
             notes,
         })
+    }
+
+    /// Takes the words of a corpus, unless words are set.
+    fn add_words_of_source(&mut self) {
+        let is_set = !self.nouns.words.is_empty() || !self.adjectives.words.is_empty();
+        let Ok(corpus) = self.source.parse::<Corpus>() else {
+            return;
+        };
+        if is_set {
+            return;
+        }
+        let words = corpus.candidates(SUPERCLASS_SEED);
+        self.nouns = Candidates {
+            words: words.nouns,
+            templates: corpus.noun_templates(),
+        };
+        self.adjectives = Candidates {
+            words: words.adjectives,
+            templates: corpus.adjective_templates(),
+        };
+    }
+
+    /// Whether words that describe images of the classes are left out.
+    fn excludes_words_of_classes(&self) -> bool {
+        let published = [NegativeSource::NegLabel, NegativeSource::Csp]
+            .iter()
+            .any(|source| self.source == source.to_string());
+        !self.class_names.is_empty() && !published && self.choice.is_some()
     }
 
     /// Drops candidates with unknown words; returns their number.
@@ -312,6 +363,37 @@ impl<'a> NegativesBuilder<'a> {
             }
         }
     }
+}
+
+/// Removes the words that describe images of the classes, with their rows; returns their number.
+fn exclude<T: Real>(
+    words: &mut Vec<String>,
+    rows: &mut Vec<T>,
+    dim: usize,
+    exclusions: &Exclusions,
+) -> usize {
+    let dropped: HashSet<usize> = words
+        .iter()
+        .enumerate()
+        .filter(|(_, word)| exclusions.reason(word).is_some())
+        .map(|(index, _)| index)
+        .collect();
+    if dropped.is_empty() {
+        return 0;
+    }
+    let kept: Vec<usize> = (0..words.len())
+        .filter(|index| !dropped.contains(index))
+        .collect();
+    *rows = kept
+        .iter()
+        .flat_map(|&index| &rows[index * dim..][..dim])
+        .copied()
+        .collect();
+    *words = kept
+        .iter()
+        .map(|&index| std::mem::take(&mut words[index]))
+        .collect();
+    dropped.len()
 }
 
 impl fmt::Debug for NegativesBuilder<'_> {

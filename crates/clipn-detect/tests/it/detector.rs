@@ -374,7 +374,9 @@ fn adds_and_removes_classes() {
     assert!(detector.calibration().is_some());
     let other = detector.with_classifier(joined).unwrap();
     assert!(other.calibration().is_none() && other.rule() == DecisionRule::AtdExtraClass);
-    let changed = detector.with_rule(DecisionRule::Ctw { threshold: 0.5 });
+    let changed = detector
+        .with_rule(DecisionRule::Ctw { threshold: 0.5 })
+        .unwrap();
     assert!(
         changed.calibration().is_none()
             && changed.detect(&test_image(1)).unwrap().p_value.is_none()

@@ -49,6 +49,12 @@ pub enum DecisionRule {
         /// Minimum score of a known image, in the unit of [`Score::stable`].
         threshold: f64,
     },
+    /// Every image that can be scored gets its best label; none is unknown. The [`Decision`] reports
+    /// the score, and a threshold of minus infinity.
+    AcceptAll {
+        /// Score to report.
+        score: &'static dyn Score,
+    },
 }
 
 impl DecisionRule {
@@ -72,7 +78,9 @@ impl DecisionRule {
         match self {
             Self::Ctw { .. } => &Ctw,
             Self::AtdExtraClass => &Atd,
-            Self::Threshold { score, .. } | Self::Calibrated { score, .. } => *score,
+            Self::Threshold { score, .. }
+            | Self::Calibrated { score, .. }
+            | Self::AcceptAll { score } => *score,
         }
     }
 
@@ -83,6 +91,7 @@ impl DecisionRule {
             Self::AtdExtraClass => extra_class(row),
             Self::Threshold { score, threshold } => (f64::from(score.faithful(row)), *threshold),
             Self::Calibrated { score, threshold } => return calibrated(*score, *threshold, row),
+            Self::AcceptAll { score } => (f64::from(score.faithful(row)), f64::NEG_INFINITY),
         };
         let label = (score >= threshold).then(|| predict(row));
         Decision {
@@ -211,6 +220,20 @@ mod tests {
                 .label,
             None
         );
+    }
+
+    #[test]
+    fn accept_all_rejects_only_what_cannot_be_scored() {
+        let rule = DecisionRule::AcceptAll { score: &Energy };
+        let decision = rule.decide(LogitsRow::new(&[1.0, -500.0], &[]));
+        assert_eq!(
+            (decision.label, decision.threshold),
+            (Some(0), f64::NEG_INFINITY)
+        );
+        assert_eq!(rule.decide(LogitsRow::new(&[f32::NAN], &[])).label, None);
+        let json = serde_json::to_string(&rule).unwrap();
+        assert_eq!(json, r#"{"rule":"accept-all","score":"energy"}"#);
+        assert_eq!(serde_json::from_str::<DecisionRule>(&json).unwrap(), rule);
     }
 
     #[test]

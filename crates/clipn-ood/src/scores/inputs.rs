@@ -1,4 +1,4 @@
-use super::{Score, ScoreError, all};
+use super::{Atd, DecisionRule, NegLabel, Score, ScoreError, all};
 
 /// Inputs that a model offers to the scores.
 ///
@@ -45,6 +45,17 @@ impl ScoreInputs {
         } else {
             Ok(())
         }
+    }
+
+    /// The rule that rejects with these inputs and needs no calibration: ATD with a trained "no" side,
+    /// else NegLabel at 0.5 with negatives. `None` if there is nothing to reject with.
+    pub fn default_rule(&self) -> Option<DecisionRule> {
+        let score: &dyn Score = match (self.has_no, self.has_negatives) {
+            (true, _) => &Atd,
+            (false, true) => &NegLabel,
+            (false, false) => return None,
+        };
+        DecisionRule::default_for(score)
     }
 
     /// The scores of [`all`] for which these inputs suffice, in its order.

@@ -104,15 +104,22 @@ impl Tree {
             let list = children.get(&offset).map_or(&[][..], Vec::as_slice);
             stack.extend(list.iter().rev().map(|&child| (child, depth + 1, position)));
         }
-        assert_eq!(tree.order.len(), source.nouns.len(), "a synset is in a cycle");
+        assert_eq!(
+            tree.order.len(),
+            source.nouns.len(),
+            "a synset is in a cycle"
+        );
         tree
     }
 }
 
 /// One line per synset: the first lemma and the kept synonyms, separated by `|`.
 fn text(source: &Source, tree: &Tree) -> Vec<u8> {
-    let by_offset: HashMap<u32, &NounSynset> =
-        source.nouns.iter().map(|synset| (synset.offset, synset)).collect();
+    let by_offset: HashMap<u32, &NounSynset> = source
+        .nouns
+        .iter()
+        .map(|synset| (synset.offset, synset))
+        .collect();
     let mut text = String::new();
     for (position, &i) in tree.order.iter().enumerate() {
         let synset = &source.nouns[i];
@@ -157,7 +164,9 @@ fn is_kept(
             relatives.extend(synset.parents.iter().map(|offset| by_offset[offset]));
             let last = last_word(lemma);
             lemma.contains('_')
-                && relatives.iter().any(|relative| last_word(&relative.lemmas[0]) == last)
+                && relatives
+                    .iter()
+                    .any(|relative| last_word(&relative.lemmas[0]) == last)
         }
         _ => {
             let lower = lemma.to_lowercase();
@@ -174,7 +183,10 @@ fn with_marker(lemma: &str, references: &[(u8, &str)]) -> String {
     for &(marker, reference) in references {
         let mut words = reference;
         for skipped in 0..3 {
-            if let Some(rest) = lemma.strip_suffix(words).and_then(|rest| rest.strip_suffix(' ')) {
+            if let Some(rest) = lemma
+                .strip_suffix(words)
+                .and_then(|rest| rest.strip_suffix(' '))
+            {
                 return format!("{rest}{}", char::from(marker + skipped));
             }
             let Some((_, rest)) = words.split_once(' ') else {

@@ -193,7 +193,10 @@ fn parse_files(bytes: &[u8], synsets: usize) -> Result<(Vec<LexFile>, Vec<bool>)
             .ok_or_else(|| malformed("lexicographer file", i))
     });
     let files = files.collect::<Result<_, _>>()?;
-    Ok((files, bytes.iter().map(|byte| byte & INSTANCE != 0).collect()))
+    Ok((
+        files,
+        bytes.iter().map(|byte| byte & INSTANCE != 0).collect(),
+    ))
 }
 
 /// Parses one line per synset: lemmas separated by `|`, each with a marker for its last words.
@@ -261,16 +264,15 @@ fn skip_words(
 ) -> Option<std::ops::Range<usize>> {
     let mut start = range.start;
     for _ in 0..skipped {
-        start += 1 + text[start..range.end].iter().position(|&byte| byte == b' ')?;
+        start += 1 + text[start..range.end]
+            .iter()
+            .position(|&byte| byte == b' ')?;
     }
     Some(start..range.end)
 }
 
 /// Adds the further hypernyms: difference of the synset from the one before, and the hypernym.
-fn merge_parents(
-    first: &[Option<u32>],
-    further: &[u8],
-) -> Result<Vec<(u32, u32)>, AssetError> {
+fn merge_parents(first: &[Option<u32>], further: &[u8]) -> Result<Vec<(u32, u32)>, AssetError> {
     let mut pairs: Vec<(u32, u32)> = (0u32..)
         .zip(first)
         .filter_map(|(synset, parent)| parent.map(|parent| (synset, parent)))
@@ -332,7 +334,10 @@ fn parse_adjectives(bytes: &[u8]) -> Result<Vec<(LexFile, Vec<String>)>, AssetEr
         let mut words: Vec<String> = Vec::new();
         let mut list = &rest[..end];
         while let Some((&prefix, tail)) = list.split_first() {
-            let length = tail.iter().position(|&byte| byte >= 128).unwrap_or(tail.len());
+            let length = tail
+                .iter()
+                .position(|&byte| byte >= 128)
+                .unwrap_or(tail.len());
             let record = words.len();
             let before = words.last().map_or("", String::as_str);
             let mut word = prefix
