@@ -56,6 +56,7 @@
 //! | read tensors of PyTorch or safetensors files | [`checkpoint::Checkpoint`] | [`clipn-checkpoint`](https://docs.rs/clipn-checkpoint) |
 //! | decode and resize images as Pillow does | [`image::Preprocessing`] | [`clipn-image`](https://docs.rs/clipn-image) |
 //! | tokenize text as CLIP does; templates | [`tokenizer`], [`prompts`] | [`clipn-text`](https://docs.rs/clipn-text) |
+//! | candidates for negative labels from WordNet | [`wordnet`] | [`clipn-text`](https://docs.rs/clipn-text) |
 #![cfg_attr(
     feature = "hub",
     doc = "| download weights by name | [`download`] | [`clipn-hub`](https://docs.rs/clipn-hub) |"
@@ -114,7 +115,7 @@ pub use clipn_hub as download;
 pub use clipn_image as image;
 pub use clipn_model as model;
 pub use clipn_ood::{calibration, metrics, scores};
-pub use clipn_text::{prompts, tokenizer};
+pub use clipn_text::{prompts, tokenizer, wordnet};
 #[cfg(feature = "train")]
 pub use clipn_train as training;
 #[cfg(feature = "train")]

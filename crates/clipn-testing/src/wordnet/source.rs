@@ -119,7 +119,11 @@ impl Source {
             first_sense: records(2).map(|fields| first_sense(&fields)).collect(),
             // `lemma%type:…`, type 1 is noun.
             tagged: records(3)
-                .filter_map(|fields| fields[0].split_once("%1:").map(|(lemma, _)| lemma.to_owned()))
+                .filter_map(|fields| {
+                    fields[0]
+                        .split_once("%1:")
+                        .map(|(lemma, _)| lemma.to_owned())
+                })
                 .collect(),
         })
     }
@@ -130,7 +134,11 @@ impl Source {
 fn noun(fields: &[&str]) -> NounSynset {
     let count = usize::from_str_radix(fields[3], 16).unwrap();
     let pointers = &fields[5 + 2 * count..];
-    let parents = || pointers.chunks_exact(4).filter(|p| p[0] == "@" || p[0] == "@i");
+    let parents = || {
+        pointers
+            .chunks_exact(4)
+            .filter(|p| p[0] == "@" || p[0] == "@i")
+    };
     NounSynset {
         offset: fields[0].parse().unwrap(),
         file: fields[1].parse().unwrap(),

@@ -175,7 +175,10 @@ impl Corpus {
 }
 
 fn templates(lines: &[&'static str]) -> Vec<Template> {
-    lines.iter().map(|line| Template::from_static(line)).collect()
+    lines
+        .iter()
+        .map(|line| Template::from_static(line))
+        .collect()
 }
 
 impl fmt::Display for Corpus {
