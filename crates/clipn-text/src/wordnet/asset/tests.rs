@@ -76,27 +76,27 @@ fn rejects_malformed_streams() {
     type Change = fn(&mut [Vec<u8>; 5]);
     let cases: [(&str, Change); 16] = [
         ("depth in stream `depths`, record 2", |s| {
-            s[1] = vec![0, 1, 3, 1]
+            s[1] = vec![0, 1, 3, 1];
         }),
         ("depth in stream `depths`, record 3", |s| {
-            s[1] = vec![0, 1, 2, 0]
+            s[1] = vec![0, 1, 2, 0];
         }),
         ("depth in stream `depths`, record 0", |s| {
-            s[1] = vec![1, 1, 2, 1]
+            s[1] = vec![1, 1, 2, 1];
         }),
         ("length in stream `files`, record 3", |s| s[2].truncate(3)),
         ("lexicographer file in stream `files`, record 1", |s| {
-            s[2][1] = 44
+            s[2][1] = 44;
         }),
         ("lexicographer file in stream `files`, record 1", |s| {
-            s[2][1] = 99
+            s[2][1] = 99;
         }),
         ("line in stream `text`, record 4", |s| s[0].extend(b"\nx")),
         ("number of lines in stream `text`, record 1", |s| {
-            s[0].truncate(6)
+            s[0].truncate(6);
         }),
         ("empty lemma in stream `text`, record 3", |s| {
-            s[0].push(b'|')
+            s[0].push(b'|');
         }),
         ("marker in stream `text`, record 0", |s| s[0][5] = 1),
         ("marker in stream `text`, record 0", |s| s[0][5] = 4),
@@ -105,7 +105,7 @@ fn rejects_malformed_streams() {
         ("character in stream `text`, record 0", |s| s[0][0] = 200),
         ("hypernym in stream `parents`, record 0", |s| s[3][1] = 4),
         ("prefix in stream `adjectives`, record 1", |s| {
-            s[4][4] = 128 + 4
+            s[4][4] = 128 + 4;
         }),
     ];
     for (expected, change) in cases {
