@@ -89,7 +89,7 @@
 //! | `mini` | no | the built-in model `clipn-mini`: 4.7 MB, for non-commercial research and education only |
 //! | `parquet` | no | `eval` with tables as Parquet files |
 //!
-//! The default features are what needs no network, no C library and no license of its own. To only
+//! The default features are what needs no network, no C library and no license that restricts use. To only
 //! classify images, disable them: `clipn = { version = "0.2", default-features = false }`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
