@@ -1,5 +1,5 @@
-//! Text for CLIP's text towers: the tokenizer that CLIP was trained with, and prompts for
-//! zero-shot classes.
+//! Text for CLIP's text towers: the tokenizer that CLIP was trained with, prompts for zero-shot
+//! classes, and words that are not the classes.
 //!
 //! ```text
 //! class names ─┐
@@ -32,9 +32,8 @@
 //! # Ok::<(), clipn_text::prompts::PromptError>(())
 //! ```
 //!
-//! The vocabulary, the published templates, the ImageNet class names and WordNet's words
-//! are built in. The crate has
-//! no features.
+//! The vocabulary, the published templates, the ImageNet class names and WordNet's words are built
+//! in. The crate has no features.
 
 pub mod prompts;
 pub mod tokenizer;

@@ -57,6 +57,7 @@
 //! | read tensors of PyTorch or safetensors files | [`checkpoint::Checkpoint`] | [`clipn-checkpoint`](https://docs.rs/clipn-checkpoint) |
 //! | decode and resize images as Pillow does | [`image::Preprocessing`] | [`clipn-image`](https://docs.rs/clipn-image) |
 //! | tokenize text as CLIP does; templates | [`tokenizer`], [`prompts`] | [`clipn-text`](https://docs.rs/clipn-text) |
+//! | candidates for negative labels from WordNet | [`wordnet`] | [`clipn-text`](https://docs.rs/clipn-text) |
 #![cfg_attr(
     feature = "hub",
     doc = "| download weights by name | [`download`] | [`clipn-hub`](https://docs.rs/clipn-hub) |"
@@ -89,7 +90,7 @@
 //! | `mini` | no | the built-in model `clipn-mini`: 4.7 MB, for non-commercial research and education only |
 //! | `parquet` | no | `eval` with tables as Parquet files |
 //!
-//! The default features are what needs no network, no C library and no license of its own. To only
+//! The default features are what needs no network, no C library and no license that restricts use. To only
 //! classify images, disable them: `clipn = { version = "0.2", default-features = false }`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -116,7 +117,7 @@ pub use clipn_hub as download;
 pub use clipn_image as image;
 pub use clipn_model as model;
 pub use clipn_ood::{calibration, metrics, scores};
-pub use clipn_text::{prompts, tokenizer};
+pub use clipn_text::{prompts, tokenizer, wordnet};
 #[cfg(feature = "train")]
 pub use clipn_train as training;
 #[cfg(feature = "train")]

@@ -15,12 +15,15 @@ const MEMORY: u32 = 16 << 20;
 /// Lexicographer files of things that are seen, with common names only: every lemma is kept.
 const ALL_LEMMAS: [u8; 3] = [6, 8, 13]; // noun.artifact, noun.body, noun.food
 const ANIMAL: u8 = 5;
+/// Lexicographer files of what cannot be seen: no synonym is kept. noun.act, noun.attribute,
+/// noun.cognition, noun.communication, noun.feeling, noun.motive, noun.relation, noun.state
+const ABSTRACT: [u8; 8] = [4, 7, 9, 10, 12, 16, 24, 26];
 
 /// Generates the word list.
 pub fn encode(source: &Source) -> Vec<u8> {
     let tree = Tree::new(source);
     let streams = [
-        (7, text(source, &tree)),
+        (4, text(source, &tree)),
         (4, tree.depths.clone()),
         (4, files(source, &tree)),
         (4, further_parents(source, &tree)),
@@ -120,25 +123,30 @@ fn text(source: &Source, tree: &Tree) -> Vec<u8> {
         .iter()
         .map(|synset| (synset.offset, synset))
         .collect();
-    let mut text = String::new();
+    let mut lines = Vec::new();
+    let mut before = String::new();
     for (position, &i) in tree.order.iter().enumerate() {
         let synset = &source.nouns[i];
         let first = first_lemma(synset);
         let parent = first_lemma(&source.nouns[tree.order[tree.parents[position]]]);
-        if position > 0 {
-            text.push('\n');
-            text.push_str(&with_marker(&first, &[(1, &parent)]));
+        let mut line = if position == 0 {
+            first.clone()
         } else {
-            text.push_str(&first);
-        }
+            with_markers(&first, &before, &[(1, &parent)])
+        };
         let mut kept = HashSet::from([first.clone()]);
         for lemma in &synset.lemmas[1..] {
-            if is_kept(lemma, synset, source, &by_offset) && kept.insert(spelled(lemma)) {
-                text.push('|');
-                text.push_str(&with_marker(&spelled(lemma), &[(4, &first), (1, &parent)]));
+            let lemma_is_kept = is_kept(lemma, synset, source, &by_offset);
+            let lemma = spelled(lemma);
+            if lemma_is_kept && kept.insert(lemma.clone()) {
+                line.push('|');
+                line.push_str(&with_markers(&lemma, &first, &[(4, &first), (1, &parent)]));
             }
         }
+        lines.push(line);
+        before = first;
     }
+    let text = lines.join("\n");
     assert!(text.is_ascii());
     text.into_bytes()
 }
@@ -168,6 +176,7 @@ fn is_kept(
                     .iter()
                     .any(|relative| last_word(&relative.lemmas[0]) == last)
         }
+        file if ABSTRACT.contains(&file) => false,
         _ => {
             let lower = lemma.to_lowercase();
             !has_capital
@@ -177,9 +186,26 @@ fn is_kept(
     }
 }
 
-/// Replaces the last words of a lemma by a marker if a reference ends with the same words: `m` for
-/// the whole reference, `m + 1` for all but its first word, `m + 2` for all but its first two.
-fn with_marker(lemma: &str, references: &[(u8, &str)]) -> String {
+/// Replaces the last and the first words of a lemma by markers.
+///
+/// Last words: `m` if they are all of a reference, `m + 1` for all but its first word, `m + 2` for all
+/// but its first two. The first word: 7 if it is that of the lemma before.
+fn with_markers(lemma: &str, before: &str, references: &[(u8, &str)]) -> String {
+    let lemma = with_suffix_marker(lemma, references);
+    let first_word = before.split(' ').next().unwrap();
+    match lemma.strip_prefix(first_word) {
+        // A blank is implied, and a marker of last words implies one of its own.
+        Some(rest) if rest.starts_with(' ') => format!("{FIRST_WORD}{}", &rest[1..]),
+        Some(rest) if rest.starts_with(|c| ('\x01'..='\x06').contains(&c)) => {
+            format!("{FIRST_WORD}{rest}")
+        }
+        _ => lemma,
+    }
+}
+
+const FIRST_WORD: char = '\x07';
+
+fn with_suffix_marker(lemma: &str, references: &[(u8, &str)]) -> String {
     for &(marker, reference) in references {
         let mut words = reference;
         for skipped in 0..3 {
@@ -229,8 +255,8 @@ fn push_varint(bytes: &mut Vec<u8>, mut value: usize) {
     bytes.push(value as u8);
 }
 
-/// Adjectives of each lexicographer file, sorted and front-coded: 128 plus the number of bytes in
-/// common with the word before, then the other bytes. A line feed ends a file.
+/// Adjectives of each lexicographer file, spelled backward, sorted and front-coded: 128 plus the
+/// number of bytes in common with the word before, then the other bytes. A line feed ends a file.
 fn adjectives(source: &Source) -> Vec<u8> {
     let mut bytes = Vec::new();
     for file in [0, 1, 44] {
@@ -238,7 +264,7 @@ fn adjectives(source: &Source) -> Vec<u8> {
             .adjectives
             .iter()
             .filter(|adjective| adjective.file == file)
-            .map(|adjective| spelled(&adjective.lemma))
+            .map(|adjective| spelled(&adjective.lemma).chars().rev().collect())
             .collect();
         words.sort_unstable();
         let mut before = "";

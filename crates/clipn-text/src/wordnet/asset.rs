@@ -1,6 +1,7 @@
 //! Decoder of the built-in word list; `assets/wordnet/README.md` describes the format.
 
 use std::io::Read;
+use std::ops::Range;
 
 use ppmd_rust::Ppmd7Decoder;
 
@@ -199,7 +200,8 @@ fn parse_files(bytes: &[u8], synsets: usize) -> Result<(Vec<LexFile>, Vec<bool>)
     ))
 }
 
-/// Parses one line per synset: lemmas separated by `|`, each with a marker for its last words.
+/// Parses one line per synset: lemmas separated by `|`, each with markers for words that it shares
+/// with another lemma.
 fn parse_text(text: &[u8], parents: &[Option<u32>]) -> Result<Lemmas, AssetError> {
     let malformed = |what, record| AssetError::Malformed {
         stream: "text",
@@ -208,44 +210,34 @@ fn parse_text(text: &[u8], parents: &[Option<u32>]) -> Result<Lemmas, AssetError
     };
     let mut expanded: Vec<u8> = Vec::with_capacity(2 * text.len());
     let mut starts = vec![0u32];
-    let mut of_synset = Vec::with_capacity(parents.len() + 1);
+    let mut of_synset: Vec<u32> = Vec::with_capacity(parents.len() + 1);
     if !text.is_ascii() {
         return Err(malformed("character", 0));
     }
-    let mut synsets = 0;
     for (i, line) in text.split(|&byte| byte == b'\n').enumerate() {
         let parent = *parents.get(i).ok_or_else(|| malformed("line", i))?;
         of_synset.push(starts.len() as u32 - 1);
-        for lemma in line.split(|&byte| byte == b'|') {
-            let first_lemma = |synset: u32| {
-                let lemma = of_synset[synset as usize] as usize;
-                // The lemma of a marker that refers to itself has no end yet.
-                Some(starts[lemma] as usize..*starts.get(lemma + 1)? as usize)
-            };
-            match lemma.split_last() {
-                None => return Err(malformed("empty lemma", i)),
-                Some((&marker @ 1..=6, rest)) => {
-                    let reference = if marker <= 3 { parent } else { Some(i as u32) };
-                    let words = reference
-                        .and_then(first_lemma)
-                        .and_then(|range| skip_words(&expanded, range, (marker - 1) % 3))
-                        .ok_or_else(|| malformed("marker", i))?;
-                    expanded.extend_from_slice(rest);
-                    expanded.push(b' ');
-                    expanded.extend_from_within(words);
-                }
-                Some(_) => expanded.extend_from_slice(lemma),
+        for (synonym, lemma) in line.split(|&byte| byte == b'|').enumerate() {
+            if lemma.is_empty() {
+                return Err(malformed("empty lemma", i));
             }
-            // Each marker copies a lemma, which may be long itself.
+            let references = References {
+                starts: &starts,
+                of_synset: &of_synset,
+                parent,
+                synset: i as u32,
+                is_first: synonym == 0,
+            };
+            push_lemma(&mut expanded, lemma, &references).ok_or_else(|| malformed("marker", i))?;
+            // Each marker copies words, which may be long themselves.
             if expanded.len() > MAX_STREAM_SIZE as usize {
                 return Err(malformed("length", i));
             }
             starts.push(expanded.len() as u32);
         }
-        synsets += 1;
     }
-    if synsets != parents.len() {
-        return Err(malformed("number of lines", synsets));
+    if of_synset.len() != parents.len() {
+        return Err(malformed("number of lines", of_synset.len()));
     }
     of_synset.push(starts.len() as u32 - 1);
     let text = String::from_utf8(expanded).map_err(|_| malformed("character", 0))?;
@@ -256,12 +248,63 @@ fn parse_text(text: &[u8], parents: &[Option<u32>]) -> Result<Lemmas, AssetError
     })
 }
 
+/// Lemmas that the markers of a lemma refer to.
+struct References<'a> {
+    starts: &'a [u32],
+    of_synset: &'a [u32],
+    parent: Option<u32>,
+    synset: u32,
+    is_first: bool,
+}
+
+impl References<'_> {
+    /// Range of the first lemma of a synset; `None` if it is not yet complete.
+    fn first_lemma(&self, synset: u32) -> Option<Range<usize>> {
+        let lemma = *self.of_synset.get(synset as usize)? as usize;
+        Some(self.starts[lemma] as usize..*self.starts.get(lemma + 1)? as usize)
+    }
+
+    /// Lemma with the first word that a marker stands for: the first one of the synset, or of the
+    /// synset before.
+    fn before(&self) -> Option<Range<usize>> {
+        self.first_lemma(self.synset.checked_sub(u32::from(self.is_first))?)
+    }
+}
+
+/// Adds a lemma without its markers; `None` if a marker refers to words that do not exist.
+fn push_lemma(text: &mut Vec<u8>, lemma: &[u8], references: &References<'_>) -> Option<()> {
+    const FIRST_WORD: u8 = 7;
+    let mut rest = lemma;
+    if let Some(after) = rest.strip_prefix(&[FIRST_WORD]) {
+        let range = references.before()?;
+        let length = text[range.clone()].iter().position(|&byte| byte == b' ');
+        let end = length.map_or(range.end, |length| range.start + length);
+        text.extend_from_within(range.start..end);
+        rest = after;
+        if !matches!(rest, [1..=6, ..]) {
+            text.push(b' ');
+        }
+    }
+    match rest.split_last() {
+        Some((&marker @ 1..=6, rest)) => {
+            let synset = if marker <= 3 {
+                references.parent?
+            } else {
+                references.synset
+            };
+            let range = references.first_lemma(synset)?;
+            let words = skip_words(text, range, (marker - 1) % 3)?;
+            text.extend_from_slice(rest);
+            text.push(b' ');
+            text.extend_from_within(words);
+        }
+        _ => text.extend_from_slice(rest),
+    }
+    Some(())
+}
+
 /// Range of a lemma without its first words.
-fn skip_words(
-    text: &[u8],
-    range: std::ops::Range<usize>,
-    skipped: u8,
-) -> Option<std::ops::Range<usize>> {
+fn skip_words(text: &[u8], range: Range<usize>, skipped: u8) -> Option<Range<usize>> {
     let mut start = range.start;
     for _ in 0..skipped {
         start += 1 + text[start..range.end]
@@ -312,7 +355,7 @@ fn varint(bytes: &mut std::slice::Iter<'_, u8>) -> Option<u32> {
     None
 }
 
-/// Parses the front-coded adjectives of three files.
+/// Parses the front-coded adjectives of three files, which are spelled backward.
 fn parse_adjectives(bytes: &[u8]) -> Result<Vec<(LexFile, Vec<String>)>, AssetError> {
     const FILES: [LexFile; 3] = [
         LexFile::AdjectiveAll,
@@ -349,6 +392,10 @@ fn parse_adjectives(bytes: &[u8]) -> Result<Vec<(LexFile, Vec<String>)>, AssetEr
             words.push(word);
             list = &tail[length..];
         }
+        for word in &mut words {
+            *word = word.chars().rev().collect();
+        }
+        words.sort_unstable();
         files.push((file, words));
         rest = &rest[end + 1..];
     }

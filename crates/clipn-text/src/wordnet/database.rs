@@ -89,7 +89,7 @@ impl fmt::Debug for WordNet {
 }
 
 impl WordNet {
-    /// Returns the shared word list. The first call decompresses it, which takes about 0.1 s.
+    /// Returns the shared word list. The first call decompresses it, which takes 0.1 to 0.2 s.
     pub fn get() -> &'static Self {
         static WORDNET: LazyLock<WordNet> = LazyLock::new(|| match asset::decode(ASSET) {
             Ok(list) => WordNet::new(list),
