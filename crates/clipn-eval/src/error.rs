@@ -6,6 +6,7 @@ use clipn_detect::classifier::ClassifierError;
 use clipn_detect::inference::InferenceError;
 use clipn_image::ImageError;
 use clipn_ood::metrics::MetricError;
+use clipn_ood::scores::ScoreError;
 
 /// Error of scoring images or evaluating a benchmark.
 #[derive(Debug, Error)]
@@ -20,6 +21,9 @@ pub enum EvaluationError {
     /// The classifier does not match the model, or has no classes.
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
+    /// A score needs what the classifier does not have.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
     /// The metrics of a score on a set cannot be computed.
     #[error("cannot compute metrics of the score {score} on {ood}")]
     Metric {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use clipn_data::OodKind;
 use clipn_detect::inference::Parallelism;
-use clipn_ood::scores::{self, Score};
+use clipn_ood::scores::Score;
 
 /// Floating-point precision of the scores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,9 +42,9 @@ impl fmt::Display for ScorePrecision {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EvaluationOptions {
-    /// Scores to compute, in the order of the results. Default: all standard scores but those that
-    /// use negatives, which an evaluation does not have.
-    pub scores: Vec<&'static dyn Score>,
+    /// Scores to compute, in the order of the results; `None` for all standard scores that the
+    /// classifier allows ([`ScoreInputs::available`](clipn_ood::scores::ScoreInputs::available)).
+    pub scores: Option<Vec<&'static dyn Score>>,
     /// Precision of the scores.
     pub precision: ScorePrecision,
     /// Distribution of the work over threads.
@@ -56,11 +56,7 @@ pub struct EvaluationOptions {
 impl Default for EvaluationOptions {
     fn default() -> Self {
         Self {
-            scores: scores::all()
-                .iter()
-                .filter(|score| !score.uses_negatives())
-                .copied()
-                .collect(),
+            scores: None,
             precision: ScorePrecision::default(),
             parallelism: Parallelism::default(),
             strict: false,
@@ -72,7 +68,7 @@ impl EvaluationOptions {
     /// Sets the scores to compute, in the order of the results.
     #[must_use]
     pub fn with_scores(mut self, scores: impl Into<Vec<&'static dyn Score>>) -> Self {
-        self.scores = scores.into();
+        self.scores = Some(scores.into());
         self
     }
 

@@ -127,6 +127,10 @@ impl<'a> Evaluator<'a> {
         let classifiers = pipeline.classifiers();
         let classes = classifiers.iter().map(Classifier::len).min();
         self.check_labels(classes.unwrap_or_default())?;
+        let scores = classifiers
+            .iter()
+            .map(|classifier| self.scores_of(classifier))
+            .collect::<Result<Vec<_>, _>>()?;
         let pipeline = pipeline
             .with_parallelism(self.options.parallelism)
             .with_progress(self.progress);
@@ -135,7 +139,7 @@ impl<'a> Evaluator<'a> {
         let mut scored: Vec<Vec<SetScores>> = classifiers.iter().map(|_| Vec::new()).collect();
         let mut done = 0;
         for (set, kind) in self.sets() {
-            let rows = self.score_set(&pipeline, set);
+            let rows = self.score_set(&pipeline, &scores, set);
             let rows = rows.map_err(|error| match error {
                 EvaluationError::Inference(InferenceError::Cancelled { done: in_set }) => {
                     EvaluationError::Interrupted {
@@ -155,13 +159,29 @@ impl<'a> Evaluator<'a> {
             }
         }
         self.progress.end();
+        let mut scores = scores.into_iter();
         let evaluation = |(index, mut sets): (usize, Vec<SetScores>)| Evaluation {
             class_names: classifiers[index].class_names().to_vec(),
-            scores: self.options.scores.clone(),
+            scores: scores.next().unwrap_or_default(),
             id: sets.remove(0),
             ood: sets,
         };
         Ok(scored.into_iter().enumerate().map(evaluation).collect())
+    }
+
+    /// Returns the scores of a classifier: those of the options, or all that it allows.
+    fn scores_of(
+        &self,
+        classifier: &Classifier,
+    ) -> Result<Vec<&'static dyn Score>, EvaluationError> {
+        let inputs = classifier.score_inputs();
+        let Some(scores) = &self.options.scores else {
+            return Ok(inputs.available());
+        };
+        for score in scores {
+            inputs.check(*score)?;
+        }
+        Ok(scores.clone())
     }
 
     /// Returns all sets, in-distribution first.
@@ -191,6 +211,7 @@ impl<'a> Evaluator<'a> {
     fn score_set(
         &self,
         pipeline: &InferencePipeline<'_>,
+        scores: &[Vec<&'static dyn Score>],
         set: &ImageSet,
     ) -> Result<Vec<Vec<ImageRow>>, EvaluationError> {
         let files = set.samples.iter().map(|sample| sample.path.as_path());
@@ -201,7 +222,9 @@ impl<'a> Evaluator<'a> {
             .collect();
         let score_each = |_: &&Path, rows: Result<&[LogitsRow<'_, f32>], ImageError>| {
             let score_each = |rows: &[LogitsRow<'_, f32>]| -> Vec<ImageScores> {
-                rows.iter().map(|&row| score(row, &self.options)).collect()
+                let each = rows.iter().zip(scores);
+                each.map(|(&row, scores)| score(row, scores, self.options.precision))
+                    .collect()
             };
             rows.map(score_each)
         };
@@ -249,14 +272,14 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-fn score(row: LogitsRow<'_, f32>, options: &EvaluationOptions) -> ImageScores {
-    let scores = match options.precision {
-        ScorePrecision::F32 => options
-            .scores
-            .iter()
-            .map(|s| f64::from(s.faithful(row)))
-            .collect(),
-        ScorePrecision::F64 => stable_each(&options.scores, row),
+fn score(
+    row: LogitsRow<'_, f32>,
+    scores: &[&'static dyn Score],
+    precision: ScorePrecision,
+) -> ImageScores {
+    let scores = match precision {
+        ScorePrecision::F32 => scores.iter().map(|s| f64::from(s.faithful(row))).collect(),
+        ScorePrecision::F64 => stable_each(scores, row),
     };
     ImageScores {
         prediction: predict(row),

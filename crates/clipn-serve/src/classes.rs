@@ -203,7 +203,11 @@ impl Classes {
                 no.extend(rows.1.ok_or(ClassifierError::MixedNo)?);
             }
         }
-        Ok(Classifier::new(names.to_vec(), yes, no)?.with_scale(self.own.scale()))
+        let negatives = self.own.negatives();
+        let negatives = negatives.map(|own| own.for_classes(names)).transpose()?;
+        Classifier::new(names.to_vec(), yes, no)?
+            .with_scale(self.own.scale())
+            .with_negatives(negatives)
     }
 }
 

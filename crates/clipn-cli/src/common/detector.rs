@@ -8,11 +8,12 @@ use clipn::detector::Detector;
 use clipn::image::{DecodeOptions, Preprocessing};
 use clipn::progress::Progress;
 use clipn::prompts::ClassNames;
-use clipn::scores::{Atd, DecisionRule, Score};
+use clipn::scores::{DecisionRule, MaxLogit, Score};
 
 use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::error::CliError;
 use crate::common::model::LoadedModel;
+use crate::common::negatives::NegativesArgs;
 
 /// A bundle, or class names with a model; and the decision rule.
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub(crate) struct DetectorArgs {
         long,
         value_name = "FILE",
         env = "CLIPN_BUNDLE",
-        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "faithful_pixels"]
+        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "faithful_pixels", "negatives", "reject"]
     )]
     pub bundle: Option<PathBuf>,
     /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
@@ -36,14 +37,19 @@ pub(crate) struct DetectorArgs {
     pub model: ModelArgs,
     #[command(flatten)]
     pub prompts: PromptArgs,
-    /// Score that decides: atd, ctw, msp, maxlogit, energy or mcm [default: from the bundle's
-    /// calibration, else atd]
+    #[command(flatten)]
+    pub negatives: NegativesArgs,
+    /// Score that decides: atd, ctw, neglabel, msp, maxlogit, energy, … (docs/scores.md) [default:
+    /// from the bundle's calibration, else atd for weights that have learned "no", else neglabel]
     #[arg(long, value_name = "NAME", value_parser = parse_score)]
     pub score: Option<&'static dyn Score>,
-    /// Minimum score for a label [default: from the bundle's calibration, else the published rule
-    /// of atd and ctw]
+    /// Minimum score for a label [default: from the bundle's calibration, else the rule of atd, ctw
+    /// or neglabel]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub threshold: Option<f64>,
+    /// Reject nothing: every image gets its best label
+    #[arg(long, conflicts_with = "threshold")]
+    pub no_reject: bool,
     /// Decode pixels as the published evaluation does: no EXIF rotation, 16-bit gray clipped
     #[arg(long)]
     pub faithful_pixels: bool,
@@ -68,14 +74,16 @@ impl DetectorArgs {
             (Some(path), _) => open_bundle(path, &self.model)?,
             (None, Some(classes)) => {
                 // Check the rule before the model is read.
-                self.rule(None)?;
+                if let (Some(score), None, false) = (self.score, self.threshold, self.no_reject) {
+                    default_rule(score)?;
+                }
                 self.build(classes, progress)?
             }
             (None, None) => return Err(no_classes()),
         };
-        let rule = self.rule(detector.calibration().map(|calibration| calibration.rule()))?;
+        let rule = self.rule(&detector)?;
         Ok(OpenedDetector {
-            detector: detector.with_rule(rule),
+            detector: detector.with_rule(rule)?,
             weights,
         })
     }
@@ -83,7 +91,13 @@ impl DetectorArgs {
     fn build(&self, classes: &str, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
         let names = ClassNames::resolve(classes)?;
         let loaded = LoadedModel::open(&self.model)?;
-        let (classifier, _) = loaded.classifier(names.names(), &self.prompts, progress)?;
+        let (classifier, prompts) = loaded.classifier(names.names(), &self.prompts, progress)?;
+        let classifier = if self.no_reject && self.negatives.is_default() {
+            classifier
+        } else {
+            self.negatives
+                .attach(&loaded, classifier, &prompts, progress)?
+        };
         let preprocessing = preprocessing(&loaded, self.faithful_pixels);
         let detector =
             Detector::from_classifier(classifier, loaded.image_tower().into(), preprocessing)?;
@@ -93,21 +107,39 @@ impl DetectorArgs {
         })
     }
 
-    /// The rule of the flags, else the calibrated rule, else the published rule of the score.
-    fn rule(&self, calibrated: Option<DecisionRule>) -> Result<DecisionRule, CliError> {
-        let calibrated_score = calibrated.map(|rule| rule.score());
-        let score = self.score.or(calibrated_score).unwrap_or(&Atd);
-        match (self.threshold, calibrated) {
+    /// The rule of the flags, else the calibrated rule, else the rule that suits the classifier.
+    fn rule(&self, detector: &Detector) -> Result<DecisionRule, CliError> {
+        let inputs = detector.classifier().score_inputs();
+        if self.no_reject {
+            let score = self.score.unwrap_or(&MaxLogit);
+            return Ok(DecisionRule::AcceptAll { score });
+        }
+        let calibrated = detector.calibration().map(|calibration| calibration.rule());
+        let default = calibrated.or_else(|| inputs.default_rule());
+        let Some(score) = self.score.or(default.map(|rule| rule.score())) else {
+            return Err(CliError::usage_with_hint(
+                "nothing to reject with: the weights have not learned \"no\", and there are no negatives",
+                "give --negatives wordnet, calibrate a bundle, give --score and --threshold, or accept \
+                 every image with --no-reject",
+            ));
+        };
+        inputs.check(score)?;
+        match (self.threshold, default) {
             (Some(threshold), _) => Ok(DecisionRule::Threshold { score, threshold }),
             (None, Some(rule)) if rule.score() == score => Ok(rule),
-            (None, _) => DecisionRule::default_for(score).ok_or_else(|| {
-                CliError::usage_with_hint(
-                    format!("the score {} has no default threshold", score.name()),
-                    "give --threshold, calibrate a bundle with this score, or use --score atd or ctw",
-                )
-            }),
+            (None, _) => default_rule(score),
         }
     }
+}
+
+/// The rule of a score that needs no threshold.
+fn default_rule(score: &'static dyn Score) -> Result<DecisionRule, CliError> {
+    DecisionRule::default_for(score).ok_or_else(|| {
+        CliError::usage_with_hint(
+            format!("the score {} has no default threshold", score.name()),
+            "give --threshold, or calibrate a bundle with this score; atd, ctw and neglabel need neither",
+        )
+    })
 }
 
 /// The error of a command line with neither `--bundle` nor `--classes`.

@@ -6,6 +6,7 @@ pub(crate) mod error;
 pub(crate) mod interrupt;
 pub(crate) mod messages;
 pub(crate) mod model;
+pub(crate) mod negatives;
 pub(crate) mod numbers;
 pub(crate) mod progress;
 pub(crate) mod table;

@@ -103,9 +103,8 @@ impl LoadedModel {
             ..own.unwrap_or_else(|| Preprocessing::clip(size))
         };
         if weights.no_side_origin() == NoSideOrigin::CopiedFromYes {
-            warning(format_args!(
-                "{} is a plain CLIP: its \"no\" side is an untrained copy of its \"yes\" \
-                 side, so CTW and ATD are meaningless",
+            detail(format_args!(
+                "{} is a plain CLIP, which has not learned \"no\"",
                 requested.display()
             ));
         }

@@ -1,10 +1,11 @@
 use clipn_checkpoint::Tensor;
 use clipn_engine::PackedRows;
 use clipn_model::Real;
+use clipn_text::wordnet::{ExclusionReason, WordNet};
 
 use crate::negatives::choice::check_rows;
 use crate::negatives::half_rows::{to_half, words_from_half};
-use crate::negatives::{NegativesError, NegativesOrigin};
+use crate::negatives::{NegativesError, NegativesOrigin, Selection};
 
 /// M words that are no class, as rows of the "yes" text tower `[M, D]`, in groups.
 ///
@@ -129,6 +130,43 @@ impl<T: Real> Negatives<T> {
     /// Returns how the negatives were made.
     pub fn origin(&self) -> &NegativesOrigin {
         &self.origin
+    }
+
+    /// Returns the negatives for other classes: without the words that describe their images (see
+    /// [`WordNet::exclusions`]), and grouped anew. Of a user's list, only the names of classes are left
+    /// out.
+    ///
+    /// # Errors
+    /// [`NegativesError::NoWords`] if no word is left, and the errors of
+    /// [`Grouping::apply`](crate::negatives::choice::Grouping::apply).
+    pub fn for_classes(&self, class_names: &[String]) -> Result<Self, NegativesError> {
+        let exclusions = WordNet::get().exclusions(class_names);
+        let is_list = self.origin.selection == Selection::UserList;
+        let is_kept = |word: &String| match exclusions.reason(word) {
+            None => true,
+            Some(reason) => is_list && reason != ExclusionReason::ClassName,
+        };
+        let kept: Vec<usize> = (0..self.len())
+            .filter(|&index| is_kept(&self.words[index]))
+            .collect();
+        if kept.is_empty() {
+            return Err(NegativesError::NoWords {
+                candidates: self.len(),
+                chosen: 0,
+            });
+        }
+        let groups = self.origin.grouping.apply(kept.len(), class_names.len())?;
+        let order: Vec<usize> = groups.order.iter().map(|&index| kept[index]).collect();
+        let words = order
+            .iter()
+            .map(|&index| self.words[index].clone())
+            .collect();
+        let rows: Vec<T> = order
+            .iter()
+            .flat_map(|&index| &self.rows[index * self.dim..][..self.dim])
+            .copied()
+            .collect();
+        Self::new(words, &rows, groups.ends, self.origin.clone())
     }
 
     /// Packs the rows for products with image features.

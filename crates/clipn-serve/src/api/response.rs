@@ -66,6 +66,8 @@ pub(super) struct DecisionSchema {
     top: Vec<CandidateSchema>,
     /// Class with the largest contribution to rejection.
     no: Option<StrongestNoSchema>,
+    /// Negative that the image resembles most. Null if the server has no negatives.
+    negative: Option<NearestNegativeSchema>,
     /// Explanation of the decision in one sentence.
     reason: String,
 }
@@ -85,6 +87,17 @@ pub(super) struct CandidateSchema {
     /// Probability of "yes" against "no" for this class alone, 0 to 1. Null if the model has not
     /// learned "no".
     q: Option<f32>,
+}
+
+/// Negative that an image resembles most.
+#[derive(ToSchema)]
+#[schema(as = NearestNegative)]
+#[allow(dead_code)]
+pub(super) struct NearestNegativeSchema {
+    /// Text of the negative.
+    text: String,
+    /// Probability of the negative among the classes and all negatives, 0 to 1.
+    p: f32,
 }
 
 /// Class that contributes most to the probability of "none of these".

@@ -72,7 +72,13 @@ impl App {
     ) -> Result<Self, ServeError> {
         let is_probability = !matches!(
             detector.score_name(),
-            "maxlogit" | "energy" | "energy-handcrafted"
+            "maxlogit"
+                | "energy"
+                | "energy-handcrafted"
+                | "gen"
+                | "logitgap"
+                | "kl-matching"
+                | "eoe"
         );
         let metrics = Arc::new(Metrics::new(&model, is_probability));
         let engine = Engine::start(&settings, &detector, Arc::clone(&metrics))?;

@@ -35,9 +35,10 @@ pub(crate) struct CalibrateArgs {
     /// Confidence of intervals and of the guarantee, between 0 and 1
     #[arg(long, value_name = "FRACTION", default_value = "0.95")]
     pub confidence: f64,
-    /// Score that decides: atd, ctw, msp, maxlogit, energy or mcm
-    #[arg(long, value_name = "NAME", default_value = "atd", value_parser = parse_score)]
-    pub score: &'static dyn Score,
+    /// Score that decides, see docs/scores.md [default: atd for weights that have learned "no", else
+    /// neglabel with negatives, else maxlogit]
+    #[arg(long, value_name = "NAME", value_parser = parse_score)]
+    pub score: Option<&'static dyn Score>,
     /// Weights that the bundle was built with [default: the path or name in the bundle]
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,

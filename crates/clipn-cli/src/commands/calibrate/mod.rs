@@ -11,6 +11,7 @@ use clipn::calibration::{
     Calibration, CalibrationSettings, ThresholdMethod, calibrate, check_calibration_set,
 };
 use clipn::detector::Detector;
+use clipn::scores::{MaxLogit, Score};
 
 use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::error::CliError;
@@ -45,8 +46,15 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .bundle()
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
+    let inputs = bundle.classifier().score_inputs();
+    let default: &dyn Score = match inputs.default_rule() {
+        Some(rule) => rule.score(),
+        None => &MaxLogit,
+    };
+    let score = args.score.unwrap_or(default);
+    inputs.check(score)?;
     let settings = CalibrationSettings::default()
-        .with_score(args.score)
+        .with_score(score)
         .with_target_tpr(args.target_tpr)
         .with_method(args.choice)
         .with_confidence(args.confidence);

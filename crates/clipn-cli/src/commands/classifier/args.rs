@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::common::args::{Format, ModelArgs, PromptArgs};
+use crate::common::negatives::NegativesArgs;
 use crate::common::weights::DownloadArgs;
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,8 @@ pub(crate) struct BuildArgs {
     pub classes: String,
     #[command(flatten)]
     pub prompts: PromptArgs,
+    #[command(flatten)]
+    pub negatives: NegativesArgs,
     /// Store the image tower in the bundle, which then needs no weights file
     #[arg(long)]
     pub with_model: bool,
@@ -45,6 +48,9 @@ pub(crate) struct ShowArgs {
     /// Bundle to read
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
+    /// Write the negatives of the bundle to this file, for --negatives
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub negatives: Option<PathBuf>,
     /// Format of the results on standard output; csv lists the classes
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,

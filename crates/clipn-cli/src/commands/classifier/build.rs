@@ -16,7 +16,9 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     check_output(&args.out, args.force)?;
     let names = ClassNames::resolve(&args.classes)?;
     let loaded = LoadedModel::open(&args.model)?;
-    let (classifier, prompts) = loaded.classifier(names.names(), &args.prompts, &Bar::default())?;
+    let bar = Bar::default();
+    let (classifier, prompts) = loaded.classifier(names.names(), &args.prompts, &bar)?;
+    let classifier = args.negatives.attach(&loaded, classifier, &prompts, &bar)?;
     let identity =
         ModelIdentity::from_weights(&loaded.weights, Some(source(args.model.requested())));
     let preprocessing = preprocessing(&loaded, args.faithful_pixels);

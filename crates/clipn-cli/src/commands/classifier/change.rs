@@ -1,6 +1,8 @@
 use std::path::Path;
 
 use clipn::bundle::Bundle;
+use clipn::classifier::Classifier;
+use clipn::negatives::{NegativeSource, Negatives, Selection};
 use clipn::prompts::ClassNames;
 
 use super::args::{AddArgs, ChangeArgs, RemoveArgs};
@@ -9,6 +11,7 @@ use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
 use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
+use crate::common::negatives::attach;
 use crate::common::progress::Bar;
 
 /// `clipn classifier add`.
@@ -30,9 +33,38 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
     };
     let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
     bundle.check_text_towers(&loaded.weights)?;
-    let added = loaded.classifier_for_bundle(&names, &bundle, &Bar::default())?;
+    let bar = Bar::default();
+    let added = loaded.classifier_for_bundle(&names, &bundle, &bar)?;
     let classifier = bundle.classifier().concat(&added)?;
+    let classifier = match bundle.classifier().negatives() {
+        Some(negatives) => choose_again(negatives, classifier, &loaded, &bundle, &bar)?,
+        None => classifier,
+    };
     write(&args.change, bundle, classifier)
+}
+
+/// Chooses the negatives of a bundle again, for more classes.
+fn choose_again(
+    negatives: &Negatives,
+    classifier: Classifier,
+    loaded: &LoadedModel,
+    bundle: &Bundle,
+    bar: &Bar,
+) -> Result<Classifier, CliError> {
+    let source = match negatives.origin().selection {
+        Selection::UserList => None,
+        _ => negatives.origin().source.parse().ok(),
+    };
+    match source {
+        Some(
+            source @ (NegativeSource::WordNet | NegativeSource::NegLabel | NegativeSource::Csp),
+        ) => attach(&source, loaded, classifier, bundle.prompts(), bar),
+        // A list, or negatives from elsewhere: what is left of them.
+        _ => {
+            let negatives = negatives.for_classes(classifier.class_names())?;
+            Ok(classifier.with_negatives(negatives)?)
+        }
+    }
 }
 
 /// `clipn classifier remove`.
@@ -63,11 +95,7 @@ fn open(args: &ChangeArgs) -> Result<Bundle, CliError> {
     Ok(Bundle::open(&args.bundle)?)
 }
 
-fn write(
-    args: &ChangeArgs,
-    bundle: Bundle,
-    classifier: clipn::classifier::Classifier,
-) -> Result<(), CliError> {
+fn write(args: &ChangeArgs, bundle: Bundle, classifier: Classifier) -> Result<(), CliError> {
     let had_threshold = bundle.calibration().is_some();
     let bundle = bundle.with_classifier(classifier);
     let path = args.out.as_deref().unwrap_or(&args.bundle);

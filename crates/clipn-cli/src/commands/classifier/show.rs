@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::args::ShowArgs;
 use crate::common::args::Format;
 use crate::common::error::CliError;
+use crate::common::messages::status;
 
 /// Number of class names that the table shows.
 const NAMES_SHOWN: usize = 12;
@@ -15,6 +16,16 @@ const NAMES_SHOWN: usize = 12;
 /// `clipn classifier show`.
 pub(crate) fn run(args: &ShowArgs) -> Result<(), CliError> {
     let bundle = Bundle::open(&args.bundle)?;
+    if let Some(path) = &args.negatives {
+        let Some(negatives) = bundle.classifier().negatives() else {
+            return Err(CliError::usage_with_hint(
+                format!("the bundle {} has no negatives", args.bundle.display()),
+                "build it with --negatives wordnet or --reject",
+            ));
+        };
+        negatives.save(path)?;
+        status(format_args!("wrote the negatives to {}", path.display()));
+    }
     let mut out = std::io::stdout().lock();
     match args.format {
         Format::Table => describe(&mut out, &bundle).map_err(CliError::Output),
@@ -128,6 +139,13 @@ fn object(bundle: &Bundle) -> Value {
         "wording": bundle.prompt_variant(),
         "logit_scale": bundle.classifier().scale(),
         "text_cosines": bundle.classifier().text_cosines(),
+        "has_no": bundle.classifier().has_no(),
+        "negatives": bundle.classifier().negatives().map(|negatives| json!({
+            "count": negatives.len(),
+            "groups": negatives.groups(),
+            "words": negatives.words(),
+            "origin": negatives.origin(),
+        })),
         "model": identity,
         "has_image_tower": bundle.has_image_tower(),
         "preprocessing": bundle.preprocessing(),

@@ -1,6 +1,6 @@
 //! Rows: the result of one image, as it is printed and written.
 
-use clipn::detector::{Candidate, Detection, StrongestNo, UNKNOWN};
+use clipn::detector::{Candidate, Detection, NearestNegative, StrongestNo, UNKNOWN};
 use serde::{Deserialize, Serialize};
 
 /// The result of one image. A file keeps the field names; those of a [`Detection`] mean the same,
@@ -23,6 +23,8 @@ pub(crate) struct Row {
     pub p_value: Option<f64>,
     pub top: Vec<Candidate>,
     pub no: Option<StrongestNo>,
+    #[serde(default)]
+    pub negative: Option<NearestNegative>,
     pub reason: Option<String>,
     pub error: Option<String>,
 }
@@ -38,6 +40,7 @@ impl Row {
             p_value: detection.p_value,
             top: detection.top,
             no: detection.strongest_no,
+            negative: detection.nearest_negative,
             reason: Some(detection.reason),
             ..Self::empty(path)
         }
@@ -82,6 +85,7 @@ impl Row {
             p_value: None,
             top: Vec::new(),
             no: None,
+            negative: None,
             reason: None,
             error: None,
         }
@@ -119,6 +123,12 @@ impl Row {
             Value::Float(no.map(|no| no.probability)),
             Value::Float(no.map(|no| no.agreement)),
             Value::Float(no.map(|no| no.contribution)),
+            Value::Text(
+                self.negative
+                    .as_ref()
+                    .map(|negative| negative.text.as_str()),
+            ),
+            Value::Float(self.negative.as_ref().map(|negative| negative.probability)),
             Value::Text(self.reason.as_deref()),
             Value::Text(self.error.as_deref()),
         ]);
@@ -142,7 +152,17 @@ pub(crate) fn columns(top: usize) -> Vec<String> {
     for rank in 1..=top {
         names.extend(["class", "p", "q"].map(|part| format!("{part}{rank}")));
     }
-    names.extend(["no_class", "no_p", "no_q", "no_share", "reason", "error"].map(String::from));
+    let rest = [
+        "no_class",
+        "no_p",
+        "no_q",
+        "no_share",
+        "negative",
+        "negative_p",
+        "reason",
+        "error",
+    ];
+    names.extend(rest.map(String::from));
     names
 }
 

@@ -7,6 +7,7 @@ use clipn::scores::{Score, parse_list};
 
 use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
 use crate::common::error::CliError;
+use crate::common::negatives::NegativesArgs;
 use crate::common::weights::DownloadArgs;
 
 #[derive(Debug, Args)]
@@ -55,7 +56,10 @@ pub(crate) struct EvalArgs {
     /// Convert every image to gray first, as a control against separating sets by color
     #[arg(long, alias = "grey")]
     pub gray: bool,
-    /// Scores: all, or a list of msp,maxlogit,energy,mcm,ctw,atd,energy-handcrafted
+    #[command(flatten)]
+    pub negatives: NegativesArgs,
+    /// Scores: all that the weights and negatives allow, or a list such as msp,energy,ctw,atd
+    /// (docs/scores.md)
     #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse_scores)]
     pub scores: ScoreList,
     /// Arithmetic of the scores: f32 as published, or f64 in log space, which does not saturate
@@ -135,12 +139,16 @@ impl EvalArgs {
     }
 }
 
-/// A comma-separated list of scores.
+/// A comma-separated list of scores; `None` for `all`.
 #[derive(Debug, Clone)]
-pub(crate) struct ScoreList(pub Vec<&'static dyn Score>);
+pub(crate) struct ScoreList(pub Option<Vec<&'static dyn Score>>);
 
 fn parse_scores(text: &str) -> Result<ScoreList, String> {
-    parse_list(text).map(ScoreList).map_err(|e| e.to_string())
+    if text.trim().eq_ignore_ascii_case("all") {
+        return Ok(ScoreList(None));
+    }
+    let scores = parse_list(text).map_err(|e| e.to_string())?;
+    Ok(ScoreList(Some(scores)))
 }
 
 fn parse_precision(text: &str) -> Result<ScorePrecision, String> {

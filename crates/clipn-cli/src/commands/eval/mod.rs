@@ -20,11 +20,12 @@ use clipn::evaluation::{
 use clipn::image::Preprocessing;
 use clipn::prompts::ClassNames;
 use clipn::report::ReportOptions;
+use clipn::scores::{self, Score};
 use serde_json::{Value, json};
 
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
-use crate::common::messages::warning;
+use crate::common::messages::{status, warning};
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let mut models = Vec::new();
     for (model_args, loaded) in model_args.into_iter().zip(loaded) {
         let (classifier, prompts) = loaded.classifier(&class_names, &args.prompts, &bar)?;
+        let classifier = args.negatives.attach(&loaded, classifier, &prompts, &bar)?;
         let preprocessing = Preprocessing {
             gray,
             ..loaded.preprocessing.clone()
@@ -85,8 +87,12 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
             preprocessing,
         });
     }
+    let scores = match &args.scores.0 {
+        Some(scores) => scores.clone(),
+        None => available_scores(&models),
+    };
     let options = EvaluationOptions::default()
-        .with_scores(args.scores.0.clone())
+        .with_scores(scores)
         .with_precision(args.score_precision)
         .with_parallelism(args.run.parallelism())
         .with_strict(args.run.strict);
@@ -130,6 +136,40 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     }
     warn_of_skipped(&merged.results);
     print(&merged, args.format)
+}
+
+/// All standard scores that every model allows; says which are left out, and why.
+fn available_scores(models: &[EvaluatedModel]) -> Vec<&'static dyn Score> {
+    let mut left_out: Vec<&str> = Vec::new();
+    let mut scores = scores::all().to_vec();
+    scores.retain(|score| {
+        let fails = |model: &EvaluatedModel| model.classifier.score_inputs().check(*score).is_err();
+        let is_left_out = models.iter().any(fails);
+        if is_left_out {
+            left_out.push(score.name());
+        }
+        !is_left_out
+    });
+    if !left_out.is_empty() {
+        let has =
+            |what: fn(&Classifier) -> bool| models.iter().all(|model| what(&model.classifier));
+        let mut reasons = Vec::new();
+        if !has(Classifier::has_no) {
+            reasons.push("no trained \"no\" side");
+        }
+        if !has(|classifier| classifier.negatives().is_some()) {
+            reasons.push("no negatives");
+        }
+        if !has(|classifier| classifier.len() > 1) {
+            reasons.push("a single class");
+        }
+        status(format_args!(
+            "left out {}: {}",
+            left_out.join(", "),
+            reasons.join(", ")
+        ));
+    }
+    scores
 }
 
 /// Evaluates models. Models with equal image towers are evaluated together, so that their images
@@ -226,6 +266,12 @@ fn settings(
         "logit_scale": classifier.scale(),
         "text_cosines": classifier.text_cosines(),
         "classes": classifier.len(),
+        "has_no": classifier.has_no(),
+        "negatives": classifier.negatives().map(|negatives| json!({
+            "count": negatives.len(),
+            "groups": negatives.groups(),
+            "origin": negatives.origin(),
+        })),
         "score_precision": options.precision,
         "fpr_convention": args.fpr_convention,
         "preprocessing": preprocessing,

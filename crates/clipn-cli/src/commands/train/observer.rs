@@ -119,7 +119,8 @@ impl RunReporter {
         };
         let pipeline = InferencePipeline::new(&towers.image, &classifier, &preprocessing)?;
         let is_trained = |score: &&&dyn scores::Score| {
-            run.trainable_towers() == TrainableTowers::NoTower || !score.uses_no()
+            let is_trained = run.trainable_towers() == TrainableTowers::NoTower || !score.uses_no();
+            is_trained && classifier.score_inputs().check(**score).is_ok()
         };
         let scores: Vec<_> = scores::all().iter().filter(is_trained).copied().collect();
         let evaluation = Evaluator::new(&periodic.benchmark.id, &periodic.benchmark.ood)

@@ -20,8 +20,10 @@ use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
 use clipn::inference::InferenceError;
 use clipn::model::{ConvertError, ModelError};
+use clipn::negatives::NegativesError;
 use clipn::prompts::PromptError;
 use clipn::report::ReportError;
+use clipn::scores::ScoreError;
 use clipn::tokenizer::TokenizerError;
 use clipn::training::TrainingError;
 use thiserror::Error;
@@ -60,7 +62,11 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
+    Negatives(#[from] NegativesError),
+    #[error(transparent)]
     Prompt(#[from] PromptError),
+    #[error(transparent)]
+    Score(#[from] ScoreError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]

@@ -209,7 +209,9 @@ fn impossible_choices_are_errors() {
         |builder: NegativesBuilder<'_>| builder.build(&classes, &tower).unwrap_err().to_string();
     let nouns = || strings(&["teapot", "sofa"]);
     assert_eq!(
-        build(NegativesBuilder::new(&NegativeSource::WordNet)),
+        build(NegativesBuilder::new(&NegativeSource::File(
+            "none.txt".into()
+        ))),
         "no negative words: 0 candidates, 0 chosen"
     );
     let published =

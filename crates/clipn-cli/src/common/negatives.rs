@@ -1,0 +1,176 @@
+//! Words that are no class: what `--negatives` and `--reject` name, as negatives of a classifier.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clipn::classifier::{ClassPrompts, Classifier};
+use clipn::download::DownloadSettings;
+use clipn::engine::TextEncoder;
+use clipn::model::{NoSideOrigin, TextSide};
+use clipn::negatives::{
+    NegativeSource, Negatives, NegativesBuilder, NegativesError, Selection, WordFeatureCache,
+};
+use clipn::progress::Progress;
+
+use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::messages::{detail, warning};
+use crate::common::model::LoadedModel;
+
+/// Extension of files of negatives; other files are lists.
+const SAFETENSORS_EXTENSION: &str = "safetensors";
+
+/// Words to reject with.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct NegativesArgs {
+    /// Words that are no class, to reject with: wordnet, neglabel, csp, none, or a file [default:
+    /// wordnet if the weights have not learned "no", else none]
+    ///
+    /// wordnet leaves out what describes the classes; neglabel and csp are the published lists and
+    /// rules. A file has one text per line, or negatives that `clipn classifier show --negatives`
+    /// wrote (.safetensors).
+    #[arg(long, value_name = "NAME|FILE", value_parser = parse_source)]
+    pub negatives: Option<NegativeSource>,
+    /// Things to reject, such as "a hand, an empty table"; the answer names the one that is most
+    /// alike
+    #[arg(long, value_name = "LIST", conflicts_with = "negatives")]
+    pub reject: Option<String>,
+}
+
+fn parse_source(text: &str) -> Result<NegativeSource, String> {
+    text.parse()
+        .map_err(|error: NegativesError| error.to_string())
+}
+
+impl NegativesArgs {
+    /// Whether neither flag is given.
+    pub(crate) fn is_default(&self) -> bool {
+        self.negatives.is_none() && self.reject.is_none()
+    }
+
+    /// The source for these weights.
+    pub(crate) fn source(&self, loaded: &LoadedModel) -> NegativeSource {
+        match (&self.reject, &self.negatives) {
+            (Some(list), _) => NegativeSource::list(list),
+            (None, Some(source)) => source.clone(),
+            (None, None) if loaded.weights.no_side_origin() == NoSideOrigin::CopiedFromYes => {
+                NegativeSource::WordNet
+            }
+            (None, None) => NegativeSource::None,
+        }
+    }
+
+    /// Adds the negatives to a classifier of these prompts.
+    pub(crate) fn attach(
+        &self,
+        loaded: &LoadedModel,
+        classifier: Classifier,
+        prompts: &ClassPrompts,
+        progress: &dyn Progress,
+    ) -> Result<Classifier, CliError> {
+        let source = self.source(loaded);
+        attach(&source, loaded, classifier, prompts, progress)
+    }
+}
+
+/// Adds negatives of a source to a classifier of these prompts.
+pub(crate) fn attach(
+    source: &NegativeSource,
+    loaded: &LoadedModel,
+    classifier: Classifier,
+    prompts: &ClassPrompts,
+    progress: &dyn Progress,
+) -> Result<Classifier, CliError> {
+    let negatives = match source {
+        NegativeSource::None => return Ok(classifier),
+        NegativeSource::File(path) if is_safetensors(path) => Negatives::open(path)?,
+        NegativeSource::File(path) => {
+            let list = read_list(path)?;
+            build(&list, loaded, &classifier, prompts, progress)?
+        }
+        source => build(source, loaded, &classifier, prompts, progress)?,
+    };
+    let origin = negatives.origin();
+    let selection = match &origin.selection {
+        Selection::Chosen {
+            candidates,
+            excluded,
+            unseen,
+            ..
+        } => format!(
+            "of {candidates} candidates; {excluded} describe the classes, {unseen} have words that the \
+             model has not read"
+        ),
+        _ => "as listed".to_owned(),
+    };
+    detail(format_args!(
+        "{} negatives of {}, {selection}; {} groups",
+        negatives.len(),
+        origin.source,
+        negatives.groups()
+    ));
+    Ok(classifier.with_negatives(negatives)?)
+}
+
+fn build(
+    source: &NegativeSource,
+    loaded: &LoadedModel,
+    classifier: &Classifier,
+    prompts: &ClassPrompts,
+    progress: &dyn Progress,
+) -> Result<Negatives, CliError> {
+    let cache = cache();
+    let tower = TextEncoder::from_weights(&loaded.weights, TextSide::Yes);
+    let mut builder = NegativesBuilder::new(source)
+        .with_class_names(classifier.class_names())
+        .with_vocabulary(loaded.weights.training_vocabulary())
+        .with_progress(progress);
+    if let NegativeSource::List(_) = source {
+        builder = builder.with_list_templates(prompts.templates().yes().to_vec());
+    }
+    if let Some(cache) = &cache {
+        builder = builder.with_cache(cache, loaded.weights.yes_tower_hash());
+    }
+    let built = builder.build(classifier.yes_weights(), &tower)?;
+    built.notes.iter().for_each(warning);
+    loaded.weights.release_pages();
+    Ok(built.negatives)
+}
+
+/// Cache of the words' features, in the directory of downloaded weights.
+pub(crate) fn cache() -> Option<WordFeatureCache> {
+    match DownloadSettings::from_env() {
+        Ok(settings) => Some(WordFeatureCache::new(cache_directory(&settings))),
+        Err(error) => {
+            warning(format_args!(
+                "the features of words are not cached: {}",
+                chain_in_one_line(&error)
+            ));
+            None
+        }
+    }
+}
+
+/// Directory of the cache of words' features.
+pub(crate) fn cache_directory(settings: &DownloadSettings) -> PathBuf {
+    settings.assets.join("clipn").join("words")
+}
+
+fn is_safetensors(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case(SAFETENSORS_EXTENSION))
+}
+
+/// Reads a file with one text per line.
+fn read_list(path: &Path) -> Result<NegativeSource, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut texts: Vec<String> = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if !texts.iter().any(|known| known == line) {
+            texts.push(line.to_owned());
+        }
+    }
+    Ok(NegativeSource::List(texts))
+}
