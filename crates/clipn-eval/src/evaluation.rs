@@ -39,7 +39,7 @@ impl fmt::Display for ScorePrecision {
 }
 
 /// Options of an evaluation.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct EvaluationOptions {
     /// Scores to compute, in the order of the results; `None` for all standard scores that the
@@ -51,17 +51,6 @@ pub struct EvaluationOptions {
     pub parallelism: Parallelism,
     /// Whether an unreadable image ends the run instead of being skipped and reported.
     pub strict: bool,
-}
-
-impl Default for EvaluationOptions {
-    fn default() -> Self {
-        Self {
-            scores: None,
-            precision: ScorePrecision::default(),
-            parallelism: Parallelism::default(),
-            strict: false,
-        }
-    }
 }
 
 impl EvaluationOptions {
