@@ -248,7 +248,7 @@ fn all_formats_have_the_same_rows() {
     );
     for row in rows(&printed) {
         let keys: Vec<_> = row.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys.len(), 12, "{keys:?}");
+        assert_eq!(keys.len(), 13, "{keys:?}");
         assert_eq!(row["schema_version"], 1);
         assert_eq!(
             row["top"].as_array().unwrap().len(),
@@ -283,7 +283,7 @@ fn all_formats_have_the_same_rows() {
     let csv_rows: Vec<BTreeMap<String, String>> =
         reader.deserialize().map(Result::unwrap).collect();
     assert_eq!(csv_rows.len(), 8);
-    assert_eq!(csv_rows[0].len(), 5 + 2 * 3 + 6);
+    assert_eq!(csv_rows[0].len(), 5 + 2 * 3 + 8);
     for (json, csv) in rows(&printed).iter().zip(&csv_rows) {
         assert_eq!(json["score"].as_f64(), csv["score"].parse().ok());
         assert_eq!(

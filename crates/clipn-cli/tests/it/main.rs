@@ -31,6 +31,8 @@ mod messages;
 #[cfg(feature = "mini")]
 mod mini;
 mod models;
+#[cfg(feature = "mini")]
+mod negatives;
 mod output;
 mod recipe;
 mod report_browser;

@@ -53,7 +53,7 @@ fn json_and_csv_rows_have_the_same_values() {
     assert_eq!(
         header.join(" "),
         "path label score threshold p_value class1 p1 q1 class2 p2 q2 class3 p3 q3 no_class no_p no_q \
-         no_share reason error"
+         no_share negative negative_p reason error"
     );
     let value = |column: &str| values[header.iter().position(|name| *name == column).unwrap()];
     for (column, pointer) in [

@@ -3,10 +3,12 @@
 use std::io::Write;
 
 use clipn::download::{CacheInventory, CachedWeights, DownloadSettings, HubName};
+use clipn::negatives::{CachedWords, WordFeatureCache};
 use serde_json::json;
 
 use crate::common::args::Format;
 use crate::common::error::CliError;
+use crate::common::negatives::cache_directory;
 use crate::common::numbers::bytes;
 use crate::common::table::Table;
 
@@ -17,9 +19,10 @@ const SHORT_COMMIT: usize = 12;
 pub(crate) fn run(format: Format) -> Result<(), CliError> {
     let settings = DownloadSettings::from_env()?;
     let cached = CacheInventory::scan(&settings)?;
+    let words = WordFeatureCache::new(cache_directory(&settings)).inventory()?;
     let mut out = std::io::stdout().lock();
     match format {
-        Format::Table => table(&mut out, &cached, &settings).map_err(CliError::Output),
+        Format::Table => table(&mut out, &cached, &words, &settings).map_err(CliError::Output),
         Format::Json => {
             let object = json!({
                 "cache": settings.cache,
@@ -27,6 +30,13 @@ pub(crate) fn run(format: Format) -> Result<(), CliError> {
                 "weights": cached.weights,
                 "unfinished": cached.incomplete,
                 "unreadable": cached.unreadable,
+                "words": words.iter().map(|list| json!({
+                    "name": list.name,
+                    "words": list.words,
+                    "templates": list.templates,
+                    "bytes": list.bytes,
+                    "path": list.path,
+                })).collect::<Vec<_>>(),
             });
             serde_json::to_writer_pretty(&mut out, &object)?;
             writeln!(out).map_err(CliError::Output)
@@ -56,6 +66,7 @@ pub(crate) fn run(format: Format) -> Result<(), CliError> {
 fn table(
     out: &mut impl Write,
     cached: &CacheInventory,
+    words: &[CachedWords],
     settings: &DownloadSettings,
 ) -> std::io::Result<()> {
     let (cache, assets) = (settings.cache.display(), settings.assets.display());
@@ -93,6 +104,19 @@ fn table(
             incomplete.files,
             bytes(incomplete.bytes)
         )?;
+    }
+    if !words.is_empty() {
+        writeln!(out)?;
+        let mut table = Table::new(["features of words", "path", "words", "size"], 2);
+        for list in words {
+            table.row([
+                list.name.clone(),
+                list.path.display().to_string(),
+                list.words.to_string(),
+                bytes(list.bytes),
+            ]);
+        }
+        table.write(out)?;
     }
     for directory in &cached.unreadable {
         writeln!(out, "Not readable: {}.", directory.display())?;

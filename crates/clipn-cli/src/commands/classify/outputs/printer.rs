@@ -80,6 +80,10 @@ fn line(row: &Row) -> String {
         })
         .collect();
     let top = top.join(", ");
+    let label = match (&row.negative, row.unknown) {
+        (Some(negative), Some(true)) => format!("{label}, most like \"{}\"", negative.text),
+        _ => label.clone(),
+    };
     let (Some(score), Some(threshold)) = (row.score, row.threshold) else {
         return format!("{path}: {label}  ({top})");
     };

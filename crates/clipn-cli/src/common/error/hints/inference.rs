@@ -8,7 +8,9 @@ use clipn::classifier::ClassifierError;
 use clipn::detector::DetectorError;
 use clipn::image::ImageError;
 use clipn::model::{ConvertError, ModelError, NoConfigReason};
+use clipn::negatives::NegativesError;
 use clipn::prompts::PromptError;
+use clipn::scores::ScoreError;
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None.or_else(|| error.downcast_ref().and_then(bundle))
@@ -18,7 +20,9 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
         .or_else(|| error.downcast_ref().and_then(detector))
         .or_else(|| error.downcast_ref().and_then(image))
         .or_else(|| error.downcast_ref().and_then(model))
+        .or_else(|| error.downcast_ref().and_then(negatives))
         .or_else(|| error.downcast_ref().and_then(prompt))
+        .or_else(|| error.downcast_ref().and_then(score))
 }
 
 fn bundle(error: &BundleError) -> Option<&'static str> {
@@ -34,6 +38,41 @@ fn bundle(error: &BundleError) -> Option<&'static str> {
             "give the weights that the bundle was built with in --pretrained, or build it again"
         }
         BundleError::Corrupt { .. } => "build the bundle again with `clipn classifier build`",
+        _ => return None,
+    })
+}
+
+fn negatives(error: &NegativesError) -> Option<&'static str> {
+    Some(match error {
+        NegativesError::NoWords { .. } => {
+            "give words with --reject or --negatives FILE, or do without: --negatives none"
+        }
+        NegativesError::InvalidGroups { .. } => {
+            "the published rules form 100 groups and need as many words: give --negatives wordnet"
+        }
+        NegativesError::NotNegatives { .. } => {
+            "write negatives with `clipn classifier show --negatives`, or give a text file with one \
+             word per line"
+        }
+        NegativesError::Corrupt { .. } => {
+            "write the negatives again with `clipn classifier show --negatives`"
+        }
+        _ => return None,
+    })
+}
+
+fn score(error: &ScoreError) -> Option<&'static str> {
+    Some(match error {
+        ScoreError::NeedsNo { .. } => {
+            "these weights have not learned \"no\": leave --score out or give neglabel, which rejects \
+             with words; or teach \"no\" with `clipn train`"
+        }
+        ScoreError::NeedsNegatives { .. } => {
+            "give words that are no class: --negatives wordnet, or --reject \"a hand, an empty table\""
+        }
+        ScoreError::TooFewClasses { .. } => {
+            "give more classes, or a score that works with one: neglabel, maxlogit, energy or atd"
+        }
         _ => return None,
     })
 }

@@ -20,6 +20,7 @@ use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
 use clipn::inference::InferenceError;
 use clipn::model::{ConvertError, ModelError};
+use clipn::negatives::NegativesError;
 use clipn::prompts::PromptError;
 use clipn::tokenizer::TokenizerError;
 use clipn::training::{ObjectiveError, StateError, TrainingError};
@@ -134,7 +135,9 @@ fn library_error(error: &CliError) -> Option<&(dyn Error + 'static)> {
         CliError::Image(error) => error,
         CliError::Inference(error) => error,
         CliError::Model(error) => error,
+        CliError::Negatives(error) => error,
         CliError::Prompt(error) => error,
+        CliError::Score(error) => error,
         CliError::Tokenizer(error) => error,
         CliError::Training(error) => error,
         other => return other.source(),
@@ -154,15 +157,16 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         )*};
     }
     transparent! {
-        BundleError { Checkpoint, Model, Classifier, Calibration }
+        BundleError { Checkpoint, Model, Classifier, Calibration, Negatives }
         CalibrationError { Metric }
-        ClassifierError { Prompt, Model, Tokens }
+        ClassifierError { Prompt, Model, Tokens, Negatives }
         ConvertError { Model, Checkpoint }
-        DetectorError { Bundle, Model, Classifier, Image }
+        DetectorError { Bundle, Model, Classifier, Image, Score }
         DownloadError { Index, Model }
-        EvaluationError { Image, Inference, Classifier }
+        EvaluationError { Image, Inference, Classifier, Score }
         InferenceError { Model, Classifier }
         ModelError { Checkpoint }
+        NegativesError { Checkpoint, Model, Tokens }
         ObjectiveError { Communicator }
         StateError { Checkpoint }
         TrainingDataError { File, Image }
