@@ -48,7 +48,7 @@ fn environment(command: &str) -> (Option<(&str, &str)>, &str) {
     }
 }
 
-/// Splits a command line at spaces outside double quotes.
+/// Splits a command line at spaces outside double quotes, up to a redirection of its output.
 fn words(command: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
@@ -60,6 +60,9 @@ fn words(command: &str) -> Vec<String> {
         }
     }
     words.retain(|word| !word.is_empty());
+    if let Some(redirection) = words.iter().position(|word| word == ">") {
+        words.truncate(redirection);
+    }
     words
 }
 
