@@ -1,6 +1,7 @@
 //! Runs every command of the README and the docs on the tiny model and generated images. `ViT-B-16`
-//! is replaced by its config, the files that the docs mention are written beforehand, one template
-//! is used if none is named, a local hub has the repositories, and demo and benchmarks are shrunk.
+//! is replaced by its config, and `openai`, which is no repository of the hub, by a plain CLIP. The
+//! files that the docs mention are written beforehand, one template is used if none is named, a local
+//! hub has the repositories, and demo and benchmarks are shrunk.
 
 use std::path::Path;
 
@@ -47,7 +48,7 @@ fn environment(command: &str) -> (Option<(&str, &str)>, &str) {
     }
 }
 
-/// Splits a command line at spaces outside double quotes.
+/// Splits a command line at spaces outside double quotes, up to a redirection of its output.
 fn words(command: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quoted = false;
@@ -59,6 +60,9 @@ fn words(command: &str) -> Vec<String> {
         }
     }
     words.retain(|word| !word.is_empty());
+    if let Some(redirection) = words.iter().position(|word| word == ">") {
+        words.truncate(redirection);
+    }
     words
 }
 
@@ -146,8 +150,10 @@ fn write_training_data(sandbox: &Sandbox) {
 fn arguments(command: &str) -> Vec<String> {
     let mut words = words(command);
     for word in &mut words {
-        if word == "ViT-B-16" {
-            *word = "tiny.json".to_owned();
+        match word.as_str() {
+            "ViT-B-16" | "ViT-B-32-quickgelu" => *word = "tiny.json".to_owned(),
+            "openai" => *word = "clip-open-clip".to_owned(),
+            _ => {}
         }
     }
     if words[0] == "demo" {
