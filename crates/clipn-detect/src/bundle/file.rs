@@ -144,6 +144,7 @@ impl Bundle {
         let no = match version {
             // Version 1 stored a copy of the "yes" rows for a model that has not learned "no".
             VERSION => Some(rows(NO)?).filter(|no| *no != yes),
+            _ if checkpoint.get(NO).is_some() => Some(rows(NO)?),
             _ => None,
         };
         let negatives = match description.negatives {

@@ -6,8 +6,10 @@ use clipn_checkpoint::Checkpoint;
 use clipn_detect::bundle::{Bundle, BundleBuilder, BundleError, ModelIdentity};
 use clipn_detect::classifier::{ClassPrompts, Classifier, ClassifierBuilder, PromptVariant};
 use clipn_detect::detector::{Detector, DetectorError};
+use clipn_detect::negatives::{NegativeSource, NegativesBuilder};
+use clipn_engine::TextEncoder;
 use clipn_image::{Preprocessing, RgbImage};
-use clipn_model::{LogitScale, ModelConfig, ModelWeights, PretrainedWeights};
+use clipn_model::{LogitScale, ModelConfig, ModelWeights, PretrainedWeights, TextSide};
 use clipn_ood::calibration::{Calibration, CalibrationSettings, calibrate};
 use clipn_ood::scores::{Atd, DecisionRule, LogitsRow, agreement, predict, softmax_yes, stable};
 use clipn_testing::fixture;
@@ -103,6 +105,46 @@ fn bundles_round_trip_bit_for_bit() {
             std::fs::read(&path).unwrap()
         );
     }
+}
+
+#[test]
+fn bundles_keep_negatives_and_a_missing_no() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = mini();
+    let whole = bundle(&weights, None);
+    let classes = whole.classifier().clone();
+    let tower = TextEncoder::from_weights(&weights, TextSide::Yes);
+    let negatives = NegativesBuilder::new(&NegativeSource::list("goldfish, teapot, sofa"))
+        .with_list_templates(prompts().templates().yes().to_vec())
+        .build(classes.yes_weights(), &tower)
+        .unwrap()
+        .negatives;
+    let plain = Classifier::new(
+        classes.class_names().to_vec(),
+        classes.yes_weights().to_vec(),
+        None,
+    )
+    .unwrap();
+    for classifier in [
+        classes.clone().with_negatives(negatives.clone()).unwrap(),
+        plain.clone().with_negatives(negatives).unwrap(),
+        plain,
+    ] {
+        let path = written(
+            folder.path(),
+            &whole.clone().with_classifier(classifier.clone()),
+        );
+        assert_eq!(Bundle::open(&path).unwrap().classifier(), &classifier);
+    }
+    // Version 1 stored a copy of the "yes" rows for a plain CLIP.
+    let copied = Classifier::new(
+        classes.class_names().to_vec(),
+        classes.yes_weights().to_vec(),
+        classes.yes_weights().to_vec(),
+    )
+    .unwrap();
+    let path = written(folder.path(), &whole.with_classifier(copied));
+    assert!(!Bundle::open(&path).unwrap().classifier().has_no());
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -28,12 +29,27 @@ pub(super) struct Info {
     classes: Vec<String>,
     /// Whether a request may use custom classes.
     editable_classes: bool,
+    /// Whether the model has learned "no". If not, `no` and `q` are null in every result.
+    has_no: bool,
+    /// Words that are no class, which the server rejects with; null if there are none.
+    negatives: Option<NegativesInfo>,
     /// Rule that decides between a class and "unknown".
     rule: RuleInfo,
     /// Calibration of the threshold; null if it was not calibrated.
     calibration: Option<CalibrationInfo>,
     /// Limits of a request.
     limits: Limits,
+}
+
+/// Words that are no class.
+#[derive(Debug, Serialize, ToSchema)]
+struct NegativesInfo {
+    /// Where they come from: `wordnet`, `neglabel`, `csp`, or `list` for texts of the operator.
+    source: String,
+    /// Number of words.
+    count: usize,
+    /// Number of groups that the score averages over.
+    groups: usize,
 }
 
 /// Rule that decides between a class and "unknown".
@@ -113,6 +129,15 @@ impl RuleInfo {
     }
 }
 
+/// The name of a word list; of a file only its name, to not disclose directories of this machine.
+fn source_name(source: &str) -> String {
+    let file_name = Path::new(source).file_name();
+    file_name.map_or_else(
+        || source.to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
 /// Describe the server
 ///
 /// Version, model, classes, decision rule, calibration and limits.
@@ -151,6 +176,15 @@ pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
         image_size: detector.preprocessing().size,
         classes: detector.classifier().class_names().to_vec(),
         editable_classes: app.classes.encoder().is_some(),
+        has_no: detector.classifier().has_no(),
+        negatives: detector
+            .classifier()
+            .negatives()
+            .map(|negatives| NegativesInfo {
+                source: source_name(&negatives.origin().source),
+                count: negatives.len(),
+                groups: negatives.groups(),
+            }),
         rule: RuleInfo::new(detector),
         calibration,
         limits: Limits {

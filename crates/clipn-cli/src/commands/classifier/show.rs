@@ -10,6 +10,9 @@ use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::messages::status;
 
+/// Number of negatives that the table shows.
+const WORDS_SHOWN: usize = 8;
+
 /// Number of class names that the table shows.
 const NAMES_SHOWN: usize = 12;
 
@@ -80,6 +83,25 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         "logits       {} times the cosines",
         (classifier.scale() * 1000.0).round() / 1000.0
     )?;
+    if !classifier.has_no() {
+        writeln!(out, "no           not learned: a plain CLIP")?;
+    }
+    if let Some(negatives) = classifier.negatives() {
+        let words = negatives.words();
+        let shown = words[..words.len().min(WORDS_SHOWN)].join(", ");
+        writeln!(
+            out,
+            "negatives    {} of {}, in {} groups: {shown}{}",
+            words.len(),
+            negatives.origin().source,
+            negatives.groups(),
+            if words.len() > WORDS_SHOWN {
+                ", …"
+            } else {
+                ""
+            }
+        )?;
+    }
     writeln!(
         out,
         "model        {}, {} features, images of {} pixels",
