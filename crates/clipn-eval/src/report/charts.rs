@@ -119,15 +119,24 @@ fn steps(bars: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
     edges.collect()
 }
 
-/// Draws one ROC curve per score; the CSS class of curve `i` is `s{i}`.
-pub(super) fn roc_curves(title: &str, curves: &[Roc]) -> String {
+/// Number of CSS classes of curves; further curves repeat them.
+const CURVE_STYLES: usize = 16;
+
+/// Returns the CSS classes of the curve at `index`; that of the deciding score is solid and wide.
+pub(super) fn curve_class(index: usize, is_deciding: bool) -> String {
+    let deciding = if is_deciding { " deciding" } else { "" };
+    format!("s{}{deciding}", index % CURVE_STYLES)
+}
+
+/// Draws one ROC curve per score, each with its CSS classes.
+pub(super) fn roc_curves(title: &str, curves: &[(String, Roc)]) -> String {
     let x = Axis::percent(1.0, 5, "out-of-distribution images kept, %");
     let y = Axis::percent(1.0, 5, "in-distribution images kept, %");
     let mut chart = Chart::new(340.0, 330.0, x, y);
     chart.line(&[(0.0, 0.0), (1.0, 1.0)], "line chance");
     chart.line(&[(0.0, 0.95), (1.0, 0.95)], "line level");
-    for (i, curve) in curves.iter().enumerate() {
-        chart.line(&thinned(curve), &format!("line s{i}"));
+    for (class, curve) in curves {
+        chart.line(&thinned(curve), &format!("line {class}"));
     }
     chart.finish(title)
 }

@@ -27,8 +27,8 @@ pub struct ReportOptions {
     pub precision: ScorePrecision,
     /// Convention of the results' FPR95.
     pub fpr_convention: FprConvention,
-    /// Score that decides on the example images; `None` for ATD, else CTW, else the last of the
-    /// evaluation.
+    /// Score that decides on the example images; `None` for the first of ATD, CTW, NegLabel and
+    /// MaxLogit that the evaluation has, else its last one.
     pub deciding_score: Option<&'static dyn Score>,
     /// Minimum score that is kept, in the published unit; `None` for the threshold that keeps 95 %
     /// of the in-distribution images.

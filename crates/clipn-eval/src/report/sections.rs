@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clipn_ood::metrics::{RankedScores, Roc};
 use clipn_ood::scores::Score;
 
-use super::charts::{histogram, legend, roc_curves};
+use super::charts::{curve_class, histogram, legend, roc_curves};
 use super::decisions::{Example, KEPT_FRACTION, SetDecisions, threshold_for_fraction};
 use super::error::ReportError;
 use super::gallery::{Gallery, GalleryRow, common_parent, published};
@@ -49,7 +49,9 @@ impl<'a> Sections<'a> {
         };
         let index = match options.deciding_score {
             Some(score) => position(score.name()),
-            None => position("atd").or_else(|| position("ctw")),
+            None => ["atd", "ctw", "neglabel", "maxlogit"]
+                .into_iter()
+                .find_map(position),
         };
         let index = index.or_else(|| evaluation.scores.len().checked_sub(1));
         let deciding_score = index.map(|index| {
@@ -92,7 +94,8 @@ impl<'a> Sections<'a> {
     /// Returns the section of the out-of-distribution set `set`, whose position is `number`.
     pub(super) fn ood(&self, number: usize, set: &SetScores) -> Result<String, ReportError> {
         let evaluation = self.evaluation;
-        let (mut curves, mut names): (Vec<Roc>, Vec<(String, String)>) = Default::default();
+        let (mut curves, mut names): (Vec<(String, Roc)>, Vec<(String, String)>) =
+            Default::default();
         let mut histograms = String::new();
         for (index, score) in evaluation.scores.iter().enumerate() {
             let (id, ood) = (column(&evaluation.id, index), column(set, index));
@@ -102,13 +105,17 @@ impl<'a> Sections<'a> {
                 source,
             };
             let ranked = RankedScores::new(&id, &ood).map_err(wrap)?;
-            curves.push(ranked.roc());
+            let is_deciding = self
+                .deciding_score
+                .is_some_and(|(deciding, _)| deciding == index);
+            let class = curve_class(index, is_deciding);
+            curves.push((class.clone(), ranked.roc()));
             let name = format!(
                 "{} {}",
                 score.display_name(),
                 format_percent(ranked.auroc())
             );
-            names.push((format!("s{index}"), name));
+            names.push((class, name));
             let threshold = self
                 .deciding_score
                 .filter(|(deciding_score, _)| *deciding_score == index)
