@@ -144,7 +144,7 @@ impl Bundle {
         let no = match version {
             // Version 1 stored a copy of the "yes" rows for a model that has not learned "no".
             VERSION => Some(rows(NO)?).filter(|no| *no != yes),
-            _ => None,
+            _ => checkpoint.get(NO).map(|_| rows(NO)).transpose()?,
         };
         let negatives = match description.negatives {
             Some(metadata) => Some(Negatives::from_tensors(&checkpoint, NEGATIVES, metadata)?),

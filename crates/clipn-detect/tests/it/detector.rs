@@ -6,6 +6,8 @@ use clipn_checkpoint::Checkpoint;
 use clipn_detect::bundle::{Bundle, BundleBuilder, BundleError, ModelIdentity};
 use clipn_detect::classifier::{ClassPrompts, Classifier, ClassifierBuilder, PromptVariant};
 use clipn_detect::detector::{Detector, DetectorError};
+use clipn_detect::negatives::choice::Grouping;
+use clipn_detect::negatives::{Negatives, NegativesOrigin, TemplateJoin};
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{LogitScale, ModelConfig, ModelWeights, PretrainedWeights};
 use clipn_ood::calibration::{Calibration, CalibrationSettings, calibrate};
@@ -102,6 +104,32 @@ fn bundles_round_trip_bit_for_bit() {
             std::fs::read(&again).unwrap(),
             std::fs::read(&path).unwrap()
         );
+    }
+}
+
+#[test]
+fn bundles_keep_no_and_negatives_in_every_combination() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = mini();
+    let learned = classifier(&weights, &NAMES);
+    let yes = learned.yes_weights().to_vec();
+    let plain = Classifier::new(learned.class_names().to_vec(), yes.clone(), None).unwrap();
+    let origin = NegativesOrigin::user_list(Vec::new(), TemplateJoin::default(), Grouping::Single);
+    let words = NAMES.map(|name| format!("no {name}")).to_vec();
+    let negatives: Negatives = Negatives::new(words, &yes, vec![3], origin).unwrap();
+    for (classifier, has_no) in [(learned, true), (plain, false)] {
+        for negatives in [None, Some(negatives.clone())] {
+            let has_negatives = negatives.is_some();
+            let classifier = classifier.clone().with_negatives(negatives).unwrap();
+            let bundle = bundle(&weights, None).with_classifier(classifier);
+            let read = Bundle::open(written(folder.path(), &bundle)).unwrap();
+            assert_eq!(read.classifier(), bundle.classifier());
+            let inputs = read.classifier().score_inputs();
+            assert_eq!(
+                (inputs.has_no, inputs.has_negatives),
+                (has_no, has_negatives)
+            );
+        }
     }
 }
 
