@@ -415,7 +415,7 @@ mod tests {
             "expected at least 2 folds, got 1"
         );
         assert!(error(&[column(&Msp, &id, &ood)], settings.with_target_tpr(1.0)).contains("got 1"));
-        let mut with_nan = id.clone();
+        let mut with_nan = id;
         with_nan[4] = f64::NAN;
         assert!(error(&[column(&Msp, &with_nan, &ood)], settings).contains("got NaN at index 4"));
     }
