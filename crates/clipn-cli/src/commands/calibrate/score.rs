@@ -99,7 +99,7 @@ pub(crate) fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
         .collect())
 }
 
-/// Scores images with every candidate, of which there is at least one. Each image is decoded and
+/// Scores images with every candidate, at least one. Each image is decoded and
 /// encoded once. An unreadable image is skipped, or an error with `--strict`. An image without any
 /// finite score is skipped.
 pub(crate) fn score(
