@@ -9,6 +9,7 @@ pub(crate) mod model;
 pub(crate) mod negatives;
 pub(crate) mod numbers;
 pub(crate) mod progress;
+pub(crate) mod scores;
 pub(crate) mod table;
 pub(crate) mod usage;
 pub(crate) mod version;

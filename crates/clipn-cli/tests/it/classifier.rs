@@ -278,6 +278,165 @@ fn stores_a_calibrated_threshold_in_the_bundle() {
 }
 
 #[test]
+fn calibrates_the_score_that_separates_best() {
+    let s = Sandbox::new();
+    known(&s);
+    build(&s, "shop.clipn", &["--with-model"]);
+    let calibrate = |more: &[&'static str]| {
+        let start = ["calibrate", "--bundle", "shop.clipn", "--id", "known"];
+        s.clipn(&[&start[..], &["--out", "best.clipn"], more].concat())
+    };
+    let best: &[&str] = &["--score", "best", "--ood", "noise", "--ood", "stripes"];
+    let json = calibrate(&[best, &["--format", "json"]].concat());
+    assert!(json.status.success(), "{}", text(&json.stderr));
+    let said = text(&json.stderr);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let comparison = &json["comparison"];
+    let reason = comparison["reason"].as_str().unwrap();
+    assert!(said.contains(reason), "{said}");
+    // The weights have learned "no", and the bundle has no negatives.
+    let rows = comparison["scores"].as_array().unwrap();
+    let names: Vec<&str> = rows.iter().map(|r| r["score"].as_str().unwrap()).collect();
+    let expected = [
+        "msp", "maxlogit", "energy", "mcm", "margin", "gen", "logitgap", "ctw", "atd",
+    ];
+    assert_eq!(names, expected);
+    assert!(
+        said.contains("left out neglabel, ctw-neg, atd-neg: no negatives"),
+        "{said}"
+    );
+    assert_eq!(
+        (&comparison["folds"], &comparison["seed"]),
+        (&5.into(), &0.into())
+    );
+
+    // The best has the highest AUROC, and the bundle is calibrated with it.
+    let number = |row: &Value, key: &str| row[key].as_f64().unwrap();
+    let highest = rows.iter().map(|r| number(r, "auroc")).fold(0.0, f64::max);
+    let chosen = rows
+        .iter()
+        .find(|r| r["score"] == comparison["best"])
+        .unwrap();
+    assert_eq!(number(chosen, "auroc"), highest);
+    assert_eq!(json["score"], comparison["best"]);
+
+    // Each row has what a calibration with this score has.
+    for row in rows {
+        let name = row["score"].as_str().unwrap();
+        let single = s.done(&[
+            "calibrate",
+            "--bundle",
+            "shop.clipn",
+            "--id",
+            "known",
+            "--ood",
+            "noise",
+            "--ood",
+            "stripes",
+            "--score",
+            name,
+            "--out",
+            "single.clipn",
+            "--format",
+            "json",
+        ]);
+        let single: Value = serde_json::from_str(&single).unwrap();
+        assert_eq!(single["unknown"]["auroc"], row["auroc"], "{name}");
+        assert!(single["comparison"].is_null());
+        assert!((0.8..=1.0).contains(&number(row, "kept")), "{row}");
+        if name == comparison["best"] {
+            for key in [
+                "threshold",
+                "threshold_bounds",
+                "kept",
+                "unknown",
+                "lowest",
+                "warnings",
+            ] {
+                assert_eq!(single[key], json[key], "{key}");
+            }
+        }
+    }
+
+    let table = calibrate(best);
+    let table = text(&table.stdout);
+    for part in ["score ", "MaxLogit ", "in 5 folds", reason, "threshold  "] {
+        assert!(table.contains(part), "no {part:?} in {table}");
+    }
+    // Negatives allow every score.
+    let negatives = ["--force", "--with-model", "--reject", "a hand, a table"];
+    build(&s, "shop.clipn", &negatives);
+    let json = calibrate(&[best, &["--format", "json"]].concat());
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let rows = json["comparison"]["scores"].as_array().unwrap();
+    assert_eq!(rows.len(), clipn::scores::all().len());
+
+    let guaranteed = calibrate(&[best, &["--choice", "guaranteed"]].concat());
+    assert!(
+        text(&guaranteed.stderr).contains("does not cover the choice of the score"),
+        "{}",
+        text(&guaranteed.stderr)
+    );
+}
+
+#[test]
+fn scores_are_compared_only_with_enough_images() {
+    let s = Sandbox::new();
+    known(&s);
+    build(&s, "shop.clipn", &[]);
+    let calibrate = |more: &[&'static str]| {
+        let start = ["calibrate", "--bundle", "shop.clipn", "--score", "best"];
+        [&start[..], more].concat()
+    };
+    // Without out-of-distribution images: the default.
+    let output = s.clipn(&calibrate(&["--id", "known", "--format", "json"]));
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("cannot compare scores without out-of-distribution images")
+            && said.contains("took the default, ATD")
+            && said.contains("--ood"),
+        "{said}"
+    );
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&json["score"], &json["comparison"]),
+        (&"atd".into(), &Value::Null)
+    );
+
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "known", "--ood", "noise"]),
+        &[
+            "at least 10 out-of-distribution (OOD) images",
+            "got 5",
+            "--score",
+        ],
+    );
+    fails(
+        &s,
+        1,
+        &calibrate(&["--id", "id", "--ood", "noise", "--ood", "stripes"]),
+        &["at least 24 in-distribution (ID) images", "got 12"],
+    );
+    fails(
+        &s,
+        2,
+        &[
+            "calibrate",
+            "--bundle",
+            "shop.clipn",
+            "--id",
+            "known",
+            "--score",
+            "worst",
+        ],
+        &["worst", "or best"],
+    );
+}
+
+#[test]
 fn calibration_rejects_unsuitable_input() {
     let s = Sandbox::new();
     known(&s);

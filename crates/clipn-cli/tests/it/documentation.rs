@@ -97,6 +97,11 @@ fn write_data(sandbox: &Sandbox) {
             [(x * image) as u8, (y * 7 + image) as u8, (x * y) as u8]
         });
     }
+    for image in 0..12u32 {
+        sandbox.image(&format!("other/{image}.bmp"), 32, 32, |x, y| {
+            [((x / (image + 1) + y) % 2 * 255) as u8; 3]
+        });
+    }
     sandbox.write(
         "my-benchmark.toml",
         "name = \"mine\"\n[id]\nname = \"val\"\nfolder = \"imagenet/val\"\n\

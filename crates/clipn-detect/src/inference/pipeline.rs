@@ -222,7 +222,7 @@ impl<'a> InferencePipeline<'a> {
     }
 }
 
-/// Adapts a closure for the row of one classifier to rows of several, of which it gets the first.
+/// Adapts a closure for the row of one classifier to rows of several, and passes the first.
 pub(crate) fn first_row<P, R>(
     inspect: &impl Fn(&P, Result<LogitsRow<'_, f32>, ImageError>) -> R,
 ) -> impl Fn(&P, Result<&[LogitsRow<'_, f32>], ImageError>) -> R {

@@ -133,7 +133,7 @@ impl<T: Real> Negatives<T> {
     }
 
     /// Returns the negatives for other classes: without the words that describe their images (see
-    /// [`WordNet::exclusions`]), and grouped anew. Of a user's list, only the names of classes are left
+    /// [`WordNet::exclusions`]), and grouped again. Of a user's list, only the names of classes are left
     /// out.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-use crate::metrics::MetricError;
+use crate::metrics::{MetricError, ScoreSet};
 
 /// Errors of calibration.
 #[derive(Debug, Error)]
@@ -30,6 +30,37 @@ pub enum CalibrationError {
     /// [`ThresholdMethod::Best`](super::ThresholdMethod::Best) requires out-of-distribution scores.
     #[error("expected out-of-distribution scores for the best threshold, got none")]
     MissingOodScores,
+    /// There are fewer images of a set than a comparison of scores requires.
+    #[error("expected at least {required} {set} images to compare scores, got {images}")]
+    TooFewImagesToCompare {
+        /// Set with too few images.
+        set: ScoreSet,
+        /// Number of images.
+        images: usize,
+        /// Minimum number of images.
+        required: usize,
+    },
+    /// Cross-validation needs at least two folds.
+    #[error("expected at least 2 folds, got {folds}")]
+    TooFewFolds {
+        /// Number of folds.
+        folds: usize,
+    },
+    /// There is no score to compare.
+    #[error("expected at least one score to compare, got none")]
+    NoScores,
+    /// Compared scores have values of different numbers of images.
+    #[error("expected {expected} {set} values of the score `{score}`, got {got}")]
+    ColumnLength {
+        /// Name of the score.
+        score: String,
+        /// Set of the images.
+        set: ScoreSet,
+        /// Number of images of the first score.
+        expected: usize,
+        /// Number of images of this score.
+        got: usize,
+    },
     /// No [`ThresholdMethod`](super::ThresholdMethod) has this name.
     #[error("unknown threshold method `{name}`; expected one of on-average, guaranteed, best")]
     UnknownMethod {
@@ -55,6 +86,12 @@ impl CalibrationError {
                 "add images of the known classes (several hundred for a precise threshold), or \
                  lower the target",
             ),
+            Self::TooFewImagesToCompare { .. } => {
+                Some("add images, lower the target, or choose a score without a comparison")
+            }
+            Self::TooFewFolds { .. } => Some("pass 5 folds"),
+            Self::NoScores => Some("pass a score whose values are finite"),
+            Self::ColumnLength { .. } => Some("pass the values of the same images for every score"),
             Self::MissingOodScores => Some(
                 "pass scores of out-of-distribution images, or choose another threshold method",
             ),

@@ -2,7 +2,8 @@
 //!
 //! [`calibrate`] chooses a threshold from the scores of in-distribution images, and optionally of
 //! out-of-distribution images. The resulting [`Calibration`] also yields conformal p-values
-//! ([`p_value`]), and [`benjamini_hochberg`] decides on many images at once.
+//! ([`p_value`]), and [`benjamini_hochberg`] decides on many images at once. [`compare_scores`] selects
+//! the score that separates both kinds of images best.
 //!
 //! ```
 //! use clipn_ood::calibration::{CalibrationSettings, calibrate};
@@ -17,6 +18,7 @@
 //! ```
 
 mod calibrate;
+mod comparison;
 mod conformal;
 mod contamination;
 mod error;
@@ -27,6 +29,9 @@ mod threshold;
 mod warning;
 
 pub use calibrate::{Calibration, CalibrationMetadata, calibrate};
+pub use comparison::{
+    ComparedScore, ComparisonSettings, ScoreColumn, ScoreComparison, compare_scores,
+};
 pub use conformal::{benjamini_hochberg, p_value};
 pub use contamination::{CalibrationSample, check_calibration_set};
 pub use error::CalibrationError;

@@ -7,6 +7,23 @@ use clipn::scores::Score;
 use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
 use crate::common::weights::DownloadArgs;
 
+/// Value of `--score`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ScoreChoice {
+    /// The best score on the images, by cross-validation.
+    Best,
+    /// A score by its name.
+    Named(&'static dyn Score),
+}
+
+fn parse_score_choice(text: &str) -> Result<ScoreChoice, String> {
+    if text.trim().eq_ignore_ascii_case("best") {
+        return Ok(ScoreChoice::Best);
+    }
+    let score = parse_score(text).map_err(|error| format!("{error}, or best"))?;
+    Ok(ScoreChoice::Named(score))
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CalibrateArgs {
     /// Bundle to calibrate
@@ -35,10 +52,14 @@ pub(crate) struct CalibrateArgs {
     /// Confidence of intervals and of the guarantee, between 0 and 1
     #[arg(long, value_name = "FRACTION", default_value = "0.95")]
     pub confidence: f64,
-    /// Score that decides, see docs/scores.md [default: atd for weights that have learned "no", else
-    /// neglabel with negatives, else maxlogit]
-    #[arg(long, value_name = "NAME", value_parser = parse_score)]
-    pub score: Option<&'static dyn Score>,
+    /// Score that decides, see docs/scores.md, or best [default: atd for weights that have learned
+    /// "no", else neglabel with negatives, else maxlogit]
+    ///
+    /// best compares all scores that the bundle allows on the images of --id and --ood by
+    /// cross-validation, prints the table, and takes the score with the highest AUROC. Without --ood
+    /// there is nothing to compare by, and it takes the default.
+    #[arg(long, value_name = "NAME|best", value_parser = parse_score_choice)]
+    pub score: Option<ScoreChoice>,
     /// Weights that the bundle was built with [default: the path or name in the bundle]
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! `clipn calibrate`: calibrates the threshold of a bundle.
 
 mod args;
+mod choice;
 mod output;
 mod score;
 
@@ -8,7 +9,8 @@ pub(crate) use args::CalibrateArgs;
 pub(crate) use output::object;
 
 use clipn::calibration::{
-    Calibration, CalibrationSettings, ThresholdMethod, calibrate, check_calibration_set,
+    Calibration, CalibrationSettings, ComparisonSettings, ThresholdMethod, calibrate,
+    check_calibration_set,
 };
 use clipn::detector::Detector;
 use clipn::scores::{MaxLogit, Score};
@@ -17,6 +19,9 @@ use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::error::CliError;
 use crate::common::messages::{hint, status, warning};
 use crate::common::progress::Bar;
+use crate::common::scores::available_scores;
+use args::ScoreChoice;
+use choice::{choose, warn_of_guarantee};
 use score::{ImageFile, ScoredImage, list_images, score};
 
 /// Number of lowest-scoring images to print.
@@ -38,6 +43,12 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .map(|path| list_images(path))
         .collect::<Result<Vec<_>, _>>()?
         .concat();
+    let is_comparison = matches!(args.score, Some(ScoreChoice::Best)) && !args.ood.is_empty();
+    let comparison_settings = ComparisonSettings::default().with_target_tpr(args.target_tpr);
+    if is_comparison {
+        // Before minutes of encoding; unreadable images count later.
+        comparison_settings.check_counts(id_files.len(), ood_files.len())?;
+    }
     let OpenedDetector {
         detector,
         weights: _,
@@ -47,20 +58,47 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
     let inputs = bundle.classifier().score_inputs();
-    let default: &dyn Score = match inputs.default_rule() {
+    let default: &'static dyn Score = match inputs.default_rule() {
         Some(rule) => rule.score(),
         None => &MaxLogit,
     };
-    let score = args.score.unwrap_or(default);
-    inputs.check(score)?;
+    let candidates = match args.score {
+        Some(ScoreChoice::Best) if is_comparison => available_scores(&[bundle.classifier()]),
+        Some(ScoreChoice::Best) => {
+            warning(format_args!(
+                "cannot compare scores without out-of-distribution images: took the default, {}",
+                default.display_name()
+            ));
+            hint("give out-of-distribution images with --ood");
+            vec![default]
+        }
+        Some(ScoreChoice::Named(score)) => vec![score],
+        None => vec![default],
+    };
+    for score in &candidates {
+        inputs.check(*score)?;
+    }
+    let bar = Bar::default();
+    let mut id = scored(&detector, &id_files, &candidates, args, &bar)?;
+    let mut ood = scored(&detector, &ood_files, &candidates, args, &bar)?;
+    let chosen = if is_comparison {
+        let images = [&id[..], &ood[..]];
+        Some(choose(&candidates, default, images, &comparison_settings)?)
+    } else {
+        None
+    };
+    let best = chosen.as_ref().map(|chosen| chosen.comparison.best().score);
+    let score = best.unwrap_or(candidates[0]);
+    if let Some(index) = candidates.iter().position(|candidate| *candidate == score) {
+        id.iter_mut()
+            .chain(&mut ood)
+            .for_each(|image| image.choose(index, score));
+    }
     let settings = CalibrationSettings::default()
         .with_score(score)
         .with_target_tpr(args.target_tpr)
         .with_method(args.choice)
         .with_confidence(args.confidence);
-    let bar = Bar::default();
-    let id = scored(&detector, &id_files, &settings, args, &bar)?;
-    let ood = scored(&detector, &ood_files, &settings, args, &bar)?;
 
     let scores = |images: &[ScoredImage]| {
         images
@@ -79,7 +117,10 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     calibrated.write(path)?;
     if let Some(calibration) = calibrated.calibration() {
         print_warnings(calibration);
-        output::print(args, &calibrated, calibration, &lowest)?;
+        if chosen.is_some() {
+            warn_of_guarantee(args.choice);
+        }
+        output::print(args, &calibrated, calibration, &lowest, chosen.as_ref())?;
     }
     status(format_args!(
         "wrote the calibrated bundle to {}",
@@ -91,11 +132,11 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
 fn scored(
     detector: &Detector,
     files: &[ImageFile],
-    settings: &CalibrationSettings,
+    candidates: &[&'static dyn Score],
     args: &CalibrateArgs,
     bar: &Bar,
 ) -> Result<Vec<ScoredImage>, CliError> {
-    let outcome = score(detector, files, settings, &args.run, bar)?;
+    let outcome = score(detector, files, candidates, &args.run, bar)?;
     if let Some(first) = outcome.errors.first() {
         warning(format_args!(
             "skipped {} images that could not be read or scored; the first: {first}",

@@ -5,9 +5,12 @@ use clipn::calibration::{Calibration, ThresholdMethod};
 use serde_json::{Value, json};
 
 use super::args::CalibrateArgs;
+use super::choice::ChosenScore;
 use super::score::ScoredImage;
 use crate::common::args::Format;
 use crate::common::error::CliError;
+use crate::common::messages::status;
+use crate::common::table::Table;
 
 /// Prints the calibration in the requested format.
 pub(crate) fn print(
@@ -15,11 +18,20 @@ pub(crate) fn print(
     bundle: &Bundle,
     calibration: &Calibration,
     lowest: &[&ScoredImage],
+    chosen: Option<&ChosenScore>,
 ) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let names = bundle.classifier().class_names();
+    if let (Some(chosen), Format::Json | Format::Csv) = (chosen, args.format) {
+        status(&chosen.reason);
+    }
     match args.format {
-        Format::Table => table(&mut out, names, calibration, lowest).map_err(CliError::Output),
+        Format::Table => {
+            if let Some(chosen) = chosen {
+                comparison_table(&mut out, chosen).map_err(CliError::Output)?;
+            }
+            table(&mut out, names, calibration, lowest).map_err(CliError::Output)
+        }
         Format::Json => {
             let mut object = object(calibration);
             object["lowest"] = lowest
@@ -30,6 +42,10 @@ pub(crate) fn print(
                     json!({ "path": image.path, "score": score, "best": best })
                 })
                 .collect();
+            object["comparison"] = match chosen {
+                Some(chosen) => comparison_object(chosen)?,
+                None => Value::Null,
+            };
             serde_json::to_writer_pretty(&mut out, &object)?;
             writeln!(out).map_err(CliError::Output)
         }
@@ -55,6 +71,37 @@ pub(crate) fn object(calibration: &Calibration) -> Value {
         "smallest_p_value": calibration.p_value(f64::NEG_INFINITY),
         "warnings": calibration.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
+}
+
+/// A comparison of scores as JSON.
+fn comparison_object(chosen: &ChosenScore) -> Result<Value, CliError> {
+    let mut object = serde_json::to_value(&chosen.comparison)?;
+    object["best"] = chosen.comparison.best().score.name().into();
+    object["reason"] = chosen.reason.as_str().into();
+    Ok(object)
+}
+
+/// Prints a comparison of scores and the reason for the choice.
+fn comparison_table(out: &mut impl Write, chosen: &ChosenScore) -> std::io::Result<()> {
+    let comparison = &chosen.comparison;
+    let mut table = Table::new(["score", "AUROC", "rejected", "kept"], 1);
+    let percent = |fraction: f64| format!("{:.1} %", 100.0 * fraction);
+    for row in comparison.scores() {
+        table.row([
+            row.score.display_name().to_owned(),
+            format!("{:.2}", 100.0 * row.auroc),
+            percent(row.rejected),
+            percent(row.kept),
+        ]);
+    }
+    table.write(out)?;
+    writeln!(
+        out,
+        "rejected and kept: fractions of held-out images in {} folds, at thresholds for {} kept",
+        comparison.settings().folds,
+        percent(comparison.settings().target_tpr)
+    )?;
+    writeln!(out, "{}\n", chosen.reason)
 }
 
 fn table(

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clipn::calibration::{CalibrationSample, CalibrationSettings};
+use clipn::calibration::CalibrationSample;
 use clipn::dataset::{ImageFolder, read_image_list};
 use clipn::detector::Detector;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, InferencePipeline};
 use clipn::progress::Progress;
-use clipn::scores::LogitsRow;
+use clipn::scores::{LogitsRow, Score, stable};
 
 use crate::common::args::RunArgs;
 use crate::common::error::{CliError, chain_in_one_line};
@@ -25,7 +25,37 @@ pub(crate) struct ImageFile {
 #[derive(Debug)]
 pub(crate) struct ScoredImage {
     pub path: PathBuf,
+    /// Sample with the chosen score, at first that of the first candidate.
     pub sample: CalibrationSample,
+    /// Values of all candidates in the unit of [`Score::stable`], in their order.
+    pub candidates: Vec<f64>,
+}
+
+impl ScoredImage {
+    /// Chooses the candidate at `index`, which is `score`.
+    pub(crate) fn choose(&mut self, index: usize, score: &dyn Score) {
+        self.sample.score = self.candidates[index];
+        if !score.uses_no() {
+            // As `CalibrationSample::from_logits` has it.
+            self.sample.agreement = f64::NAN;
+        }
+    }
+}
+
+/// Sample and values of all candidates for one image, from one pass over its logits. The sample has
+/// an agreement if any candidate uses "no".
+fn score_row(
+    candidates: &[&'static dyn Score],
+    row: LogitsRow<'_, f32>,
+) -> (CalibrationSample, Vec<f64>) {
+    let values: Vec<f64> = candidates.iter().map(|score| stable(*score, row)).collect();
+    let representative = candidates.iter().find(|score| score.uses_no());
+    let representative = representative.unwrap_or(&candidates[0]);
+    let sample = CalibrationSample {
+        score: values[0],
+        ..CalibrationSample::from_logits(*representative, row)
+    };
+    (sample, values)
 }
 
 /// Scored images, and the errors of the others.
@@ -69,12 +99,13 @@ pub(crate) fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
         .collect())
 }
 
-/// Scores images with the score of the settings. An unreadable image is skipped, or an error with
-/// `--strict`.
+/// Scores images with every candidate, at least one. Each image is decoded and
+/// encoded once. An unreadable image is skipped, or an error with `--strict`. An image without any
+/// finite score is skipped.
 pub(crate) fn score(
     detector: &Detector,
     files: &[ImageFile],
-    settings: &CalibrationSettings,
+    candidates: &[&'static dyn Score],
     run: &RunArgs,
     bar: &Bar,
 ) -> Result<ScoringOutcome, CliError> {
@@ -87,19 +118,20 @@ pub(crate) fn score(
     .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());
     let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
-        row.map(|row| CalibrationSample::from_logits(settings.score, row))
+        row.map(|row| score_row(candidates, row))
     };
     let mut outcome = ScoringOutcome::default();
     let mut next = 0;
     bar.begin("scoring images", files.len() as u64);
-    let sink = |row: Result<CalibrationSample, ImageError>| -> Result<(), CliError> {
+    let sink = |row: Result<(CalibrationSample, Vec<f64>), ImageError>| -> Result<(), CliError> {
         let ImageFile { path, folder } = files[next].clone();
         next += 1;
         match row {
-            Ok(sample) if sample.score.is_finite() => {
+            Ok((sample, values)) if values.iter().any(|value| value.is_finite()) => {
                 outcome.images.push(ScoredImage {
                     path,
                     sample: CalibrationSample { folder, ..sample },
+                    candidates: values,
                 });
             }
             Ok(_) => outcome

@@ -20,14 +20,14 @@ use clipn::evaluation::{
 use clipn::image::Preprocessing;
 use clipn::prompts::ClassNames;
 use clipn::report::ReportOptions;
-use clipn::scores::{self, Score};
 use serde_json::{Value, json};
 
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
-use crate::common::messages::{status, warning};
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
+use crate::common::scores::available_scores;
 
 /// A model with its classifier of the benchmark's classes.
 struct EvaluatedModel {
@@ -89,7 +89,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     }
     let scores = match &args.scores.0 {
         Some(scores) => scores.clone(),
-        None => available_scores(&models),
+        None => {
+            let classifiers: Vec<_> = models.iter().map(|model| &model.classifier).collect();
+            available_scores(&classifiers)
+        }
     };
     let options = EvaluationOptions::default()
         .with_scores(scores)
@@ -136,40 +139,6 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     }
     warn_of_skipped(&merged.results);
     print(&merged, args.format)
-}
-
-/// All standard scores that every model allows; says which are left out, and why.
-fn available_scores(models: &[EvaluatedModel]) -> Vec<&'static dyn Score> {
-    let mut left_out: Vec<&str> = Vec::new();
-    let mut scores = scores::all().to_vec();
-    scores.retain(|score| {
-        let fails = |model: &EvaluatedModel| model.classifier.score_inputs().check(*score).is_err();
-        let is_left_out = models.iter().any(fails);
-        if is_left_out {
-            left_out.push(score.name());
-        }
-        !is_left_out
-    });
-    if !left_out.is_empty() {
-        let has =
-            |what: fn(&Classifier) -> bool| models.iter().all(|model| what(&model.classifier));
-        let mut reasons = Vec::new();
-        if !has(Classifier::has_no) {
-            reasons.push("no trained \"no\" side");
-        }
-        if !has(|classifier| classifier.negatives().is_some()) {
-            reasons.push("no negatives");
-        }
-        if !has(|classifier| classifier.len() > 1) {
-            reasons.push("a single class");
-        }
-        status(format_args!(
-            "left out {}: {}",
-            left_out.join(", "),
-            reasons.join(", ")
-        ));
-    }
-    scores
 }
 
 /// Evaluates models. Models with equal image towers are evaluated together, so that their images

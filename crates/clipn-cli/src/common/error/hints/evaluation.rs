@@ -49,6 +49,10 @@ fn calibration(error: &CalibrationError) -> Option<&'static str> {
             "add images of the classes to --id (several hundred for a precise threshold), or lower \
              --target-tpr"
         }
+        CalibrationError::TooFewImagesToCompare { .. } => {
+            "add images to --id and --ood, or name a score with --score"
+        }
+        CalibrationError::NoScores => "name a score with --score",
         CalibrationError::MissingOodScores => "give out-of-distribution images with --ood",
         CalibrationError::Corrupt { .. } => "run `clipn calibrate` again",
         _ => return None,
