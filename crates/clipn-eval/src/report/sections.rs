@@ -94,8 +94,8 @@ impl<'a> Sections<'a> {
     /// Returns the section of the out-of-distribution set `set`, whose position is `number`.
     pub(super) fn ood(&self, number: usize, set: &SetScores) -> Result<String, ReportError> {
         let evaluation = self.evaluation;
-        let (mut curves, mut names): (Vec<(String, Roc)>, Vec<(String, String)>) =
-            Default::default();
+        let mut curves: Vec<(String, Roc)> = Vec::new();
+        let mut names: Vec<(String, String)> = Vec::new();
         let mut histograms = String::new();
         for (index, score) in evaluation.scores.iter().enumerate() {
             let (id, ood) = (column(&evaluation.id, index), column(set, index));
