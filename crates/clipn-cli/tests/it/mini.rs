@@ -271,5 +271,5 @@ fn reproduces_the_documented_figures() {
             }
         }
     }
-    assert_eq!(compared, 6 * 5 * 2, "{documented}");
+    assert_eq!(compared, 9 * 5 * 2, "{documented}");
 }

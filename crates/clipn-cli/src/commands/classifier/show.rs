@@ -64,8 +64,9 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
     )?;
     let templates = bundle.templates();
     let wording = match bundle.prompt_variant() {
-        PromptVariant::Learnable => "both towers read the same lines",
-        PromptVariant::HandCrafted => "the \"no\" tower reads its own lines",
+        _ if !classifier.has_no() => "",
+        PromptVariant::Learnable => "; both towers read the same lines",
+        PromptVariant::HandCrafted => "; the \"no\" tower reads its own lines",
     };
     let lines = if templates.len() == 1 {
         "line"
@@ -74,7 +75,7 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
     };
     writeln!(
         out,
-        "templates    {} ({} {lines}; {wording})",
+        "templates    {} ({} {lines}{wording})",
         templates.name(),
         templates.len()
     )?;
@@ -91,10 +92,11 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         let shown = words[..words.len().min(WORDS_SHOWN)].join(", ");
         writeln!(
             out,
-            "negatives    {} of {}, in {} groups: {shown}{}",
+            "negatives    {} of {}, in {} group{}: {shown}{}",
             words.len(),
             negatives.origin().source,
             negatives.groups(),
+            if negatives.groups() == 1 { "" } else { "s" },
             if words.len() > WORDS_SHOWN {
                 ", …"
             } else {
