@@ -287,7 +287,7 @@ fn calibrates_the_score_that_separates_best() {
         s.clipn(&[&start[..], &["--out", "best.clipn"], more].concat())
     };
     let best: &[&str] = &["--score", "best", "--ood", "noise", "--ood", "stripes"];
-    let json = calibrate(&[best, &["--format", "json"]].concat());
+    let json = calibrate(&[best, &["--verbose", "--format", "json"]].concat());
     assert!(json.status.success(), "{}", text(&json.stderr));
     let said = text(&json.stderr);
     let json: Value = serde_json::from_slice(&json.stdout).unwrap();
