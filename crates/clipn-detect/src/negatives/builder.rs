@@ -1,4 +1,3 @@
-use std::collections::HashSet;
 use std::fmt;
 
 use clipn_base::progress::{NoProgress, Progress};
@@ -50,6 +49,8 @@ use crate::negatives::{
 #[derive(Clone)]
 pub struct NegativesBuilder<'a> {
     source: String,
+    /// Corpus of the source, if it is one.
+    corpus: Option<Corpus>,
     nouns: Candidates,
     adjectives: Candidates,
     class_names: Vec<String>,
@@ -102,12 +103,19 @@ impl<'a> NegativesBuilder<'a> {
                 TemplateJoin::default(),
             ),
         };
+        let corpus = match source {
+            NegativeSource::WordNet => Some(Corpus::WordNet),
+            NegativeSource::NegLabel => Some(Corpus::NegLabel),
+            NegativeSource::Csp => Some(Corpus::Csp),
+            _ => None,
+        };
         let (name, words) = match source {
             NegativeSource::List(texts) => ("list".to_owned(), texts.clone()),
             source => (source.to_string(), Vec::new()),
         };
         Self {
             source: name,
+            corpus,
             nouns: Candidates {
                 words,
                 templates: Vec::new(),
@@ -292,12 +300,9 @@ impl<'a> NegativesBuilder<'a> {
     /// Takes the words of a corpus, unless words are set.
     fn add_words_of_source(&mut self) {
         let is_set = !self.nouns.words.is_empty() || !self.adjectives.words.is_empty();
-        let Ok(corpus) = self.source.parse::<Corpus>() else {
+        let Some(corpus) = self.corpus.filter(|_| !is_set) else {
             return;
         };
-        if is_set {
-            return;
-        }
         let words = corpus.candidates(SUPERCLASS_SEED);
         self.nouns = Candidates {
             words: words.nouns,
@@ -311,10 +316,8 @@ impl<'a> NegativesBuilder<'a> {
 
     /// Whether words that describe images of the classes are left out.
     fn excludes_words_of_classes(&self) -> bool {
-        let published = [NegativeSource::NegLabel, NegativeSource::Csp]
-            .iter()
-            .any(|source| self.source == source.to_string());
-        !self.class_names.is_empty() && !published && self.choice.is_some()
+        let is_published = matches!(self.corpus, Some(Corpus::NegLabel | Corpus::Csp));
+        !self.class_names.is_empty() && !is_published && self.choice.is_some()
     }
 
     /// Drops candidates with unknown words; returns their number.
@@ -372,28 +375,16 @@ fn exclude<T: Real>(
     dim: usize,
     exclusions: &Exclusions,
 ) -> usize {
-    let dropped: HashSet<usize> = words
-        .iter()
-        .enumerate()
-        .filter(|(_, word)| exclusions.reason(word).is_some())
-        .map(|(index, _)| index)
-        .collect();
-    if dropped.is_empty() {
-        return 0;
+    let before = words.len();
+    let (mut kept_words, mut kept_rows) = (Vec::new(), Vec::new());
+    for (word, row) in words.drain(..).zip(rows.chunks_exact(dim)) {
+        if exclusions.reason(&word).is_none() {
+            kept_words.push(word);
+            kept_rows.extend_from_slice(row);
+        }
     }
-    let kept: Vec<usize> = (0..words.len())
-        .filter(|index| !dropped.contains(index))
-        .collect();
-    *rows = kept
-        .iter()
-        .flat_map(|&index| &rows[index * dim..][..dim])
-        .copied()
-        .collect();
-    *words = kept
-        .iter()
-        .map(|&index| std::mem::take(&mut words[index]))
-        .collect();
-    dropped.len()
+    (*words, *rows) = (kept_words, kept_rows);
+    before - words.len()
 }
 
 impl fmt::Debug for NegativesBuilder<'_> {

@@ -23,6 +23,10 @@ impl Score for Atd {
         true
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         joint_probabilities(row).map_or(f32::NAN, |joint_probabilities| {
             joint_probabilities.iter().sum()

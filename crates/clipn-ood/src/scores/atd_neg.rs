@@ -28,6 +28,10 @@ impl Score for AtdNeg {
         true
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         Atd.faithful(row) * NegLabel.faithful(row)
     }

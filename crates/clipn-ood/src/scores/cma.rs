@@ -30,6 +30,10 @@ impl Score for Cma {
         true
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         let (Some(yes), Some(negatives)) = (row.finite_yes(), row.finite_negatives()) else {
             return f32::NAN;

@@ -23,6 +23,10 @@ impl Score for Ctw {
         true
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         row.finite_pair().map_or(f32::NAN, |(yes, no)| {
             let winner = argmax(yes);

@@ -1,6 +1,5 @@
 use super::grouped::{Mass, ln_mean_probability, mean_probability};
 use super::row::argmax;
-use super::softmax::logsumexp;
 use super::{LogitsRow, Score};
 
 /// CTW with negatives in the denominator:
@@ -29,6 +28,10 @@ impl Score for CtwNeg {
         true
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         match (row.finite_pair(), row.finite_negatives()) {
             (Some((yes, no)), Some(negatives)) => {
@@ -45,13 +48,7 @@ impl Score for CtwNeg {
         match (row.finite_pair(), row.finite_negatives()) {
             (Some((yes, no)), Some(negatives)) => {
                 let winner = argmax(yes);
-                ln_mean_probability(
-                    yes[winner],
-                    no[winner],
-                    negatives
-                        .groups()
-                        .map(|group| logsumexp(group.iter().copied())),
-                )
+                ln_mean_probability(yes[winner], no[winner], negatives.groups())
             }
             _ => f64::NAN,
         }

@@ -1,6 +1,6 @@
 //! Mean over groups of negatives of the probability that the classes have in the softmax over the
 //! classes and one group, in both precisions. The cost is O(K + M).
-use super::softmax::{ln_sigmoid, max_value, sigmoid};
+use super::softmax::{ln_sigmoid, logsumexp, max_value, sigmoid};
 
 /// Sum of exponentials, `mass * exp(top)`, in the published `f32` arithmetic.
 #[derive(Debug, Clone, Copy)]
@@ -44,20 +44,21 @@ pub(super) fn mean_probability<'a>(
     sum / count
 }
 
-/// Logarithm of [`mean_probability`] from the log-sum-exps `accepted`, `rejected` (minus infinity
-/// for none) and `groups`. NaN without groups.
+/// Logarithm of [`mean_probability`] from the log-sum-exps `accepted` and `rejected` (minus infinity
+/// for none), and the logits of the groups. NaN without groups.
 ///
 /// It is `ln(1 - u)` with the mean rejected probability u if `u < 0.5`, otherwise a log-sum-exp
 /// over the groups. Each form is precise where the other suffers from cancellation.
-pub(super) fn ln_mean_probability(
+pub(super) fn ln_mean_probability<'a>(
     accepted: f64,
     rejected: f64,
-    groups: impl Iterator<Item = f64>,
+    groups: impl Iterator<Item = &'a [f64]>,
 ) -> f64 {
     let (mut u, mut count) = (0.0, 0.0);
     // Streaming log-sum-exp, so that nothing is allocated.
     let (mut top, mut sum) = (f64::NEG_INFINITY, 0.0);
     for group in groups {
+        let group = logsumexp(group.iter().copied());
         let difference = accepted - ln_add_exp(rejected, group);
         u += sigmoid(-difference);
         count += 1.0;
@@ -91,18 +92,18 @@ mod tests {
         let none = f64::NEG_INFINITY;
         // One group is a two-way softmax.
         for d in [-900.0, -40.0, -0.1, 0.0, 0.1, 40.0, 700.0] {
-            let value = ln_mean_probability(d, none, std::iter::once(0.0));
+            let value = ln_mean_probability(d, none, std::iter::once(&[0.0][..]));
             assert!(
                 (value - ln_sigmoid(d)).abs() <= 1e-15 * ln_sigmoid(d).abs(),
                 "{d}"
             );
         }
         // Two groups: the mean of sigmoid(50) and sigmoid(45).
-        let value = ln_mean_probability(50.0, none, [0.0, 5.0].into_iter());
+        let value = ln_mean_probability(50.0, none, [&[0.0][..], &[5.0]].into_iter());
         let expected = -0.5 * ((-50.0_f64).exp() + (-45.0_f64).exp());
         assert!((value / expected - 1.0).abs() < 1e-14, "{value}");
         // Rejected logits count beside every group: exp(0) / (exp(0) + exp(0) + 2 exp(0)).
-        let value = ln_mean_probability(0.0, 0.0, std::iter::once(2.0_f64.ln()));
+        let value = ln_mean_probability(0.0, 0.0, std::iter::once(&[2.0_f64.ln()][..]));
         assert!((value - 0.25_f64.ln()).abs() < 1e-15, "{value}");
         assert!(ln_mean_probability(0.0, none, std::iter::empty()).is_nan());
     }

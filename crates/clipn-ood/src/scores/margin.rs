@@ -26,6 +26,10 @@ impl Score for Margin {
         2
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         let Some(yes) = row.finite_yes().filter(|yes| yes.len() >= 2) else {
             return f32::NAN;

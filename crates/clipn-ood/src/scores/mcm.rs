@@ -27,6 +27,10 @@ impl Score for Mcm {
         2
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         row.finite_yes().map_or(f32::NAN, |yes| {
             let cosines: Vec<f32> = yes.iter().map(|v| v / row.scale as f32).collect();

@@ -24,6 +24,10 @@ impl Score for Msp {
         2
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         row.finite_yes().map_or(f32::NAN, max_probability)
     }

@@ -33,6 +33,10 @@ impl Score for NegLabel {
         true
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
         match (row.finite_yes(), row.finite_negatives()) {
             (Some(yes), Some(negatives)) => {
@@ -49,9 +53,7 @@ impl Score for NegLabel {
             (Some(yes), Some(negatives)) => ln_mean_probability(
                 logsumexp(yes.iter().copied()),
                 f64::NEG_INFINITY,
-                negatives
-                    .groups()
-                    .map(|group| logsumexp(group.iter().copied())),
+                negatives.groups(),
             ),
             _ => f64::NAN,
         }

@@ -1,6 +1,6 @@
-use super::grouped::{Mass, ln_mean_probability, mean_probability};
-use super::softmax::logsumexp;
-use super::{Atd, LogitsRow, Score};
+use num_traits::Float;
+
+use super::{AtdNeg, LogitsRow, NegativeLogits, Score};
 
 /// Factor between cosine similarities and logits in the code of OLE.
 const OLE_SCALE: f64 = 50.0;
@@ -33,31 +33,16 @@ impl Score for Ole {
         true
     }
 
+    fn is_probability(&self) -> bool {
+        true
+    }
+
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        let (Some((yes, no)), Some(negatives)) = (row.finite_pair(), row.finite_negatives()) else {
-            return f32::NAN;
-        };
-        let factor = (OLE_SCALE / row.scale) as f32;
-        let rescale = |values: &[f32]| values.iter().map(|v| v * factor).collect::<Vec<f32>>();
-        let (yes, no, negatives) = (rescale(yes), rescale(no), rescale(negatives.logits));
-        let classes = mean_probability(Mass::new(&yes), None, std::iter::once(&negatives[..]));
-        Atd.faithful(LogitsRow::new(&yes, &no)) * classes
+        rescaled(row, |row| AtdNeg.faithful(row)).unwrap_or(f32::NAN)
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        let (Some((yes, no)), Some(negatives)) = (row.finite_pair(), row.finite_negatives()) else {
-            return f64::NAN;
-        };
-        let factor = OLE_SCALE / row.scale;
-        let rescale = |values: &[f64]| values.iter().map(|v| v * factor).collect::<Vec<f64>>();
-        let (yes, no) = (rescale(yes), rescale(no));
-        let negatives = logsumexp(negatives.logits.iter().map(|v| v * factor));
-        let classes = ln_mean_probability(
-            logsumexp(yes.iter().copied()),
-            f64::NEG_INFINITY,
-            std::iter::once(negatives),
-        );
-        Atd.stable(LogitsRow::new(&yes, &no)) + classes
+        rescaled(row, |row| AtdNeg.stable(row)).unwrap_or(f64::NAN)
     }
 
     fn from_stable(&self, value: f64) -> f64 {
@@ -67,4 +52,15 @@ impl Score for Ole {
     fn to_stable(&self, value: f64) -> f64 {
         value.ln()
     }
+}
+
+/// Passes the row at the scale of OLE, with its negatives in one group, to `compute`.
+fn rescaled<T: Float>(row: LogitsRow<'_, T>, compute: impl Fn(LogitsRow<'_, T>) -> T) -> Option<T> {
+    let ((yes, no), negatives) = (row.finite_pair()?, row.finite_negatives()?);
+    let factor = T::from(OLE_SCALE / row.scale)?;
+    let rescale = |values: &[T]| values.iter().map(|v| *v * factor).collect::<Vec<T>>();
+    let (yes, no, negatives) = (rescale(yes), rescale(no), rescale(negatives.logits));
+    let ends = [negatives.len()];
+    let negatives = NegativeLogits::new(&negatives, &ends);
+    Some(compute(LogitsRow::new(&yes, &no).with_negatives(negatives)))
 }

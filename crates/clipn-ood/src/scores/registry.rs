@@ -115,6 +115,7 @@ pub(super) fn names() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scores::{LogitsRow, NegativeLogits};
 
     #[test]
     fn finds_scores_by_name_and_alias() {
@@ -173,6 +174,38 @@ mod tests {
         assert_eq!(named("all,energy-handcrafted").len(), 13);
         assert_eq!(parse_list(" , ").unwrap_err(), ScoreError::EmptyList);
         assert!(parse_list("msp,nope").is_err());
+    }
+
+    #[test]
+    fn probabilities_are_from_0_to_1() {
+        let ends = [1, 2];
+        let negatives = NegativeLogits::new(&[60.0, -90.0], &ends);
+        for scale in [1.0_f32, 100.0] {
+            for yes in [[0.3, -0.2, 0.1], [-0.5, -0.9, -0.7], [0.9, 0.2, 0.8]] {
+                let yes = yes.map(|cosine: f32| scale * cosine);
+                let row = LogitsRow::new(&yes, &[-9.0, 3.0, 40.0]).with_negatives(negatives);
+                for score in all().iter().filter(|score| score.is_probability()) {
+                    let value = score.faithful(row);
+                    assert!((0.0..=1.0).contains(&value), "{score}: {value}");
+                }
+            }
+        }
+        let scores = ALL.iter().chain(&EXTRA);
+        let others: Vec<&str> = scores
+            .filter(|score| !score.is_probability())
+            .map(|score| score.name())
+            .collect();
+        assert_eq!(
+            others,
+            [
+                "maxlogit",
+                "energy",
+                "gen",
+                "logitgap",
+                "eoe",
+                "energy-handcrafted"
+            ]
+        );
     }
 
     #[test]

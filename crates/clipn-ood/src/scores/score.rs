@@ -85,6 +85,11 @@ pub trait Score: Send + Sync + fmt::Debug {
         1
     }
 
+    /// Whether the published unit is from 0 to 1; false by default.
+    fn is_probability(&self) -> bool {
+        false
+    }
+
     /// Computes the score in the published `f32` arithmetic. Probabilities saturate at 1, which
     /// causes ties.
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32;

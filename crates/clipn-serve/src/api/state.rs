@@ -70,16 +70,7 @@ impl App {
         model: String,
         encoder: Option<ClassEncoder>,
     ) -> Result<Self, ServeError> {
-        let is_probability = !matches!(
-            detector.score_name(),
-            "maxlogit"
-                | "energy"
-                | "energy-handcrafted"
-                | "gen"
-                | "logitgap"
-                | "kl-matching"
-                | "eoe"
-        );
+        let is_probability = detector.rule().score().is_probability();
         let metrics = Arc::new(Metrics::new(&model, is_probability));
         let engine = Engine::start(&settings, &detector, Arc::clone(&metrics))?;
         let bodies = BodyLimits::new(

@@ -279,7 +279,7 @@ fn corpora_have_names() {
     );
 }
 
-/// Word files and texts of a published program, `crates/clipn-testing/fixtures/negatives`.
+/// Word files and texts of a published program, `crates/clipn-testing/fixtures/wordnet`.
 struct Golden(serde_json::Value);
 
 impl Golden {
