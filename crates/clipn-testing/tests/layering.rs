@@ -223,3 +223,12 @@ fn the_crate_table_matches_the_manifests() {
         assert_eq!(&listed, own, "row of {name} in CONTRIBUTING.md");
     }
 }
+
+/// The first command of the README is `cargo run` without a package.
+#[test]
+fn cargo_run_means_the_program() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let default = manifest["workspace"]["default-members"].as_array().unwrap();
+    assert_eq!(default, &[toml::Value::from(format!("crates/{PROGRAM}"))]);
+}
