@@ -1,16 +1,20 @@
 //! Words that are no class: what `--negatives` and `--reject` name, as negatives of a classifier.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::Args;
 use clipn::classifier::{ClassPrompts, Classifier};
 use clipn::download::DownloadSettings;
 use clipn::engine::TextEncoder;
-use clipn::model::{NoSideOrigin, TextSide};
+use clipn::model::{
+    FeatureMatrix, ModelError, ModelWeights, NoSideOrigin, PromptSelection, TextSide, TextTower,
+};
 use clipn::negatives::{
     NegativeSource, Negatives, NegativesBuilder, NegativesError, Selection, WordFeatureCache,
 };
 use clipn::progress::Progress;
+use clipn::tokenizer::TokenBatch;
 
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{detail, warning};
@@ -119,7 +123,7 @@ fn build(
     progress: &dyn Progress,
 ) -> Result<Negatives, CliError> {
     let cache = cache();
-    let tower = TextEncoder::from_weights(&loaded.weights, TextSide::Yes);
+    let tower = DeferredEncoder::new(&loaded.weights);
     let mut builder = NegativesBuilder::new(source)
         .with_class_names(classifier.class_names())
         .with_vocabulary(loaded.weights.training_vocabulary())
@@ -134,6 +138,40 @@ fn build(
     built.notes.iter().for_each(warning);
     loaded.weights.release_pages();
     Ok(built.negatives)
+}
+
+/// "Yes" text tower that is built for the first text: with cached features there is none to encode.
+struct DeferredEncoder<'a> {
+    weights: &'a ModelWeights,
+    tower: OnceLock<TextEncoder>,
+}
+
+impl<'a> DeferredEncoder<'a> {
+    fn new(weights: &'a ModelWeights) -> Self {
+        Self {
+            weights,
+            tower: OnceLock::new(),
+        }
+    }
+}
+
+impl TextTower<f32> for DeferredEncoder<'_> {
+    fn embed_dim(&self) -> usize {
+        self.weights.config().embed_dim
+    }
+
+    fn context_length(&self) -> usize {
+        self.weights.config().text.context_length
+    }
+
+    fn encode_with(
+        &self,
+        tokens: &TokenBatch,
+        prompt: PromptSelection,
+    ) -> Result<FeatureMatrix<f32>, ModelError> {
+        let build = || TextEncoder::from_weights(self.weights, TextSide::Yes);
+        self.tower.get_or_init(build).encode_with(tokens, prompt)
+    }
 }
 
 /// Cache of the words' features, in the directory of downloaded weights.
