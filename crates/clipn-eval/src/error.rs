@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use clipn_detect::classifier::ClassifierError;
-use clipn_detect::inference::InferenceError;
+use clipn_detect::inference::{InferenceError, ItemError};
 use clipn_image::ImageError;
 use clipn_ood::metrics::MetricError;
 use clipn_ood::scores::ScoreError;
@@ -15,6 +15,14 @@ pub enum EvaluationError {
     /// An image could not be read, with [`EvaluationOptions::strict`](crate::EvaluationOptions::strict).
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// An image cannot be scored, with [`EvaluationOptions::strict`](crate::EvaluationOptions::strict).
+    #[error("cannot score {}", path.display())]
+    Item {
+        /// Path of the image.
+        path: PathBuf,
+        /// Why.
+        source: ItemError,
+    },
     /// Images could not be run through the tower and the classifier.
     #[error(transparent)]
     Inference(#[from] InferenceError),
@@ -141,6 +149,14 @@ pub enum EvaluationError {
 }
 
 impl EvaluationError {
+    /// The error of one image; those of reading name the file themselves.
+    pub(crate) fn from_item(error: ItemError, path: PathBuf) -> Self {
+        match error {
+            ItemError::Image(error) => Self::Image(error),
+            source => Self::Item { path, source },
+        }
+    }
+
     /// Advice for the caller: what to change or to try next; `None` if the message says it all.
     pub fn hint(&self) -> Option<&'static str> {
         let hint = match self {

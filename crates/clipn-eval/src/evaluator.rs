@@ -7,8 +7,8 @@ use clipn_base::error::chain_in_one_line;
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_data::{ImageSet, OodKind, OodSet};
 use clipn_detect::classifier::{Classifier, ClassifierError};
-use clipn_detect::inference::{InferenceError, InferencePipeline};
-use clipn_image::{ImageError, Preprocessing};
+use clipn_detect::inference::{InferenceError, InferencePipeline, ItemError};
+use clipn_image::Preprocessing;
 use clipn_model::ImageTower;
 use clipn_ood::scores::{LogitsRow, Msp, Score, predict, stable_each};
 
@@ -220,7 +220,7 @@ impl<'a> Evaluator<'a> {
             .iter()
             .map(|_| Vec::with_capacity(set.len()))
             .collect();
-        let score_each = |_: &&Path, rows: Result<&[LogitsRow<'_, f32>], ImageError>| {
+        let score_each = |_: &&Path, rows: Result<&[LogitsRow<'_, f32>], ItemError>| {
             let score_each = |rows: &[LogitsRow<'_, f32>]| -> Vec<ImageScores> {
                 let each = rows.iter().zip(scores);
                 each.map(|(&row, scores)| score(row, scores, self.options.precision))
@@ -229,9 +229,12 @@ impl<'a> Evaluator<'a> {
             rows.map(score_each)
         };
         let mut samples = set.samples.iter();
-        let push_rows = |outcome: Result<Vec<ImageScores>, ImageError>| {
+        let push_rows = |outcome: Result<Vec<ImageScores>, ItemError>| {
             let outcome = match outcome {
-                Err(error) if self.options.strict => return Err(EvaluationError::Image(error)),
+                Err(error) if self.options.strict => {
+                    let path = samples.next().map(|sample| sample.path.clone());
+                    return Err(EvaluationError::from_item(error, path.unwrap_or_default()));
+                }
                 outcome => outcome.map_err(|error| chain_in_one_line(&error)),
             };
             let Some(sample) = samples.next() else {

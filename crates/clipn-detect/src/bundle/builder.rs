@@ -1,10 +1,12 @@
 use std::fmt;
 
+use clipn_engine::image_tower;
 use clipn_image::{DecodeOptions, Preprocessing};
-use clipn_model::{ModelConfig, PretrainedWeights};
+use clipn_model::{ImageBatch, ModelConfig, ModelWeights, PretrainedWeights};
 
 use crate::bundle::{Bundle, BundleError, ModelIdentity};
 use crate::classifier::ClassifierBuilder;
+use crate::inference::has_direction;
 
 /// Builds a [`Bundle`] for user images from class names and pretrained weights.
 ///
@@ -73,8 +75,8 @@ impl<'a> BundleBuilder<'a> {
     /// the preprocessing and the identity of the model.
     ///
     /// # Errors
-    /// A [`BundleError`] if the weights are incomplete or their architecture is unknown, or if
-    /// [`ClassifierBuilder::build`] fails.
+    /// A [`BundleError`] if the weights are incomplete, their architecture is unknown or their image
+    /// tower returns features that are not finite, or if [`ClassifierBuilder::build`] fails.
     pub fn build(&self, pretrained: &PretrainedWeights) -> Result<Bundle, BundleError> {
         let weights = pretrained.weights(self.config.clone())?;
         let classifier = self
@@ -94,11 +96,25 @@ impl<'a> BundleBuilder<'a> {
         };
         let source = pretrained.checkpoint().path().display().to_string();
         let identity = ModelIdentity::from_weights(&weights, source);
+        check_image_tower(&weights)?;
         let bundle = Bundle::new(classifier, prompts, identity, preprocessing);
         if self.image_tower {
             return bundle.with_image_tower(&weights);
         }
         Ok(bundle)
+    }
+}
+
+/// Encodes one uniform image: damaged weights are found now, not with the first image of a user.
+fn check_image_tower(weights: &ModelWeights) -> Result<(), BundleError> {
+    let size = weights.config().vision.image_size;
+    let pixels = vec![0.5; 3 * size * size];
+    let mut features = image_tower(weights).encode(ImageBatch::new(&pixels, size, size)?)?;
+    features.normalize();
+    if features.rows().all(has_direction) {
+        Ok(())
+    } else {
+        Err(BundleError::DamagedImageTower)
     }
 }
 

@@ -61,6 +61,15 @@ pub enum BundleError {
         /// What differs, such as `expected patch size 16, got 32`.
         differences: Vec<String>,
     },
+    /// The image tower of the weights returns features without a direction.
+    #[error("the image features are NaN, infinite or zero: the weights are damaged")]
+    DamagedImageTower,
+    /// The threshold belongs to a score of the caller's own, which a reader of the file would not have.
+    #[error("the calibration uses the score `{score}`, which is not a built-in score")]
+    CustomScore {
+        /// Name of the score.
+        score: &'static str,
+    },
     /// The description of a bundle cannot be written as JSON.
     #[error("cannot serialize the description of the bundle")]
     Serialize {
@@ -91,6 +100,10 @@ impl BundleError {
             Self::ModelMismatch { .. } => {
                 "use the weights that the bundle was built with, or build it again"
             }
+            Self::CustomScore { .. } => {
+                "keep the bundle without a calibration, and set the rule with `Detector::with_rule`"
+            }
+            Self::DamagedImageTower => "download the weights or save them again",
             Self::Classifier(error) => return error.hint(),
             _ => return None,
         })

@@ -16,6 +16,7 @@ use clipn_checkpoint::{Buffer, Checkpoint, Tensor, WeightsFormat, write_safetens
 use clipn_image::Preprocessing;
 use clipn_model::{BUNDLE_KEY, Real};
 use clipn_ood::calibration::{Calibration, CalibrationMetadata};
+use clipn_ood::scores::is_built_in;
 use clipn_text::prompts::{PromptVariant, TemplateSet};
 use serde::{Deserialize, Serialize};
 
@@ -196,9 +197,16 @@ impl Bundle {
     /// renamed to `path`.
     ///
     /// # Errors
-    /// [`BundleError::Checkpoint`] for I/O errors, [`BundleError::Serialize`] if the description cannot
-    /// be written as JSON. After an error, `path` is unchanged.
+    /// [`BundleError::Checkpoint`] for I/O errors, [`BundleError::CustomScore`] if the calibration is that
+    /// of a score which is not built in, [`BundleError::Serialize`] if the description cannot be written as
+    /// JSON. After an error, `path` is unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BundleError> {
+        if let Some(calibration) = &self.calibration
+            && !is_built_in(calibration.score())
+        {
+            let score = calibration.score().name();
+            return Err(BundleError::CustomScore { score });
+        }
         let description = Description {
             version: if self.classifier.has_no() && self.classifier.negatives().is_none() {
                 VERSION

@@ -60,8 +60,8 @@ pub enum ClassifierError {
         /// The given name.
         class: String,
     },
-    /// The text features of a class are NaN or infinite.
-    #[error("text features of class `{class}` are NaN or infinite")]
+    /// The text features of a class are NaN, infinite or zero, so they have no direction.
+    #[error("text features of class `{class}` are NaN, infinite or zero")]
     NotFinite {
         /// Name of the first such class.
         class: String,

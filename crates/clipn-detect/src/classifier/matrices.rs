@@ -7,6 +7,10 @@ use crate::classifier::attached::AttachedNegatives;
 use crate::classifier::{ClassifierError, Logits};
 use crate::negatives::Negatives;
 
+/// How far the length of a row may be from 1 to be left as it is: more than what rounding to 16 bits
+/// does.
+const UNIT_TOLERANCE: f64 = 1e-3;
+
 /// Zero-shot classifier over K classes with D-dimensional features: W_yes `[K, D]`, and W_no `[K, D]`
 /// if the model has learned to say "no". A plain CLIP has no "no" rows.
 /// [`ClassifierBuilder`](crate::classifier::ClassifierBuilder) computes the rows from class names.
@@ -35,12 +39,22 @@ pub struct Classifier<T: Real = f32> {
 }
 
 impl<T: Real> Classifier<T> {
-    /// Creates a classifier from W_yes and, unless it is `None`, W_no, each `[K, D]` for K class names,
-    /// with rows of length 1. The scale is the published 100.
+    /// Creates a classifier from W_yes and, unless it is `None`, W_no, each `[K, D]` for K class names.
+    /// Rows are normalized to length 1, unless they have it already within the rounding of 16-bit
+    /// numbers (0.001). The scale is the published 100.
+    ///
+    /// ```
+    /// use clipn_detect::classifier::Classifier;
+    ///
+    /// let classifier = Classifier::new(vec!["cat".to_owned()], vec![3.0, 4.0], None)?;
+    /// assert_eq!(classifier.yes_weights(), [0.6, 0.8]);
+    /// # Ok::<(), clipn_detect::classifier::ClassifierError>(())
+    /// ```
     ///
     /// # Errors
     /// [`ClassifierError::NoClasses`] if there are no names, [`ClassifierError::InvalidShape`] if the
-    /// values do not form K rows of the same length each.
+    /// values do not form K rows of the same length each, [`ClassifierError::NotFinite`] for a row with
+    /// NaN or infinite values or of zeros.
     pub fn new(
         class_names: Vec<String>,
         yes: Vec<T>,
@@ -59,6 +73,8 @@ impl<T: Real> Classifier<T> {
                 no: no_len,
             });
         }
+        let yes = unit_rows(yes, &class_names)?;
+        let no = no.map(|no| unit_rows(no, &class_names)).transpose()?;
         Ok(Self {
             class_names,
             yes,
@@ -138,12 +154,12 @@ impl<T: Real> Classifier<T> {
         self.dim
     }
 
-    /// Returns W_yes, `[K, D]`, rows of length 1.
+    /// Returns W_yes, `[K, D]`, rows of length 1 (within 0.001).
     pub fn yes_weights(&self) -> &[T] {
         &self.yes
     }
 
-    /// Returns W_no, `[K, D]`, rows of length 1; `None` for a model that has not learned "no".
+    /// Returns W_no, `[K, D]`, rows of length 1 (within 0.001); `None` for a model that has not learned "no".
     pub fn no_weights(&self) -> Option<&[T]> {
         self.no.as_deref()
     }
@@ -257,6 +273,30 @@ impl<T: Real> Classifier<T> {
         let negatives = attached.logits(features.values(), self.scale)?;
         Ok(logits.with_negatives(negatives, attached.negatives().group_ends().to_vec()))
     }
+}
+
+/// Normalizes the rows `[K, D]` of K classes that do not have length 1.
+fn unit_rows<T: Real>(
+    mut rows: Vec<T>,
+    class_names: &[String],
+) -> Result<Vec<T>, ClassifierError> {
+    let dim = rows.len() / class_names.len();
+    let wide = |value: T| value.to_f64().unwrap_or(f64::NAN);
+    for (row, class) in rows.chunks_exact_mut(dim).zip(class_names) {
+        let square: f64 = row.iter().map(|&v| wide(v).powi(2)).sum();
+        let length = square.sqrt();
+        if !length.is_finite() || length == 0.0 {
+            return Err(ClassifierError::NotFinite {
+                class: class.clone(),
+            });
+        }
+        if (length - 1.0).abs() > UNIT_TOLERANCE {
+            for value in row {
+                *value = T::from_f64(wide(*value) / length);
+            }
+        }
+    }
+    Ok(rows)
 }
 
 /// Dot product in 16 partial sums, which the compiler can vectorize.

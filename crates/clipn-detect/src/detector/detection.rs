@@ -97,20 +97,12 @@ impl NearestNegative {
         }
     }
 
-    /// Finds the negative with the highest logit, the first of equal ones; `None` without negatives or
-    /// if a logit is not finite.
+    /// Finds the negative with the highest logit, the first of equal ones; `None` without negatives. All
+    /// logits are finite.
     fn find(words: &[String], row: LogitsRow<'_, f32>) -> Option<Self> {
         let negatives = row.negatives.logits;
-        let is_finite = row
-            .yes
-            .iter()
-            .chain(negatives)
-            .all(|logit| logit.is_finite());
         let best = predict(LogitsRow::new(negatives, &[]));
         let (text, &logit) = (words.get(best)?, negatives.get(best)?);
-        if !is_finite {
-            return None;
-        }
         let top = row.yes.iter().copied().fold(logit, f32::max);
         let sum = |logits: &[f32]| logits.iter().map(|l| (l - top).exp()).sum::<f32>();
         let total = sum(row.yes) + sum(negatives);
@@ -142,7 +134,7 @@ pub struct Detection {
     pub label: Option<String>,
     /// Index of the class; `None` for an unknown image.
     pub class: Option<usize>,
-    /// Score that decided, in its published unit; NaN if the image cannot be scored.
+    /// Score that decided, in its published unit.
     pub score: f64,
     /// Minimum score of a known image; an image with a lower score is unknown.
     pub threshold: f64,
@@ -151,8 +143,7 @@ pub struct Detection {
     pub p_value: Option<f64>,
     /// Top classes by p, in descending order.
     pub top: Vec<Candidate>,
-    /// Class with the largest contribution to "none of these"; `None` if the image cannot be scored or
-    /// the model has not learned "no".
+    /// Class with the largest contribution to "none of these"; `None` if the model has not learned "no".
     pub strongest_no: Option<StrongestNo>,
     /// Negative that the image resembles most, of known images too; `None` without negatives.
     pub nearest_negative: Option<NearestNegative>,

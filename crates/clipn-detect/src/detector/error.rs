@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::bundle::BundleError;
 use crate::classifier::ClassifierError;
-use crate::inference::InferenceError;
+use crate::inference::{InferenceError, ItemError};
 
 /// Error of creating or using a detector.
 #[derive(Debug, Error)]
@@ -44,6 +44,9 @@ pub enum DetectorError {
     /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The image was read but cannot be scored: its features or its score are not finite.
+    #[error(transparent)]
+    Item(ItemError),
     /// The score of the rule needs what the classifier does not have.
     #[error(transparent)]
     Score(#[from] ScoreError),
@@ -67,6 +70,7 @@ impl DetectorError {
                  `BundleBuilder::with_image_tower`",
             ),
             Self::Classifier(error) => error.hint(),
+            Self::Item(error) => error.hint(),
             _ => None,
         }
     }
@@ -78,6 +82,15 @@ impl From<InferenceError> for DetectorError {
             InferenceError::Model(error) => Self::Model(error),
             InferenceError::Classifier(error) => Self::Classifier(error),
             error => Self::Inference(Arc::new(error)),
+        }
+    }
+}
+
+impl From<ItemError> for DetectorError {
+    fn from(error: ItemError) -> Self {
+        match error {
+            ItemError::Image(error) => Self::Image(error),
+            error => Self::Item(error),
         }
     }
 }

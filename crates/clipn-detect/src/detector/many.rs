@@ -3,12 +3,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use clipn_base::ordered::OrderedMap;
-use clipn_image::{ImageError, ImageSource};
+use clipn_image::ImageSource;
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
 use crate::detector::{Detection, Detector, DetectorError};
-use crate::inference::{InferenceError, InferencePipeline, Parallelism, Work, first_row};
+use crate::inference::{
+    InferenceError, InferencePipeline, ItemError, Parallelism, Work, first_row,
+};
 
 /// The outcome of a batch: each image with its detection, or the images with the error of them all.
 type Batch<P> = Vec<(P, Result<Detection, DetectorError>)>;
@@ -99,9 +101,8 @@ impl Detector {
     }
 
     fn detect_batch<P: ImageSource>(&self, mut images: Vec<P>) -> Batch<P> {
-        let inspect = |_: &P, row: Result<LogitsRow<'_, f32>, ImageError>| match row {
-            Ok(row) => Ok(self.decide(row)),
-            Err(error) => Err(error.into()),
+        let inspect = |_: &P, row: Result<LogitsRow<'_, f32>, ItemError>| {
+            Ok(self.decide(row?)?)
         };
         let results = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)
             .map_err(InferenceError::from)

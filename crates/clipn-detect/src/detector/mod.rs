@@ -60,7 +60,7 @@ use clipn_ood::scores::{DecisionRule, LogitsRow, MaxLogit};
 
 use crate::bundle::Bundle;
 use crate::classifier::{Classifier, ClassifierError};
-use crate::inference::InferencePipeline;
+use crate::inference::{InferencePipeline, ItemError, has_direction};
 use crate::negatives::Negatives;
 
 /// Default number of top classes in a [`Detection`].
@@ -300,11 +300,24 @@ impl Detector {
     /// with the size S of [`preprocessing`](Self::preprocessing).
     ///
     /// # Errors
-    /// [`DetectorError::Model`] if `pixels` are not a whole number of images.
+    /// [`DetectorError::Model`] if `pixels` are not a whole number of images, [`DetectorError::Item`] if
+    /// the features of one of them are not finite.
     pub fn detect_pixels(&self, pixels: &[f32]) -> Result<Vec<Detection>, DetectorError> {
+        let features = self.features(pixels)?;
+        let logits = self.classifier.logits(&features)?;
+        let detections = logits.rows().map(|row| self.decide(row));
+        Ok(detections.collect::<Result<_, _>>()?)
+    }
+
+    /// Computes the normalized features of preprocessed images, all of them finite.
+    fn features(&self, pixels: &[f32]) -> Result<FeatureMatrix<f32>, DetectorError> {
         let pipeline = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)?;
-        let logits = pipeline.logits(pixels)?;
-        Ok(logits.rows().map(|row| self.decide(row)).collect())
+        let features = pipeline.features(pixels)?;
+        if features.rows().all(has_direction) {
+            Ok(features)
+        } else {
+            Err(ItemError::InvalidFeatures.into())
+        }
     }
 
     /// Classifies a batch of preprocessed images `[N, 3, S, S]`, the i-th with the classes and the rule
@@ -319,8 +332,7 @@ impl Detector {
         pixels: &[f32],
         detectors: &[&Self],
     ) -> Result<Vec<Detection>, DetectorError> {
-        let pipeline = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)?;
-        let features = pipeline.features(pixels)?;
+        let features = self.features(pixels)?;
         if features.len() != detectors.len() {
             return Err(DetectorError::ImageCount {
                 expected: detectors.len(),
@@ -331,13 +343,23 @@ impl Detector {
         for (detector, row) in detectors.iter().zip(features.rows()) {
             let feature = FeatureMatrix::new(row.to_vec(), features.dim());
             let logits = detector.classifier.logits(&feature)?;
-            detections.extend(logits.rows().map(|row| detector.decide(row)));
+            for row in logits.rows() {
+                detections.push(detector.decide(row)?);
+            }
         }
         Ok(detections)
     }
 
     /// Decides on the logits of one image.
-    pub fn decide(&self, row: LogitsRow<'_, f32>) -> Detection {
+    ///
+    /// # Errors
+    /// [`ItemError::InvalidFeatures`] if a logit is NaN or infinite, [`ItemError::InvalidScore`] if the
+    /// score is NaN all the same, as one of the caller's own may be. Such an image is not unknown:
+    /// nothing is known about it.
+    pub fn decide(&self, row: LogitsRow<'_, f32>) -> Result<Detection, ItemError> {
+        if !row.is_finite() {
+            return Err(ItemError::InvalidFeatures);
+        }
         let p_value = self
             .calibration()
             .map(|calibration| calibration.p_value_for_logits(row));
@@ -347,9 +369,13 @@ impl Detector {
             top_k: self.top_k,
         };
         let decision = self.rule.decide(row);
+        if decision.score.is_nan() {
+            let score = self.score_name();
+            return Err(ItemError::InvalidScore { score });
+        }
         let mut detection = context.detection(row, decision, p_value);
         detection.reason = reason::sentence(&self.rule, self.calibration(), &detection);
-        detection
+        Ok(detection)
     }
 
     /// Returns the name of the score that decides.

@@ -12,9 +12,6 @@ pub(super) fn sentence(
     calibration: Option<&Calibration>,
     detection: &Detection,
 ) -> String {
-    if detection.score.is_nan() {
-        return "the image cannot be scored: not all logits are finite".to_owned();
-    }
     let is_known = detection.label.is_some();
     let compared = match rule {
         DecisionRule::AtdExtraClass => extra_class(detection),

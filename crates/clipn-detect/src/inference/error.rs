@@ -1,6 +1,7 @@
 use std::error::Error as StdError;
 use std::io;
 
+use clipn_image::ImageError;
 use clipn_model::ModelError;
 use thiserror::Error;
 
@@ -34,4 +35,33 @@ pub enum InferenceError {
         /// Images finished.
         done: usize,
     },
+}
+
+/// Error of one image of a run, which the others do not share.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ItemError {
+    /// The image cannot be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The tower returned features without a direction, or the logits are not finite.
+    #[error("the image features are NaN, infinite or zero: the weights are damaged")]
+    InvalidFeatures,
+    /// The score that decides is NaN for finite logits.
+    #[error("the score {score} of the image is NaN")]
+    InvalidScore {
+        /// Name of the score.
+        score: &'static str,
+    },
+}
+
+impl ItemError {
+    /// What a caller can do about the error, if anything.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Image(error) => error.hint(),
+            Self::InvalidFeatures => Some("download the weights or save them again"),
+            Self::InvalidScore { .. } => Some("use a score that is finite for finite logits"),
+        }
+    }
 }

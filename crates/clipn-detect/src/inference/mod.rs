@@ -37,8 +37,8 @@ mod error;
 mod parallelism;
 mod pipeline;
 
-pub use error::InferenceError;
+pub use error::{InferenceError, ItemError};
 pub use parallelism::Parallelism;
 pub(crate) use parallelism::Work;
 pub use pipeline::InferencePipeline;
-pub(crate) use pipeline::first_row;
+pub(crate) use pipeline::{first_row, has_direction};

@@ -2,13 +2,13 @@ use std::fmt;
 
 use clipn_base::ordered::map_ordered;
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_image::{ImageError, ImageSource, Preprocessing};
+use clipn_image::{ImageSource, Preprocessing};
 use clipn_model::{FeatureMatrix, ImageBatch, ImageTower};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
 use crate::classifier::{Classifier, ClassifierError, Logits};
-use crate::inference::{InferenceError, Parallelism, Work};
+use crate::inference::{InferenceError, ItemError, Parallelism, Work};
 
 /// An image tower, its preprocessing and a classifier: images in, logits out. The parts are borrowed,
 /// so copies are cheap. The [module page](crate::inference) has an example.
@@ -120,27 +120,31 @@ impl<'a> InferencePipeline<'a> {
         Ok(self.classifier().logits(&self.features(pixels)?)?)
     }
 
-    /// Computes the logits of preprocessed images by every classifier.
-    fn logits_each(&self, pixels: &[f32]) -> Result<Vec<Logits>, InferenceError> {
+    /// Computes the features of preprocessed images, and their logits by every classifier.
+    fn logits_each(
+        &self,
+        pixels: &[f32],
+    ) -> Result<(FeatureMatrix<f32>, Vec<Logits>), InferenceError> {
         let features = self.features(pixels)?;
         let logits = self.classifiers.iter().map(|each| each.logits(&features));
-        Ok(logits.collect::<Result<_, _>>()?)
+        let logits = logits.collect::<Result<_, _>>()?;
+        Ok((features, logits))
     }
 
-    /// Runs a stream of images. `inspect` gets each image's logits, or why it could not be read, on a
+    /// Runs a stream of images. `inspect` gets each image's finite logits, or why there are none, on a
     /// worker; `sink` gets the results of `inspect` in order, on the calling thread. Images are drawn
     /// as they are needed and dropped after inspection, so memory does not grow with their number.
     ///
     /// # Errors
-    /// The first error of `sink`, a tower that rejects its input, or cancellation. An unreadable image
-    /// is not an error.
+    /// The first error of `sink`, a tower that rejects its input, or cancellation. An image that cannot
+    /// be read, or whose features are not finite, is not an error of the run.
     ///
     /// # Panics
     /// If `images`, reading one of them, the tower or `inspect` panics.
     pub fn run<P: ImageSource, R: Send, E: From<InferenceError>>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send>,
-        inspect: impl Fn(&P, Result<LogitsRow<'_, f32>, ImageError>) -> R + Sync,
+        inspect: impl Fn(&P, Result<LogitsRow<'_, f32>, ItemError>) -> R + Sync,
         sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
         self.run_each(images, first_row(&inspect), sink)
@@ -156,7 +160,7 @@ impl<'a> InferencePipeline<'a> {
     pub fn run_each<P: ImageSource, R: Send, E: From<InferenceError>>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send>,
-        inspect: impl Fn(&P, Result<&[LogitsRow<'_, f32>], ImageError>) -> R + Sync,
+        inspect: impl Fn(&P, Result<&[LogitsRow<'_, f32>], ItemError>) -> R + Sync,
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
         let (images, limits, workers) =
@@ -187,7 +191,7 @@ impl<'a> InferencePipeline<'a> {
     pub(crate) fn batch<P: ImageSource, R>(
         &self,
         images: &mut [P],
-        inspect: &impl Fn(&P, Result<&[LogitsRow<'_, f32>], ImageError>) -> R,
+        inspect: &impl Fn(&P, Result<&[LogitsRow<'_, f32>], ItemError>) -> R,
     ) -> Option<Result<Vec<R>, InferenceError>> {
         let length = self.preprocessing.tensor_len();
         let mut pixels = vec![0.0; images.len() * length];
@@ -202,30 +206,40 @@ impl<'a> InferencePipeline<'a> {
             read += usize::from(error.is_none());
             errors.push(error);
         }
-        let logits = match self.logits_each(&pixels[..read * length]) {
-            Ok(logits) => logits,
+        let (features, logits) = match self.logits_each(&pixels[..read * length]) {
+            Ok(computed) => computed,
             Err(error) => return Some(Err(error)),
         };
+        let mut features = features.rows();
         let mut rows: Vec<_> = logits.iter().map(Logits::rows).collect();
         let mut results = Vec::with_capacity(images.len());
         for (image, error) in images.iter().zip(errors) {
-            match error {
-                Some(error) => results.push(inspect(image, Err(error))),
-                None => {
-                    let row: Vec<_> = rows.iter_mut().filter_map(Iterator::next).collect();
-                    results.push(inspect(image, Ok(&row)));
-                }
+            if let Some(error) = error {
+                results.push(inspect(image, Err(error.into())));
+                continue;
             }
+            let has_direction = features.next().is_some_and(has_direction);
+            let row: Vec<_> = rows.iter_mut().filter_map(Iterator::next).collect();
+            results.push(if has_direction && row.iter().all(LogitsRow::is_finite) {
+                inspect(image, Ok(&row))
+            } else {
+                inspect(image, Err(ItemError::InvalidFeatures))
+            });
         }
         self.progress.advance(images.len() as u64);
         Some(Ok(results))
     }
 }
 
+/// Whether normalized features are finite and not all zero. The features of damaged weights are not.
+pub(crate) fn has_direction(features: &[f32]) -> bool {
+    features.iter().all(|value| value.is_finite()) && features.iter().any(|&value| value != 0.0)
+}
+
 /// Adapts a closure for the row of one classifier to rows of several, and passes the first.
 pub(crate) fn first_row<P, R>(
-    inspect: &impl Fn(&P, Result<LogitsRow<'_, f32>, ImageError>) -> R,
-) -> impl Fn(&P, Result<&[LogitsRow<'_, f32>], ImageError>) -> R {
+    inspect: &impl Fn(&P, Result<LogitsRow<'_, f32>, ItemError>) -> R,
+) -> impl Fn(&P, Result<&[LogitsRow<'_, f32>], ItemError>) -> R {
     move |image, rows| {
         let first = rows.map(|rows| match rows.first() {
             Some(first) => *first,

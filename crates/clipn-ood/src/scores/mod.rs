@@ -70,7 +70,7 @@ pub use msp::Msp;
 pub use negatives::NegativeLogits;
 pub use neglabel::NegLabel;
 pub use ole::Ole;
-pub use registry::{all, by_name, parse_list};
+pub use registry::{all, by_name, is_built_in, parse_list};
 pub use row::{LogitsRow, agreement, predict, softmax_yes, top_k};
 pub use score::{Score, stable, stable_each};
 

@@ -72,6 +72,18 @@ pub fn by_name(name: &str) -> Result<&'static dyn Score, ScoreError> {
     })
 }
 
+/// Whether a score is the one that [`by_name`] returns for its name, so that it can be read again from
+/// a file. A score of the caller's own is not, even one that has the name of a built-in score.
+///
+/// ```
+/// use clipn_ood::scores::{Msp, is_built_in};
+///
+/// assert!(is_built_in(&Msp));
+/// ```
+pub fn is_built_in(score: &dyn Score) -> bool {
+    by_name(score.name()).is_ok_and(|known| known.type_name() == score.type_name())
+}
+
 /// Parses a comma-separated list such as `msp,ctw` and keeps its order. The name `all` selects
 /// every score of [`all`], and duplicates are dropped.
 ///

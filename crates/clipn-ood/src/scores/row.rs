@@ -42,6 +42,13 @@ impl<'a, T> LogitsRow<'a, T> {
 }
 
 impl<'a, T: Float> LogitsRow<'a, T> {
+    /// Whether there is a class and all logits, of the negatives too, are finite. Rows of damaged weights
+    /// are not, and no decision can be based on them.
+    pub fn is_finite(&self) -> bool {
+        let rest = self.no.iter().chain(self.negatives.logits);
+        self.finite_yes().is_some() && rest.copied().all(T::is_finite)
+    }
+
     /// The "yes" logits if there is at least one class and all are finite.
     pub(super) fn finite_yes(&self) -> Option<&'a [T]> {
         (!self.yes.is_empty() && self.yes.iter().all(|v| v.is_finite())).then_some(self.yes)

@@ -20,7 +20,7 @@ use super::{LogitsRow, NegativeLogits, ScoreError, by_name};
 /// # Implementing a score
 /// The trait may be implemented for other types, and methods that later versions add have a
 /// default. Such a score is not found by its name, so a rule that uses it can be serialized but not
-/// deserialized.
+/// deserialized; [`is_built_in`](super::is_built_in) tells the two apart.
 ///
 /// ```
 /// use clipn_ood::scores::{DecisionRule, LogitsRow, Score};
@@ -67,6 +67,12 @@ use super::{LogitsRow, NegativeLogits, ScoreError, by_name};
 pub trait Score: Send + Sync + fmt::Debug {
     /// Name in command lines and files, such as `msp`.
     fn name(&self) -> &'static str;
+
+    /// Name of the Rust type, which tells a score of the caller's own from a built-in one of the same
+    /// name. No implementation needs to replace it.
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 
     /// Name in the published table, such as `MSP`.
     fn display_name(&self) -> &'static str;

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use clipn::calibration::CalibrationSample;
 use clipn::dataset::{ImageFolder, read_image_list};
 use clipn::detector::Detector;
-use clipn::image::ImageError;
-use clipn::inference::{InferenceError, InferencePipeline};
+use clipn::inference::{InferenceError, InferencePipeline, ItemError};
 use clipn::progress::Progress;
 use clipn::scores::{LogitsRow, Score, stable};
 
@@ -117,13 +116,13 @@ pub(crate) fn score(
     .with_parallelism(run.parallelism())
     .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());
-    let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ImageError>| {
+    let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ItemError>| {
         row.map(|row| score_row(candidates, row))
     };
     let mut outcome = ScoringOutcome::default();
     let mut next = 0;
     bar.begin("scoring images", files.len() as u64);
-    let sink = |row: Result<(CalibrationSample, Vec<f64>), ImageError>| -> Result<(), CliError> {
+    let sink = |row: Result<(CalibrationSample, Vec<f64>), ItemError>| -> Result<(), CliError> {
         let ImageFile { path, folder } = files[next].clone();
         next += 1;
         match row {
@@ -137,8 +136,13 @@ pub(crate) fn score(
             Ok(_) => outcome
                 .errors
                 .push(format!("{}: the score is not finite", path.display())),
-            Err(error) if run.strict => return Err(error.into()),
-            Err(error) => outcome.errors.push(chain_in_one_line(&error)),
+            Err(error) if run.strict => {
+                return Err(CliError::from_item(path.display().to_string(), error));
+            }
+            Err(ItemError::Image(error)) => outcome.errors.push(chain_in_one_line(&error)),
+            Err(error) => outcome
+                .errors
+                .push(format!("{}: {error}", path.display())),
         }
         Ok(())
     };

@@ -16,8 +16,7 @@ use std::sync::atomic::Ordering;
 
 use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
-use clipn::image::ImageError;
-use clipn::inference::{InferenceError, InferencePipeline};
+use clipn::inference::{InferenceError, InferencePipeline, ItemError};
 use clipn::progress::Progress;
 use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
@@ -100,6 +99,7 @@ impl ClassifyRun<'_> {
         printer.finish()?;
         match outcome? {
             Completion::All => Ok(()),
+            Completion::AllFailed => Err(self.all_failed()),
             Completion::Interrupted => Err(CliError::Interrupted {
                 done: self.tally.images,
                 total: self.total,
@@ -123,6 +123,12 @@ impl ClassifyRun<'_> {
                     .finish()
                     .and_then(|()| self.print_counts(target, before));
             }
+            Ok(Completion::AllFailed) => {
+                return file
+                    .finish()
+                    .and_then(|()| self.print_counts(target, before))
+                    .and_then(|()| Err(self.all_failed()));
+            }
             Ok(Completion::Interrupted) => Err(CliError::ClassifyInterrupted {
                 done: self.tally.images,
                 total: self.total,
@@ -132,6 +138,12 @@ impl ClassifyRun<'_> {
         };
         file.flush()?;
         result
+    }
+
+    fn all_failed(&self) -> CliError {
+        CliError::NoImageClassified {
+            images: self.tally.images,
+        }
     }
 
     fn print_counts(&self, target: &Target, before: u64) -> Result<(), CliError> {
@@ -204,20 +216,19 @@ impl ClassifyRun<'_> {
         .with_progress(self.bar);
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
         let decide =
-            |image: &NamedImage, logits: Result<LogitsRow<'_, f32>, ImageError>| match logits {
-                Ok(logits) => Ok(Row::from_detection(
-                    image.name.clone(),
-                    detector.decide(logits),
-                )),
-                Err(error) => Err((image.name.clone(), error)),
+            |image: &NamedImage, logits: Result<LogitsRow<'_, f32>, ItemError>| {
+                match logits.and_then(|logits| detector.decide(logits)) {
+                    Ok(detection) => Ok(Row::from_detection(image.name.clone(), detection)),
+                    Err(error) => Err((image.name.clone(), error)),
+                }
             };
         let mut buffered = Vec::new();
         let tally = &mut self.tally;
         let before = tally.images;
-        let sink = |row: Result<Row, (String, ImageError)>| {
+        let sink = |row: Result<Row, (String, ItemError)>| {
             let row = match row {
                 Ok(row) => row,
-                Err((_, error)) if strict => return Err(CliError::Image(error)),
+                Err((name, error)) if strict => return Err(CliError::from_item(name, error)),
                 Err((name, error)) => Row::failed(name, &chain_in_one_line(&error)),
             };
             if fdr.is_some() {
@@ -251,11 +262,20 @@ impl ClassifyRun<'_> {
                 write(row)?;
             }
         }
-        let unreadable = self.tally.unreadable;
+        self.report_unreadable()
+    }
+
+    /// Reports images without a result; that no image has one is an error.
+    fn report_unreadable(&self) -> Result<Completion, CliError> {
+        let Tally {
+            images, unreadable, ..
+        } = self.tally;
+        if unreadable > 0 && unreadable == images {
+            return Ok(Completion::AllFailed);
+        }
         if unreadable > 0 {
             warning(format_args!(
-                "{unreadable} of {} images could not be read",
-                self.tally.images
+                "{unreadable} of {images} images could not be classified"
             ));
         }
         Ok(Completion::All)
@@ -265,6 +285,8 @@ impl ClassifyRun<'_> {
 /// How a run ended.
 enum Completion {
     All,
+    /// There are rows, but every one has an error.
+    AllFailed,
     Interrupted,
 }
 

@@ -18,7 +18,7 @@ use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
-use clipn::inference::InferenceError;
+use clipn::inference::{InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
 use clipn::negatives::NegativesError;
 use clipn::prompts::PromptError;
@@ -80,6 +80,10 @@ pub(crate) enum CliError {
     },
     #[error("cannot install the handler for Ctrl-C")]
     Interrupt(#[from] ctrlc::Error),
+    #[error("cannot classify {name}")]
+    Item { name: String, source: ItemError },
+    #[error("{}", no_image_classified(*.images))]
+    NoImageClassified { images: u64 },
     #[error("interrupted after {done}{} images", of_total(*.total))]
     Interrupted { done: u64, total: Option<u64> },
     #[error(
@@ -158,6 +162,17 @@ impl CliError {
         }
     }
 
+    /// The error of one image; those of reading name the image themselves.
+    pub(crate) fn from_item(name: impl Into<String>, error: ItemError) -> Self {
+        match error {
+            ItemError::Image(error) => Self::Image(error),
+            source => Self::Item {
+                name: name.into(),
+                source,
+            },
+        }
+    }
+
     /// 2 for wrong usage, 130 for an interrupt, 1 for everything else.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
@@ -197,6 +212,13 @@ impl From<serde_json::Error> for CliError {
 impl From<csv::Error> for CliError {
     fn from(error: csv::Error) -> Self {
         Self::Output(error.into())
+    }
+}
+
+fn no_image_classified(images: u64) -> String {
+    match images {
+        1 => "the image could not be classified".to_owned(),
+        _ => format!("none of the {images} images could be classified"),
     }
 }
 

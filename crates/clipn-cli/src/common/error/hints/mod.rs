@@ -18,7 +18,7 @@ use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::image::ImageError;
-use clipn::inference::InferenceError;
+use clipn::inference::{InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
 use clipn::negatives::NegativesError;
 use clipn::prompts::PromptError;
@@ -112,8 +112,8 @@ fn library_hint(error: &(dyn Error + 'static)) -> Option<String> {
     }
     of_any! {
         BundleError, CalibrationError, CheckpointError, ClassifierError, DatasetError,
-        DetectorError, DownloadError, ImageError, ModelError, PromptError, TokenizerError,
-        TrainingError
+        DetectorError, DownloadError, ImageError, ItemError, ModelError, PromptError,
+        TokenizerError, TrainingError
     }
     None
 }
@@ -161,10 +161,11 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         CalibrationError { Metric }
         ClassifierError { Prompt, Model, Tokens, Negatives }
         ConvertError { Model, Checkpoint }
-        DetectorError { Bundle, Model, Classifier, Image, Score }
+        DetectorError { Bundle, Model, Classifier, Image, Item, Score }
         DownloadError { Index, Model }
         EvaluationError { Image, Inference, Classifier, Score }
         InferenceError { Model, Classifier }
+        ItemError { Image }
         ModelError { Checkpoint }
         NegativesError { Checkpoint, Model, Tokens }
         ObjectiveError { Communicator }
