@@ -66,6 +66,29 @@ pub enum CheckpointError {
         /// Description of the mismatch.
         reason: String,
     },
+    /// A file has several models, and none was named.
+    #[error("{} has several models: {}", path.display(), listed(names))]
+    AmbiguousWeights {
+        /// The file.
+        path: PathBuf,
+        /// Names of the models.
+        names: Vec<String>,
+    },
+    /// No model of a file, or more than one, has the given name.
+    #[error(
+        "no model named `{}` in {}, which has: {}",
+        escape_for_display(key),
+        path.display(),
+        listed(names)
+    )]
+    UnknownWeightsKey {
+        /// The file.
+        path: PathBuf,
+        /// The given name.
+        key: String,
+        /// Names of the models.
+        names: Vec<String>,
+    },
     /// The path is a pipe, socket or device, which cannot be memory-mapped.
     #[error("not a regular file, so it cannot be memory-mapped: {}", path.display())]
     NotAFile {
@@ -253,6 +276,9 @@ impl CheckpointError {
                 "in a Python program that you trust, save the weights alone: \
                  `torch.save(model.state_dict(), \"weights.pt\")`"
             }
+            Self::AmbiguousWeights { .. } | Self::UnknownWeightsKey { .. } => {
+                "name one of them with `Checkpoint::open_model`"
+            }
             Self::UnsupportedDtype { .. } => {
                 "convert the tensor to float32, float16 or bfloat16 and save the file again"
             }
@@ -272,6 +298,19 @@ impl CheckpointError {
             Self::Io { .. } | Self::ShapeMismatch { .. } | Self::Cancelled { .. } => return None,
         })
     }
+}
+
+/// Lists the names of models; that of weights without any prefix is empty.
+fn listed(names: &[String]) -> String {
+    let names = names.iter().map(|name| match name.as_str() {
+        "" => "one without a name".to_owned(),
+        name => escape_for_display(name),
+    });
+    let listed: Vec<String> = names.collect();
+    if listed.is_empty() {
+        return "no model with an image tower".to_owned();
+    }
+    listed.join(", ")
 }
 
 fn describe_subdirectories(subdirectories: &[String]) -> String {

@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::buffer::FileBytes;
 use crate::format::detect_format;
 use crate::pickle::Dialect;
+use crate::selection::{self, SelectedModel};
 use crate::{CheckpointError, Tensor, Value, WeightsFormat};
 use crate::{safetensors, state_dict, torch};
 
@@ -21,17 +22,32 @@ pub(crate) struct ParsedFile {
     pub(crate) tensors: IndexMap<String, Tensor>,
     pub(crate) metadata: IndexMap<String, String>,
     pub(crate) value: Option<Value>,
+    /// The choice among the models in the file, if one was made.
+    pub(crate) selection: Option<SelectedModel>,
     /// Memory that processing the file may still allocate.
     pub(crate) budget: Budget,
 }
 
-/// Opens and reads one file, without converting tensor names.
-pub(crate) fn open_file(path: &Path) -> Result<ParsedFile, CheckpointError> {
-    parse(path, &memory_map(path)?)
+/// Which tensors of a file are read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// Those of the first usual dictionary, whatever they are.
+    Tensors,
+    /// Those of a CLIP: the one of this name, or the only one.
+    Model(Option<&'a str>),
 }
 
-/// Parses one file, without converting tensor names.
-pub(crate) fn parse(path: &Path, bytes: &FileBytes) -> Result<ParsedFile, CheckpointError> {
+/// Opens and reads one file, without converting tensor names.
+pub(crate) fn open_file(path: &Path) -> Result<ParsedFile, CheckpointError> {
+    parse(path, &memory_map(path)?, Wanted::Tensors)
+}
+
+/// Parses one file, without converting tensor names to another layout.
+pub(crate) fn parse(
+    path: &Path,
+    bytes: &FileBytes,
+    wanted: Wanted<'_>,
+) -> Result<ParsedFile, CheckpointError> {
     let (format, value, mut budget) = match detect_format(path, bytes.as_slice())? {
         WeightsFormat::TorchZip | WeightsFormat::TorchScript => match torch::read_zip(path, bytes)?
         {
@@ -50,17 +66,29 @@ pub(crate) fn parse(path: &Path, bytes: &FileBytes) -> Result<ParsedFile, Checkp
                 tensors,
                 metadata,
                 value: None,
+                selection: None,
                 budget,
             });
         }
     };
+    let mut selection = None;
     let (tensors, metadata) = if format == WeightsFormat::TorchScript {
         (
             torch::named_tensors(path, &value, &mut budget)?,
             IndexMap::new(),
         )
     } else {
-        let found = state_dict::find(path, &value)?;
+        let selected = match wanted {
+            Wanted::Model(key) => selection::from_object(path, &value, key)?,
+            Wanted::Tensors => None,
+        };
+        let found = match selected {
+            Some((found, model)) => {
+                selection = Some(model);
+                found
+            }
+            None => state_dict::find(path, &value)?,
+        };
         (found.tensors, found.metadata)
     };
     Ok(ParsedFile {
@@ -68,6 +96,7 @@ pub(crate) fn parse(path: &Path, bytes: &FileBytes) -> Result<ParsedFile, Checkp
         tensors,
         metadata,
         value: Some(value),
+        selection,
         budget,
     })
 }

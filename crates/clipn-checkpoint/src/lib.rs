@@ -58,6 +58,7 @@ mod metadata;
 mod open;
 mod pickle;
 mod safetensors;
+mod selection;
 mod shards;
 mod state_dict;
 mod tensor;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::buffer::FileBytes;
-use crate::file::{self, ParsedFile};
+use crate::file::{self, ParsedFile, Wanted};
+use crate::selection::{self, SelectedModel};
 use crate::{CheckpointError, Layout, Metadata, Tensor, Value, WeightsFormat};
 use crate::{directory, layout, shards, state_dict};
 
@@ -40,7 +41,7 @@ pub struct Checkpoint {
     shard_paths: Vec<PathBuf>,
     tensors: IndexMap<String, Tensor>,
     metadata: Metadata,
-    stripped_prefix: String,
+    model: SelectedModel,
     object: Option<Value>,
 }
 
@@ -65,7 +66,49 @@ impl Checkpoint {
     ///   read it.
     /// - Any other [`CheckpointError`] of reading if the file is not a weights file, or is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Checkpoint, CheckpointError> {
-        let path = path.as_ref();
+        Checkpoint::open_wanted(path.as_ref(), Wanted::Tensors)
+    }
+
+    /// Opens the weights of a CLIP in a file, an index or a directory. Unlike [`open`](Self::open), it
+    /// finds the model by the names of its image tower: under any prefix of all its names (`model.`,
+    /// `clipmodel.`), in nested dictionaries, and without the `_orig_mod.` of `torch.compile` anywhere in
+    /// names. `key` names one of several models, such as an averaged copy (`state_dict_ema`); without
+    /// it, averaged copies are left out. A file without an image tower is read as by `open`.
+    ///
+    /// ```
+    /// use clipn_checkpoint::{Checkpoint, Tensor, write_safetensors};
+    ///
+    /// # let directory = tempfile::tempdir().unwrap();
+    /// # let path = directory.path().join("model.safetensors");
+    /// let tensor = || Tensor::from_f32(&[1], vec![0.5]);
+    /// let names = ["model.visual.conv1.weight", "ema.visual.conv1.weight", "head.weight"];
+    /// let tensors = [
+    ///     (names[0].to_owned(), tensor()?),
+    ///     (names[1].to_owned(), tensor()?),
+    ///     (names[2].to_owned(), tensor()?),
+    /// ];
+    /// write_safetensors(&path, tensors, &Default::default())?;
+    ///
+    /// let checkpoint = Checkpoint::open_model(&path, None)?;
+    /// assert_eq!(checkpoint.stripped_prefix(), "model.");
+    /// assert_eq!(checkpoint.other_models(), ["ema"]);
+    /// assert_eq!(checkpoint.ignored(), ["head.weight"]);
+    /// assert_eq!(Checkpoint::open_model(&path, Some("ema"))?.stripped_prefix(), "ema.");
+    /// # Ok::<(), clipn_checkpoint::CheckpointError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`open`](Self::open), [`AmbiguousWeights`](CheckpointError::AmbiguousWeights) if there are
+    /// several models and no key, [`UnknownWeightsKey`](CheckpointError::UnknownWeightsKey) if none, or
+    /// more than one, has the name.
+    pub fn open_model(
+        path: impl AsRef<Path>,
+        key: Option<&str>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::open_wanted(path.as_ref(), Wanted::Model(key))
+    }
+
+    fn open_wanted(path: &Path, wanted: Wanted<'_>) -> Result<Checkpoint, CheckpointError> {
         let path = if path.is_dir() {
             directory::find_weights_file(path)?
         } else {
@@ -84,11 +127,13 @@ impl Checkpoint {
                 tensors,
                 metadata: IndexMap::new(),
                 value: None,
+                selection: None,
                 budget,
             };
-            return Checkpoint::from_file(&path, whole, paths);
+            return Checkpoint::from_file(&path, whole, paths, wanted);
         }
-        Checkpoint::from_file(&path, file::parse(&path, &bytes)?, vec![path.clone()])
+        let file = file::parse(&path, &bytes, wanted)?;
+        Checkpoint::from_file(&path, file, vec![path.clone()], wanted)
     }
 
     /// Reads a weights file from memory. `path` is only used in errors.
@@ -100,23 +145,37 @@ impl Checkpoint {
         bytes: Vec<u8>,
     ) -> Result<Checkpoint, CheckpointError> {
         let path = path.as_ref();
-        let file = file::parse(path, &FileBytes::from(bytes))?;
-        Checkpoint::from_file(path, file, vec![path.to_owned()])
+        let file = file::parse(path, &FileBytes::from(bytes), Wanted::Tensors)?;
+        Checkpoint::from_file(path, file, vec![path.to_owned()], Wanted::Tensors)
     }
 
     fn from_file(
         path: &Path,
         file: ParsedFile,
         shard_paths: Vec<PathBuf>,
+        wanted: Wanted<'_>,
     ) -> Result<Checkpoint, CheckpointError> {
         let ParsedFile {
             format,
             tensors,
             metadata,
             value,
+            selection,
             budget,
         } = file;
-        let (tensors, stripped_prefix) = state_dict::strip_wrappers(tensors);
+        let selected = match (selection, wanted) {
+            (Some(model), _) => Some((tensors.clone(), model)),
+            (None, Wanted::Model(key)) => selection::from_tensors(path, &tensors, key)?,
+            (None, Wanted::Tensors) => None,
+        };
+        let (tensors, model) = selected.unwrap_or_else(|| {
+            let (tensors, prefix) = state_dict::strip_wrappers(tensors);
+            let model = SelectedModel {
+                prefix,
+                ..SelectedModel::default()
+            };
+            (tensors, model)
+        });
         let (tensors, layout) = layout::to_open_clip(path, tensors, budget)?;
         Ok(Checkpoint {
             format,
@@ -125,7 +184,7 @@ impl Checkpoint {
             shard_paths,
             tensors,
             metadata: Metadata::new(metadata),
-            stripped_prefix,
+            model,
             object: value,
         })
     }
@@ -185,12 +244,25 @@ impl Checkpoint {
 
     /// Whether all names in the file begin with `module.`, as DistributedDataParallel saves them.
     pub fn has_module_prefix(&self) -> bool {
-        self.stripped_prefix.starts_with("module.")
+        self.model.prefix.starts_with("module.")
     }
 
-    /// Returns the wrapper prefix stripped from all names: empty, `module.`, `_orig_mod.` or both.
+    /// Returns the prefix stripped from all names: empty, `module.`, `_orig_mod.` or both, and with
+    /// [`open_model`](Self::open_model) any that a whole model has.
     pub fn stripped_prefix(&self) -> &str {
-        &self.stripped_prefix
+        &self.model.prefix
+    }
+
+    /// Returns the names of other models in the file, which [`open_model`](Self::open_model) takes as
+    /// keys.
+    pub fn other_models(&self) -> &[String] {
+        &self.model.alternatives
+    }
+
+    /// Returns the names of tensors beside the model that [`open_model`](Self::open_model) left out,
+    /// such as those of other heads and counters.
+    pub fn ignored(&self) -> &[String] {
+        &self.model.ignored
     }
 
     /// Returns the top-level object of a `.pt` file, to read what is stored beside the weights

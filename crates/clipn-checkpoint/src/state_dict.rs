@@ -9,7 +9,7 @@ use crate::error::escape_for_display;
 use crate::{CheckpointError, Tensor, Value};
 
 /// Keys under which training programs store the weights, in search order.
-const STATE_DICT_KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+pub(crate) const STATE_DICT_KEYS: [&str; 4] = ["state_dict", "model_state_dict", "model", "module"];
 
 /// Prefixes that wrappers (DistributedDataParallel, torch.compile) add to every name.
 const WRAPPER_PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
@@ -24,34 +24,36 @@ pub(crate) struct StateDict {
 /// Finds the weights: a dictionary of tensors under one of [`STATE_DICT_KEYS`], else the object
 /// itself.
 pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointError> {
-    let no_tensors = |found: String| CheckpointError::NoTensors {
-        path: path.to_owned(),
-        found,
-    };
-    let Some(top) = object.as_dict() else {
-        return Err(no_tensors(format!("found {object}")));
-    };
     let outer_key = STATE_DICT_KEYS.into_iter().find(|outer_key| {
         object
             .get(outer_key)
             .and_then(Value::as_dict)
             .is_some_and(holds_tensors)
     });
+    at(path, object, outer_key.as_slice())
+}
+
+/// Takes the tensors of the dictionary under nested keys, or of the object itself without keys.
+/// Everything else in the dictionaries on the way becomes metadata.
+pub(crate) fn at(path: &Path, object: &Value, keys: &[&str]) -> Result<StateDict, CheckpointError> {
+    let no_tensors = |found: String| CheckpointError::NoTensors {
+        path: path.to_owned(),
+        found,
+    };
     let mut metadata = IndexMap::new();
-    let entries = match outer_key {
-        Some(outer_key) => {
-            for (key, value) in top
-                .iter()
-                .filter(|(key, _)| key.as_str() != Some(outer_key))
-            {
-                metadata.insert(key.to_string(), text(value));
+    let mut outer = String::new();
+    let mut dict = object;
+    for inner_key in keys {
+        for (key, value) in dict.as_dict().unwrap_or_default() {
+            if key.as_str() != Some(inner_key) {
+                metadata.insert(format!("{outer}{key}"), text(value));
             }
-            object
-                .get(outer_key)
-                .and_then(Value::as_dict)
-                .unwrap_or_default()
         }
-        None => top,
+        outer = format!("{outer}{inner_key}.");
+        dict = dict.get(inner_key).unwrap_or(&Value::None);
+    }
+    let Some(entries) = dict.as_dict() else {
+        return Err(no_tensors(format!("found {object}")));
     };
     let mut tensors = IndexMap::new();
     for (key, value) in entries {
@@ -77,9 +79,7 @@ pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointE
                 });
             }
             (key, value) => {
-                let key = outer_key
-                    .map_or_else(|| key.to_string(), |outer_key| format!("{outer_key}.{key}"));
-                metadata.insert(key, text(value));
+                metadata.insert(format!("{outer}{key}"), text(value));
             }
         }
     }

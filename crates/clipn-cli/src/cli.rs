@@ -1,6 +1,8 @@
 //! The command line: its commands, and their dispatch. Only `main.rs` imports this module.
 
-use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clipn::simd::SimdLevel;
 
 use crate::commands::bench::{self, BenchArgs};
@@ -107,13 +109,33 @@ fn dispatch(command: Command) -> Result<(), CliError> {
     }
 }
 
+impl Cli {
+    /// Parses a command line, the name of the program first.
+    ///
+    /// # Errors
+    /// Wrong usage, and the outputs of `--help` and `--version`.
+    pub(crate) fn parse_words(
+        words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        let mut cli =
+            Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        if let (Command::Train(args), Some((_, matches))) = (&mut cli.command, matches.subcommand())
+        {
+            train::overrides::note_given(args, matches);
+        }
+        Ok(cli)
+    }
+}
+
 /// Parses the arguments of a recipe step as the command line does.
 ///
 /// # Errors
 /// What is wrong with the arguments, in one line. A step cannot run a recipe.
 fn parse_step(arguments: &[String]) -> Result<StepAction, String> {
     let words = std::iter::once("clipn").chain(arguments.iter().map(String::as_str));
-    let cli = Cli::try_parse_from(words).map_err(|error| usage::one_line(&error))?;
+    let cli = Cli::parse_words(words).map_err(|error| usage::one_line(&error))?;
     let action: StepAction = match cli.command {
         Command::Recipe(_) => return Err("a step cannot run a recipe".to_owned()),
         // Unlike `clipn train`, a step does not print the path of its weights.

@@ -10,7 +10,6 @@ mod world;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clipn::simd::SimdLevel;
 
 use cli::Cli;
@@ -18,7 +17,7 @@ use common::error::{CliError, report};
 use common::{interrupt, usage};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parse_words(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
     };

@@ -11,6 +11,7 @@ use crate::communicator::CommunicatorError;
 use crate::feature_cache::FeatureCacheError;
 use crate::objective::{ObjectiveError, ObjectiveName};
 use crate::optimizer::OptimizerError;
+use crate::run::SettingDifference;
 use crate::schedule::ScheduleError;
 use crate::state::StateError;
 use crate::training_log::TrainingLogError;
@@ -64,6 +65,18 @@ pub enum TrainingError {
         expected: ObjectiveName,
         /// Objective of the settings.
         found: ObjectiveName,
+    },
+    /// The checkpoint to resume from was trained with other settings.
+    #[error(
+        "the checkpoint {} was trained with other settings: {}",
+        path.display(),
+        differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    )]
+    SettingsMismatch {
+        /// Directory of the checkpoint.
+        path: PathBuf,
+        /// At least one setting.
+        differences: Vec<SettingDifference>,
     },
     /// The template set has no "no" templates, which the objective `clipn-handcrafted` needs.
     #[error(
@@ -131,6 +144,10 @@ impl TrainingError {
             Self::ReadSettings { .. } => "use the settings.toml of a run's directory",
             Self::ObjectiveMismatch { .. } => {
                 "resume with the checkpoint's objective, or start from its model.safetensors"
+            }
+            Self::SettingsMismatch { .. } => {
+                "resume with the settings of the checkpoint, or allow others with \
+                 `RunBuilder::with_changed_settings`"
             }
             Self::MissingNoTemplates { .. } => "use the template set `clipn`",
             Self::InvalidSetting { setting, .. } => match *setting {

@@ -99,8 +99,8 @@ pub use optimizer::{
     has_weight_decay,
 };
 pub use run::{
-    DataSettings, DatasetKind, RunBuilder, RunObserver, RunOutcome, RunStart, StepEvent, TrainRun,
-    TrainSettings,
+    DataSettings, DatasetKind, RunBuilder, RunObserver, RunOutcome, RunStart, SettingDifference,
+    StepEvent, TrainRun, TrainSettings,
 };
 pub use schedule::{Schedule, ScheduleError};
 pub use state::{

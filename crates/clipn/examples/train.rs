@@ -32,10 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [captions, directory] = arguments.as_slice() else {
         return Err("expected a table and a directory: CAPTIONS.tsv RUN_DIRECTORY".into());
     };
-    match train(captions.as_ref(), directory.as_ref(), 16)? {
-        Some(checkpoint) => println!("wrote {}", checkpoint.display()),
-        None => println!("nothing to train"),
-    }
+    let checkpoint = train(captions.as_ref(), directory.as_ref(), 16)?;
+    println!("wrote {}", checkpoint.display());
     Ok(())
 }
 
@@ -44,7 +42,7 @@ pub(crate) fn train(
     captions: &Path,
     directory: &Path,
     batch_size: usize,
-) -> Result<Option<PathBuf>, Box<dyn Error>> {
+) -> Result<PathBuf, Box<dyn Error>> {
     // The architecture as an open_clip config.
     let config = PretrainedWeights::mini()?.config_or(None)?;
     std::fs::create_dir_all(directory)?;

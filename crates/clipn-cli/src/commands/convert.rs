@@ -19,7 +19,7 @@ use crate::common::error::CliError;
 use crate::common::messages::note;
 use crate::common::numbers::{bytes, thousands};
 use crate::common::progress::Bar;
-use crate::common::weights::{DownloadArgs, locate};
+use crate::common::weights::{DownloadArgs, WeightsKeyArgs, locate};
 
 /// Element type of floating-point tensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,6 +59,8 @@ pub(crate) struct ConvertArgs {
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
     #[command(flatten)]
+    pub key: WeightsKeyArgs,
+    #[command(flatten)]
     pub downloads: DownloadArgs,
     /// Keep only the token-table rows of words that occurred in training (--to clipn)
     #[arg(long)]
@@ -96,7 +98,7 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
         .as_deref()
         .map(ModelConfig::resolve)
         .transpose()?;
-    let from = PretrainedWeights::open(&located.path)?;
+    let from = args.key.open(&located.path)?;
     if args.to != ConversionTarget::Clipn
         && (args.only_seen_words || args.templates.is_some() || args.logit_scale.is_some())
     {

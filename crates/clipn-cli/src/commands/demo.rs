@@ -73,8 +73,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
         ];
         let optimizer = ["--batch-size", &batch_size, "--lr", "1e-3"];
         match parse(&[&common[..], more, &optimizer].concat())? {
-            DemoCommand::Train(args) => train::train(&args)?
-                .ok_or_else(|| CliError::usage(format!("the run `{name}` has no steps left"))),
+            DemoCommand::Train(args) => train::train(&args),
             DemoCommand::Eval(_) => Err(CliError::usage("the demo's command is not `train`")),
         }
     };
@@ -105,7 +104,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
     #[rustfmt::skip]
     let evaluation = [
         "eval", "--model", &model, "--pretrained", &clipn, "--templates", "simple",
-        "--benchmark", &benchmark, "--data-root", &root, "--output", &results, "--format", format,
+        "--benchmark", &benchmark, "--data-root", &root, "--output", &results, "--force", "--format",
+        format,
     ];
     match parse(&evaluation)? {
         DemoCommand::Eval(args) => eval::run(&args)?,

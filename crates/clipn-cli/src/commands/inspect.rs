@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clipn::bundle::Bundle;
-use clipn::checkpoint::{Checkpoint, Layout, Tensor};
+use clipn::checkpoint::{Checkpoint, Layout, Tensor, escape_for_display};
 use clipn::download::FetchPurpose;
 use clipn::image::Preprocessing;
 use clipn::model::{
@@ -18,7 +18,7 @@ use crate::common::args::Format;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::note;
 use crate::common::table::Table;
-use crate::common::weights::{DownloadArgs, locate};
+use crate::common::weights::{DownloadArgs, WeightsKeyArgs, locate};
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
@@ -31,6 +31,8 @@ pub(crate) struct InspectArgs {
     /// Architecture of an open_clip tag
     #[arg(long, value_name = "NAME")]
     pub model: Option<String>,
+    #[command(flatten)]
+    pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
     /// Weights: a file, a directory with one, hf-hub:OWNER/NAME, or an open_clip tag
@@ -46,7 +48,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
         &args.downloads,
         FetchPurpose::Inspect,
     )?;
-    let pretrained = PretrainedWeights::open(&located.path)?;
+    let pretrained = args.key.open(&located.path)?;
     let checkpoint = pretrained.checkpoint();
     if Bundle::is_bundle(checkpoint) {
         note("this is a bundle; `clipn classifier show` shows its classes and its threshold");
@@ -73,6 +75,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
                 "config_error": pretrained.config().err().map(|error| chain_in_one_line(&error)),
                 "preprocessing": pretrained.preprocessing().ok().flatten(),
                 "preprocessing_error": pretrained.preprocessing().err().map(|error| chain_in_one_line(&error)),
+                "prefix": checkpoint.stripped_prefix(),
+                "other_models": checkpoint.other_models(),
+                "ignored": checkpoint.ignored(),
                 "metadata": checkpoint.metadata(),
                 "architecture": sketch,
                 "tensors": tensors,
@@ -192,11 +197,24 @@ fn summary(
         dtypes.join(", "),
         parameters(checkpoint) as f64 / 1e6
     )?;
-    if checkpoint.has_module_prefix() {
+    if !checkpoint.stripped_prefix().is_empty() {
         writeln!(
             out,
             "prefix      `{}` before each name, not shown",
-            checkpoint.stripped_prefix()
+            escape_for_display(checkpoint.stripped_prefix())
+        )?;
+    }
+    if !checkpoint.other_models().is_empty() {
+        let names = checkpoint.other_models().iter();
+        let names: Vec<String> = names.map(|name| escape_for_display(name)).collect();
+        writeln!(out, "others      {} (--weights-key)", names.join(", "))?;
+    }
+    if let [first, ..] = checkpoint.ignored() {
+        writeln!(
+            out,
+            "left out    {} tensors that are no part of the model, such as {}",
+            checkpoint.ignored().len(),
+            escape_for_display(first)
         )?;
     }
     // The line `config` shows it.

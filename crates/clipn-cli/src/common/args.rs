@@ -10,7 +10,7 @@ use clipn::prompts::PromptVariant;
 use clipn::scores::{Score, by_name};
 
 use crate::common::messages::detail;
-use crate::common::weights::DownloadArgs;
+use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 /// Format of the results on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,6 +81,8 @@ pub(crate) struct ModelArgs {
     /// --model.
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
+    #[command(flatten)]
+    pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
 }

@@ -17,7 +17,7 @@ use clipn::prompts::TemplateSet;
 use crate::common::args::{ModelArgs, PromptArgs};
 use crate::common::error::CliError;
 use crate::common::messages::{detail, warning};
-use crate::common::weights::{LocatedWeights, locate};
+use crate::common::weights::{LocatedWeights, WeightsKeyArgs, locate};
 
 /// Opened weights with their metadata.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ impl LoadedModel {
             .map(ModelConfig::resolve)
             .transpose()?;
         let origin = located.model.as_deref().unwrap_or("the weights").to_owned();
-        Self::from_located(located, model, requested, &origin)
+        Self::from_located(located, model, requested, &origin, &args.key)
     }
 
     /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
@@ -78,7 +78,7 @@ impl LoadedModel {
             &args.downloads,
             FetchPurpose::Compute,
         )?;
-        Self::from_located(located, Some(config), requested, "the bundle")
+        Self::from_located(located, Some(config), requested, "the bundle", &args.key)
     }
 
     /// Opens located weights; `origin` is where the architecture comes from.
@@ -87,8 +87,9 @@ impl LoadedModel {
         model: Option<ModelConfig>,
         requested: &Path,
         origin: &str,
+        key: &WeightsKeyArgs,
     ) -> Result<Self, CliError> {
-        let pretrained = PretrainedWeights::open(&located.path)?;
+        let pretrained = key.open(&located.path)?;
         let epoch = epoch(&pretrained, &located.path);
         let weights = pretrained.weights(model)?;
         let own = pretrained.preprocessing()?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 use clap::Args;
+use clipn::checkpoint::escape_for_display;
 use clipn::download::{DownloadSettings, FetchPurpose, HubName, WeightsName};
 use clipn::model::PretrainedWeights;
 
@@ -20,6 +21,44 @@ pub(crate) struct DownloadArgs {
     /// Do not download: take weights from the cache, or fail [env: HF_HUB_OFFLINE]
     #[arg(long)]
     pub offline: bool,
+}
+
+/// Choice among the models in a file.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct WeightsKeyArgs {
+    /// Which model of a file with several, such as an averaged copy: state_dict_ema (`clipn inspect` lists
+    /// them)
+    #[arg(long, value_name = "KEY")]
+    pub weights_key: Option<String>,
+}
+
+impl WeightsKeyArgs {
+    /// Opens weights, and notes what else their file has.
+    pub(crate) fn open(&self, path: &Path) -> Result<PretrainedWeights, CliError> {
+        let weights = PretrainedWeights::open_with_key(path, self.weights_key.as_deref())?;
+        let checkpoint = weights.checkpoint();
+        let shown = |names: &[String]| {
+            let names = names.iter().map(|name| escape_for_display(name));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        if self.weights_key.is_none() && !checkpoint.other_models().is_empty() {
+            note(format_args!(
+                "{} has other models too, which --weights-key takes: {}",
+                path.display(),
+                shown(checkpoint.other_models())
+            ));
+        }
+        if let [first, ..] = checkpoint.ignored() {
+            note(format_args!(
+                "left out {} tensors of {} that are no part of the model under `{}`, such as {}",
+                checkpoint.ignored().len(),
+                path.display(),
+                checkpoint.stripped_prefix(),
+                escape_for_display(first)
+            ));
+        }
+        Ok(weights)
+    }
 }
 
 /// Weights on this machine, and the architecture to open them with.

@@ -276,10 +276,7 @@ impl<T: Real> Classifier<T> {
 }
 
 /// Normalizes the rows `[K, D]` of K classes that do not have length 1.
-fn unit_rows<T: Real>(
-    mut rows: Vec<T>,
-    class_names: &[String],
-) -> Result<Vec<T>, ClassifierError> {
+fn unit_rows<T: Real>(mut rows: Vec<T>, class_names: &[String]) -> Result<Vec<T>, ClassifierError> {
     let dim = rows.len() / class_names.len();
     let wide = |value: T| value.to_f64().unwrap_or(f64::NAN);
     for (row, class) in rows.chunks_exact_mut(dim).zip(class_names) {

@@ -101,9 +101,7 @@ impl Detector {
     }
 
     fn detect_batch<P: ImageSource>(&self, mut images: Vec<P>) -> Batch<P> {
-        let inspect = |_: &P, row: Result<LogitsRow<'_, f32>, ItemError>| {
-            Ok(self.decide(row?)?)
-        };
+        let inspect = |_: &P, row: Result<LogitsRow<'_, f32>, ItemError>| Ok(self.decide(row?)?);
         let results = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)
             .map_err(InferenceError::from)
             .and_then(|pipeline| {

@@ -259,7 +259,7 @@ fn reports_why_a_classifier_cannot_be_built() {
     assert!(
         error
             .to_string()
-            .contains("text features of class `tench` are NaN or infinite"),
+            .contains("text features of class `tench` are NaN, infinite or zero"),
         "{error}"
     );
 }
@@ -345,6 +345,37 @@ fn text_towers_have_no_trained_scale() {
         "{error}"
     );
     assert!(error.hint().unwrap().contains("with_scale"));
+}
+
+#[test]
+fn rows_are_normalized() {
+    let names = || vec!["a".to_owned(), "b".to_owned()];
+    // The length that OpenAI's text features have.
+    let found = Classifier::new(
+        names(),
+        vec![9.4_f32, 0.0, 0.0, 9.4],
+        vec![-3.0, 4.0, 0.0, 0.5],
+    )
+    .unwrap();
+    assert_eq!(found.yes_weights(), [1.0, 0.0, 0.0, 1.0]);
+    assert_eq!(found.no_weights().unwrap(), [-0.6, 0.8, 0.0, 1.0]);
+    // What rounding to 16 bits leaves is kept to the bit.
+    let rounded = vec![0.599_609_4_f32, 0.800_292_97, 1.0, 0.0];
+    let kept = Classifier::new(names(), rounded.clone(), None).unwrap();
+    assert_eq!(kept.yes_weights(), rounded);
+    for broken in [f32::NAN, f32::INFINITY, 0.0] {
+        let error = Classifier::new(names(), vec![1.0, 0.0, broken, 0.0], None).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "text features of class `b` are NaN, infinite or zero"
+        );
+        Classifier::new(
+            names(),
+            vec![1.0, 0.0, 0.0, 1.0],
+            vec![broken, 0.0, 1.0, 0.0],
+        )
+        .unwrap_err();
+    }
 }
 
 #[test]

@@ -11,7 +11,9 @@ use clipn_engine::TextEncoder;
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{LogitScale, ModelConfig, ModelWeights, PretrainedWeights, TextSide};
 use clipn_ood::calibration::{Calibration, CalibrationSettings, calibrate};
-use clipn_ood::scores::{Atd, DecisionRule, LogitsRow, agreement, predict, softmax_yes, stable};
+use clipn_ood::scores::{
+    Atd, DecisionRule, LogitsRow, Score, agreement, predict, softmax_yes, stable,
+};
 use clipn_testing::fixture;
 use clipn_text::prompts::TemplateSet;
 
@@ -177,7 +179,7 @@ fn a_detector_equals_its_parts() {
         features.normalize();
         let logits = classifier.logits(&features).unwrap();
         let row: LogitsRow<'_, f32> = logits.rows().next().unwrap();
-        assert_eq!(found, detector.decide(row));
+        assert_eq!(found, detector.decide(row).unwrap());
         let (p, q) = (softmax_yes(row), agreement(row));
         let best = predict(row);
         assert_eq!(
@@ -589,4 +591,63 @@ fn each_image_of_a_batch_has_its_own_classes() {
 
     let error = own.detect_pixels_each(&pixels, &[&own]).unwrap_err();
     assert_eq!(error.to_string(), "expected 1 images, got 3");
+}
+
+#[test]
+fn a_bundle_is_not_built_from_a_damaged_image_tower() {
+    let open = |name: &str| {
+        PretrainedWeights::open(fixture(&format!("cases/weights/{name}.safetensors"))).unwrap()
+    };
+    let classes = || BundleBuilder::new(ClassifierBuilder::new(["pizza", "goldfish"]));
+    classes().build(&open("sound")).unwrap();
+    for name in ["nan-image-tower", "inf-image-tower"] {
+        let error = classes().build(&open(name)).unwrap_err();
+        assert!(matches!(error, BundleError::DamagedImageTower), "{error}");
+        assert!(error.hint().is_some());
+    }
+}
+
+/// A score with the name of a built-in one.
+#[derive(Debug)]
+struct OwnMargin;
+
+impl Score for OwnMargin {
+    fn name(&self) -> &'static str {
+        "margin"
+    }
+    fn display_name(&self) -> &'static str {
+        "Own margin"
+    }
+    fn uses_no(&self) -> bool {
+        false
+    }
+    fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
+        row.yes[0] - row.yes[1]
+    }
+    fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
+        row.yes[0] - row.yes[1]
+    }
+    fn from_stable(&self, value: f64) -> f64 {
+        value
+    }
+    fn to_stable(&self, value: f64) -> f64 {
+        value
+    }
+}
+
+/// Nobody who reads the file has the score, and the built-in one of that name is another.
+#[test]
+fn a_bundle_with_a_score_of_the_callers_own_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.clipn");
+    let scores: Vec<f64> = (0..40).map(f64::from).collect();
+    let settings = CalibrationSettings::default().with_score(&OwnMargin);
+    let calibration = calibrate(&scores, &[], &settings).unwrap();
+    let bundle = bundle(&mini(), None).with_calibration(calibration);
+    let error = bundle.write(&path).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the calibration uses the score `margin`, which is not a built-in score"
+    );
+    assert!(error.hint().is_some() && !path.exists());
 }

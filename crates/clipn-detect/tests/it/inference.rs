@@ -8,9 +8,10 @@ use clipn_base::progress::Progress;
 use clipn_detect::bundle::{Bundle, BundleBuilder};
 use clipn_detect::classifier::{Classifier, ClassifierBuilder};
 use clipn_detect::detector::{Detector, DetectorError};
-use clipn_detect::inference::{InferenceError, InferencePipeline, Parallelism};
+use clipn_detect::inference::{InferenceError, InferencePipeline, ItemError, Parallelism};
 use clipn_image::{ImageError, ImageSource, Preprocessing};
 use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, ModelError, PretrainedWeights};
+use clipn_ood::scores::{DecisionRule, LogitsRow, Msp, Score, is_built_in};
 use clipn_testing::fixture;
 
 /// Tower whose features are the first two values of an image; it counts its batches.
@@ -42,6 +43,8 @@ const SIZE: usize = 2;
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Drawn {
     Angle(usize),
+    /// Features with this value.
+    Value(f32),
     Unreadable,
     Panicking,
 }
@@ -56,6 +59,10 @@ impl ImageSource for Drawn {
             Self::Angle(degrees) => {
                 out.fill(0.0);
                 (out[1], out[0]) = (*degrees as f32).to_radians().sin_cos();
+                Ok(())
+            }
+            Self::Value(value) => {
+                out.fill(*value);
                 Ok(())
             }
             Self::Unreadable => preprocessing.preprocess_bytes(b"not an image", out),
@@ -119,6 +126,95 @@ fn an_unreadable_image_affects_no_other() {
             (_, detection) => assert_eq!(detection.unwrap().label.as_deref(), Some("up")),
         }
     }
+}
+
+/// The features of damaged weights are not those of an unknown image.
+#[test]
+fn features_without_a_direction_are_errors_of_their_image() {
+    let detector = detector();
+    let broken = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 1e30];
+    let images: Vec<Drawn> = broken
+        .iter()
+        .flat_map(|&value| [Drawn::Angle(90), Drawn::Value(value)])
+        .collect();
+    let found: Vec<_> = detector
+        .detect_many_with(images, parallelism(4, 2))
+        .unwrap()
+        .collect();
+    for (image, detection) in &found {
+        match (image, detection) {
+            (Drawn::Value(_), Err(DetectorError::Item(ItemError::InvalidFeatures))) => {}
+            (Drawn::Angle(_), Ok(detection)) => {
+                assert_eq!(detection.label.as_deref(), Some("up"));
+            }
+            (image, detection) => panic!("{image:?}: {detection:?}"),
+        }
+    }
+    let (sound, nan) = ([0.0, 1.0].repeat(6), [f32::NAN; 12]);
+    assert_eq!(detector.detect_pixels(&sound).unwrap().len(), 1);
+    for pixels in [nan.to_vec(), [&sound[..], &nan].concat()] {
+        let error = detector.detect_pixels(&pixels).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the image features are NaN, infinite or zero: the weights are damaged"
+        );
+        assert_eq!(
+            error.hint(),
+            Some("download the weights or save them again")
+        );
+    }
+    let rows = [
+        LogitsRow::new(&[f32::NAN, 1.0], &[0.0, 0.0]),
+        LogitsRow::new(&[1.0, 1.0], &[0.0, f32::INFINITY]),
+    ];
+    for row in rows {
+        assert!(matches!(
+            detector.decide(row),
+            Err(ItemError::InvalidFeatures)
+        ));
+    }
+}
+
+/// A score of the caller's own that is NaN for every image.
+#[derive(Debug)]
+struct NoScore;
+
+impl Score for NoScore {
+    fn name(&self) -> &'static str {
+        "msp"
+    }
+    fn display_name(&self) -> &'static str {
+        "none"
+    }
+    fn uses_no(&self) -> bool {
+        false
+    }
+    fn faithful(&self, _: LogitsRow<'_, f32>) -> f32 {
+        f32::NAN
+    }
+    fn stable(&self, _: LogitsRow<'_, f64>) -> f64 {
+        f64::NAN
+    }
+    fn from_stable(&self, value: f64) -> f64 {
+        value
+    }
+    fn to_stable(&self, value: f64) -> f64 {
+        value
+    }
+}
+
+#[test]
+fn a_score_that_is_nan_is_an_error() {
+    assert!(!is_built_in(&NoScore) && is_built_in(&Msp));
+    let rule = DecisionRule::Threshold {
+        score: &NoScore,
+        threshold: 0.5,
+    };
+    let detector = detector().with_rule(rule).unwrap();
+    let error = detector
+        .decide(LogitsRow::new(&[1.0, 2.0], &[0.0, 0.0]))
+        .unwrap_err();
+    assert_eq!(error.to_string(), "the score msp of the image is NaN");
 }
 
 #[test]

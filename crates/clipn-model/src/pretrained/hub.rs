@@ -1,6 +1,8 @@
 //! open_clip's hub directories: `open_clip_config.json` with `model_cfg` and `preprocess_cfg`. A
 //! safetensors file may contain the same JSON in its metadata.
 
+use std::path::Path;
+
 use clipn_checkpoint::{Checkpoint, WeightsFormat, escape_for_display};
 use clipn_image::Preprocessing;
 use serde_json::Value;
@@ -24,6 +26,16 @@ pub(crate) const NAME_KEY: &str = "model";
 pub(super) fn has_embedded_config(checkpoint: &Checkpoint) -> bool {
     checkpoint.format() == WeightsFormat::Safetensors
         && checkpoint.metadata().contains_key(CONFIG_KEY)
+}
+
+/// Returns whether a config of open_clip belongs to the weights: they are those of its directory, or the
+/// file itself is named and has the name under which open_clip stores them. A config beside another
+/// file may describe other weights.
+pub(super) fn has_config_beside(weights: &Path, source_path: &Path) -> bool {
+    let has_own_name = weights
+        .file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("open_clip_"));
+    (source_path.is_dir() || has_own_name) && weights.with_file_name(CONFIG_FILE).is_file()
 }
 
 /// Returns the config in a file's metadata.

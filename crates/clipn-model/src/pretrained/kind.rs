@@ -38,7 +38,7 @@ impl PretrainedKind {
             Self::EmbeddedConfig
         } else if openai::is_openai(checkpoint) {
             Self::OpenAi
-        } else if source_path.is_dir() && source_path.join(hub::CONFIG_FILE).is_file() {
+        } else if hub::has_config_beside(checkpoint.path(), source_path) {
             Self::OpenClipHub
         } else if training::is_training_checkpoint(checkpoint.path()) {
             Self::TrainingCheckpoint

@@ -38,11 +38,23 @@ impl PretrainedWeights {
     /// [`ModelError::Checkpoint`] if the path is missing, has no weights, or is damaged;
     /// [`ModelError::MiniNotEmbedded`] if it names the built-in model in a build without it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        Self::open_with_key(path, None)
+    }
+
+    /// Same as [`open`](Self::open) for one of several models in a file, such as an averaged copy
+    /// (`state_dict_ema`); see [`Checkpoint::open_model`].
+    ///
+    /// # Errors
+    /// Same as [`open`](Self::open), also if no model, or more than one, has the name.
+    pub fn open_with_key(path: impl AsRef<Path>, key: Option<&str>) -> Result<Self, ModelError> {
         let path = path.as_ref();
         if Self::is_builtin_name(path) {
             return Self::mini();
         }
-        Ok(Self::from_checkpoint(Checkpoint::open(path)?, path))
+        Ok(Self::from_checkpoint(
+            Checkpoint::open_model(path, key)?,
+            path,
+        ))
     }
 
     fn from_checkpoint(checkpoint: Checkpoint, source_path: &Path) -> Self {

@@ -53,6 +53,7 @@ pub struct RunBuilder<'a> {
     settings: TrainSettings,
     dir: PathBuf,
     start: RunStart,
+    allows_changes: bool,
     progress: &'a dyn Progress,
 }
 
@@ -62,6 +63,7 @@ impl fmt::Debug for RunBuilder<'_> {
             .field("settings", &self.settings)
             .field("dir", &self.dir)
             .field("start", &self.start)
+            .field("allows_changes", &self.allows_changes)
             .finish_non_exhaustive()
     }
 }
@@ -73,6 +75,7 @@ impl<'a> RunBuilder<'a> {
             settings,
             dir,
             start: RunStart::Fresh,
+            allows_changes: false,
             progress: &NoProgress,
         }
     }
@@ -80,6 +83,13 @@ impl<'a> RunBuilder<'a> {
     /// Sets the starting point; [`RunStart::Fresh`] by default.
     pub fn with_start(mut self, start: RunStart) -> Self {
         self.start = start;
+        self
+    }
+
+    /// Sets whether the run may resume from a checkpoint that was trained with other settings, such as
+    /// another learning rate [default: false].
+    pub fn with_changed_settings(mut self, allowed: bool) -> Self {
+        self.allows_changes = allowed;
         self
     }
 
@@ -92,12 +102,14 @@ impl<'a> RunBuilder<'a> {
     /// Opens data, weights, checkpoints and logs of the run, and writes its `settings.toml`.
     ///
     /// # Errors
-    /// [`TrainingError`] if settings, data, weights or a checkpoint cannot be used.
+    /// [`TrainingError`] if settings, data, weights or a checkpoint cannot be used;
+    /// [`TrainingError::SettingsMismatch`] if a checkpoint was trained with other settings.
     pub fn open(self) -> Result<TrainRun, TrainingError> {
         let Self {
             settings,
             dir,
             start,
+            allows_changes,
             progress,
         } = self;
         settings.check()?;
@@ -117,6 +129,16 @@ impl<'a> RunBuilder<'a> {
             RunStart::From(path) => Some(path.clone()),
         };
         let state = InitialState::load(checkpoint.as_deref(), &settings, &config, steps_per_epoch)?;
+        if let (Some(path), false, false) = (
+            &checkpoint,
+            allows_changes,
+            state.changed_settings.is_empty(),
+        ) {
+            return Err(TrainingError::SettingsMismatch {
+                path: path.clone(),
+                differences: state.changed_settings,
+            });
+        }
         let texts = TextSampler::from_settings(&settings)?;
         settings
             .schedule(steps_per_epoch * settings.epochs)
@@ -166,6 +188,7 @@ impl<'a> RunBuilder<'a> {
             epoch: state.epoch,
             position: state.position,
             notes: state.notes,
+            changed_settings: state.changed_settings,
         })
     }
 }

@@ -10,6 +10,7 @@ use clipn_model::{
 use crate::error::TrainingError;
 use crate::objective::ObjectiveName;
 use crate::optimizer::AdamW;
+use crate::run::differences::{SettingDifference, differences};
 use crate::run::settings::TrainSettings;
 use crate::state::{PublishedCheckpoint, TrainingCheckpoint};
 use crate::towers::CpuTowers;
@@ -26,6 +27,8 @@ pub(crate) struct InitialState {
     pub(crate) epoch: u64,
     /// Position in a started epoch.
     pub(crate) position: Option<EpochPosition>,
+    /// Settings that differ from those of the checkpoint.
+    pub(crate) changed_settings: Vec<SettingDifference>,
 }
 
 impl InitialState {
@@ -70,6 +73,7 @@ impl InitialState {
             step: 0,
             epoch: 0,
             position: None,
+            changed_settings: Vec::new(),
         })
     }
 
@@ -90,6 +94,7 @@ impl InitialState {
                 found: settings.objective.name,
             });
         }
+        let changed_settings = differences(&state.settings, settings);
         let notes = WeightsMetadata::from_checkpoint(&model);
         let weights = ModelWeights::new(config.clone(), model)?;
         let towers = CpuTowers::from_weights(&weights, no_prompts(settings))?;
@@ -105,6 +110,7 @@ impl InitialState {
             step: state.step,
             epoch: state.epoch,
             position,
+            changed_settings,
         })
     }
 
@@ -124,6 +130,7 @@ impl InitialState {
             step: published.epoch * steps_per_epoch,
             epoch: published.epoch,
             position: None,
+            changed_settings: Vec::new(),
         })
     }
 }

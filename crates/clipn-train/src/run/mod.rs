@@ -1,6 +1,7 @@
 //! A whole training run: data, towers, optimizer, checkpoints and logs in one directory.
 
 mod builder;
+mod differences;
 mod frozen_features;
 mod initial_state;
 mod observer;
@@ -8,6 +9,7 @@ mod settings;
 mod text_sampler;
 
 pub use builder::{RunBuilder, RunStart};
+pub use differences::SettingDifference;
 pub use observer::{RunObserver, RunOutcome, StepEvent};
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
 
@@ -53,6 +55,7 @@ pub struct TrainRun {
     /// Metadata saved with the weights: templates, logit scale, and, if known, the words in the
     /// captions that the "yes" tower was trained on.
     notes: WeightsMetadata,
+    changed_settings: Vec<SettingDifference>,
 }
 
 impl fmt::Debug for TrainRun {
@@ -83,6 +86,12 @@ impl TrainRun {
     /// Returns the settings.
     pub fn settings(&self) -> &TrainSettings {
         &self.settings
+    }
+
+    /// Returns the settings that differ from those of the checkpoint that the run resumes from, which
+    /// [`RunBuilder::with_changed_settings`] allows.
+    pub fn changed_settings(&self) -> &[SettingDifference] {
+        &self.changed_settings
     }
 
     /// Returns the model config.
@@ -139,10 +148,14 @@ impl TrainRun {
                 None => self.loader.epoch(self.epoch)?,
             };
             if !self.run_epoch(&mut data, observer, &mut newest)? {
+                let checkpoint = match newest {
+                    Some(newest) => newest,
+                    None => self.newest_checkpoint(observer)?,
+                };
                 return Ok(RunOutcome {
                     interrupted: true,
                     step: self.step,
-                    checkpoint: newest,
+                    checkpoint,
                 });
             }
             self.epoch += 1;
@@ -153,11 +166,24 @@ impl TrainRun {
             }
             observer.epoch_ended(self, self.epoch, data.skipped());
         }
+        let checkpoint = match newest {
+            Some(newest) => newest,
+            None => self.newest_checkpoint(observer)?,
+        };
         Ok(RunOutcome {
             interrupted: false,
             step: self.step,
-            checkpoint: newest,
+            checkpoint,
         })
+    }
+
+    /// The newest checkpoint in the run's directory; one is written if there is none, as after
+    /// resuming a finished run of another directory.
+    fn newest_checkpoint(&mut self, observer: &dyn RunObserver) -> Result<PathBuf, TrainingError> {
+        match self.store.latest()? {
+            Some(saved) => Ok(saved.path),
+            None => self.save(CheckpointLabel::Epoch(self.epoch), None, observer),
+        }
     }
 
     /// Runs the rest of an epoch. Returns `false` if the observer canceled.

@@ -42,6 +42,6 @@ pub struct RunOutcome {
     pub interrupted: bool,
     /// Steps completed in all, those before a resume included.
     pub step: u64,
-    /// The newest checkpoint that this call wrote.
-    pub checkpoint: Option<PathBuf>,
+    /// The newest checkpoint of the run, also if no step was left.
+    pub checkpoint: PathBuf,
 }

@@ -54,7 +54,7 @@ fn clip_settings(dir: &Path) -> TrainSettings {
 fn trained_clip(dir: &Path) -> PathBuf {
     let mut run = TrainRun::open(clip_settings(dir), dir.join("clip")).unwrap();
     let outcome = run.run(&NoProgress).unwrap();
-    outcome.checkpoint.unwrap().join("model.safetensors")
+    outcome.checkpoint.join("model.safetensors")
 }
 
 /// Settings of a CLIPN training from the weights of [`trained_clip`], with cached image features.
@@ -92,10 +92,7 @@ fn a_run_logs_every_step_and_saves_every_epoch() {
     assert_eq!((run.steps_per_epoch(), run.total_steps()), (2, 4));
     let outcome = run.run(&NoProgress).unwrap();
     assert!(!outcome.interrupted && outcome.step == 4);
-    assert_eq!(
-        outcome.checkpoint,
-        Some(run_dir.join("checkpoints/epoch-2"))
-    );
+    assert_eq!(outcome.checkpoint, run_dir.join("checkpoints/epoch-2"));
     let log = read_log(run_dir.join(TrainingLog::LINES_FILE)).unwrap();
     let steps: Vec<(u64, u64, u64)> = log
         .iter()

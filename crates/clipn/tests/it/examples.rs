@@ -139,9 +139,7 @@ fn train_writes_weights_that_classify() {
     }
     let captions = folder.path().join("captions.tsv");
     std::fs::write(&captions, table).unwrap();
-    let checkpoint = train::train(&captions, &folder.path().join("run"), 2)
-        .unwrap()
-        .unwrap();
+    let checkpoint = train::train(&captions, &folder.path().join("run"), 2).unwrap();
     let weights = PretrainedWeights::open(&checkpoint).unwrap();
     let bundle = Bundle::build(["school bus", "pizza"], &weights).unwrap();
     assert_eq!(bundle.classifier().len(), 2);

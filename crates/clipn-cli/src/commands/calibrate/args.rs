@@ -5,7 +5,7 @@ use clipn::calibration::ThresholdMethod;
 use clipn::scores::Score;
 
 use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
-use crate::common::weights::DownloadArgs;
+use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 /// Value of `--score`.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +64,8 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]
+    pub key: WeightsKeyArgs,
+    #[command(flatten)]
     pub downloads: DownloadArgs,
     /// Write the calibrated bundle here instead of replacing the input
     #[arg(long, value_name = "FILE")]
@@ -81,6 +83,7 @@ impl CalibrateArgs {
         ModelArgs {
             model: None,
             pretrained: self.pretrained.clone(),
+            key: self.key.clone(),
             downloads: self.downloads.clone(),
         }
     }

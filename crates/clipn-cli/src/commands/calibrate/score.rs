@@ -140,9 +140,7 @@ pub(crate) fn score(
                 return Err(CliError::from_item(path.display().to_string(), error));
             }
             Err(ItemError::Image(error)) => outcome.errors.push(chain_in_one_line(&error)),
-            Err(error) => outcome
-                .errors
-                .push(format!("{}: {error}", path.display())),
+            Err(error) => outcome.errors.push(format!("{}: {error}", path.display())),
         }
         Ok(())
     };

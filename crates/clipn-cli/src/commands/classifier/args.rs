@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use crate::common::args::{Format, ModelArgs, PromptArgs};
 use crate::common::negatives::NegativesArgs;
-use crate::common::weights::DownloadArgs;
+use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClassifierCommand {
@@ -80,6 +80,8 @@ pub(crate) struct AddArgs {
     /// Weights that the bundle was built with [default: the path or name in the bundle]
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,
+    #[command(flatten)]
+    pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
 }

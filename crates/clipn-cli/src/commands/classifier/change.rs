@@ -29,6 +29,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
     let model = ModelArgs {
         model: None,
         pretrained: args.pretrained.clone(),
+        key: args.key.clone(),
         downloads: args.downloads.clone(),
     };
     let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;

@@ -216,11 +216,11 @@ impl ClassifyRun<'_> {
         .with_progress(self.bar);
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
         let decide =
-            |image: &NamedImage, logits: Result<LogitsRow<'_, f32>, ItemError>| {
-                match logits.and_then(|logits| detector.decide(logits)) {
-                    Ok(detection) => Ok(Row::from_detection(image.name.clone(), detection)),
-                    Err(error) => Err((image.name.clone(), error)),
-                }
+            |image: &NamedImage, logits: Result<LogitsRow<'_, f32>, ItemError>| match logits
+                .and_then(|logits| detector.decide(logits))
+            {
+                Ok(detection) => Ok(Row::from_detection(image.name.clone(), detection)),
+                Err(error) => Err((image.name.clone(), error)),
             };
         let mut buffered = Vec::new();
         let tally = &mut self.tally;

@@ -8,7 +8,7 @@ use clipn::scores::{Score, parse_list};
 use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
 use crate::common::error::CliError;
 use crate::common::negatives::NegativesArgs;
-use crate::common::weights::DownloadArgs;
+use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
@@ -21,6 +21,8 @@ pub(crate) struct EvalArgs {
     /// Results of several weights, such as other seeds, are mean ± standard deviation.
     #[arg(long, value_name = "FILE|DIR|NAME", num_args = 1..)]
     pub pretrained: Vec<PathBuf>,
+    #[command(flatten)]
+    pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
     /// Class names in the order of the sorted class folders: a file, imagenet-1k, or "a,b,c"
@@ -84,6 +86,9 @@ pub(crate) struct EvalArgs {
     /// report.html
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Replace the results in --output
+    #[arg(long, requires = "output")]
+    pub force: bool,
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
@@ -112,6 +117,7 @@ impl EvalArgs {
         let model = |pretrained| ModelArgs {
             model: self.model.clone(),
             pretrained,
+            key: self.key.clone(),
             downloads: DownloadArgs {
                 offline: self.downloads.offline,
             },

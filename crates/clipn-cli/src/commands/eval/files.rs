@@ -1,5 +1,6 @@
 //! Result files.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clipn::evaluation::{
@@ -16,6 +17,47 @@ pub(crate) fn create_directory(directory: &Path) -> Result<(), CliError> {
         path: directory.to_owned(),
         source,
     })
+}
+
+/// Everything that an evaluation writes to its directory.
+const FILES: [&str; 6] = [
+    EvaluationRecord::FILE_NAME,
+    "results.csv",
+    "scores.csv",
+    "scores.parquet",
+    "histograms.svg",
+    "report.html",
+];
+
+/// Refuses a directory that has results already.
+pub(crate) fn refuse_existing(directory: &Path) -> Result<(), CliError> {
+    if directory.join(EvaluationRecord::FILE_NAME).exists() {
+        return Err(CliError::usage_with_hint(
+            format!("{} has results already", directory.display()),
+            "give another --output, or --force to replace them",
+        ));
+    }
+    Ok(())
+}
+
+/// Removes the files of an earlier evaluation, also those of its runs, so that none is left beside the
+/// new ones. Other files stay.
+pub(crate) fn remove_results(directory: &Path) -> Result<(), CliError> {
+    let remove = |path: PathBuf| match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(CliError::WriteFile { path, source })
+        }
+        _ => Ok(()),
+    };
+    let runs = (0..)
+        .map(|index| run_directory(directory, index))
+        .take_while(|run| run.is_dir());
+    for results in std::iter::once(directory.to_owned()).chain(runs) {
+        for name in FILES {
+            remove(results.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// The directory of one of several runs; `index` counts from 0, the name from 1.

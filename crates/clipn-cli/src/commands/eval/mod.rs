@@ -6,7 +6,7 @@ mod files;
 mod tables;
 
 pub(crate) use args::EvalArgs;
-pub(crate) use files::write_merged;
+pub(crate) use files::{refuse_existing, remove_results, write_merged};
 pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
@@ -57,6 +57,9 @@ struct EvaluationData {
 /// `clipn eval`.
 pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let model_args = args.models()?;
+    if let Some(directory) = args.output.as_ref().filter(|_| !args.force) {
+        refuse_existing(directory)?;
+    }
     args.run.report();
     let loaded = model_args
         .iter()
@@ -113,6 +116,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     if let ([model], [evaluation]) = (&models[..], &evaluations[..]) {
         let record = record(args, &options, &data, model, evaluation, &bar)?;
         if let Some(directory) = &args.output {
+            remove_results(directory)?;
             write(args, directory, &data, model, evaluation, &record)?;
         }
         warn_of_skipped(&record.results);
@@ -129,6 +133,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     }
     let merged = merge(&runs)?;
     if let Some(directory) = &args.output {
+        remove_results(directory)?;
         for (index, ((model, evaluation), run)) in
             models.iter().zip(&evaluations).zip(&runs).enumerate()
         {

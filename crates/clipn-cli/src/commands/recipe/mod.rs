@@ -168,10 +168,14 @@ impl RecipeArgs {
                 push("--name", step.name.clone());
                 push("--resume", "latest".to_owned());
             }
-            "eval" => push(
-                "--output",
-                self.output.join(&step.name).display().to_string(),
-            ),
+            // A recipe that is run again evaluates again.
+            "eval" => {
+                push(
+                    "--output",
+                    self.output.join(&step.name).display().to_string(),
+                );
+                arguments.push("--force".to_owned());
+            }
             _ => {}
         }
         Ok(arguments)

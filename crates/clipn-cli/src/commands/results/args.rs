@@ -17,6 +17,9 @@ pub(crate) struct MergeArgs {
     /// Directory for the merged results.json, results.csv and report.html
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Replace the results in --output
+    #[arg(long, requires = "output")]
+    pub force: bool,
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clipn::evaluation::{EvaluationRecord, EvaluationRun, merge};
 
-use crate::commands::eval::{print, write_merged};
+use crate::commands::eval::{print, refuse_existing, remove_results, write_merged};
 use crate::common::error::CliError;
 use args::{MergeArgs, ShowArgs};
 
@@ -49,6 +49,9 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
     });
     let runs = runs.collect::<Result<Vec<_>, CliError>>()?;
     if let Some(directory) = &args.output {
+        if !args.force {
+            refuse_existing(directory)?;
+        }
         let target = canonical(&directory.join(EvaluationRecord::FILE_NAME));
         if files.contains(&target) {
             return Err(CliError::usage_with_hint(
@@ -64,6 +67,7 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
     if let Some(directory) = &args.output {
         let benchmark = merged.settings["benchmark"].as_str().unwrap_or_default();
         let title = format!("{} runs of {}", runs.len(), title(benchmark, &merged));
+        remove_results(directory)?;
         write_merged(directory, &merged, &title)?;
     }
     print(&merged, args.format)

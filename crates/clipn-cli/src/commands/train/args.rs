@@ -46,59 +46,17 @@ pub(crate) enum AugmentationName {
     None,
 }
 
-/// The flags of `clipn train` whose values `settings.toml` has.
-const SETTINGS_FLAGS: [&str; 41] = [
-    "objective",
-    "model",
-    "pretrained",
-    "train_data",
-    "dataset_type",
-    "train_num_samples",
-    "dataset_resampled",
-    "csv_separator",
-    "csv_img_key",
-    "csv_caption_key",
-    "json_caption_key",
-    "class_names",
-    "max_bad",
-    "augmentation",
-    "crop_scale",
-    "flip",
-    "color_jitter",
-    "grayscale",
-    "erasing",
-    "batch_size",
-    "accum_freq",
-    "epochs",
-    "lr",
-    "warmup",
-    "constant_lr",
-    "wd",
-    "beta1",
-    "beta2",
-    "eps",
-    "grad_clip_norm",
-    "no_prompts",
-    "loss_weights",
-    "tso",
-    "templates",
-    "cache_image_features",
-    "feature_cache",
-    "workers",
-    "seed",
-    "save_frequency",
-    "save_every",
-    "keep",
-];
-
 #[derive(Debug, Args)]
 pub(crate) struct TrainArgs {
     /// Training objective
     #[arg(long, value_enum, default_value = "clipn")]
     pub objective: ObjectiveChoice,
-    /// Repeat the run of a settings.toml; only flags of output, device and evaluation may be added
-    #[arg(long, value_name = "FILE", conflicts_with_all = SETTINGS_FLAGS)]
+    /// Repeat the run of a settings.toml; flags that are given too replace its values
+    #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
+    /// Flags on the command line, by their names here; see [`super::overrides`].
+    #[arg(skip)]
+    pub given: Vec<&'static str>,
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json", required_unless_present_any = ["settings", "pretrained"])]
     pub model: Option<String>,
@@ -229,6 +187,9 @@ pub(crate) struct TrainArgs {
     /// epoch_N.pt
     #[arg(long, value_name = "latest|PATH")]
     pub resume: Option<String>,
+    /// Resume with these settings although the checkpoint was trained with others
+    #[arg(long = "override", requires = "resume")]
+    pub override_settings: bool,
     /// Epochs between checkpoints
     #[arg(long, value_name = "EPOCHS", default_value = "1")]
     pub save_frequency: u64,

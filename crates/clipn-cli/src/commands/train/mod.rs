@@ -2,6 +2,7 @@
 
 mod args;
 mod observer;
+pub(crate) mod overrides;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ use clipn::training::{
 pub(crate) use args::TrainArgs;
 
 use crate::common::error::CliError;
-use crate::common::messages::detail;
+use crate::common::messages::{detail, note, warning};
 use crate::common::progress::Bar;
 use crate::common::weights::locate;
 use args::{AugmentationName, DatasetType};
@@ -28,16 +29,14 @@ use observer::RunReporter;
 
 /// `clipn train`: trains, and prints the path of the newest weights.
 pub(crate) fn run(args: &TrainArgs) -> Result<(), CliError> {
-    let Some(weights) = train(args)? else {
-        return Ok(());
-    };
+    let weights = train(args)?;
     writeln!(std::io::stdout().lock(), "{}", weights.display()).map_err(CliError::Output)
 }
 
-/// Trains, and returns the newest weights; `None` if no step was left.
-pub(crate) fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
+/// Trains, and returns the newest weights, also if no step is left.
+pub(crate) fn train(args: &TrainArgs) -> Result<PathBuf, CliError> {
     let mut settings = match &args.settings {
-        Some(path) => TrainSettings::load(path)?,
+        Some(path) => overrides::apply(&TrainSettings::load(path)?, &settings(args)?, &args.given)?,
         None => settings(args)?,
     };
     settings.check()?;
@@ -64,9 +63,28 @@ pub(crate) fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
     let bar = Bar::default();
     let mut run = TrainRun::builder(settings, &directory)
         .with_start(start)
+        .with_changed_settings(args.override_settings)
         .with_progress(&bar)
         .open()?;
     report(&run);
+    if !run.changed_settings().is_empty() {
+        let changed: Vec<String> = run
+            .changed_settings()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        warning(format_args!(
+            "resuming with other settings than those of the checkpoint: {}",
+            changed.join("; ")
+        ));
+    }
+    if run.step() >= run.total_steps() {
+        note(format_args!(
+            "{} is complete after {} steps; nothing left to train",
+            directory.display(),
+            run.step()
+        ));
+    }
     let reporter = RunReporter::new(args, run.settings().objective.name, benchmark)?;
     let outcome = run.run(&reporter)?;
     reporter.bar.finish_and_clear();
@@ -76,9 +94,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<Option<PathBuf>, CliError> {
             steps: run.total_steps(),
         });
     }
-    Ok(outcome
-        .checkpoint
-        .map(|checkpoint| checkpoint.join("model.safetensors")))
+    Ok(outcome.checkpoint.join("model.safetensors"))
 }
 
 /// Prints the choices of a run, if verbose.

@@ -79,6 +79,9 @@ fn score(error: &ScoreError) -> Option<&'static str> {
 
 fn checkpoint(error: &CheckpointError) -> Option<&'static str> {
     Some(match error {
+        CheckpointError::AmbiguousWeights { .. } | CheckpointError::UnknownWeightsKey { .. } => {
+            "name one of them with --weights-key, in `clipn convert` for training"
+        }
         CheckpointError::Overflow { .. } => "write a type of a wider range: --dtype f32 or bf16",
         _ => return None,
     })

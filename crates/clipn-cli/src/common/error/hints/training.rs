@@ -26,6 +26,10 @@ fn training(error: &TrainingError) -> Option<&'static str> {
             "resume with the --objective of the checkpoint, or start from its model.safetensors \
              with --pretrained"
         }
+        TrainingError::SettingsMismatch { .. } => {
+            "resume with the values of the checkpoint, which --settings RUN/settings.toml has, or \
+             give --override to continue with the new ones"
+        }
         TrainingError::InvalidSetting { setting, .. } => return training_setting(setting),
         _ => return None,
     })

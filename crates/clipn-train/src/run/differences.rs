@@ -1,0 +1,150 @@
+//! How the settings of a resumed run differ from those of its checkpoint.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::run::settings::TrainSettings;
+
+/// Settings without influence on the weights that a run ends with, and those that are compared in
+/// another way: the architecture is that of the config, and initial weights are not read again.
+const IGNORED: [&str; 7] = [
+    "model",
+    "pretrained",
+    "workers",
+    "feature_cache",
+    "save_frequency",
+    "save_every",
+    "keep",
+];
+
+/// A setting with another value than the checkpoint was trained with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SettingDifference {
+    /// Key in `settings.toml`, such as `optimizer.beta1`.
+    pub setting: String,
+    /// Value of the checkpoint.
+    pub before: String,
+    /// Value of the run.
+    pub now: String,
+}
+
+impl fmt::Display for SettingDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}, now {}", self.setting, self.before, self.now)
+    }
+}
+
+/// Compares the settings of a run with those that a checkpoint's state has. Settings that the state
+/// lacks, as those of an earlier version may, count as their defaults.
+pub(super) fn differences(before: &Value, now: &TrainSettings) -> Vec<SettingDifference> {
+    let before = match serde_json::from_value::<TrainSettings>(before.clone()) {
+        Ok(settings) => flattened(&settings),
+        Err(_) => return Vec::new(),
+    };
+    let now = flattened(now);
+    let keys = before
+        .keys()
+        .chain(now.keys().filter(|key| !before.contains_key(*key)));
+    let value = |settings: &BTreeMap<String, Value>, key: &String| match settings.get(key) {
+        None | Some(Value::Null) => "none".to_owned(),
+        Some(value) => value.to_string(),
+    };
+    keys.filter(|key| !IGNORED.contains(&key.as_str()))
+        .map(|key| SettingDifference {
+            setting: key.clone(),
+            before: value(&before, key),
+            now: value(&now, key),
+        })
+        .filter(|difference| difference.before != difference.now)
+        .collect()
+}
+
+/// Settings by dotted keys.
+fn flattened(settings: &TrainSettings) -> BTreeMap<String, Value> {
+    let mut flat = BTreeMap::new();
+    if let Ok(value) = serde_json::to_value(settings) {
+        flatten("", value, &mut flat);
+    }
+    flat
+}
+
+fn flatten(prefix: &str, value: Value, flat: &mut BTreeMap<String, Value>) {
+    let Value::Object(fields) = value else {
+        flat.insert(prefix.to_owned(), value);
+        return;
+    };
+    for (name, value) in fields {
+        let key = match prefix {
+            "" => name,
+            _ => format!("{prefix}.{name}"),
+        };
+        flatten(&key, value, flat);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> TrainSettings {
+        TrainSettings::new("ViT-B-16", "a.tar")
+    }
+
+    #[test]
+    fn settings_that_change_the_weights_are_compared() {
+        let before = serde_json::to_value(settings()).unwrap();
+        assert_eq!(differences(&before, &settings()), []);
+        let mut now = TrainSettings {
+            lr: 1.0,
+            seed: 77,
+            batch_size: 32,
+            ..settings()
+        };
+        now.data.num_samples = Some(9);
+        now.optimizer.beta1 = 0.5;
+        let found: Vec<String> = differences(&before, &now)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "batch_size: 64, now 32",
+                "data.num_samples: none, now 9",
+                "lr: 0.0003, now 1.0",
+                "optimizer.beta1: 0.9, now 0.5",
+                "seed: 0, now 77",
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_without_influence_on_the_weights_may_differ() {
+        let before = serde_json::to_value(settings()).unwrap();
+        let now = TrainSettings {
+            model: "other/path.json".to_owned(),
+            pretrained: Some("moved.pt".into()),
+            workers: 99,
+            feature_cache: Some("cache".into()),
+            save_frequency: 7,
+            save_every: Some(5),
+            keep: 1,
+            ..settings()
+        };
+        assert_eq!(differences(&before, &now), []);
+    }
+
+    #[test]
+    fn a_state_without_a_setting_counts_as_its_default() {
+        let mut before = serde_json::to_value(settings()).unwrap();
+        before.as_object_mut().unwrap().remove("save_every");
+        before["data"]
+            .as_object_mut()
+            .unwrap()
+            .remove("num_samples");
+        assert_eq!(differences(&before, &settings()), []);
+    }
+}
