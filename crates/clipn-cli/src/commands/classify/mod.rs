@@ -24,13 +24,13 @@ use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::messages::warning;
+use crate::common::messages::{note_of_skipped, warning};
 use crate::common::progress::Bar;
 use outputs::{FileOutput, Printer, Target, print_tally};
 use rows::{Row, Tally};
 use settings::RunSettings;
 use shard::ShardSpec;
-use sources::ImageStream;
+use sources::{ImageStream, SharedSkippedFiles};
 
 /// `clipn classify`.
 pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
@@ -61,6 +61,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
         bar: &bar,
         tally: Tally::default(),
         total: images.total(),
+        skipped: images.skipped(),
     };
     let Some(target) = output else {
         return run.print(&opened.detector, images);
@@ -86,6 +87,8 @@ struct ClassifyRun<'a> {
     tally: Tally,
     /// Number of images of this shard, if known in advance.
     total: Option<u64>,
+    /// Files that are no images.
+    skipped: SharedSkippedFiles,
 }
 
 impl ClassifyRun<'_> {
@@ -138,6 +141,7 @@ impl ClassifyRun<'_> {
         print_tally(
             self.args.format,
             &self.tally,
+            &self.skipped.get(),
             before,
             &target.path.display().to_string(),
         )
@@ -251,6 +255,7 @@ impl ClassifyRun<'_> {
                 write(row)?;
             }
         }
+        note_of_skipped("", &self.skipped.get());
         let unreadable = self.tally.unreadable;
         if unreadable > 0 {
             warning(format_args!(
