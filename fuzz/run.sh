@@ -20,7 +20,7 @@ seeds() {
         pickle) echo "$fixtures"/checkpoint/*.pkl "$fixtures"/checkpoint/formats_legacy*.pt ;;
         torchscript) echo "$fixtures"/checkpoint/*.pkl ;;
         configs) echo "$root"/crates/clipn-model/assets/model_configs/*.json "$fixtures"/{models,openai_resnet}/{,*/}*.json ;;
-        image) echo "$fixtures"/image/*.{png,gif,bmp,tif,webp} ;;
+        image) echo "$fixtures"/image/*.{png,gif,bmp,tif,webp,pbm,pgm,ppm,qoi} ;;
         jpeg) echo "$fixtures"/image/*.jpg ;;
         shard) shards ;;
         names) echo "$root"/crates/clipn-text/assets/{classes,templates}/* "$fixtures"/tokenizer/*.json ;;

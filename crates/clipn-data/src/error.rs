@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::skipped_files::SkippedFiles;
+
 /// Error of a data set or a benchmark definition.
 ///
 /// [`hint`](Self::hint) returns advice, which the messages do not contain.
@@ -44,12 +46,12 @@ pub enum DatasetError {
         limit: u64,
     },
     /// A directory contains no images.
-    #[error("no images in {}{}", .path.display(), others(*.other_files))]
+    #[error("no images in {}{}", .path.display(), others(.skipped))]
     NoImages {
         /// The directory.
         path: PathBuf,
-        /// Number of files in it without an image extension.
-        other_files: usize,
+        /// Files in it that are no images.
+        skipped: SkippedFiles,
     },
     /// A labeled set has no class directories.
     #[error("no class directories in {}; expected CLASS/IMAGE", .path.display())]
@@ -292,11 +294,11 @@ fn list(first: &[String], count: usize) -> String {
     }
 }
 
-fn others(files: usize) -> String {
-    match files {
+fn others(skipped: &SkippedFiles) -> String {
+    match skipped.total() {
         0 => String::new(),
-        1 => " (1 other file)".to_string(),
-        n => format!(" ({n} other files)"),
+        1 => format!(" (1 other file: {skipped})"),
+        n => format!(" ({n} other files: {skipped})"),
     }
 }
 

@@ -44,6 +44,7 @@ mod archive;
 mod error;
 mod eval_sets;
 mod image_name;
+mod skipped_files;
 mod sources;
 mod text_file;
 mod training;
@@ -56,7 +57,10 @@ pub use eval_sets::{
     IdDefinition, ImageFolder, ImageSet, LabeledImage, MapEntry, OodDefinition, OodKind, OodSet,
     OpenedBenchmark, Selection, SetSource, read_image_list,
 };
-pub use image_name::{IMAGE_EXTENSIONS, is_image_name};
+pub use image_name::{
+    IMAGE_EXTENSIONS, NameKind, UNREADABLE_IMAGE_EXTENSIONS, is_ignored_name, is_image_name,
+};
+pub use skipped_files::SkippedFiles;
 pub use sources::{
     ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
     PathList,

@@ -1,7 +1,7 @@
-//! Directories of images, read with links followed and hidden entries skipped.
+//! Directories of images, read with links followed and hidden entries ignored.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,24 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::error::DatasetError;
-use crate::image_name::{is_hidden, is_image_name};
+use crate::image_name::{NameKind, has_image_start, is_ignored_name};
+use crate::skipped_files::SkippedFiles;
 
 /// Contents of a directory, each kind sorted by the bytes of the names.
 #[derive(Debug, Default)]
 pub(crate) struct DirectoryListing {
     pub(crate) directories: Vec<PathBuf>,
     pub(crate) images: Vec<PathBuf>,
-    /// Number of files without an image extension.
-    pub(crate) other_files: usize,
+    /// Files that are no images.
+    pub(crate) skipped: SkippedFiles,
 }
 
 /// Images below a directory, by the whole path of their directory, as torchvision sorts them.
 #[derive(Debug, Default)]
 pub(crate) struct ImageTree<T> {
     pub(crate) directories: BTreeMap<OsString, T>,
-    pub(crate) other_files: usize,
+    /// Files that are no images.
+    pub(crate) skipped: SkippedFiles,
 }
 
 /// Kind of a directory entry; a link counts as its target.
@@ -47,7 +49,7 @@ pub(crate) fn list_directory(directory: &Path) -> Result<DirectoryListing, Datas
         match classify(entry)? {
             Some((path, EntryKind::Directory)) => listing.directories.push(path),
             Some((path, EntryKind::Image)) => listing.images.push(path),
-            Some((_, EntryKind::OtherFile)) => listing.other_files += 1,
+            Some((path, EntryKind::OtherFile)) => listing.skipped.add(file_name(&path)),
             None => {}
         }
     }
@@ -71,7 +73,7 @@ pub(crate) fn walk_images<T: Default>(
     };
     let entries = walk(directory)
         .into_iter()
-        .filter_entry(|entry| !is_hidden_entry(entry) && enter(entry));
+        .filter_entry(|entry| !is_ignored_entry(entry) && enter(entry));
     let mut tree = ImageTree::default();
     for entry in entries {
         match classify(entry)? {
@@ -85,7 +87,7 @@ pub(crate) fn walk_images<T: Default>(
                     }
                 }
             }
-            Some((_, EntryKind::OtherFile)) => tree.other_files += 1,
+            Some((path, EntryKind::OtherFile)) => tree.skipped.add(file_name(&path)),
             Some((_, EntryKind::Directory)) | None => {}
         }
     }
@@ -103,21 +105,26 @@ fn walk(directory: &Path) -> WalkDir {
         .sort_by_file_name()
 }
 
-fn is_hidden_entry(entry: &DirEntry) -> bool {
-    entry.depth() > 0 && is_hidden(entry.file_name())
+fn is_ignored_entry(entry: &DirEntry) -> bool {
+    entry.depth() > 0 && is_ignored_name(entry.file_name())
 }
 
-/// Returns the path and kind of an entry; `None` if it is skipped: a hidden one, or a pipe, socket
+fn file_name(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
+}
+
+/// Returns the path and kind of an entry; `None` if it is ignored: a hidden one, or a pipe, socket
 /// or device, which could block forever when opened.
 fn classify(
     entry: walkdir::Result<DirEntry>,
 ) -> Result<Option<(PathBuf, EntryKind)>, DatasetError> {
-    let file_kind = |path: &Path| match path.file_name() {
-        Some(name) if is_image_name(name) => EntryKind::Image,
+    let file_kind = |path: &Path| match NameKind::from_name(file_name(path)) {
+        NameKind::Image => EntryKind::Image,
+        NameKind::NoExtension if has_image_start(path) => EntryKind::Image,
         _ => EntryKind::OtherFile,
     };
     match entry {
-        Ok(entry) if is_hidden_entry(&entry) => Ok(None),
+        Ok(entry) if is_ignored_entry(&entry) => Ok(None),
         Ok(entry) => {
             let kind = match entry.file_type() {
                 kind if kind.is_dir() => EntryKind::Directory,
@@ -128,7 +135,7 @@ fn classify(
         }
         Err(error) => {
             let path = error.path().unwrap_or(Path::new("")).to_path_buf();
-            if error.depth() > 0 && path.file_name().is_some_and(is_hidden) {
+            if error.depth() > 0 && path.file_name().is_some_and(is_ignored_name) {
                 Ok(None)
             } else if error.loop_ancestor().is_some() {
                 Ok(Some((path, EntryKind::Directory)))

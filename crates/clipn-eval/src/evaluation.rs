@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use clipn_data::OodKind;
+use clipn_data::{OodKind, SkippedFiles};
 use clipn_detect::inference::Parallelism;
 use clipn_ood::scores::Score;
 
@@ -115,6 +115,8 @@ pub struct SetScores {
     pub kind: Option<OodKind>,
     /// One row per image, in the order of the set.
     pub rows: Vec<ImageRow>,
+    /// Files of the set that were skipped because they are no images.
+    pub skipped_files: SkippedFiles,
 }
 
 /// Scores of every image of a benchmark.

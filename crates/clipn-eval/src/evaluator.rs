@@ -155,6 +155,7 @@ impl<'a> Evaluator<'a> {
                     name: set.name.clone(),
                     kind,
                     rows,
+                    skipped_files: set.skipped.clone(),
                 });
             }
         }

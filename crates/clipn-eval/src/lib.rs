@@ -62,6 +62,7 @@
 //! #         root: dir.path().to_owned(),
 //! #         samples,
 //! #         class_directories: Vec::new(),
+//! #         skipped: Default::default(),
 //! #     })
 //! # };
 //! let id = set("colors", &[([250, 0, 0], Some(0)), ([0, 250, 0], Some(1))])?;

@@ -1,9 +1,12 @@
 //! Merging of several runs of one evaluation, such as with different seeds, into their mean and
 //! spread.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexSet;
 use serde_json::{Map, Value};
 
+use clipn_data::SkippedFiles;
 use clipn_ood::scores::LOGIT_SCALE;
 
 use crate::error::EvaluationError;
@@ -165,7 +168,24 @@ fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
                 path,
             })
             .collect(),
+        skipped_files: skipped_files(runs),
     }
+}
+
+/// Files that any run skipped, by set. Files may have been added between the runs: the larger count
+/// is kept.
+fn skipped_files(runs: &[EvaluationRun]) -> BTreeMap<String, SkippedFiles> {
+    let mut all = BTreeMap::<String, SkippedFiles>::new();
+    for (set, skipped) in runs
+        .iter()
+        .flat_map(|run| &run.record.results.skipped_files)
+    {
+        let kept = all.entry(set.clone()).or_default();
+        if skipped.total() > kept.total() {
+            *kept = skipped.clone();
+        }
+    }
+    all
 }
 
 /// Checks that the settings of runs differ only in weights, seeds and machine. Each run is a name

@@ -87,6 +87,12 @@ impl EvaluationRecord {
             skipped.error = plain(&skipped.error);
             skipped.path = PathBuf::from(plain(&skipped.path.to_string_lossy()));
         }
+        for (set, skipped) in &results.skipped_files {
+            check_name("skipped_files", set)?;
+            for kind in skipped.counts().keys() {
+                check_name("skipped_files", kind)?;
+            }
+        }
         check_counts(results)?;
         results.results = in_order(std::mem::take(&mut results.results))?;
         let scores: IndexSet<&'static str> = results.results.iter().map(|r| r.score).collect();

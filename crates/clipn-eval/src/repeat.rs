@@ -1,5 +1,7 @@
 //! Repeated metrics of an evaluation whose images are scored once: each repeat draws other images.
 
+use std::collections::BTreeMap;
+
 use rayon::prelude::*;
 
 use clipn_base::progress::{NoProgress, Progress};
@@ -169,6 +171,7 @@ impl Spread {
                 averages: averages(&score_names(&evaluation.scores), &results),
                 results,
                 skipped: Vec::new(),
+                skipped_files: BTreeMap::new(),
             })
         };
         let repeats: Vec<Results> = (0..n).into_par_iter().map(once).collect::<Result<_, _>>()?;
@@ -188,6 +191,8 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
+    use clipn_data::SkippedFiles;
+
     use super::*;
     use crate::evaluation::ImageScores;
 
@@ -207,6 +212,7 @@ mod tests {
                 name: String::new(),
                 kind: None,
                 rows,
+                skipped_files: SkippedFiles::default(),
             },
             1,
         )

@@ -1,8 +1,9 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use clipn_data::OodKind;
+use clipn_data::{OodKind, SkippedFiles};
 use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{Score, by_name};
 
@@ -99,6 +100,9 @@ pub struct Results {
     /// Images that could not be read.
     #[serde(default)]
     pub skipped: Vec<SkippedImage>,
+    /// Files that were skipped because they are no images, by the name of their set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub skipped_files: BTreeMap<String, SkippedFiles>,
 }
 
 impl Results {
@@ -138,6 +142,11 @@ impl Results {
             averages: averages(&score_names(&evaluation.scores), &results),
             results,
             skipped: skipped.collect(),
+            skipped_files: std::iter::once(id)
+                .chain(ood)
+                .filter(|set| !set.skipped_files.is_empty())
+                .map(|set| (set.name.clone(), set.skipped_files.clone()))
+                .collect(),
         })
     }
 }

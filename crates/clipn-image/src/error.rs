@@ -70,7 +70,9 @@ pub enum ImageError {
         origin: ImageOrigin,
     },
     /// The first bytes match none of the supported formats.
-    #[error("{origin}: expected a JPEG, PNG, WebP, BMP, GIF or TIFF image, got {detected_content}")]
+    #[error(
+        "{origin}: expected a JPEG, PNG, WebP, BMP, GIF, TIFF, PNM or QOI image, got {detected_content}"
+    )]
     UnknownFormat {
         /// File or bytes in memory.
         origin: ImageOrigin,

@@ -28,7 +28,8 @@
 //!
 //! | item | purpose |
 //! |---|---|
-//! | [`decode_file`], [`decode_bytes`] | JPEG, PNG, WebP, BMP, GIF and TIFF to RGB, whatever the file's extension |
+//! | [`decode_file`], [`decode_bytes`] | JPEG, PNG, WebP, BMP, GIF, TIFF, PNM and QOI to RGB, whatever the file's extension |
+//! | [`is_image_start`] | whether a file without an extension is an image |
 //! | [`DecodeOptions`] | EXIF orientation, 16-bit grayscale, maximum number of pixels |
 //! | [`Preprocessing`] | resize, center crop and normalization; from file to tensor in one call |
 //! | [`Augmentation`], [`random_crop_box`], [`resized_crop`] | torchvision's random crop, flip, color jitter, grayscale and erasing |
@@ -49,7 +50,7 @@ mod source;
 pub use augment::{
     Augmentation, ColorJitter, CropBox, TrainingCrop, random_crop_box, resized_crop,
 };
-pub use decode::{DecodeOptions, decode_bytes, decode_file};
+pub use decode::{DecodeOptions, IMAGE_START_BYTES, decode_bytes, decode_file, is_image_start};
 pub use error::{ImageError, ImageOrigin};
 pub use preprocess::Preprocessing;
 pub use rgb::RgbImage;

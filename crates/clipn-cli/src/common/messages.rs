@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::Args;
+use clipn::dataset::SkippedFiles;
 
 /// Flags for the messages on standard error, valid before and after the name of a command.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -119,6 +120,20 @@ pub(crate) fn hint(text: impl Display) {
 pub(crate) fn note(text: impl Display) {
     if !is_quiet() {
         print(Kind::Note, text);
+    }
+}
+
+/// Prints a note of the files that are no images, if there are any; `of` is empty, or ` of` and
+/// where they are.
+pub(crate) fn note_of_skipped(of: &str, skipped: &SkippedFiles) {
+    match skipped.total() {
+        0 => {}
+        1 => note(format_args!(
+            "skipped 1 file{of} that is no image: {skipped}"
+        )),
+        n => note(format_args!(
+            "skipped {n} files{of} that are no images: {skipped}"
+        )),
     }
 }
 

@@ -115,6 +115,19 @@ impl<R: Read> TarReader<R> {
         Ok(Some(bytes))
     }
 
+    /// Reads at most the first `length` bytes of the current entry; [`read`](Self::read) returns the
+    /// rest.
+    pub(crate) fn read_start(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let length = self.left.min(length as u64);
+        let mut start = Vec::new();
+        (&mut self.source).take(length).read_to_end(&mut start)?;
+        self.left -= start.len() as u64;
+        if (start.len() as u64) < length {
+            return Err(truncated());
+        }
+        Ok(start)
+    }
+
     fn enter(&mut self, size: u64) {
         self.left = size;
         self.padding = (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64;

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::DatasetError;
 use crate::eval_sets::{ImageSet, LabeledImage};
+use crate::skipped_files::SkippedFiles;
 use crate::walk::{ImageTree, canonicalize, list_directory, walk_images};
 
 /// Class directory of an [`ImageFolder`].
@@ -28,7 +29,7 @@ impl ClassDirectory {
 ///
 /// Class directories are in the byte order of their names, as in Python's `sorted`. Images may be
 /// at any depth below them and are in the order of torchvision's `make_dataset`. Hidden files and
-/// directories are skipped. Links are followed, and cycles of links are detected.
+/// directories are ignored ([`is_ignored_name`](crate::is_ignored_name)). Links are followed, and cycles of links are detected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFolder {
     /// Path of the directory.
@@ -37,7 +38,8 @@ pub struct ImageFolder {
     pub classes: Vec<ClassDirectory>,
     /// Images beside the class directories, sorted.
     loose: Vec<PathBuf>,
-    other_files: usize,
+    /// Files at the top level that are no images.
+    skipped: SkippedFiles,
 }
 
 impl ImageFolder {
@@ -63,12 +65,12 @@ impl ImageFolder {
             root: root.to_path_buf(),
             classes: listing.directories.into_iter().map(class).collect(),
             loose: listing.images,
-            other_files: listing.other_files,
+            skipped: listing.skipped,
         })
     }
 
     /// Returns the set in which label `k` is the `k`-th class directory. Images beside the class
-    /// directories are excluded.
+    /// directories are excluded and counted as skipped.
     ///
     /// # Errors
     /// [`DatasetError::NoClassDirectories`] if there are no class directories,
@@ -81,14 +83,17 @@ impl ImageFolder {
         }
         let above = HashSet::from([canonicalize(&self.root)?]);
         let mut samples = Vec::new();
+        let mut skipped = self.skipped.clone();
+        skipped.add_outside_classes(self.loose.len());
         for (label, class) in self.classes.iter().enumerate() {
             let tree = class.images(&above)?;
             if tree.directories.is_empty() {
                 return Err(DatasetError::NoImages {
                     path: class.path.clone(),
-                    other_files: tree.other_files,
+                    skipped: tree.skipped,
                 });
             }
+            skipped.merge(&tree.skipped);
             let images = tree.directories.into_values().flatten();
             samples.extend(images.map(|path| LabeledImage {
                 path,
@@ -105,6 +110,7 @@ impl ImageFolder {
             root: self.root.clone(),
             samples,
             class_directories,
+            skipped,
         })
     }
 
@@ -116,16 +122,16 @@ impl ImageFolder {
     pub fn unlabeled(&self, name: &str) -> Result<ImageSet, DatasetError> {
         let above = HashSet::from([canonicalize(&self.root)?]);
         let mut images = self.loose.clone();
-        let mut other_files = self.other_files;
+        let mut skipped = self.skipped.clone();
         for class in &self.classes {
             let tree = class.images(&above)?;
             images.extend(tree.directories.into_values().flatten());
-            other_files += tree.other_files;
+            skipped.merge(&tree.skipped);
         }
         if images.is_empty() {
             return Err(DatasetError::NoImages {
                 path: self.root.clone(),
-                other_files,
+                skipped,
             });
         }
         let samples = images
@@ -137,12 +143,13 @@ impl ImageFolder {
             root: self.root.clone(),
             samples,
             class_directories: Vec::new(),
+            skipped,
         })
     }
 
     /// Excludes the images beside the class directories, for a set that is selected by class.
     pub(super) fn exclude_loose_images(&mut self) {
+        self.skipped.add_outside_classes(self.loose.len());
         self.loose.clear();
-        self.other_files = 0;
     }
 }

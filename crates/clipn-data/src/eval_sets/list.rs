@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::DatasetError;
 use crate::eval_sets::{ImageSet, LabeledImage};
+use crate::skipped_files::SkippedFiles;
 use crate::text_file::{path_from_bytes, read_limited};
 
 /// Maximum size of an image list in bytes, about five million lines.
@@ -51,6 +52,7 @@ pub fn read_image_list(
         root: root.to_path_buf(),
         samples,
         class_directories: Vec::new(),
+        skipped: SkippedFiles::default(),
     })
 }
 

@@ -1,5 +1,7 @@
 use std::path::{Path, PathBuf};
 
+use crate::skipped_files::SkippedFiles;
+
 /// An image of an [`ImageSet`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabeledImage {
@@ -20,6 +22,8 @@ pub struct ImageSet {
     pub samples: Vec<LabeledImage>,
     /// Names of the class directories by label, `[K]`; empty for an unlabeled set or a list.
     pub class_directories: Vec<String>,
+    /// Files that were skipped because they are no images; empty for a list.
+    pub skipped: SkippedFiles,
 }
 
 impl ImageSet {

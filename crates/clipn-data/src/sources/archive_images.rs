@@ -3,8 +3,11 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 
+use clipn_image::{IMAGE_START_BYTES, is_image_start};
+
 use crate::archive::{TarReader, catch_panic, decompress, open_archive};
-use crate::image_name::is_image_name;
+use crate::image_name::NameKind;
+use crate::skipped_files::SkippedFiles;
 use crate::sources::{ImageContent, MAX_STREAMED_IMAGE_BYTES, NamedImage};
 
 type OpenFn = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>;
@@ -16,7 +19,8 @@ enum ReaderState {
 }
 
 /// Iterator over the images in a tar archive, plain or compressed with gzip or zstd. Every file
-/// with an image extension is an image named `ARCHIVE/NAME`; other files are skipped.
+/// with an image extension, or without an extension and with the first bytes of an image, is an
+/// image named `ARCHIVE/NAME`. Other files are skipped and counted, hidden ones ignored.
 ///
 /// An archive that cannot be opened, is damaged or contains no images yields one failed image with
 /// the archive's name, after the images before the damage.
@@ -40,6 +44,7 @@ pub struct ArchiveImages {
     name: String,
     state: ReaderState,
     yielded: u64,
+    skipped: SkippedFiles,
 }
 
 impl fmt::Debug for ArchiveImages {
@@ -76,7 +81,13 @@ impl ArchiveImages {
             name,
             state: ReaderState::Closed(open),
             yielded: 0,
+            skipped: SkippedFiles::default(),
         }
+    }
+
+    /// Returns the files that were skipped so far because they are no images.
+    pub fn skipped(&self) -> &SkippedFiles {
+        &self.skipped
     }
 
     fn advance(&mut self) -> io::Result<Option<NamedImage>> {
@@ -98,15 +109,29 @@ impl ArchiveImages {
                 if self.yielded > 0 {
                     return Ok(None);
                 }
-                return Err(io::Error::other("no images in the archive"));
+                return Err(io::Error::other(match self.skipped.total() {
+                    0 => "no images in the archive".to_owned(),
+                    _ => format!("no images in the archive ({})", self.skipped),
+                }));
             };
             let name = String::from_utf8_lossy(&entry.name);
-            if !is_image_name(OsStr::new(name.rsplit('/').next().unwrap_or_default())) {
+            let (is_image, start) = match NameKind::from_member_path(&name) {
+                NameKind::Ignored => continue,
+                NameKind::Image => (true, Vec::new()),
+                NameKind::NoExtension => {
+                    let start = archive.read_start(IMAGE_START_BYTES)?;
+                    (is_image_start(&start), start)
+                }
+                NameKind::Other => (false, Vec::new()),
+            };
+            if !is_image {
+                self.skipped.add(file_name(&name));
                 continue;
             }
             let name = format!("{}/{}", self.name, name.strip_prefix("./").unwrap_or(&name));
             let content = match archive.read(MAX_STREAMED_IMAGE_BYTES)? {
-                Some(bytes) => ImageContent::Bytes(bytes),
+                Some(rest) if start.is_empty() => ImageContent::Bytes(rest),
+                Some(rest) => ImageContent::Bytes([start, rest].concat()),
                 None => ImageContent::Failed(io::Error::other(format!(
                     "declared size {} exceeds the limit of {MAX_STREAMED_IMAGE_BYTES} bytes",
                     entry.size
@@ -115,6 +140,11 @@ impl ArchiveImages {
             return Ok(Some(NamedImage { name, content }));
         }
     }
+}
+
+/// Last part of a path in an archive.
+fn file_name(path: &str) -> &OsStr {
+    OsStr::new(path.rsplit('/').next().unwrap_or_default())
 }
 
 impl Iterator for ArchiveImages {
@@ -157,19 +187,33 @@ mod tests {
 
     #[test]
     fn yields_images_and_skips_other_files() {
+        let jpeg = [&b"\xFF\xD8\xFF"[..], &[0; 100]].concat();
         let bytes = archive(&[
             ("./a.jpg", b"123"),
             ("a.txt", b"x"),
             ("d/._b.png", b"x"),
+            ("__MACOSX/b.png", b"x"),
             ("d/b.PNG", b""),
+            ("d/c.HEIC", b"12"),
+            ("d/0a1b", &jpeg),
+            ("d/LICENSE", b"MIT"),
+            ("d/empty", b""),
+            ("d/e.jfif", b"1"),
         ]);
-        assert_eq!(
-            images(bytes),
-            [
-                ("s.tar/a.jpg".into(), "Bytes(3)".into()),
-                ("s.tar/d/b.PNG".into(), "Bytes(0)".into())
-            ]
-        );
+        let expected = [
+            ("a.jpg", 3),
+            ("d/b.PNG", 0),
+            ("d/c.HEIC", 2),
+            ("d/0a1b", 103),
+            ("d/e.jfif", 1),
+        ];
+        let expected =
+            expected.map(|(name, length)| (format!("s.tar/{name}"), format!("Bytes({length})")));
+        assert_eq!(images(bytes.clone()), expected);
+        let mut stream =
+            ArchiveImages::from_reader("s.tar".to_string(), || Ok(io::Cursor::new(bytes)));
+        assert_eq!(stream.by_ref().count(), expected.len());
+        assert_eq!(stream.skipped().to_string(), "no extension 2, .txt 1");
     }
 
     #[test]

@@ -2,6 +2,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::DatasetError;
+use crate::skipped_files::SkippedFiles;
 use crate::sources::NamedImage;
 use crate::walk::{canonicalize, list_directory, walk_images};
 
@@ -12,6 +13,7 @@ use crate::walk::{canonicalize, list_directory, walk_images};
 #[derive(Debug)]
 pub struct FolderImages {
     total: u64,
+    skipped: SkippedFiles,
     directories: std::vec::IntoIter<PathBuf>,
     /// Remaining images of the current directory.
     current: std::vec::IntoIter<PathBuf>,
@@ -27,25 +29,26 @@ impl FolderImages {
         let above = HashSet::from([canonicalize(root)?]);
         let top = list_directory(root)?;
         let mut total = top.images.len() as u64;
-        let mut other_files = top.other_files;
+        let mut skipped = top.skipped;
         let mut directories = Vec::new();
         if total > 0 {
             directories.push(root.to_path_buf());
         }
         for class in top.directories {
             let tree = walk_images(&class, &above, |images: &mut u64, _| *images += 1)?;
-            other_files += tree.other_files;
+            skipped.merge(&tree.skipped);
             total += tree.directories.values().sum::<u64>();
             directories.extend(tree.directories.into_keys().map(PathBuf::from));
         }
         if total == 0 {
             return Err(DatasetError::NoImages {
                 path: root.to_path_buf(),
-                other_files,
+                skipped,
             });
         }
         Ok(Self {
             total,
+            skipped,
             directories: directories.into_iter(),
             current: Vec::new().into_iter(),
         })
@@ -54,6 +57,11 @@ impl FolderImages {
     /// Returns the number of images found by [`open`](Self::open).
     pub fn total(&self) -> u64 {
         self.total
+    }
+
+    /// Returns the files that [`open`](Self::open) skipped because they are no images.
+    pub fn skipped(&self) -> &SkippedFiles {
+        &self.skipped
     }
 }
 
@@ -94,6 +102,9 @@ mod tests {
             "b/c-d/4.jpg",
             "b/c/e/5.jpg",
             "n.txt",
+            "b/.ipynb_checkpoints/6.jpg",
+            "b/Thumbs.db",
+            "__MACOSX/7.jpg",
         ];
         for file in files {
             let path = folder.path().join(file);
@@ -111,7 +122,33 @@ mod tests {
             .collect();
         let images = FolderImages::open(folder.path()).unwrap();
         assert_eq!(images.total(), 7);
+        assert_eq!(images.skipped().to_string(), ".txt 1");
         assert_eq!(images.map(|image| image.name).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn the_content_decides_without_an_extension() {
+        let folder = tempfile::tempdir().unwrap();
+        let files: [(&str, &[u8]); 6] = [
+            ("0a1b", b"\xFF\xD8\xFF\xE0"),
+            ("c/heic", b"\0\0\0\x20ftypheic"),
+            ("c/readme", b"These are photos."),
+            ("c/x.heic", b""),
+            ("c/x.jfif", b""),
+            ("c/x.svg", b"<svg>"),
+        ];
+        for (file, content) in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let images = FolderImages::open(folder.path()).unwrap();
+        assert_eq!(images.total(), 4);
+        assert_eq!(images.skipped().to_string(), ".svg 1, no extension 1");
+        let root = folder.path().display().to_string();
+        let names = images.map(|image| image.name.replace(&root, ""));
+        let names: Vec<_> = names.map(|name| name.replace('\\', "/")).collect();
+        assert_eq!(names, ["/0a1b", "/c/heic", "/c/x.heic", "/c/x.jfif"]);
     }
 
     #[test]

@@ -41,6 +41,10 @@ fn class_directories_are_sorted_by_bytes() {
         (set.name.as_str(), set.len(), set.is_empty()),
         ("set", 5, false)
     );
+    assert_eq!(
+        set.skipped.to_string(),
+        ".txt 1, image outside the class directories 1"
+    );
 }
 
 #[cfg(unix)]
@@ -95,10 +99,13 @@ fn reports_missing_paths_and_images() {
     ));
     let none = error(unlabeled(root.path()));
     assert!(
-        matches!(none, DatasetError::NoImages { other_files: 2, .. }),
+        matches!(&none, DatasetError::NoImages { skipped, .. } if skipped.total() == 2),
         "{none}"
     );
-    assert!(none.to_string().contains("(2 other files)"), "{none}");
+    assert!(
+        none.to_string().ends_with("(2 other files: .md 1, .txt 1)"),
+        "{none}"
+    );
     // A class without images would leave an unused label.
     assert!(
         error(labeled(root.path()))

@@ -116,6 +116,7 @@ fn group_name(sets: &[&SetScores]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clipn_data::SkippedFiles;
     use clipn_ood::scores;
 
     use crate::evaluation::{ImageRow, ImageScores};
@@ -134,6 +135,7 @@ mod tests {
             name: name.to_owned(),
             kind,
             rows: values.iter().map(row).collect(),
+            skipped_files: SkippedFiles::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clipn_base::progress::Progress;
-use clipn_data::{ImageSet, LabeledImage, OodKind, OodSet};
+use clipn_data::{ImageSet, LabeledImage, OodKind, OodSet, SkippedFiles};
 use clipn_detect::classifier::Classifier;
 use clipn_detect::inference::{InferencePipeline, Parallelism};
 use clipn_eval::{
@@ -63,6 +63,7 @@ fn set(dir: &Path, name: &str, images: &[([u8; 3], Option<usize>)]) -> ImageSet 
         root: dir.to_owned(),
         samples,
         class_directories: Vec::new(),
+        skipped: SkippedFiles::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use clipn_data::OodKind;
+use clipn_data::{OodKind, SkippedFiles};
 use clipn_eval::report::{ReportError, ReportOptions, render_html, render_record_html, write_html};
 use clipn_eval::{
     Evaluation, EvaluationRecord, EvaluationRun, ImageRow, ImageScores, Results, ScorePrecision,
@@ -91,6 +91,7 @@ fn synthetic(dir: &Path) -> Evaluation {
             name: name.to_owned(),
             kind: Some(kind),
             rows: rows.collect(),
+            skipped_files: SkippedFiles::default(),
         }
     };
     let numbered = |dir: &str| {
@@ -109,6 +110,7 @@ fn synthetic(dir: &Path) -> Evaluation {
             name: "shapes".to_owned(),
             kind: None,
             rows: id,
+            skipped_files: SkippedFiles::default(),
         },
         ood,
     }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use clipn_base::progress::Progress;
-use clipn_data::OodKind;
+use clipn_data::{OodKind, SkippedFiles};
 use clipn_eval::{
     Evaluation, EvaluationError, EvaluationRecord, EvaluationRun, ImageRow, ImageScores,
     RepeatSettings, Results, SetScores, Spread, SpreadSource, merge, write_record_csv,
@@ -46,6 +46,7 @@ fn synthetic(seed: u64, n: usize) -> Evaluation {
             name: name.to_owned(),
             kind,
             rows: (0..=n).map(row).collect(),
+            skipped_files: SkippedFiles::default(),
         }
     };
     Evaluation {

@@ -10,10 +10,32 @@ use crate::rgb::RgbImage;
 
 const NAME: &str = "BMP";
 
+/// Compression `BI_RGB`: none.
+const BI_RGB: u32 = 0;
+
 /// Compression `BI_BITFIELDS`: bit masks define the channels.
 const BI_BITFIELDS: u32 = 3;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    match decode_padded(bytes, options) {
+        // Some programs leave out the padding of the last row, which has no pixels.
+        Err(ImageError::Truncated { .. }) if row_padding(bytes) > 0 => {
+            decode_padded(&[bytes, &[0; 3][..row_padding(bytes)]].concat(), options)
+        }
+        decoded => decoded,
+    }
+}
+
+/// Number of bytes, 0 to 3, that fill a row of an uncompressed image to a multiple of 4.
+fn row_padding(bytes: &[u8]) -> usize {
+    if number(bytes, 14, 4) == 12 || !matches!(number(bytes, 30, 4), BI_RGB | BI_BITFIELDS) {
+        return 0;
+    }
+    let bits = u64::from(number(bytes, 18, 4)) * u64::from(number(bytes, 28, 2));
+    (bits.div_ceil(8).wrapping_neg() % 4) as usize
+}
+
+fn decode_padded(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let convert_error = |error| from_image_crate(NAME, error);
     let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(convert_error)?;
     let (width, height) = decoder.dimensions();

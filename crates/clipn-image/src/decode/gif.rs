@@ -4,13 +4,63 @@
 //! if there is none. Transparent pixels keep the palette color of their index.
 use gif::{ColorOutput, DecodeOptions as GifOptions, DecodingError, MemoryLimit};
 
-use super::{DecodeOptions, check_size, corrupt, from_io, samples};
+use super::{DecodeOptions, check_size, corrupt, from_io, samples, truncated};
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
 const NAME: &str = "GIF";
 
+/// End of the data of an image (an empty sub-block) and of the file.
+const END: [u8; 2] = [0, 0x3B];
+
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    match decode_closed(bytes, options) {
+        Err(ImageError::Truncated { .. }) if ends_between_sub_blocks(bytes) => {
+            // Whatever the decoder misses now was cut off.
+            decode_closed(&[bytes, &END].concat(), options).map_err(|_| truncated(NAME))
+        }
+        decoded => decoded,
+    }
+}
+
+/// Whether the file ends after a whole sub-block of the first image, so that only the marks of the
+/// end may be missing.
+fn ends_between_sub_blocks(bytes: &[u8]) -> bool {
+    let table_size = |flags: u8| match flags & 0x80 {
+        0 => 0,
+        _ => 3 << ((flags & 7) + 1),
+    };
+    // Header, screen size, flags, background, aspect ratio.
+    let Some(flags) = bytes.get(10) else {
+        return false;
+    };
+    let mut position = 13 + table_size(*flags);
+    loop {
+        let is_image = match bytes.get(position) {
+            Some(b'!') => false,
+            Some(b',') => true,
+            _ => return false,
+        };
+        // Extension: introducer and label. Image: separator, frame, flags, table, code size.
+        position += if is_image {
+            let Some(flags) = bytes.get(position + 9) else {
+                return false;
+            };
+            11 + table_size(*flags)
+        } else {
+            2
+        };
+        while let Some(length) = bytes.get(position).filter(|length| **length != 0) {
+            position += 1 + usize::from(*length);
+        }
+        if is_image || position >= bytes.len() {
+            return is_image && position == bytes.len();
+        }
+        position += 1;
+    }
+}
+
+fn decode_closed(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let mut settings = GifOptions::new();
     settings.set_color_output(ColorOutput::Indexed);
     settings.set_memory_limit(MemoryLimit::Unlimited);
@@ -52,6 +102,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
 
 fn convert_error(error: DecodingError) -> ImageError {
     match error {
+        DecodingError::UnexpectedEof => truncated(NAME),
         DecodingError::Io(error) => from_io(NAME, &error),
         error => corrupt(NAME, error),
     }

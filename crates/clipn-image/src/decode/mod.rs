@@ -4,6 +4,8 @@ mod gif;
 mod jpeg;
 mod orientation;
 mod png;
+mod pnm;
+mod qoi;
 mod samples;
 mod sniff;
 mod tiff;
@@ -17,6 +19,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use self::sniff::Format;
+pub use self::sniff::{IMAGE_START_BYTES, is_image_start};
 use crate::error::{ImageError, ImageOrigin};
 use crate::rgb::RgbImage;
 
@@ -146,6 +149,8 @@ fn decode_format(
         Format::Bmp => bmp::decode(bytes, options),
         Format::Gif => gif::decode(bytes, options),
         Format::Tiff => tiff::decode(bytes, options),
+        Format::Pnm => pnm::decode(bytes, options),
+        Format::Qoi => qoi::decode(bytes, options),
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn read_orientation(format: Format, bytes: &[u8]) -> Orientation {
         ),
         // EXIF data is itself a TIFF file.
         Format::Tiff => Some(bytes),
-        Format::Bmp | Format::Gif => None,
+        Format::Bmp | Format::Gif | Format::Pnm | Format::Qoi => None,
     };
     let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
     exif.and_then(Orientation::from_exif_chunk)

@@ -1,5 +1,26 @@
 //! Format detection from the first bytes of a file.
+use super::pnm;
 use crate::error::GIT_LFS_POINTER;
+
+/// Number of bytes at the start of a file that [`is_image_start`] needs.
+pub const IMAGE_START_BYTES: usize = 32;
+
+/// Whether a file that starts with these bytes is an image: one that can be decoded, or one of
+/// another image format, whose decoding is an error that names the format.
+///
+/// For files without an extension. The first [`IMAGE_START_BYTES`] bytes are enough.
+///
+/// ```
+/// use clipn_image::is_image_start;
+///
+/// assert!(is_image_start(b"\xFF\xD8\xFF\xE0"));
+/// assert!(is_image_start(b"\0\0\0\x20ftypavif"));
+/// assert!(!is_image_start(b"These are notes."));
+/// ```
+#[must_use]
+pub fn is_image_start(start: &[u8]) -> bool {
+    detect_format(start).is_some() || other_image(start).is_some()
+}
 
 /// Supported image format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +31,8 @@ pub(super) enum Format {
     Bmp,
     Gif,
     Tiff,
+    Pnm,
+    Qoi,
 }
 
 impl Format {
@@ -22,6 +45,8 @@ impl Format {
             Self::Bmp => "BMP",
             Self::Gif => "GIF",
             Self::Tiff => "TIFF",
+            Self::Pnm => "PNM",
+            Self::Qoi => "QOI",
         }
     }
 }
@@ -49,6 +74,8 @@ pub(super) fn detect_format(bytes: &[u8]) -> Option<Format> {
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Format::Gif),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Format::Tiff),
         [b'B', b'M', ..] if is_bmp(bytes) => Some(Format::Bmp),
+        [b'q', b'o', b'i', b'f', ..] => Some(Format::Qoi),
+        _ if pnm::is_pnm(bytes) => Some(Format::Pnm),
         _ => None,
     }
 }
@@ -61,19 +88,37 @@ fn is_bmp(bytes: &[u8]) -> bool {
     )
 }
 
+/// Names an image format that is recognized but not decoded.
+fn other_image(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.first_chunk::<4>()? {
+            b"avif" | b"avis" => Some("an AVIF image"),
+            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" => Some("a HEIC image"),
+            // Which codec the image has is said by the brands after this one.
+            b"mif1" | b"msf1" if brand.windows(4).any(|other| other == b"avif") => {
+                Some("an AVIF image")
+            }
+            b"mif1" | b"msf1" => Some("a HEIC image"),
+            _ => None,
+        },
+        [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', ..] => Some("a JPEG XL image"),
+        [0, 0, 0, 12, b'j', b'P', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => Some("a JPEG 2000 image"),
+        _ => None,
+    }
+}
+
 /// Describes bytes of an unsupported format, for an error message.
 pub(super) fn detected_content(bytes: &[u8]) -> &'static str {
+    if let Some(image) = other_image(bytes) {
+        return image;
+    }
     match bytes {
-        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => "an AVIF image",
-        [_, _, _, _, b'f', b't', b'y', b'p', b'h' | b'm', ..] => "a HEIC image or a video",
         [_, _, _, _, b'f', b't', b'y', b'p', ..] => "a video",
-        [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', ..] => "a JPEG XL image",
-        [0, 0, 0, 12, b'j', b'P', ..] => "a JPEG 2000 image",
         [b'8', b'B', b'P', b'S', ..] => "a Photoshop document",
         [b'%', b'P', b'D', b'F', ..] => "a PDF document",
         [b'P', b'K', 3, 4, ..] => "a ZIP archive",
         [0x1F, 0x8B, ..] => "a gzip archive",
-        [b'P', b'1'..=b'7', b'\n' | b' ' | b'\r', ..] => "a PNM image",
+        [b'P', b'7' | b'f' | b'F', b'\n' | b'\r', ..] => "a PAM or PFM image",
         _ => looks_like_text(&bytes[..bytes.len().min(512)]),
     }
 }
@@ -121,6 +166,9 @@ mod tests {
         assert_eq!(detect_format(b"BMW is a maker of cars"), None);
         assert_eq!(detect_format(b"MM\0*"), Some(Format::Tiff));
         assert_eq!(detect_format(b"GIF88a"), None);
+        assert_eq!(detect_format(b"qoif"), Some(Format::Qoi));
+        assert_eq!(detect_format(b"P6#\n"), Some(Format::Pnm));
+        assert_eq!(detect_format(b"P45 is a road"), None);
     }
 
     #[test]
@@ -134,6 +182,13 @@ mod tests {
         );
         assert_eq!(detected_content(b"%PDF-1.4"), "a PDF document");
         assert_eq!(detected_content(b"\0\0\0\x20ftypavif"), "an AVIF image");
+        assert_eq!(detected_content(b"\0\0\0\x20ftypheic"), "a HEIC image");
+        assert_eq!(
+            detected_content(b"\0\0\0\x20ftypmif1\0\0\0\0mif1avif"),
+            "an AVIF image"
+        );
+        assert_eq!(detected_content(b"\0\0\0\x20ftypmp42"), "a video");
+        assert_eq!(detected_content(b"P7\nWIDTH 1"), "a PAM or PFM image");
         assert_eq!(detected_content(&[0, 1, 2, 3]), "unrecognized data");
         assert_eq!(detected_content(&[0xFF]), "unrecognized data");
     }

@@ -13,9 +13,11 @@ static FILES: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
             path.extension().is_some_and(|e| {
-                ["bmp", "gif", "jpg", "png", "tif", "webp"]
-                    .iter()
-                    .any(|known| e == *known)
+                [
+                    "bmp", "gif", "jpg", "pbm", "pgm", "png", "ppm", "qoi", "tif", "webp",
+                ]
+                .iter()
+                .any(|known| e == *known)
             })
         })
         .map(|path| {
@@ -60,7 +62,7 @@ fn check_decoding(name: &str, bytes: &[u8], users: bool) {
 
 #[test]
 fn files_may_be_truncated_anywhere() {
-    assert!(FILES.len() >= 110);
+    assert!(FILES.len() >= 135);
     for (name, bytes) in FILES.iter() {
         for length in 0..bytes.len() {
             check_decoding(name, &bytes[..length], true);

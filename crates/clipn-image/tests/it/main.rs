@@ -6,3 +6,4 @@ mod image;
 mod image_formats;
 mod image_hostile;
 mod image_resample;
+mod public_cases;

@@ -23,7 +23,7 @@ use crate::classify_error::ClassifyError;
     post,
     path = "/v1/classify",
     params(ClassifyQuery),
-    request_body(description = "One or more images: JPEG, PNG, WebP, BMP, GIF or TIFF", content(
+    request_body(description = "One or more images: JPEG, PNG, WebP, BMP, GIF, TIFF, PNM or QOI", content(
         ("image/*"),
         ("application/octet-stream"),
         (ClassifyForm = "multipart/form-data"),

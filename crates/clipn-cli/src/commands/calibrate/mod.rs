@@ -12,12 +12,13 @@ use clipn::calibration::{
     Calibration, CalibrationSettings, ComparisonSettings, ThresholdMethod, calibrate,
     check_calibration_set,
 };
+use clipn::dataset::SkippedFiles;
 use clipn::detector::Detector;
 use clipn::scores::{MaxLogit, Score};
 
 use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::error::CliError;
-use crate::common::messages::{hint, status, warning};
+use crate::common::messages::{hint, note_of_skipped, status, warning};
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
 use args::ScoreChoice;
@@ -36,13 +37,15 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         ));
     }
     args.run.report();
-    let id_files = list_images(&args.id)?;
+    let mut skipped = SkippedFiles::default();
+    let id_files = list_images(&args.id, &mut skipped)?;
     let ood_files = args
         .ood
         .iter()
-        .map(|path| list_images(path))
+        .map(|path| list_images(path, &mut skipped))
         .collect::<Result<Vec<_>, _>>()?
         .concat();
+    note_of_skipped("", &skipped);
     let is_comparison = matches!(args.score, Some(ScoreChoice::Best)) && !args.ood.is_empty();
     let comparison_settings = ComparisonSettings::default().with_target_tpr(args.target_tpr);
     if is_comparison {
@@ -120,7 +123,13 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         if chosen.is_some() {
             warn_of_guarantee(args.choice);
         }
-        output::print(args, &calibrated, calibration, &lowest, chosen.as_ref())?;
+        let report = output::Report {
+            calibration,
+            lowest: &lowest,
+            chosen: chosen.as_ref(),
+            skipped: &skipped,
+        };
+        output::print(args.format, &calibrated, &report)?;
     }
     status(format_args!(
         "wrote the calibrated bundle to {}",

@@ -2,9 +2,9 @@ use std::io::Write;
 
 use clipn::bundle::Bundle;
 use clipn::calibration::{Calibration, ThresholdMethod};
+use clipn::dataset::SkippedFiles;
 use serde_json::{Value, json};
 
-use super::args::CalibrateArgs;
 use super::choice::ChosenScore;
 use super::score::ScoredImage;
 use crate::common::args::Format;
@@ -12,20 +12,30 @@ use crate::common::error::CliError;
 use crate::common::messages::status;
 use crate::common::table::Table;
 
+/// What is printed besides the bundle.
+pub(crate) struct Report<'a> {
+    pub calibration: &'a Calibration,
+    /// Images with the lowest scores.
+    pub lowest: &'a [&'a ScoredImage],
+    pub chosen: Option<&'a ChosenScore>,
+    /// Files that are no images.
+    pub skipped: &'a SkippedFiles,
+}
+
 /// Prints the calibration in the requested format.
-pub(crate) fn print(
-    args: &CalibrateArgs,
-    bundle: &Bundle,
-    calibration: &Calibration,
-    lowest: &[&ScoredImage],
-    chosen: Option<&ChosenScore>,
-) -> Result<(), CliError> {
+pub(crate) fn print(format: Format, bundle: &Bundle, report: &Report) -> Result<(), CliError> {
+    let Report {
+        calibration,
+        lowest,
+        chosen,
+        skipped,
+    } = *report;
     let mut out = std::io::stdout().lock();
     let names = bundle.classifier().class_names();
-    if let (Some(chosen), Format::Json | Format::Csv) = (chosen, args.format) {
+    if let (Some(chosen), Format::Json | Format::Csv) = (chosen, format) {
         status(&chosen.reason);
     }
-    match args.format {
+    match format {
         Format::Table => {
             if let Some(chosen) = chosen {
                 comparison_table(&mut out, chosen).map_err(CliError::Output)?;
@@ -46,6 +56,7 @@ pub(crate) fn print(
                 Some(chosen) => comparison_object(chosen)?,
                 None => Value::Null,
             };
+            object["skipped_files"] = json!(skipped);
             serde_json::to_writer_pretty(&mut out, &object)?;
             writeln!(out).map_err(CliError::Output)
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clipn::calibration::CalibrationSample;
-use clipn::dataset::{ImageFolder, read_image_list};
+use clipn::dataset::{ImageFolder, SkippedFiles, read_image_list};
 use clipn::detector::Detector;
 use clipn::inference::{InferenceError, InferencePipeline, ItemError};
 use clipn::progress::Progress;
@@ -64,8 +64,12 @@ pub(crate) struct ScoringOutcome {
     pub errors: Vec<String>,
 }
 
-/// Lists the images below a directory, or of an image list.
-pub(crate) fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
+/// Lists the images below a directory, or of an image list. Files that are no images are counted in
+/// `skipped`.
+pub(crate) fn list_images(
+    path: &Path,
+    skipped: &mut SkippedFiles,
+) -> Result<Vec<ImageFile>, CliError> {
     if path.is_file() {
         let set = read_image_list("images", path, path.parent().unwrap_or(Path::new("")), None)?;
         return Ok(set
@@ -78,6 +82,7 @@ pub(crate) fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
             .collect());
     }
     let set = ImageFolder::read(path)?.unlabeled("images")?;
+    skipped.merge(&set.skipped);
     let folder = |file: &Path| {
         let mut components = file.strip_prefix(path).ok()?.components();
         let first = components

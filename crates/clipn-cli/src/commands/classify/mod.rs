@@ -23,13 +23,13 @@ use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::messages::warning;
+use crate::common::messages::{note_of_skipped, warning};
 use crate::common::progress::Bar;
 use outputs::{FileOutput, Printer, Target, print_tally};
 use rows::{Row, Tally};
 use settings::RunSettings;
 use shard::ShardSpec;
-use sources::ImageStream;
+use sources::{ImageStream, SharedSkippedFiles};
 
 /// `clipn classify`.
 pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
         bar: &bar,
         tally: Tally::default(),
         total: images.total(),
+        skipped: images.skipped(),
     };
     let Some(target) = output else {
         return run.print(&opened.detector, images);
@@ -85,6 +86,8 @@ struct ClassifyRun<'a> {
     tally: Tally,
     /// Number of images of this shard, if known in advance.
     total: Option<u64>,
+    /// Files that are no images.
+    skipped: SharedSkippedFiles,
 }
 
 impl ClassifyRun<'_> {
@@ -150,6 +153,7 @@ impl ClassifyRun<'_> {
         print_tally(
             self.args.format,
             &self.tally,
+            &self.skipped.get(),
             before,
             &target.path.display().to_string(),
         )
@@ -262,6 +266,7 @@ impl ClassifyRun<'_> {
                 write(row)?;
             }
         }
+        note_of_skipped("", &self.skipped.get());
         self.report_unreadable()
     }
 

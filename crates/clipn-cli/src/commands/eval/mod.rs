@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::common::args::ModelArgs;
 use crate::common::error::CliError;
-use crate::common::messages::warning;
+use crate::common::messages::{note_of_skipped, warning};
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
@@ -279,6 +279,9 @@ fn write(
 }
 
 fn warn_of_skipped(results: &Results) {
+    for (set, skipped) in &results.skipped_files {
+        note_of_skipped(&format!(" of {set}"), skipped);
+    }
     let Some(first) = results.skipped.first() else {
         return;
     };

@@ -21,6 +21,9 @@ pub(super) struct Component {
     pub(super) samples: Vec<u8>,
     /// Quantization table in row order, saved at the first scan of the component.
     pub(super) saved_quantization_table: Option<[u16; 64]>,
+    /// Number of low bits that no scan contained yet, for each coefficient in zig-zag order; 255 if
+    /// it has none at all.
+    pub(super) missing_bits: [u8; 64],
     /// Quantization table destination (Tqi).
     pub(super) quantization_table: usize,
     /// Component identifier (Ci).
@@ -55,6 +58,7 @@ impl Component {
                 coefficients: vec![[0; 64]; padded_blocks_per_row * stored_block_rows],
                 samples: vec![0; padded_blocks_per_row * mcus.1 * v * 64],
                 saved_quantization_table: None,
+                missing_bits: [u8::MAX; 64],
                 quantization_table: component.quantization_table,
                 id: component.id,
             }
@@ -65,6 +69,11 @@ impl Component {
     /// Returns the number of samples from one line to the next.
     pub(super) fn stride(&self) -> usize {
         self.padded_blocks_per_row * 8
+    }
+
+    /// Whether the scans so far contained all bits of all coefficients.
+    pub(super) fn is_complete(&self) -> bool {
+        self.missing_bits == [0; 64]
     }
 
     /// Computes the samples of the stored block rows, which start at block row `first_block_row`.

@@ -8,9 +8,11 @@ pub(super) const SOF0: u8 = 0xC0;
 const SOF2: u8 = 0xC2;
 /// Frame header marker of lossless coding.
 const SOF3: u8 = 0xC3;
-/// First frame header marker of arithmetic coding.
+/// Frame header marker of sequential DCT with arithmetic coding.
 const SOF9: u8 = 0xC9;
-/// Last frame header marker of nonhierarchical arithmetic coding.
+/// Frame header marker of progressive DCT with arithmetic coding.
+const SOF10: u8 = 0xCA;
+/// Frame header marker of lossless arithmetic coding.
 const SOF11: u8 = 0xCB;
 /// Last frame header marker.
 const SOF15: u8 = 0xCF;
@@ -19,7 +21,7 @@ pub(super) const DHT: u8 = 0xC4;
 /// Reserved for JPEG extensions.
 const JPG: u8 = 0xC8;
 /// Arithmetic coding conditioning.
-const DAC: u8 = 0xCC;
+pub(super) const DAC: u8 = 0xCC;
 /// First restart marker.
 pub(super) const RST0: u8 = 0xD0;
 /// Last restart marker.
@@ -112,9 +114,14 @@ impl Frame {
         })
     }
 
-    /// Whether the coding process is progressive DCT (SOF2).
+    /// Whether the coding process is progressive DCT (SOF2, SOF10).
     pub(super) fn is_progressive(&self) -> bool {
-        self.marker == SOF2
+        matches!(self.marker, SOF2 | SOF10)
+    }
+
+    /// Whether the entropy coding is arithmetic coding (SOF9, SOF10).
+    pub(super) fn is_arithmetic(&self) -> bool {
+        matches!(self.marker, SOF9 | SOF10)
     }
 
     /// Returns the maximum sampling factors (Hmax, Vmax).
@@ -133,9 +140,8 @@ impl Frame {
     pub(super) fn validate(&self) -> Result<(), ImageError> {
         match self.marker {
             // Baseline, extended sequential and progressive DCT.
-            SOF0..=SOF2 => {}
-            SOF3 => return Err(unsupported(NAME, "lossless coding")),
-            SOF9..=SOF11 => return Err(unsupported(NAME, "arithmetic coding")),
+            SOF0..=SOF2 | SOF9..=SOF10 => {}
+            SOF3 | SOF11 => return Err(unsupported(NAME, "lossless coding")),
             _ => return Err(unsupported(NAME, "hierarchical coding")),
         }
         if self.precision != 8 {

@@ -1,5 +1,4 @@
 //! Huffman decoding and the bit reader below it (T.81 Annex C and F.2.2).
-use super::headers::next_marker;
 use super::{NAME, corrupt};
 use crate::error::ImageError;
 
@@ -121,17 +120,18 @@ impl<'a> BitReader<'a> {
         self.position
     }
 
+    /// Returns the position after the last byte of which a bit was consumed; up to a few bytes more
+    /// if stuffed zeros are buffered.
+    pub(super) fn consumed(&self) -> usize {
+        self.position.saturating_sub(self.count as usize / 8)
+    }
+
     /// Discards buffered bits and continues at `position`.
     pub(super) fn restart(&mut self, position: usize) {
         *self = Self {
             insufficient_data: self.insufficient_data,
             ..Self::new(self.bytes, position)
         };
-    }
-
-    /// Returns the first marker at or after `position` and the position after it.
-    pub(super) fn next_marker_from(&self, position: usize) -> Option<(u8, usize)> {
-        next_marker(self.bytes, position)
     }
 
     /// Fills the buffer to at least 32 bits, or with all bits before the next marker.

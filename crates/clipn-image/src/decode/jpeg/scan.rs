@@ -1,18 +1,28 @@
 //! Scans: decoding of entropy-coded DCT coefficients into components (T.81 Annexes F and G).
+use super::arithmetic::ArithmeticBlocks;
 use super::component::Component;
 use super::headers::{
-    self, DHT, DQT, DRI, EOI, Frame, RST0, RST7, SOF0, SOI, SOS, SamplingFactors,
+    self, DAC, DHT, DQT, DRI, EOI, Frame, RST0, RST7, SOF0, SOI, SOS, SamplingFactors,
 };
-use super::huffman::{BitReader, HuffmanTable};
-use super::tables::{Tables, ZIGZAG};
-use super::{NAME, corrupt};
+use super::huffman::HuffmanTable;
+use super::huffman_blocks::HuffmanBlocks;
+use super::tables::{Conditioning, Tables};
+use super::{NAME, corrupt, truncated};
 use crate::error::ImageError;
 
 /// Maximum number of scans, more than any real file has: each scan decodes all blocks again.
 const MAX_SCANS: usize = 256;
 
 /// Decodes all scans of the file into the samples of each component.
-pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Component>, ImageError> {
+///
+/// # Errors
+/// [`ImageError::Truncated`] if the file has no end-of-image marker (`has_eoi`) and its scans do not
+/// contain the whole image.
+pub(super) fn decode(
+    bytes: &[u8],
+    frame: &Frame,
+    has_eoi: bool,
+) -> Result<Vec<Component>, ImageError> {
     let mut tables = Tables::default();
     let mut components: Option<Vec<Component>> = None;
     let (mut position, mut scans) = (2, 0);
@@ -31,6 +41,7 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Component>, Imag
         match marker {
             DQT => tables.read_quantization_tables(segment)?,
             DHT => tables.read_huffman_tables(segment)?,
+            DAC => tables.read_conditioning(segment)?,
             DRI => {
                 tables.restart_interval = segment
                     .first_chunk::<2>()
@@ -49,16 +60,31 @@ pub(super) fn decode(bytes: &[u8], frame: &Frame) -> Result<Vec<Component>, Imag
                 let components =
                     components.get_or_insert_with(|| Component::allocate(frame, keep_all));
                 let scan = Scan::read(segment, frame, components, &tables)?;
+                let end = scan.decode(components, bytes, position, !keep_all);
+                if !has_eoi && !end.is_whole(bytes) {
+                    return Err(truncated(NAME));
+                }
                 if !keep_all {
-                    scan.decode(components, BitReader::new(bytes, position), true)?;
                     return check_components(std::mem::take(components));
                 }
-                position = scan.decode(components, BitReader::new(bytes, position), false)?;
+                // Without an end-of-image marker, the end of the image is where nothing is missing.
+                if !has_eoi && components.iter().all(Component::is_complete) {
+                    break;
+                }
+                position = end.position;
             }
             _ => {}
         }
     }
-    let mut components = components.ok_or_else(|| corrupt(NAME, "no scan"))?;
+    let Some(mut components) = components else {
+        return Err(match has_eoi {
+            true => corrupt(NAME, "no scan"),
+            false => truncated(NAME),
+        });
+    };
+    if !has_eoi && !components.iter().all(Component::is_complete) {
+        return Err(truncated(NAME));
+    }
     components
         .iter_mut()
         .for_each(|component| component.inverse_dct(0));
@@ -79,19 +105,63 @@ fn check_components(components: Vec<Component>) -> Result<Vec<Component>, ImageE
     }
 }
 
-/// Component of a scan with its Huffman tables.
-struct ScanComponent<'a> {
+/// Decoder of the blocks of a scan, by the method of its entropy coding.
+pub(super) trait BlockDecoder {
+    /// Decodes the next block, which is one of scan component `index`.
+    fn decode_block(&mut self, scan: &Scan, index: usize, block: &mut [i16; 64]);
+
+    /// Forgets everything about the blocks before a restart, and continues at `position`: after the
+    /// expected restart marker if `is_expected`, else at a later marker. `None` if no marker
+    /// follows.
+    fn restart(&mut self, position: Option<usize>, is_expected: bool);
+
+    /// Whether the data ended too early, so that blocks are skipped until the next restart.
+    fn is_exhausted(&self) -> bool;
+
+    /// Position of the next byte to read: that of a marker once the data is exhausted.
+    fn position(&self) -> usize;
+
+    /// Position after the bytes that were used, which may be before those that were read.
+    fn consumed(&self) -> usize;
+}
+
+/// How the entropy-coded segments of a scan ended.
+struct ScanEnd {
+    /// Position from which the next marker is searched.
+    position: usize,
+    /// Position after the last byte used.
+    consumed: usize,
+    /// Whether there was less data than blocks.
+    is_exhausted: bool,
+}
+
+impl ScanEnd {
+    /// Whether the scan has all its data, in a file without an end-of-image marker. Zeros that fill
+    /// up such a file decode as blocks, too, but are no data.
+    fn is_whole(&self, bytes: &[u8]) -> bool {
+        let filled = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+        let mut end = bytes.len() - filled;
+        // The zero after a byte 0xFF is stuffed.
+        end += usize::from(bytes[..end].ends_with(&[0xFF]));
+        !self.is_exhausted && self.consumed <= end
+    }
+}
+
+/// Component of a scan with its tables.
+pub(super) struct ScanComponent<'a> {
     /// Index of the component in the frame.
     frame_index: usize,
     /// DC Huffman table (Tdj).
-    dc: Option<&'a HuffmanTable>,
+    pub(super) dc: Option<&'a HuffmanTable>,
     /// AC Huffman table (Taj).
-    ac: Option<&'a HuffmanTable>,
+    pub(super) ac: Option<&'a HuffmanTable>,
+    /// Destinations of the DC and AC tables, 0 to 15.
+    pub(super) destinations: (usize, usize),
 }
 
 /// Coding procedure of a scan.
 #[derive(Clone, Copy, PartialEq)]
-enum Procedure {
+pub(super) enum Procedure {
     /// Sequential DCT: all coefficients.
     Sequential,
     /// Progressive DCT: first scan of the DC coefficients.
@@ -105,24 +175,17 @@ enum Procedure {
 }
 
 /// Scan header (T.81 B.2.3) with the tables that it selects.
-struct Scan<'a> {
-    components: Vec<ScanComponent<'a>>,
-    procedure: Procedure,
+pub(super) struct Scan<'a> {
+    pub(super) components: Vec<ScanComponent<'a>>,
+    pub(super) procedure: Procedure,
     /// Spectral selection: first and last coefficient in zig-zag order (Ss, Se).
-    band: (usize, usize),
+    pub(super) band: (usize, usize),
     /// Point transform (Al): number of low bits that later scans refine.
-    point_transform: u32,
+    pub(super) point_transform: u32,
+    /// Conditioning of arithmetic coding; `None` for Huffman coding.
+    conditioning: Option<&'a Conditioning>,
     /// Restart interval (Ri) in MCUs; 0 for none.
     restart_interval: usize,
-}
-
-/// Entropy decoder state between blocks, reset at a restart.
-#[derive(Default)]
-struct State {
-    /// DC prediction of each scan component (PRED).
-    dc_predictors: [i32; 4],
-    /// Number of following blocks without further coefficients in the band (EOBRUN).
-    eob_run: u32,
 }
 
 impl<'a> Scan<'a> {
@@ -186,13 +249,19 @@ impl<'a> Scan<'a> {
                 frame_index,
                 dc: table(&tables.dc, table_destinations >> 4),
                 ac: table(&tables.ac, table_destinations & 15),
+                destinations: (
+                    usize::from(table_destinations >> 4),
+                    usize::from(table_destinations & 15),
+                ),
             };
             let needs_dc = matches!(procedure, Procedure::Sequential | Procedure::DcFirst);
             let needs_ac = matches!(
                 procedure,
                 Procedure::Sequential | Procedure::AcFirst | Procedure::AcRefine
             );
-            if (needs_dc && component.dc.is_none()) || (needs_ac && component.ac.is_none()) {
+            if !frame.is_arithmetic()
+                && ((needs_dc && component.dc.is_none()) || (needs_ac && component.ac.is_none()))
+            {
                 return Err(corrupt(NAME, "missing Huffman table"));
             }
             components.push(component);
@@ -202,27 +271,51 @@ impl<'a> Scan<'a> {
         } else {
             low.into()
         };
+        for component in &components {
+            frame_components[component.frame_index].missing_bits[band.0..=band.1]
+                .fill(point_transform as u8);
+        }
         Ok(Self {
             components,
             procedure,
             band,
             point_transform,
+            conditioning: frame.is_arithmetic().then_some(&tables.conditioning),
             restart_interval: tables.restart_interval,
         })
     }
 
-    /// Decodes the coefficients, and the samples too if `is_single_scan`.
-    ///
-    /// Returns the position after the entropy-coded segments.
+    /// Decodes the entropy-coded segments at `position` to coefficients, and to samples too if
+    /// `is_single_scan`.
     fn decode(
         &self,
         frame_components: &mut [Component],
-        bits: BitReader,
+        bytes: &[u8],
+        position: usize,
         is_single_scan: bool,
-    ) -> Result<usize, ImageError> {
+    ) -> ScanEnd {
+        match self.conditioning {
+            Some(conditioning) => {
+                let blocks = ArithmeticBlocks::new(bytes, position, conditioning);
+                self.decode_with(frame_components, bytes, blocks, is_single_scan)
+            }
+            None => {
+                let blocks = HuffmanBlocks::new(bytes, position);
+                self.decode_with(frame_components, bytes, blocks, is_single_scan)
+            }
+        }
+    }
+
+    fn decode_with<B: BlockDecoder>(
+        &self,
+        frame_components: &mut [Component],
+        bytes: &[u8],
+        blocks: B,
+        is_single_scan: bool,
+    ) -> ScanEnd {
         let mut decoder = Decoder {
-            bits,
-            state: State::default(),
+            bytes,
+            blocks,
             mcus_to_restart: self.restart_interval,
             next_restart: 0,
         };
@@ -257,7 +350,7 @@ impl<'a> Scan<'a> {
             }
             for column in 0..columns {
                 self.restart_if_due(&mut decoder);
-                if decoder.bits.insufficient_data {
+                if decoder.blocks.is_exhausted() {
                     continue;
                 }
                 for (index, scan_component) in self.components.iter().enumerate() {
@@ -272,7 +365,7 @@ impl<'a> Scan<'a> {
                         let start =
                             (top + y) * component.padded_blocks_per_row + column * mcu.horizontal;
                         for block in &mut component.coefficients[start..start + mcu.horizontal] {
-                            self.decode_block(&mut decoder, index, scan_component, block);
+                            decoder.blocks.decode_block(self, index, block);
                         }
                     }
                 }
@@ -283,11 +376,15 @@ impl<'a> Scan<'a> {
                 }
             }
         }
-        Ok(decoder.bits.position())
+        ScanEnd {
+            position: decoder.blocks.position(),
+            consumed: decoder.blocks.consumed(),
+            is_exhausted: decoder.blocks.is_exhausted(),
+        }
     }
 
     /// Restarts the decoder at the end of a restart interval.
-    fn restart_if_due(&self, decoder: &mut Decoder) {
+    fn restart_if_due<B: BlockDecoder>(&self, decoder: &mut Decoder<B>) {
         if self.restart_interval == 0 {
             return;
         }
@@ -297,166 +394,38 @@ impl<'a> Scan<'a> {
         }
         decoder.mcus_to_restart -= 1;
     }
-
-    /// Decodes the block of scan component `index`.
-    #[inline]
-    fn decode_block(
-        &self,
-        decoder: &mut Decoder,
-        index: usize,
-        component: &ScanComponent,
-        block: &mut [i16; 64],
-    ) {
-        let Decoder { bits, state, .. } = decoder;
-        match (self.procedure, component.dc, component.ac) {
-            (Procedure::Sequential, Some(dc), Some(ac)) => {
-                state.dc_predictors[index] =
-                    state.dc_predictors[index].wrapping_add(bits.dc_difference(dc));
-                block[0] = state.dc_predictors[index] as i16;
-                let mut k = 1;
-                while k < 64 {
-                    let (run, value) = bits.ac_coefficient(ac);
-                    if value == 0 && run < 15 {
-                        break;
-                    }
-                    k += run;
-                    if value != 0 {
-                        block[ZIGZAG[k]] = value as i16;
-                    }
-                    k += 1;
-                }
-            }
-            (Procedure::DcFirst, Some(dc), _) => {
-                state.dc_predictors[index] =
-                    state.dc_predictors[index].wrapping_add(bits.dc_difference(dc));
-                block[0] = (state.dc_predictors[index] << self.point_transform) as i16;
-            }
-            (Procedure::DcRefine, ..) => {
-                block[0] |= (bits.receive(1) << self.point_transform) as i16;
-            }
-            (Procedure::AcFirst, _, Some(ac)) => self.decode_ac_first(bits, state, ac, block),
-            (Procedure::AcRefine, _, Some(ac)) => self.decode_ac_refine(bits, state, ac, block),
-            // `read` rejects scans with missing tables.
-            _ => {}
-        }
-    }
-
-    /// Decodes the first scan of a band of AC coefficients (T.81 G.1.2.2).
-    fn decode_ac_first(
-        &self,
-        bits: &mut BitReader,
-        state: &mut State,
-        ac: &HuffmanTable,
-        block: &mut [i16; 64],
-    ) {
-        if state.eob_run > 0 {
-            state.eob_run -= 1;
-            return;
-        }
-        let mut k = self.band.0;
-        while k <= self.band.1 {
-            let (run, value) = bits.ac_coefficient(ac);
-            if value == 0 && run < 15 {
-                state.eob_run = (1 << run) - 1 + bits.receive(run as u32);
-                break;
-            }
-            k += run;
-            if value != 0 {
-                block[ZIGZAG[k]] = (value << self.point_transform) as i16;
-            }
-            k += 1;
-        }
-    }
-
-    /// Decodes a refinement scan of a band of AC coefficients (T.81 G.1.2.3).
-    fn decode_ac_refine(
-        &self,
-        bits: &mut BitReader,
-        state: &mut State,
-        ac: &HuffmanTable,
-        block: &mut [i16; 64],
-    ) {
-        let (plus, minus) = (1i16 << self.point_transform, -1i16 << self.point_transform);
-        // A coefficient with nonzero history gets a correction bit.
-        let refine = |bits: &mut BitReader, value: &mut i16| {
-            if bits.receive(1) == 1 && *value & plus == 0 {
-                *value = value.wrapping_add(if *value >= 0 { plus } else { minus });
-            }
-        };
-        let mut k = self.band.0;
-        if state.eob_run == 0 {
-            while k <= self.band.1 {
-                let symbol = bits.decode(ac);
-                let (mut run, size) = (symbol >> 4, symbol & 15);
-                let mut new = 0;
-                if size != 0 {
-                    new = if bits.receive(1) == 1 { plus } else { minus };
-                } else if run < 15 {
-                    state.eob_run = (1 << run) + bits.receive(run.into());
-                    break;
-                }
-                // Skip the zeros of the run and refine the nonzero coefficients on the way.
-                while k <= self.band.1 {
-                    let value = &mut block[ZIGZAG[k]];
-                    if *value != 0 {
-                        refine(bits, value);
-                    } else if run == 0 {
-                        break;
-                    } else {
-                        run -= 1;
-                    }
-                    k += 1;
-                }
-                if new != 0 {
-                    block[ZIGZAG[k]] = new;
-                }
-                k += 1;
-            }
-        }
-        if state.eob_run > 0 {
-            for position in ZIGZAG.iter().take(self.band.1 + 1).skip(k) {
-                if block[*position] != 0 {
-                    refine(bits, &mut block[*position]);
-                }
-            }
-            state.eob_run -= 1;
-        }
-    }
 }
 
 /// Decoder of the entropy-coded segments of a scan.
-struct Decoder<'a> {
-    bits: BitReader<'a>,
-    state: State,
+struct Decoder<'a, B> {
+    bytes: &'a [u8],
+    blocks: B,
     /// MCUs before the next restart.
     mcus_to_restart: usize,
     /// Number of the next restart marker, 0 to 7 (RST0 to RST7).
     next_restart: u8,
 }
 
-impl Decoder<'_> {
+impl<B: BlockDecoder> Decoder<'_, B> {
     /// Continues after the next restart marker. Resynchronizes as libjpeg does if another marker
     /// follows.
     fn restart(&mut self) {
-        self.state = State::default();
         let expected = self.next_restart;
         self.next_restart = (expected + 1) & 7;
-        let mut position = self.bits.position();
-        while let Some((marker, after)) = self.bits.next_marker_from(position) {
+        let mut position = self.blocks.position();
+        while let Some((marker, after)) = headers::next_marker(self.bytes, position) {
             position = after;
             match (marker, marker.wrapping_sub(RST0).wrapping_sub(expected) & 7) {
                 // An invalid marker or an earlier restart marker: the next one may be expected.
                 (0..SOF0, _) | (RST0..=RST7, 6 | 7) => continue,
                 // One of the next two restart markers, or the end of the scan: data is lost. The
                 // marker stays in place until it is expected.
-                (SOF0..RST0 | SOI.., _) | (_, 1 | 2) => self.bits.restart(after - 2),
+                (SOF0..RST0 | SOI.., _) | (_, 1 | 2) => self.blocks.restart(Some(after - 2), false),
                 // The expected restart marker, or one too far away to resynchronize with.
-                _ => {
-                    self.bits.restart(after);
-                    self.bits.insufficient_data = false;
-                }
+                _ => self.blocks.restart(Some(after), true),
             }
             return;
         }
+        self.blocks.restart(None, false);
     }
 }

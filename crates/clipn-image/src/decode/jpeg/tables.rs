@@ -34,8 +34,27 @@ pub(super) struct Tables {
     pub(super) dc: [Option<HuffmanTable>; 4],
     /// AC Huffman tables by destination (Th).
     pub(super) ac: [Option<HuffmanTable>; 4],
+    /// Conditioning of arithmetic coding.
+    pub(super) conditioning: Conditioning,
     /// Restart interval (Ri) in MCUs; 0 for none.
     pub(super) restart_interval: usize,
+}
+
+/// Conditioning of the statistics of arithmetic coding by table destination (T.81 B.2.4.3).
+pub(super) struct Conditioning {
+    /// Lower and upper bound (L, U) of the small DC differences, as exponents of 2.
+    pub(super) dc: [(u8, u8); 16],
+    /// Last coefficient (Kx) of the low AC frequencies.
+    pub(super) ac: [u8; 16],
+}
+
+impl Default for Conditioning {
+    fn default() -> Self {
+        Self {
+            dc: [(0, 1); 16],
+            ac: [5; 16],
+        }
+    }
 }
 
 impl Tables {
@@ -92,6 +111,25 @@ impl Tables {
             })?;
             *slot = Some(HuffmanTable::new(counts, symbols)?);
             segment = rest;
+        }
+        Ok(())
+    }
+
+    /// Reads the conditioning of arithmetic coding of a DAC segment (T.81 B.2.4.3).
+    pub(super) fn read_conditioning(&mut self, segment: &[u8]) -> Result<(), ImageError> {
+        for [class_destination, value] in segment.as_chunks::<2>().0 {
+            let destination = usize::from(class_destination & 15);
+            let (lower, upper) = (value & 15, value >> 4);
+            match class_destination >> 4 {
+                0 if lower <= upper => self.conditioning.dc[destination] = (lower, upper),
+                1 => self.conditioning.ac[destination] = *value,
+                _ => {
+                    let reason = format!(
+                        "invalid arithmetic conditioning {class_destination:#04x}: {value:#04x}"
+                    );
+                    return Err(corrupt(NAME, reason));
+                }
+            }
         }
         Ok(())
     }

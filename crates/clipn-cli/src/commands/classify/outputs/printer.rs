@@ -1,5 +1,7 @@
 use std::io::{Stdout, Write};
 
+use clipn::dataset::SkippedFiles;
+
 use super::{Row, columns, record};
 use crate::commands::classify::rows::Tally;
 use crate::common::args::Format;
@@ -92,10 +94,11 @@ fn line(row: &Row) -> String {
 }
 
 /// Prints the counts of the images whose rows are in a file. `before` is the number of images that
-/// a resumed run skipped.
+/// a resumed run skipped; `skipped` are files that are no images.
 pub(crate) fn print_tally(
     format: Format,
     tally: &Tally,
+    skipped: &SkippedFiles,
     before: u64,
     output: &str,
 ) -> Result<(), CliError> {
@@ -122,7 +125,7 @@ pub(crate) fn print_tally(
         Format::Json => {
             let counts = serde_json::json!({
                 "pictures": images, "labelled": labeled, "unknown": unknown, "unreadable": unreadable,
-                "before": before, "output": output,
+                "before": before, "output": output, "skipped_files": skipped,
             });
             writeln!(out, "{counts}")
         }
@@ -135,10 +138,13 @@ pub(crate) fn print_tally(
                 "unreadable",
                 "before",
                 "output",
+                "skipped_files",
             ])?;
             let counts =
                 [images, labeled, unknown, unreadable, before].map(|count| count.to_string());
-            csv.write_record(counts.iter().map(String::as_str).chain([output]))?;
+            let skipped = skipped.total().to_string();
+            let counts = counts.iter().map(String::as_str);
+            csv.write_record(counts.chain([output, &skipped]))?;
             return csv.flush().map_err(CliError::Output);
         }
     };

@@ -11,7 +11,7 @@ use clipn::dataset::{
 };
 
 use super::remote::Remote;
-use super::{SourceItem, SourceItems};
+use super::{SharedSkippedFiles, SourceItem, SourceItems};
 use crate::commands::classify::args::ClassifyArgs;
 use crate::common::error::{CliError, chain_in_one_line};
 
@@ -67,12 +67,26 @@ impl LazyRemote {
     }
 }
 
-/// Resolves everything that the arguments name: the paths, then the lists.
-pub(crate) fn resolve(args: &ClassifyArgs) -> Result<Sources, CliError> {
-    let remote = LazyRemote::default();
+/// What all sources share.
+#[derive(Clone)]
+struct Shared {
+    remote: LazyRemote,
+    skipped: SharedSkippedFiles,
+}
+
+/// Resolves everything that the arguments name: the paths, then the lists. Files that are no images
+/// are counted in `skipped` when they are found.
+pub(crate) fn resolve(
+    args: &ClassifyArgs,
+    skipped: SharedSkippedFiles,
+) -> Result<Sources, CliError> {
+    let shared = Shared {
+        remote: LazyRemote::default(),
+        skipped,
+    };
     let mut found = Vec::new();
     for path in &args.paths {
-        found.push(argument(path, &remote)?);
+        found.push(argument(path, &shared)?);
     }
     let separator = if args.null {
         ListSeparator::Nul
@@ -80,7 +94,7 @@ pub(crate) fn resolve(args: &ClassifyArgs) -> Result<Sources, CliError> {
         ListSeparator::Line
     };
     for list in &args.list {
-        found.push(listed(list, separator, &remote)?);
+        found.push(listed(list, separator, &shared)?);
     }
     // Chain in pairs: a million paths must not become a chain a million deep.
     while found.len() > 1 {
@@ -98,7 +112,7 @@ pub(crate) fn resolve(args: &ClassifyArgs) -> Result<Sources, CliError> {
 }
 
 /// Resolves one argument.
-fn argument(path: &Path, remote: &LazyRemote) -> Result<Sources, CliError> {
+fn argument(path: &Path, shared: &Shared) -> Result<Sources, CliError> {
     if path.as_os_str() == "-" {
         let content = ImageContent::Fetch(Box::new(|| read_limited(io::stdin().lock())));
         return Ok(Sources::one(SourceItem::Image(NamedImage {
@@ -107,38 +121,38 @@ fn argument(path: &Path, remote: &LazyRemote) -> Result<Sources, CliError> {
         })));
     }
     if path.is_dir() {
-        return directory(path);
+        return directory(path, shared);
     }
     let text = path.to_str().filter(|_| !path.exists());
     match text {
         Some(text) if text.contains('{') => {
             let texts = expand_braces(text).map_err(|e| CliError::usage(e.to_string()))?;
             if texts.len() > 1 {
-                return several(texts, remote);
+                return several(texts, shared);
             }
-            without_braces(text, remote)
+            without_braces(text, shared)
         }
-        Some(text) => without_braces(text, remote),
+        Some(text) => without_braces(text, shared),
         None => Ok(Sources::one(local(path.to_owned()))),
     }
 }
 
 /// Resolves the expansion of braces. Plain names are kept as a lazy list; patterns, directories and
 /// prefixes are opened one by one.
-fn several(texts: Vec<String>, remote: &LazyRemote) -> Result<Sources, CliError> {
+fn several(texts: Vec<String>, shared: &Shared) -> Result<Sources, CliError> {
     let plain = |text: &String| {
         !text.contains(['*', '?', '[']) && !text.ends_with('/') && !Path::new(text).is_dir()
     };
     if texts.iter().all(plain) {
         if texts.iter().any(|text| is_url(text)) {
-            remote.open().map_err(CliError::usage)?;
+            shared.remote.open().map_err(CliError::usage)?;
         }
         let archives = texts
             .iter()
             .filter(|text| is_archive_name(without_query(text)))
             .count() as u64;
         let images = (archives == 0).then_some(texts.len() as u64);
-        let remote = remote.clone();
+        let remote = shared.remote.clone();
         let items = texts
             .into_iter()
             .map(move |text| entry(PathBuf::from(text), &remote));
@@ -152,11 +166,11 @@ fn several(texts: Vec<String>, remote: &LazyRemote) -> Result<Sources, CliError>
     for text in texts {
         let path = Path::new(&text);
         let next = if path.is_dir() {
-            directory(path)?
+            directory(path, shared)?
         } else if path.exists() {
             Sources::one(local(path.to_owned()))
         } else {
-            without_braces(&text, remote)?
+            without_braces(&text, shared)?
         };
         found = found.and(next);
     }
@@ -164,10 +178,11 @@ fn several(texts: Vec<String>, remote: &LazyRemote) -> Result<Sources, CliError>
 }
 
 /// Resolves a URL, a pattern, or the path of a missing file.
-fn without_braces(text: &str, remote: &LazyRemote) -> Result<Sources, CliError> {
+fn without_braces(text: &str, shared: &Shared) -> Result<Sources, CliError> {
     if is_url(text) {
-        let remote = remote.open().map_err(CliError::usage)?;
-        if let Some(items) = remote.prefix(text).map_err(CliError::usage)? {
+        let remote = shared.remote.open().map_err(CliError::usage)?;
+        let items = remote.prefix(text, &shared.skipped);
+        if let Some(items) = items.map_err(CliError::usage)? {
             return Ok(Sources {
                 items,
                 images: None,
@@ -177,14 +192,15 @@ fn without_braces(text: &str, remote: &LazyRemote) -> Result<Sources, CliError> 
         return Ok(Sources::one(remote.item(text)));
     }
     if text.contains(['*', '?', '[']) {
-        pattern(text)
+        pattern(text, shared)
     } else {
         Ok(Sources::one(local(PathBuf::from(text))))
     }
 }
 
-fn directory(path: &Path) -> Result<Sources, CliError> {
+fn directory(path: &Path, shared: &Shared) -> Result<Sources, CliError> {
     let images = FolderImages::open(path)?;
+    shared.skipped.merge(images.skipped());
     let total = images.total();
     Ok(Sources {
         items: Box::new(images.map(SourceItem::Image)),
@@ -195,7 +211,7 @@ fn directory(path: &Path) -> Result<Sources, CliError> {
 
 /// Resolves a glob pattern, in the order of the names. Matches are counted first, and listed again
 /// lazily.
-fn pattern(text: &str) -> Result<Sources, CliError> {
+fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
     let matches = || {
         glob::glob(text)
             .map_err(|error| CliError::usage(format!("invalid pattern `{text}`: {error}")))
@@ -215,10 +231,14 @@ fn pattern(text: &str) -> Result<Sources, CliError> {
             "nothing matches the pattern `{text}`"
         )));
     }
-    let items = matches()?.flat_map(|path| -> SourceItems {
+    let skipped = shared.skipped.clone();
+    let items = matches()?.flat_map(move |path| -> SourceItems {
         match path {
             Ok(path) if path.is_dir() => match FolderImages::open(&path) {
-                Ok(images) => Box::new(images.map(SourceItem::Image)),
+                Ok(images) => {
+                    skipped.merge(images.skipped());
+                    Box::new(images.map(SourceItem::Image))
+                }
                 Err(error) => Box::new(std::iter::once(lost(
                     &path,
                     io::Error::other(chain_in_one_line(&error)),
@@ -240,7 +260,7 @@ fn pattern(text: &str) -> Result<Sources, CliError> {
 }
 
 /// Resolves the entries of a list. They are counted unless the list is standard input or a pipe.
-fn listed(list: &Path, separator: ListSeparator, remote: &LazyRemote) -> Result<Sources, CliError> {
+fn listed(list: &Path, separator: ListSeparator, shared: &Shared) -> Result<Sources, CliError> {
     let name = list.display().to_string();
     let unreadable = |source| CliError::ReadFile {
         path: list.to_owned(),
@@ -261,7 +281,7 @@ fn listed(list: &Path, separator: ListSeparator, remote: &LazyRemote) -> Result<
         };
         (Box::new(BufReader::new(file)), counted)
     };
-    let remote = remote.clone();
+    let remote = shared.remote.clone();
     let items = PathList::new(source, separator).map(move |path| match path {
         Ok(path) => entry(path, &remote),
         Err(error) => SourceItem::Image(NamedImage::failed(name.as_str(), error)),

@@ -6,10 +6,10 @@ mod remote;
 
 pub(crate) use items::without_query;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clipn::dataset::{ArchiveImages, NamedImage};
+use clipn::dataset::{ArchiveImages, NamedImage, SkippedFiles};
 
 use super::args::ClassifyArgs;
 use super::shard::ShardSpec;
@@ -20,6 +20,26 @@ use crate::common::interrupt;
 pub(crate) enum SourceItem {
     Image(NamedImage),
     Archive(Box<ArchiveImages>),
+}
+
+/// Counts of skipped files that all sources add to while they are read.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedSkippedFiles(Arc<Mutex<SkippedFiles>>);
+
+impl SharedSkippedFiles {
+    pub(crate) fn merge(&self, skipped: &SkippedFiles) {
+        self.lock().merge(skipped);
+    }
+
+    /// The counts so far.
+    pub(crate) fn get(&self) -> SkippedFiles {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SkippedFiles> {
+        // Counts are whole, even if another thread panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 type SourceItems = Box<dyn Iterator<Item = SourceItem> + Send>;
@@ -35,12 +55,14 @@ pub(crate) struct ImageStream {
     images_seen: u64,
     archives_seen: u64,
     interrupted: Arc<AtomicBool>,
+    skipped: SharedSkippedFiles,
 }
 
 impl ImageStream {
     /// Resolves the sources, and counts their images if that needs no reading of archives.
     pub(crate) fn open(args: &ClassifyArgs, shard: ShardSpec) -> Result<Self, CliError> {
-        let sources = items::resolve(args)?;
+        let skipped = SharedSkippedFiles::default();
+        let sources = items::resolve(args, skipped.clone())?;
         let whole_archives = !shard.is_all() && sources.archives >= shard.count;
         Ok(Self {
             items: sources.items,
@@ -51,6 +73,7 @@ impl ImageStream {
             images_seen: 0,
             archives_seen: 0,
             interrupted: Arc::default(),
+            skipped,
         })
     }
 
@@ -62,6 +85,11 @@ impl ImageStream {
     /// Flag that becomes true if the stream ends early because the user interrupted it.
     pub(crate) fn interrupted(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.interrupted)
+    }
+
+    /// Files that are no images, counted as far as the stream was read.
+    pub(crate) fn skipped(&self) -> SharedSkippedFiles {
+        self.skipped.clone()
     }
 
     fn is_ours(&mut self) -> bool {
@@ -79,11 +107,14 @@ impl Iterator for ImageStream {
                 self.interrupted.store(true, Ordering::Relaxed);
                 return None;
             }
-            if let Some(archive) = &mut self.archive {
-                match archive.next() {
-                    Some(image) if self.whole_archives || self.is_ours() => return Some(image),
-                    Some(_) => {}
-                    None => self.archive = None,
+            if let Some(mut archive) = self.archive.take() {
+                let Some(image) = archive.next() else {
+                    self.skipped.merge(archive.skipped());
+                    continue;
+                };
+                self.archive = Some(archive);
+                if self.whole_archives || self.is_ours() {
+                    return Some(image);
                 }
                 continue;
             }

@@ -1,6 +1,6 @@
 //! Stand-in for `remote` in builds without that feature.
 
-use super::{SourceItem, SourceItems};
+use super::{SharedSkippedFiles, SourceItem, SourceItems};
 
 /// Uninhabited: no URL can be opened.
 pub(crate) enum Remote {}
@@ -14,7 +14,11 @@ impl Remote {
         )
     }
 
-    pub(crate) fn prefix(&self, _: &str) -> Result<Option<SourceItems>, String> {
+    pub(crate) fn prefix(
+        &self,
+        _: &str,
+        _: &SharedSkippedFiles,
+    ) -> Result<Option<SourceItems>, String> {
         match *self {}
     }
 

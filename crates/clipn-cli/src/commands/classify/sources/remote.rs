@@ -9,7 +9,10 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use clipn::dataset::{ArchiveImages, ImageContent, NamedImage, is_archive_name, is_image_name};
+use clipn::dataset::{
+    ArchiveImages, ImageContent, NameKind, NamedImage, SkippedFiles, is_archive_name,
+};
+use clipn::image::{IMAGE_START_BYTES, is_image_start};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -18,12 +21,13 @@ use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
 use object_store::{
-    ClientConfigKey, ClientOptions, Error, GetOptions, ObjectMeta, ObjectStore, RetryConfig,
+    ClientConfigKey, ClientOptions, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt,
+    RetryConfig,
 };
 use tokio::runtime::Runtime;
 
 use super::items::{read_limited, without_query};
-use super::{SourceItem, SourceItems};
+use super::{SharedSkippedFiles, SourceItem, SourceItems};
 use crate::common::interrupt;
 
 /// Timeout of a server that sends nothing.
@@ -91,7 +95,12 @@ impl Remote {
 
     /// Lists the items below the URL of a bucket, or of a prefix, which ends in `/`. `None` for the
     /// URL of an object.
-    pub(crate) fn prefix(&self, url: &str) -> Result<Option<SourceItems>, String> {
+    /// Objects that are no images are counted in `skipped`.
+    pub(crate) fn prefix(
+        &self,
+        url: &str,
+        skipped: &SharedSkippedFiles,
+    ) -> Result<Option<SourceItems>, String> {
         let Some((scheme, rest)) = url.split_once("://") else {
             return Ok(None);
         };
@@ -117,6 +126,8 @@ impl Remote {
         };
         Ok(Some(Box::new(Listing {
             remote: self.clone(),
+            store,
+            skipped: skipped.clone(),
             root: format!("{scheme}://{bucket}"),
             url: url.to_owned(),
             listing: Some(listing),
@@ -320,12 +331,45 @@ impl Read for Reader {
 /// Iterator over the items below a prefix, listed page by page.
 struct Listing {
     remote: Remote,
+    store: Arc<dyn ObjectStore>,
+    skipped: SharedSkippedFiles,
     /// `s3://bucket`.
     root: String,
     url: String,
     listing: Option<Stream<ObjectMeta>>,
     /// Items that have been yielded.
     yielded: u64,
+}
+
+impl Listing {
+    /// Whether an object is an image or an archive; counts it otherwise, unless it is hidden or has
+    /// no content, as the markers of directories.
+    fn is_image_or_archive(&self, object: &ObjectMeta) -> bool {
+        let path = object.location.as_ref();
+        let name = object.location.filename().unwrap_or_default();
+        let is_wanted = match NameKind::from_member_path(path) {
+            NameKind::Ignored => return false,
+            _ if is_archive_name(name) => true,
+            NameKind::Image => true,
+            NameKind::NoExtension if object.size == 0 => return false,
+            NameKind::NoExtension => self.has_image_start(object),
+            NameKind::Other => false,
+        };
+        if !is_wanted {
+            let mut skipped = SkippedFiles::default();
+            skipped.add(OsStr::new(name));
+            self.skipped.merge(&skipped);
+        }
+        is_wanted
+    }
+
+    /// Whether the first bytes of an object are those of an image. An object that cannot be read is
+    /// one, so that its error becomes a row.
+    fn has_image_start(&self, object: &ObjectMeta) -> bool {
+        let length = object.size.min(IMAGE_START_BYTES as u64);
+        let start = self.store.get_range(&object.location, 0..length);
+        !matches!(self.remote.wait(start), Ok(Ok(start)) if !is_image_start(&start))
+    }
 }
 
 impl Iterator for Listing {
@@ -336,13 +380,10 @@ impl Iterator for Listing {
             let listing = self.listing.as_mut()?;
             let error = match self.remote.wait(listing.next()) {
                 Ok(Some(Ok(object))) => {
-                    let name = object.location.filename().unwrap_or_default();
-                    if is_image_name(OsStr::new(name)) || is_archive_name(name) {
+                    let url = format!("{}/{}", self.root, object.location);
+                    if self.is_image_or_archive(&object) {
                         self.yielded += 1;
-                        return Some(
-                            self.remote
-                                .item(&format!("{}/{}", self.root, object.location)),
-                        );
+                        return Some(self.remote.item(&url));
                     }
                     continue;
                 }

@@ -1,0 +1,148 @@
+//! Counts of the files that a search for images leaves out.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// Maximum number of kinds that are counted apart.
+const MAX_KINDS: usize = 20;
+
+/// Maximum length of an extension that is a kind of its own.
+const MAX_EXTENSION: usize = 12;
+
+/// Kind of files without an extension.
+const NO_EXTENSION: &str = "no extension";
+
+/// Kind of files with rare or odd extensions.
+const OTHER: &str = "other";
+
+/// Kind of images that belong to no class of a labeled set.
+const OUTSIDE_CLASSES: &str = "image outside the class directories";
+
+/// Number of files that were skipped because they are no images, by kind: the extension in lower
+/// case with its dot, or `no extension`.
+///
+/// Hidden files and files that systems leave behind ([`is_ignored_name`](crate::is_ignored_name))
+/// are not counted. More than 20 kinds are summed up as `other`.
+///
+/// ```
+/// use clipn_data::SkippedFiles;
+///
+/// let mut skipped = SkippedFiles::default();
+/// for name in ["a.txt", "b.TXT", "c.xml", "LICENSE"] {
+///     skipped.add(name.as_ref());
+/// }
+/// assert_eq!(skipped.total(), 4);
+/// assert_eq!(skipped.to_string(), ".txt 2, .xml 1, no extension 1");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SkippedFiles {
+    counts: BTreeMap<String, u64>,
+}
+
+impl SkippedFiles {
+    /// Counts a file with this name.
+    pub fn add(&mut self, name: &OsStr) {
+        let extension = Path::new(name).extension();
+        let extension = extension.filter(|extension| !extension.is_empty());
+        let is_plain = |text: &str| {
+            text.len() <= MAX_EXTENSION && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        match extension.map(|extension| extension.to_str().filter(|text| is_plain(text))) {
+            None => self.count(NO_EXTENSION, 1),
+            Some(Some(extension)) => self.count(&format!(".{}", extension.to_ascii_lowercase()), 1),
+            Some(None) => self.count(OTHER, 1),
+        }
+    }
+
+    /// Counts images that belong to no class of a labeled set.
+    pub(crate) fn add_outside_classes(&mut self, images: usize) {
+        if images > 0 {
+            self.count(OUTSIDE_CLASSES, images as u64);
+        }
+    }
+
+    /// Adds the counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (kind, count) in &other.counts {
+            self.count(kind, *count);
+        }
+    }
+
+    fn count(&mut self, kind: &str, files: u64) {
+        let is_known = self.counts.contains_key(kind);
+        let kind = if is_known || self.counts.len() < MAX_KINDS {
+            kind
+        } else {
+            OTHER
+        };
+        *self.counts.entry(kind.to_owned()).or_default() += files;
+    }
+
+    /// Returns the number of files by kind.
+    pub fn counts(&self) -> &BTreeMap<String, u64> {
+        &self.counts
+    }
+
+    /// Returns the number of files.
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// Returns whether no file was skipped.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+}
+
+/// The kinds with their counts, the largest first: `.txt 3, no extension 1`.
+impl fmt::Display for SkippedFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut kinds: Vec<_> = self.counts.iter().collect();
+        kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        for (index, (kind, count)) in kinds.into_iter().enumerate() {
+            let separator = if index > 0 { ", " } else { "" };
+            write!(f, "{separator}{kind} {count}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_and_rare_extensions_are_other() {
+        let mut skipped = SkippedFiles::default();
+        for name in ["a.b c", "a.\u{1b}[2J", "a.an_extension_too_long", "a.é"] {
+            skipped.add(name.as_ref());
+        }
+        assert_eq!(skipped.to_string(), "other 4");
+        for index in 0..100 {
+            skipped.add(format!("a.x{index}").as_ref());
+        }
+        assert_eq!(skipped.total(), 104);
+        assert_eq!(skipped.counts().len(), MAX_KINDS);
+        assert_eq!(skipped.counts()["other"], 85);
+    }
+
+    #[test]
+    fn counts_are_merged_and_written_as_an_object() {
+        let mut skipped = SkippedFiles::default();
+        skipped.add("a.txt".as_ref());
+        let mut all = skipped.clone();
+        all.merge(&skipped);
+        all.add_outside_classes(3);
+        let json = serde_json::to_string(&all).unwrap();
+        assert_eq!(
+            json,
+            r#"{".txt":2,"image outside the class directories":3}"#
+        );
+        assert_eq!(serde_json::from_str::<SkippedFiles>(&json).unwrap(), all);
+    }
+}

@@ -1,0 +1,170 @@
+//! Blocks of Huffman-coded scans (T.81 F.2.2 and G.2).
+use super::huffman::{BitReader, HuffmanTable};
+use super::scan::{BlockDecoder, Procedure, Scan};
+use super::tables::ZIGZAG;
+
+/// Decoder of the blocks of a Huffman-coded scan.
+pub(super) struct HuffmanBlocks<'a> {
+    bits: BitReader<'a>,
+    /// DC prediction of each scan component (PRED).
+    dc_predictors: [i32; 4],
+    /// Number of following blocks without further coefficients in the band (EOBRUN).
+    eob_run: u32,
+}
+
+impl<'a> HuffmanBlocks<'a> {
+    /// Creates a decoder of the entropy-coded segments at `position`.
+    pub(super) fn new(bytes: &'a [u8], position: usize) -> Self {
+        Self {
+            bits: BitReader::new(bytes, position),
+            dc_predictors: [0; 4],
+            eob_run: 0,
+        }
+    }
+}
+
+impl BlockDecoder for HuffmanBlocks<'_> {
+    #[inline]
+    fn decode_block(&mut self, scan: &Scan, index: usize, block: &mut [i16; 64]) {
+        let component = &scan.components[index];
+        let Self {
+            bits,
+            dc_predictors,
+            eob_run,
+        } = self;
+        match (scan.procedure, component.dc, component.ac) {
+            (Procedure::Sequential, Some(dc), Some(ac)) => {
+                dc_predictors[index] = dc_predictors[index].wrapping_add(bits.dc_difference(dc));
+                block[0] = dc_predictors[index] as i16;
+                let mut k = 1;
+                while k < 64 {
+                    let (run, value) = bits.ac_coefficient(ac);
+                    if value == 0 && run < 15 {
+                        break;
+                    }
+                    k += run;
+                    if value != 0 {
+                        block[ZIGZAG[k]] = value as i16;
+                    }
+                    k += 1;
+                }
+            }
+            (Procedure::DcFirst, Some(dc), _) => {
+                dc_predictors[index] = dc_predictors[index].wrapping_add(bits.dc_difference(dc));
+                block[0] = (dc_predictors[index] << scan.point_transform) as i16;
+            }
+            (Procedure::DcRefine, ..) => {
+                block[0] |= (bits.receive(1) << scan.point_transform) as i16;
+            }
+            (Procedure::AcFirst, _, Some(ac)) => decode_ac_first(scan, bits, eob_run, ac, block),
+            (Procedure::AcRefine, _, Some(ac)) => decode_ac_refine(scan, bits, eob_run, ac, block),
+            // `Scan::read` rejects scans with missing tables.
+            _ => {}
+        }
+    }
+
+    fn restart(&mut self, position: Option<usize>, is_expected: bool) {
+        self.dc_predictors = [0; 4];
+        self.eob_run = 0;
+        if let Some(position) = position {
+            self.bits.restart(position);
+        }
+        if is_expected || position.is_none() {
+            self.bits.insufficient_data = !is_expected;
+        }
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.bits.insufficient_data
+    }
+
+    fn position(&self) -> usize {
+        self.bits.position()
+    }
+
+    fn consumed(&self) -> usize {
+        self.bits.consumed()
+    }
+}
+
+/// Decodes the first scan of a band of AC coefficients (T.81 G.1.2.2).
+fn decode_ac_first(
+    scan: &Scan,
+    bits: &mut BitReader,
+    eob_run: &mut u32,
+    ac: &HuffmanTable,
+    block: &mut [i16; 64],
+) {
+    if *eob_run > 0 {
+        *eob_run -= 1;
+        return;
+    }
+    let mut k = scan.band.0;
+    while k <= scan.band.1 {
+        let (run, value) = bits.ac_coefficient(ac);
+        if value == 0 && run < 15 {
+            *eob_run = (1 << run) - 1 + bits.receive(run as u32);
+            break;
+        }
+        k += run;
+        if value != 0 {
+            block[ZIGZAG[k]] = (value << scan.point_transform) as i16;
+        }
+        k += 1;
+    }
+}
+
+/// Decodes a refinement scan of a band of AC coefficients (T.81 G.1.2.3).
+fn decode_ac_refine(
+    scan: &Scan,
+    bits: &mut BitReader,
+    eob_run: &mut u32,
+    ac: &HuffmanTable,
+    block: &mut [i16; 64],
+) {
+    let (plus, minus) = (1i16 << scan.point_transform, -1i16 << scan.point_transform);
+    // A coefficient with nonzero history gets a correction bit.
+    let refine = |bits: &mut BitReader, value: &mut i16| {
+        if bits.receive(1) == 1 && *value & plus == 0 {
+            *value = value.wrapping_add(if *value >= 0 { plus } else { minus });
+        }
+    };
+    let mut k = scan.band.0;
+    if *eob_run == 0 {
+        while k <= scan.band.1 {
+            let symbol = bits.decode(ac);
+            let (mut run, size) = (symbol >> 4, symbol & 15);
+            let mut new = 0;
+            if size != 0 {
+                new = if bits.receive(1) == 1 { plus } else { minus };
+            } else if run < 15 {
+                *eob_run = (1 << run) + bits.receive(run.into());
+                break;
+            }
+            // Skip the zeros of the run and refine the nonzero coefficients on the way.
+            while k <= scan.band.1 {
+                let value = &mut block[ZIGZAG[k]];
+                if *value != 0 {
+                    refine(bits, value);
+                } else if run == 0 {
+                    break;
+                } else {
+                    run -= 1;
+                }
+                k += 1;
+            }
+            if new != 0 {
+                block[ZIGZAG[k]] = new;
+            }
+            k += 1;
+        }
+    }
+    if *eob_run > 0 {
+        for position in ZIGZAG.iter().take(scan.band.1 + 1).skip(k) {
+            if block[*position] != 0 {
+                refine(bits, &mut block[*position]);
+            }
+        }
+        *eob_run -= 1;
+    }
+}
