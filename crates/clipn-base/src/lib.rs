@@ -1,9 +1,10 @@
-//! What the clipn crates share below everything else: progress reports, SIMD dispatch, random
-//! numbers and ordered parallel pipelines.
+//! What the clipn crates share below everything else: messages, progress reports, SIMD dispatch,
+//! random numbers and ordered parallel pipelines.
 //!
 //! | module | for |
 //! |---|---|
 //! | [`error`] | the messages of an error and of its sources in one line |
+//! | [`text`] | text from outside made safe to print: control characters escaped, length limited |
 //! | [`progress`] | [`Progress`](progress::Progress), through which long-running work reports and is cancelled; the library itself never prints |
 //! | [`simd`] | the instruction set of the inner loops, chosen at run time |
 //! | [`random`] | random numbers that are the same on every machine and in every version |
@@ -37,3 +38,4 @@ pub mod ordered;
 pub mod progress;
 pub mod random;
 pub mod simd;
+pub mod text;

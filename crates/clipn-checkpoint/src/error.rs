@@ -281,22 +281,11 @@ fn describe_subdirectories(subdirectories: &[String]) -> String {
     }
 }
 
-/// Makes a name from a file safe to print: escapes control characters and truncates to 120
+/// Makes a name from a file safe to print: escapes control characters and cuts it to 120
 /// characters.
 #[doc(hidden)]
 pub fn escape_for_display(name: &str) -> String {
-    const MAX_CHARS: usize = 120;
-    let mut text = String::new();
-    for c in name.chars().take(MAX_CHARS) {
-        match c {
-            '"' | '\'' | '\\' => text.push(c),
-            _ => text.extend(c.escape_debug()),
-        }
-    }
-    if name.chars().nth(MAX_CHARS).is_some() {
-        text.push('…');
-    }
-    text
+    clipn_base::text::escape_control(name, 120).into_owned()
 }
 
 #[cfg(test)]
@@ -306,7 +295,9 @@ mod tests {
     #[test]
     fn escapes_control_characters_and_truncates() {
         assert_eq!(escape_for_display("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
-        assert_eq!(escape_for_display(&"x".repeat(5000)).chars().count(), 121);
+        assert!(
+            escape_for_display(&"x".repeat(5000)).starts_with(&format!("{}…", "x".repeat(120)))
+        );
         assert_eq!(
             escape_for_display("it's \"visual.proj\" ü"),
             "it's \"visual.proj\" ü"

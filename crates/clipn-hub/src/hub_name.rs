@@ -103,12 +103,9 @@ impl fmt::Display for HubName {
     }
 }
 
-/// A name for use in a message: truncated to 200 characters, control characters replaced.
+/// A name for use in a message: cut to 200 characters, control characters escaped.
 fn sanitized(text: &str) -> String {
-    text.chars()
-        .take(200)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    clipn_base::text::escape_control(text, 200).into_owned()
 }
 
 /// Whether `part` is a valid owner or repository name. `--` is excluded, because the cache uses it
