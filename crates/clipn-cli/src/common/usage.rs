@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
+use crate::common::terminal::print_line;
+
 /// Prints help and version unchanged, and an error of the command line like every other error.
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
     if matches!(
@@ -22,11 +24,11 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     }
     let rendered = error.render().to_string();
     let problem = Problem::parse(&rendered);
-    eprintln!("error: {}", problem.message);
+    print_line(format_args!("error: {}", problem.message));
     for tip in &problem.tips {
-        eprintln!("hint: {tip}");
+        print_line(format_args!("hint: {tip}"));
     }
-    eprintln!("hint: `clipn help` lists the commands; each has --help");
+    print_line("hint: `clipn help` lists the commands; each has --help");
     ExitCode::from(2)
 }
 

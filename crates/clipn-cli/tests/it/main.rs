@@ -40,6 +40,7 @@ mod resnet;
 mod results;
 #[cfg(feature = "serve")]
 mod serve;
+mod signals;
 mod train;
 #[cfg(not(feature = "mini"))]
 mod without_mini;

@@ -1,14 +1,17 @@
-use std::io::{Stdout, Write};
+use std::io::{IsTerminal, Stdout, Write};
 
 use super::{Row, columns, record};
 use crate::commands::classify::rows::Tally;
 use crate::common::args::Format;
 use crate::common::error::CliError;
+use crate::common::terminal::without_bar;
 
 /// Writes rows to standard output as they are finished.
 pub(crate) struct Printer {
     style: Style,
     top: usize,
+    /// Whether standard output is a terminal, on which a progress bar may be drawn.
+    on_terminal: bool,
 }
 
 enum Style {
@@ -28,10 +31,22 @@ impl Printer {
                 Style::Csv(Box::new(csv))
             }
         };
-        Ok(Self { style, top })
+        Ok(Self {
+            style,
+            top,
+            on_terminal: std::io::stdout().is_terminal(),
+        })
     }
 
     pub(crate) fn row(&mut self, row: &Row) -> Result<(), CliError> {
+        if self.on_terminal {
+            without_bar(|| self.write(row))
+        } else {
+            self.write(row)
+        }
+    }
+
+    fn write(&mut self, row: &Row) -> Result<(), CliError> {
         let mut out = std::io::stdout();
         match &mut self.style {
             Style::Table { explain } => {
@@ -45,7 +60,14 @@ impl Printer {
                 let json = serde_json::to_string(row)?;
                 writeln!(out, "{json}").map_err(CliError::Output)
             }
-            Style::Csv(csv) => Ok(csv.write_record(record(row, self.top))?),
+            Style::Csv(csv) => {
+                csv.write_record(record(row, self.top))?;
+                // A bar must not be drawn behind half a row.
+                if self.on_terminal {
+                    csv.flush().map_err(CliError::Output)?;
+                }
+                Ok(())
+            }
         }
     }
 
