@@ -82,7 +82,7 @@ impl Printer {
 /// One image in one line: `dog.jpg: dog  (score 0.9120 ≥ 0.3200; dog p 0.930 q 0.980, …)`.
 fn line(row: &Row) -> String {
     let path = &row.path;
-    let Some(label) = &row.label else {
+    let Some(label) = row.label_or_unknown() else {
         return format!(
             "{path}: error: {}",
             row.error.as_deref().unwrap_or_default()
@@ -104,7 +104,7 @@ fn line(row: &Row) -> String {
     let top = top.join(", ");
     let label = match (&row.negative, row.unknown) {
         (Some(negative), Some(true)) => format!("{label}, most like \"{}\"", negative.text),
-        _ => label.clone(),
+        _ => label.to_owned(),
     };
     let (Some(score), Some(threshold)) = (row.score, row.threshold) else {
         return format!("{path}: {label}  ({top})");
