@@ -10,7 +10,7 @@ mod world;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use clipn::simd::SimdLevel;
 
 use cli::Cli;
@@ -24,7 +24,7 @@ const CLOSED_PIPE: u8 = 128 + 13;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage::report(&error),
+        Err(error) => return usage::report(&error, &Cli::command()),
     };
     let prepared = SimdLevel::requested()
         .map_err(|error| CliError::Usage {
