@@ -1,7 +1,7 @@
 //! The program `clipn`: zero-shot classification that knows when to say no.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 success,
-//! 1 failure, 2 wrong usage, 130 interrupted.
+//! 1 failure, 2 wrong usage, 130 interrupted, 141 if the reader of the output has gone.
 
 mod cli;
 mod commands;
@@ -10,16 +10,21 @@ mod world;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use clipn::simd::SimdLevel;
 
 use cli::Cli;
 use common::error::{CliError, report};
 use common::{interrupt, usage};
 
+/// Exit code if the reader of the output has gone, as `head` does: that of a program that SIGPIPE
+/// ends.
+const CLOSED_PIPE: u8 = 128 + 13;
+
 fn main() -> ExitCode {
     let cli = match Cli::parse_words(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return usage::report(&error),
+        Err(error) => return usage::report(&error, &Cli::command()),
     };
     let prepared = SimdLevel::requested()
         .map_err(|error| CliError::Usage {
@@ -29,10 +34,7 @@ fn main() -> ExitCode {
         .and_then(|_| interrupt::install());
     match prepared.and_then(|()| cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader closed the pipe early, as `head` does.
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
+        Err(error) if error.is_closed_pipe() => ExitCode::from(CLOSED_PIPE),
         Err(error) => {
             report(&error);
             error.exit_code()

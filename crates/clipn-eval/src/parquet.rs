@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
-use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, FloatType};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, FloatType};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -26,6 +26,8 @@ pub enum ColumnKind {
     Double,
     /// `f32` numbers.
     Float,
+    /// Truth values.
+    Boolean,
 }
 
 /// One value of a table; `None` is an empty cell.
@@ -37,6 +39,8 @@ pub enum Cell<'a> {
     Double(Option<f64>),
     /// An `f32` number.
     Float(Option<f32>),
+    /// A truth value.
+    Boolean(Option<bool>),
 }
 
 /// The non-empty values of a column in a row group.
@@ -44,6 +48,7 @@ enum Values {
     Text(Vec<ByteArray>),
     Double(Vec<f64>),
     Float(Vec<f32>),
+    Boolean(Vec<bool>),
 }
 
 struct Column {
@@ -58,6 +63,7 @@ impl Column {
             ColumnKind::Text => Values::Text(Vec::new()),
             ColumnKind::Double => Values::Double(Vec::new()),
             ColumnKind::Float => Values::Float(Vec::new()),
+            ColumnKind::Boolean => Values::Boolean(Vec::new()),
         };
         Self {
             values,
@@ -72,6 +78,7 @@ impl Column {
             (Values::Text(values), Cell::Text(Some(text))) => values.push(ByteArray::from(*text)),
             (Values::Double(values), Cell::Double(Some(value))) => values.push(*value),
             (Values::Float(values), Cell::Float(Some(value))) => values.push(*value),
+            (Values::Boolean(values), Cell::Boolean(Some(value))) => values.push(*value),
             _ => {}
         }
         self.present.push(i16::from(self.len() > before));
@@ -82,6 +89,7 @@ impl Column {
             Values::Text(values) => values.len(),
             Values::Double(values) => values.len(),
             Values::Float(values) => values.len(),
+            Values::Boolean(values) => values.len(),
         }
     }
 
@@ -90,6 +98,7 @@ impl Column {
             Values::Text(values) => values.clear(),
             Values::Double(values) => values.clear(),
             Values::Float(values) => values.clear(),
+            Values::Boolean(values) => values.clear(),
         }
         self.present.clear();
     }
@@ -209,6 +218,9 @@ impl ParquetWriter {
                 Values::Float(values) => writer
                     .typed::<FloatType>()
                     .write_batch(values, present, None)?,
+                Values::Boolean(values) => writer
+                    .typed::<BoolType>()
+                    .write_batch(values, present, None)?,
             };
             writer.close()?;
         }
@@ -222,6 +234,7 @@ fn field(name: &str, kind: ColumnKind) -> Result<Type, ParquetError> {
         ColumnKind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
         ColumnKind::Double => (Physical::DOUBLE, None),
         ColumnKind::Float => (Physical::FLOAT, None),
+        ColumnKind::Boolean => (Physical::BOOLEAN, None),
     };
     Type::primitive_type_builder(name, physical)
         .with_repetition(Repetition::OPTIONAL)

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder, ClassifierError};
 use clipn::engine::TextEncoder;
@@ -18,14 +18,21 @@ const CACHED_CLASSES: NonZero<usize> = NonZero::new(2000).unwrap();
 /// Number of classes that are encoded between two writes to the cache.
 const CHUNK_CLASSES: usize = 4;
 
-/// Text towers that encode the classes of a request, with an LRU cache of encoded classes.
+/// Text towers that encode the classes of a request, with an LRU cache of encoded classes. Clones
+/// share both.
+#[derive(Clone)]
 pub struct ClassEncoder {
+    towers: Arc<TextTowers>,
+    prompts: ClassPrompts,
+    cache: Arc<Mutex<LruCache<String, ClassRows>>>,
+}
+
+/// Text towers with the thread that runs them.
+struct TextTowers {
     yes: TextEncoder,
     /// `None` if the model has not learned "no".
     no: Option<TextEncoder>,
-    prompts: ClassPrompts,
     vocabulary: Option<TrainingVocabulary>,
-    cache: Mutex<LruCache<String, ClassRows>>,
     pool: ThreadPool,
 }
 
@@ -56,21 +63,35 @@ impl ClassEncoder {
             what: "the text encoding thread",
             reason: error.to_string(),
         };
-        Ok(Self {
+        let towers = TextTowers {
             yes: TextEncoder::from_weights(weights, TextSide::Yes),
             no: (weights.no_side_origin() == NoSideOrigin::Stored)
                 .then(|| TextEncoder::from_weights(weights, TextSide::No)),
-            prompts,
             vocabulary: weights.training_vocabulary().cloned(),
-            cache: Mutex::new(LruCache::new(CACHED_CLASSES)),
             pool: pool.map_err(failed)?,
-        })
+        };
+        Ok(Self::from_towers(Arc::new(towers), prompts))
+    }
+
+    /// Creates an encoder with the same text towers, in memory once, and other prompts.
+    #[must_use]
+    pub fn with_prompts(&self, prompts: ClassPrompts) -> Self {
+        Self::from_towers(Arc::clone(&self.towers), prompts)
+    }
+
+    fn from_towers(towers: Arc<TextTowers>, prompts: ClassPrompts) -> Self {
+        Self {
+            towers,
+            prompts,
+            cache: Arc::new(Mutex::new(LruCache::new(CACHED_CLASSES))),
+        }
     }
 
     /// Words of a class name that did not occur in the training captions. Empty if the weights do
     /// not record the training vocabulary.
     pub(crate) fn unseen(&self, name: &str) -> Vec<String> {
-        self.vocabulary
+        self.towers
+            .vocabulary
             .as_ref()
             .map(|words| words.unknown_words(name))
             .unwrap_or_default()
@@ -101,10 +122,9 @@ impl ClassEncoder {
             let builder = ClassifierBuilder::new(chunk)
                 .with_prompts(self.prompts.clone())
                 .with_progress(progress);
-            let no = self.no.as_ref().map(|no| no as &dyn TextTower<f32>);
-            let built = self
-                .pool
-                .install(|| builder.build_with_towers(&self.yes, no))?;
+            let TextTowers { yes, no, pool, .. } = &*self.towers;
+            let no = no.as_ref().map(|no| no as &dyn TextTower<f32>);
+            let built = pool.install(|| builder.build_with_towers(yes, no))?;
             let mut cache = self.cache();
             for (index, name) in chunk.iter().enumerate() {
                 let rows = class_rows(&built, index);

@@ -1,4 +1,5 @@
-use clipn::image::ImageError;
+use clipn::error::chain_in_one_line;
+use clipn::image::{ImageError, ImageOrigin};
 
 /// An error that leaves one image without a decision.
 #[derive(Debug, thiserror::Error)]
@@ -8,7 +9,7 @@ pub(crate) enum ClassifyError {
     Image(#[from] ImageError),
     /// The text of a JSON image is not Base64.
     #[error(
-        "invalid Base64: {}; send the bytes of an image file in standard Base64",
+        "invalid Base64: {}; send the bytes of an image file in Base64",
         .0.to_string().trim_end_matches('.')
     )]
     Base64(base64::DecodeError),
@@ -30,6 +31,17 @@ pub(crate) enum ClassifyError {
 }
 
 impl ClassifyError {
+    /// Description for clients, with causes. It does not name what only the server knows, such as
+    /// that it has the image in memory.
+    pub(crate) fn message(&self) -> String {
+        let message = chain_in_one_line(self);
+        let origin = format!("{}: ", ImageOrigin::Memory);
+        match message.strip_prefix(&origin) {
+            Some(rest) => rest.to_owned(),
+            None => message,
+        }
+    }
+
     /// The stable, machine-readable error code.
     pub(crate) fn code(&self) -> &'static str {
         match self {

@@ -30,8 +30,15 @@
 //! | `POST /v1/classify` | a result per image |
 //! | `POST /v1/classes` | custom classes, encoded in advance with a [`ClassEncoder`] |
 //! | `GET /v1/info` | model, classes, rule, calibration and limits |
+//! | `GET /v1/bundles` | the bundles that are served |
+//! | `/v1/bundles/NAME/…` | the paths above for the bundle NAME, without it for the first one |
 //! | `GET /health`, `/ready`, `/metrics` | state, for an orchestrator and for Prometheus |
 //! | `GET /openapi.json`, `/docs`, `/` | the document of [`openapi`], and two pages |
+//!
+//! Bundles of one image tower share it in memory if they are opened with
+//! [`Detector::open_with_same_tower`](clipn::detector::Detector::open_with_same_tower). A bundle that
+//! is served with [`ServedBundle::open`] is opened again when its file changes, and requests in progress
+//! finish with the one before.
 //!
 //! ```no_run
 //! use clipn::detector::Detector;
@@ -52,6 +59,7 @@
 //!
 //! The crate has no features.
 mod api;
+mod bundles;
 mod classes;
 mod classify_error;
 mod engine;
@@ -62,6 +70,7 @@ mod server;
 mod settings;
 
 pub use api::{openapi, routes};
+pub use bundles::{ServedBundle, ServedModel};
 pub use classes::ClassEncoder;
 pub use error::ServeError;
 pub use keys::ApiKeys;

@@ -5,12 +5,13 @@ use clipn::detector::Detection;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::bundles::ServedBundle;
 use crate::classify_error::ClassifyError;
 
 /// Media type of [`Metrics::text`].
@@ -33,8 +34,9 @@ pub(crate) struct Metrics {
     pub(crate) worker_restarts: Counter,
     pub(crate) errors: Family<ErrorLabels, Counter>,
     images: Family<OutcomeLabels, Counter>,
-    score: Histogram,
-    p_value: Histogram,
+    score: Family<BundleLabels, Histogram, ScoreBuckets>,
+    p_value: Family<BundleLabels, Histogram, fn() -> Histogram>,
+    reloads: Family<ReloadLabels, Counter>,
     memory: Gauge<i64>,
 }
 
@@ -58,22 +60,56 @@ pub(crate) struct ErrorLabels {
     pub(crate) code: &'static str,
 }
 
-/// Label of an image's outcome: `label`, `unknown` or `error`.
+/// Labels of an image's outcome: `label`, `unknown` or `error`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
+    bundle: String,
     outcome: &'static str,
 }
 
+/// Label of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BundleLabels {
+    bundle: String,
+}
+
+/// Labels of a reload: `success` or `failure`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReloadLabels {
+    bundle: String,
+    outcome: &'static str,
+}
+
+/// Histogram for the scores of all bundles: buckets from 0 to 1 if some score is a probability, and
+/// wide ones if some score has no bounds.
+#[derive(Debug, Clone, Copy)]
+struct ScoreBuckets {
+    has_probabilities: bool,
+    has_unbounded: bool,
+}
+
+impl MetricConstructor<Histogram> for ScoreBuckets {
+    fn new_metric(&self) -> Histogram {
+        let bounded = linear_buckets(0.05, 0.05, 20).filter(|_| self.has_probabilities);
+        let unbounded = linear_buckets(-20.0, 5.0, 29).filter(|_| self.has_unbounded);
+        let mut buckets: Vec<f64> = bounded.chain(unbounded).collect();
+        buckets.sort_by(f64::total_cmp);
+        Histogram::new(buckets)
+    }
+}
+
 impl Metrics {
-    /// Registers all metrics. `is_probability` selects score buckets from 0 to 1 rather than for
-    /// unbounded scores.
-    pub(crate) fn new(model: &str, is_probability: bool) -> Self {
+    /// Registers all metrics.
+    pub(crate) fn new(bundles: &[ServedBundle]) -> Self {
         let short = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
-        let score = if is_probability {
-            Histogram::new(linear_buckets(0.05, 0.05, 20))
-        } else {
-            Histogram::new(linear_buckets(-20.0, 5.0, 29))
+        let is_probability = |bundle: &ServedBundle| {
+            let rule = bundle.model().detector.rule();
+            rule.score().is_probability()
         };
+        let score = Family::new_with_constructor(ScoreBuckets {
+            has_probabilities: bundles.iter().any(is_probability),
+            has_unbounded: !bundles.iter().all(is_probability),
+        });
         let mut metrics = Self {
             registry: Registry::default(),
             requests: Family::default(),
@@ -93,18 +129,40 @@ impl Metrics {
             errors: Family::default(),
             images: Family::default(),
             score,
-            p_value: Histogram::new(linear_buckets(0.05, 0.05, 20)),
+            p_value: Family::new_with_constructor(|| {
+                Histogram::new(linear_buckets(0.05, 0.05, 20))
+            }),
+            reloads: Family::default(),
             memory: Gauge::default(),
         };
-        metrics.register(model);
+        metrics.register(bundles.first().map_or("", |bundle| &bundle.model().name));
+        metrics.create_series(bundles);
         metrics
     }
 
-    fn register(&mut self, model: &str) {
-        // Create the outcomes at zero before the first image: `rate()` needs an initial sample.
-        for outcome in ["label", "unknown", "error"] {
-            drop(self.images.get_or_create(&OutcomeLabels { outcome }));
+    /// Creates the series of each bundle before its first image: `rate()` needs an initial sample.
+    fn create_series(&self, bundles: &[ServedBundle]) {
+        for bundle in bundles {
+            let bundle = bundle.name().to_owned();
+            for outcome in ["label", "unknown", "error"] {
+                drop(self.images.get_or_create(&OutcomeLabels {
+                    bundle: bundle.clone(),
+                    outcome,
+                }));
+            }
+            for outcome in ["success", "failure"] {
+                drop(self.reloads.get_or_create(&ReloadLabels {
+                    bundle: bundle.clone(),
+                    outcome,
+                }));
+            }
+            let labels = BundleLabels { bundle };
+            drop(self.score.get_or_create(&labels));
+            drop(self.p_value.get_or_create(&labels));
         }
+    }
+
+    fn register(&mut self, model: &str) {
         let build = Info::new([
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("model", model.to_owned()),
@@ -159,7 +217,7 @@ impl Metrics {
         );
         r.register(
             "images",
-            "Images by outcome: label, unknown or error",
+            "Images by bundle and outcome: label, unknown or error",
             self.images.clone(),
         );
         r.register(
@@ -169,13 +227,18 @@ impl Metrics {
         );
         r.register(
             "score",
-            "Score compared with the threshold, for the server's own classes",
+            "Score compared with the threshold, by bundle, for its own classes",
             self.score.clone(),
         );
         r.register(
             "p_value",
-            "Conformal p-values of a calibrated detector",
+            "Conformal p-values of a calibrated detector, by bundle",
             self.p_value.clone(),
+        );
+        r.register(
+            "bundle_reloads",
+            "Bundles opened again after a change of their file, by bundle and outcome: success or failure",
+            self.reloads.clone(),
         );
         r.register(
             "errors",
@@ -203,9 +266,10 @@ impl Metrics {
     }
 
     /// Records the decision for an image, or its error. `own_classes` is whether it was among the
-    /// server's own classes rather than the request's; only those scores enter the histograms.
+    /// bundle's own classes rather than the request's; only those scores enter the histograms.
     pub(crate) fn record_image(
         &self,
+        bundle: &str,
         result: &Result<Detection, ClassifyError>,
         own_classes: bool,
     ) {
@@ -214,17 +278,33 @@ impl Metrics {
             Ok(_) => "unknown",
             Err(_) => "error",
         };
-        self.images.get_or_create(&OutcomeLabels { outcome }).inc();
+        let bundle = bundle.to_owned();
+        self.images
+            .get_or_create(&OutcomeLabels {
+                bundle: bundle.clone(),
+                outcome,
+            })
+            .inc();
         match result {
             Ok(detection) if own_classes && detection.score.is_finite() => {
-                self.score.observe(detection.score);
+                let labels = BundleLabels { bundle };
+                self.score.get_or_create(&labels).observe(detection.score);
                 if let Some(p) = detection.p_value {
-                    self.p_value.observe(p);
+                    self.p_value.get_or_create(&labels).observe(p);
                 }
             }
             Ok(_) => {}
             Err(error) => self.record_error(error.code()),
         }
+    }
+
+    /// Records that a bundle was opened again, or could not be.
+    pub(crate) fn record_reload(&self, bundle: &str, succeeded: bool) {
+        let outcome = if succeeded { "success" } else { "failure" };
+        let bundle = bundle.to_owned();
+        self.reloads
+            .get_or_create(&ReloadLabels { bundle, outcome })
+            .inc();
     }
 
     /// Increments the error counter.

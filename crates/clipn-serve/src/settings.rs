@@ -44,6 +44,9 @@ pub struct ServeSettings {
     /// Time without progress after which a worker counts as stuck and `/health` returns 503.
     /// Default: 30 s.
     pub stuck_timeout: Duration,
+    /// Time between two looks at the files of bundles, which are opened again if they have changed;
+    /// 0 never looks. Default: 2 s.
+    pub reload_interval: Duration,
     /// Accepted API keys; an empty set disables authentication (default).
     pub api_keys: ApiKeys,
 }
@@ -66,6 +69,7 @@ impl Default for ServeSettings {
             read_timeout: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(20),
             stuck_timeout: Duration::from_secs(30),
+            reload_interval: Duration::from_secs(2),
             api_keys: ApiKeys::default(),
         }
     }

@@ -68,7 +68,7 @@ impl ValueEnum for VariantChoice {
 }
 
 /// Architecture and weights.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
@@ -96,7 +96,7 @@ impl ModelArgs {
 }
 
 /// Prompts of the classes, and the scale of their logits.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct PromptArgs {
     /// Prompt templates: clipn, clipn-clean, plain, simple, or a file with one template per line
     /// [default: from the weights, else clipn]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use clipn::bundle::Bundle;
 use clipn::detector::Detector;
 use clipn::image::{DecodeOptions, Preprocessing};
@@ -16,16 +16,17 @@ use crate::common::model::LoadedModel;
 use crate::common::negatives::NegativesArgs;
 
 /// A bundle, or class names with a model; and the decision rule.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DetectorArgs {
     /// Bundle of `clipn classifier build`: classes, threshold and model in one file
     #[arg(
         long,
         value_name = "FILE",
         env = "CLIPN_BUNDLE",
+        action = ArgAction::Append,
         conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "faithful_pixels", "negatives", "reject"]
     )]
-    pub bundle: Option<PathBuf>,
+    pub bundle: Vec<PathBuf>,
     /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
     #[arg(
         long,
@@ -67,25 +68,39 @@ pub(crate) struct OpenedDetector {
 impl DetectorArgs {
     /// Opens the bundle, or opens the model and builds the classifier.
     pub(crate) fn open(&self, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
-        if self.threshold.is_some_and(f64::is_nan) {
-            return Err(CliError::usage("--threshold is not a number"));
-        }
-        let OpenedDetector { detector, weights } = match (&self.bundle, &self.classes) {
-            (Some(path), _) => open_bundle(path, &self.model)?,
-            (None, Some(classes)) => {
+        self.check()?;
+        let OpenedDetector { detector, weights } = match (self.bundle.as_slice(), &self.classes) {
+            ([_, _, ..], _) => {
+                return Err(CliError::usage("--bundle can be given only once"));
+            }
+            ([path], _) => open_bundle(path, &self.model)?,
+            ([], Some(classes)) => {
                 // Check the rule before the model is read.
                 if let (Some(score), None, false) = (self.score, self.threshold, self.no_reject) {
                     default_rule(score)?;
                 }
                 self.build(classes, progress)?
             }
-            (None, None) => return Err(no_classes()),
+            ([], None) => return Err(no_classes()),
         };
-        let rule = self.rule(&detector)?;
         Ok(OpenedDetector {
-            detector: detector.with_rule(rule)?,
+            detector: self.apply_rule(detector)?,
             weights,
         })
+    }
+
+    /// Checks what can be checked before a model is read.
+    pub(crate) fn check(&self) -> Result<(), CliError> {
+        if self.threshold.is_some_and(f64::is_nan) {
+            return Err(CliError::usage("--threshold is not a number"));
+        }
+        Ok(())
+    }
+
+    /// Sets the rule of the flags.
+    pub(crate) fn apply_rule(&self, detector: Detector) -> Result<Detector, CliError> {
+        let rule = self.rule(&detector)?;
+        Ok(detector.with_rule(rule)?)
     }
 
     fn build(&self, classes: &str, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {

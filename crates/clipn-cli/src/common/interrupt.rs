@@ -1,23 +1,95 @@
-//! Ctrl-C and termination signals.
+//! Ctrl-C, termination signals and closed pipes: what requests a stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::error::CliError;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the handler: the first Ctrl-C (or termination signal) requests a clean stop of running
-/// work, the second exits at once.
+/// Installs the handler: the first Ctrl-C, SIGTERM or SIGHUP requests a clean stop of running work,
+/// the second exits at once. A SIGHUP that was ignored when the program started, as `nohup` does,
+/// stays without effect.
 pub(crate) fn install() -> Result<(), CliError> {
-    ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
-        }
-    })?;
+    #[cfg(unix)]
+    match hangup::is_ignored() {
+        Some(true) => hangup::block()?,
+        Some(false) => {}
+        // This fails if a signal is not at its default. A program starts without handlers, so that
+        // signal is ignored: take it for SIGHUP.
+        None => match ctrlc::try_set_handler(on_signal) {
+            Err(ctrlc::Error::MultipleHandlers) => hangup::block()?,
+            installed => return Ok(installed?),
+        },
+    }
+    ctrlc::set_handler(on_signal)?;
     Ok(())
+}
+
+fn on_signal() {
+    if INTERRUPTED.swap(true, Ordering::SeqCst) {
+        std::process::exit(130);
+    }
+}
+
+/// Requests a stop because nobody reads standard error any more.
+pub(crate) fn close_pipe() {
+    PIPE_CLOSED.store(true, Ordering::SeqCst);
+    INTERRUPTED.store(true, Ordering::SeqCst);
+}
+
+/// Whether the reader of standard error has gone.
+pub(crate) fn is_pipe_closed() -> bool {
+    PIPE_CLOSED.load(Ordering::SeqCst)
 }
 
 /// Whether a stop has been requested.
 pub(crate) fn requested() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+#[cfg(unix)]
+mod hangup {
+    use nix::sys::signal::{SigSet, Signal};
+
+    use crate::common::error::CliError;
+
+    /// Whether SIGHUP is ignored. `None` if the system does not report it in proc(5), as only Linux
+    /// does.
+    pub(super) fn is_ignored() -> Option<bool> {
+        from_status(&std::fs::read_to_string("/proc/self/status").ok()?)
+    }
+
+    /// Reads the mask of ignored signals, whose lowest bit is signal 1.
+    fn from_status(status: &str) -> Option<bool> {
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))?;
+        let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+        Some(mask >> (Signal::SIGHUP as u32 - 1) & 1 == 1)
+    }
+
+    /// Blocks SIGHUP in this thread and all that it starts. The handler that the other signals share
+    /// replaces the ignored disposition, but is never called for a blocked signal.
+    pub(super) fn block() -> Result<(), CliError> {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGHUP);
+        signals
+            .thread_block()
+            .map_err(|error| CliError::BlockSignal(error.into()))
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::from_status;
+
+        #[test]
+        fn reads_the_mask_of_ignored_signals() {
+            let status =
+                |mask: &str| format!("Name:\tclipn\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n");
+            assert_eq!(from_status(&status("0000000000000001")), Some(true));
+            assert_eq!(from_status(&status("0000000000001006")), Some(false));
+            assert_eq!(from_status("Name:\tclipn\n"), None);
+        }
+    }
 }

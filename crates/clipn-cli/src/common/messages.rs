@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use clap::Args;
 use clipn::dataset::SkippedFiles;
 
+use crate::common::terminal::print_line;
+
 /// Flags for the messages on standard error, valid before and after the name of a command.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MessageArgs {
@@ -99,10 +101,10 @@ fn print(kind: Kind, text: impl Display) {
         return;
     }
     match kind {
-        Kind::Warning => eprintln!("warning: {text}"),
-        Kind::Hint => eprintln!("hint: {text}"),
-        Kind::Note => eprintln!("note: {text}"),
-        Kind::Status => eprintln!("{text}"),
+        Kind::Warning => print_line(format_args!("warning: {text}")),
+        Kind::Hint => print_line(format_args!("hint: {text}")),
+        Kind::Note => print_line(format_args!("note: {text}")),
+        Kind::Status => print_line(text),
     }
 }
 

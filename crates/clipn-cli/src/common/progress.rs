@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use clipn::progress::Progress;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::common::interrupt;
 use crate::common::messages::{is_quiet, status};
+use crate::common::{interrupt, terminal};
 
 /// Time before a stage shows its bar, so that short work shows none.
 const DELAY: Duration = Duration::from_secs(1);
@@ -50,6 +50,7 @@ impl Bar {
             bar.set_style(style);
         }
         bar.set_message(stage.to_owned());
+        self.end();
         self.with_stage(|current| {
             *current = Some(Stage {
                 bar,
@@ -85,6 +86,7 @@ impl Progress for Bar {
                 stage.bar.inc(units);
                 if stage.bar.is_hidden() && !is_quiet() && stage.started.elapsed() > DELAY {
                     stage.bar.set_draw_target(ProgressDrawTarget::stderr());
+                    terminal::show_bar(&stage.bar);
                 }
             }
         });
@@ -94,6 +96,7 @@ impl Progress for Bar {
         self.with_stage(|stage| {
             if let Some(stage) = stage.take() {
                 stage.bar.finish_and_clear();
+                terminal::forget_bar();
             }
         });
     }

@@ -1,11 +1,15 @@
 //! Errors and help of the command line, as clap renders them.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command};
+
+use crate::common::terminal::print_line;
 
 /// Prints help and version unchanged, and an error of the command line like every other error.
-pub(crate) fn report(error: &clap::Error) -> ExitCode {
+pub(crate) fn report(error: &clap::Error, command: &Command) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp
@@ -22,12 +26,47 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     }
     let rendered = error.render().to_string();
     let problem = Problem::parse(&rendered);
-    eprintln!("error: {}", problem.message);
+    print_line(format_args!("error: {}", problem.message));
     for tip in &problem.tips {
-        eprintln!("hint: {tip}");
+        print_line(format_args!("hint: {tip}"));
     }
-    eprintln!("hint: `clipn help` lists the commands; each has --help");
+    if let Some(variable) = variable(error, command) {
+        print_line(format_args!(
+            "hint: the value is that of the environment variable {variable}"
+        ));
+    }
+    print_line("hint: `clipn help` lists the commands; each has --help");
     ExitCode::from(2)
+}
+
+/// The environment variable that an invalid value is from.
+fn variable(error: &clap::Error, command: &Command) -> Option<String> {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    };
+    let argument = context(ContextKind::InvalidArg)?;
+    let value = context(ContextKind::InvalidValue)?;
+    let flag = argument.split(' ').next()?;
+    let is_given = |word: OsString| {
+        let word = word.to_string_lossy();
+        word.split('=').next() == Some(flag)
+    };
+    if std::env::args_os().any(is_given) {
+        return None;
+    }
+    let commands = std::iter::once(command).chain(command.get_subcommands());
+    let variables = commands
+        .flat_map(Command::get_arguments)
+        .filter(|known| known.to_string() == *argument)
+        .filter_map(Arg::get_env);
+    variables
+        .filter(|name| {
+            std::env::var(name)
+                .is_ok_and(|set| set.split(',').any(|part| part == value) || set == *value)
+        })
+        .map(|name| name.to_string_lossy().into_owned())
+        .next()
 }
 
 /// The problem that a message of clap describes, with its tips, in one line.

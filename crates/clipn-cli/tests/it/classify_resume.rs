@@ -43,9 +43,14 @@ fn labels(s: &Sandbox, name: &str) -> Vec<(String, String)> {
         let text = std::fs::read_to_string(path).unwrap();
         let row = |line: &str| -> (String, String) {
             let row: Value = serde_json::from_str(line).unwrap();
+            let no_label = if row["unknown"] == true {
+                "unknown"
+            } else {
+                ""
+            };
             (
                 row["path"].as_str().unwrap().into(),
-                row["label"].as_str().unwrap_or_default().into(),
+                row["label"].as_str().unwrap_or(no_label).into(),
             )
         };
         return text.lines().map(row).collect();

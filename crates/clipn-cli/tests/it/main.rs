@@ -41,6 +41,7 @@ mod results;
 #[cfg(feature = "serve")]
 mod serve;
 mod skipped_files;
+mod signals;
 mod train;
 #[cfg(not(feature = "mini"))]
 mod without_mini;

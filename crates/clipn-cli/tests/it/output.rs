@@ -52,13 +52,14 @@ fn json_and_csv_rows_have_the_same_values() {
     let (header, values) = (lines.next().unwrap(), lines.next().unwrap());
     assert_eq!(
         header.join(" "),
-        "path label score threshold p_value class1 p1 q1 class2 p2 q2 class3 p3 q3 no_class no_p no_q \
+        "path label unknown score threshold p_value class1 p1 q1 class2 p2 q2 class3 p3 q3 no_class no_p no_q \
          no_share negative negative_p reason error"
     );
     let value = |column: &str| values[header.iter().position(|name| *name == column).unwrap()];
     for (column, pointer) in [
         ("path", "/path"),
         ("label", "/label"),
+        ("unknown", "/unknown"),
         ("score", "/score"),
         ("class1", "/top/0/label"),
         ("q2", "/top/1/q"),

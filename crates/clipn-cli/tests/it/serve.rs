@@ -154,7 +154,9 @@ fn responds_like_classify_and_exits_with_zero() {
         "{result} {row}"
     );
     assert_eq!(result["top"][0]["label"], row["top"][0]["label"]);
-    assert_eq!(result["label"].as_str().unwrap_or("unknown"), row["label"]);
+    for key in ["schema_version", "label", "class", "unknown"] {
+        assert_eq!(result[key], row[key], "{key}");
+    }
     assert_eq!(
         served.request("GET", "/v1/info", "", b"").1["model"],
         "clipn-mini"

@@ -118,7 +118,7 @@ impl NearestNegative {
 /// use clipn_detect::detector::Detection;
 ///
 /// let json = r#"{
-///     "schema_version": 1, "label": null, "class": null, "unknown": true, "score": 0.25,
+///     "schema_version": 2, "label": null, "class": null, "unknown": true, "score": 0.25,
 ///     "threshold": 0.5, "p_value": null, "top": [{"class": 0, "label": "cat", "p": 0.75, "q": 0.5}],
 ///     "no": {"class": 0, "label": "cat", "p": 0.75, "q": 0.5, "share": 0.375}, "reason": "…"
 /// }"#;

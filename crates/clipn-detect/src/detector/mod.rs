@@ -26,7 +26,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `schema_version` | [`Detection::SCHEMA_VERSION`], 1 |
+//! | `schema_version` | [`Detection::SCHEMA_VERSION`], 2; in version 1, rows of the program had the label `unknown` instead of `null` |
 //! | `label` | name of the class; `null` for an unknown image |
 //! | `class` | index of the class; `null` for an unknown image |
 //! | `unknown` | whether the image belongs to none of the classes |
@@ -43,6 +43,7 @@ mod error;
 mod many;
 mod reason;
 mod schema;
+mod sharing;
 
 pub use detection::{Candidate, Detection, NearestNegative, StrongestNo, UNKNOWN};
 pub use error::DetectorError;

@@ -7,7 +7,7 @@ use crate::detector::{Candidate, Detection, NearestNegative, StrongestNo};
 impl Detection {
     /// Version of the serialized form, written as `schema_version`. It changes if a key changes its
     /// name or meaning, not if one is added.
-    pub const SCHEMA_VERSION: u32 = 1;
+    pub const SCHEMA_VERSION: u32 = 2;
 }
 
 /// What is written, in the order of the keys.
@@ -69,15 +69,15 @@ impl<'de> Deserialize<'de> for Detection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let input = Input::deserialize(deserializer)?;
         match input.schema_version {
-            None | Some(Self::SCHEMA_VERSION) => {}
+            None | Some(1..=Self::SCHEMA_VERSION) => {}
             Some(version) => {
                 return Err(de::Error::custom(format!(
-                    "unsupported schema version: expected {}, got {version}",
+                    "unsupported schema version: expected 1 to {}, got {version}",
                     Self::SCHEMA_VERSION
                 )));
             }
         }
-        // Rows of the program write the label "unknown" instead of null.
+        // Rows of version 1 write the label "unknown" instead of null.
         let label = input.label.filter(|_| input.unknown != Some(true));
         Ok(Self {
             class: input.class.filter(|_| label.is_some()),
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(
             text,
             concat!(
-                r#"{"schema_version":1,"label":"cat","class":1,"unknown":false,"score":0.625,"#,
+                r#"{"schema_version":2,"label":"cat","class":1,"unknown":false,"score":0.625,"#,
                 r#""threshold":0.5,"p_value":0.125,"#,
                 r#""top":[{"class":1,"label":"cat","p":0.75,"q":0.5}],"#,
                 r#""no":{"class":1,"label":"cat","p":0.75,"q":0.5,"share":0.375},"#,
@@ -164,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn reads_rows_of_the_program_and_results_of_the_server() {
+    fn reads_rows_of_version_1_and_results_of_the_server() {
         let row = json!({
-            "path": "a.jpg", "label": "unknown", "unknown": true, "class": null, "score": 0.25,
+            "schema_version": 1, "path": "a.jpg", "label": "unknown", "unknown": true, "class": null, "score": 0.25,
             "threshold": 0.5, "p_value": null, "top": [], "no": null, "reason": "r", "error": null,
         });
         let row: Detection = serde_json::from_value(row).unwrap();
@@ -183,11 +183,11 @@ mod tests {
     #[test]
     fn rejects_another_version() {
         let mut value = serde_json::to_value(known()).unwrap();
-        value["schema_version"] = json!(2);
+        value["schema_version"] = json!(3);
         let error = serde_json::from_value::<Detection>(value).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "unsupported schema version: expected 1, got 2"
+            "unsupported schema version: expected 1 to 2, got 3"
         );
     }
 }

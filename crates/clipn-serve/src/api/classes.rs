@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::{ApiError, ErrorResponse, json};
+use super::input::invalid_json;
+use super::selected::Selected;
 use super::state::App;
 use super::status::RuleInfo;
 
@@ -61,17 +63,21 @@ struct ClassInfo {
 )]
 pub(super) async fn classes(
     State(app): State<Arc<App>>,
+    Selected(deployment): Selected,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     let body = app.bodies.read(&head.headers, body).await?;
     let started = Instant::now();
-    let request: ClassesRequest = serde_json::from_slice(&body.bytes)
-        .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}; see /docs")))?;
+    let request: ClassesRequest =
+        serde_json::from_slice(&body.bytes).map_err(|error| invalid_json(&error))?;
     let deadline = started + app.settings.deadline;
-    let detector = app.detector_for(Some(request.classes), 1, deadline).await?;
+    let detector = app
+        .detector_for(&deployment, Some(request.classes), 1, deadline)
+        .await?;
     let unseen = |name: &String| {
-        app.classes
+        deployment
+            .classes
             .encoder()
             .map(|encoder| encoder.unseen(name))
             .unwrap_or_default()

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use super::error::{ApiError, ErrorResponse, json};
 use super::input::{ClassifyForm, ClassifyInput, ClassifyQuery, ClassifyRequest, InputImage, read};
 use super::response::{ClassifyResponse, ImageFailure, ImageOutcome, ImageResult};
+use super::selected::Selected;
 use super::state::App;
 use crate::classify_error::ClassifyError;
 
@@ -47,9 +48,10 @@ use crate::classify_error::ClassifyError;
 )]
 pub(super) async fn classify(
     State(app): State<Arc<App>>,
+    Selected(deployment): Selected,
     request: Request,
 ) -> Result<Response, ApiError> {
-    if app.engine.is_full() {
+    if app.resources.is_full() {
         return Err(ClassifyError::QueueFull {
             queue: app.settings.max_queued_images,
         }
@@ -71,24 +73,30 @@ pub(super) async fn classify(
     )
     .await?;
     let own_classes = classes.is_none();
-    let detector = app.detector_for(classes, top, deadline).await?;
-    let tickets = app.engine.admit(images.len())?;
+    let detector = app
+        .detector_for(&deployment, classes, top, deadline)
+        .await?;
+    let tickets = deployment.engine.admit(images.len())?;
     let detections = images
         .into_iter()
         .zip(tickets)
         .map(|(InputImage { id, bytes }, ticket)| {
-            let (app, detector) = (&app, detector.clone());
+            let (app, deployment, detector) = (&app, &deployment, detector.clone());
             async move {
                 let result = match bytes {
-                    Ok(bytes) => app.engine.detect(bytes, detector, ticket, deadline).await,
+                    Ok(bytes) => {
+                        let engine = &deployment.engine;
+                        engine.detect(bytes, detector, ticket, deadline).await
+                    }
                     Err(error) => Err(error),
                 };
-                app.metrics.record_image(&result, own_classes);
+                app.metrics
+                    .record_image(&deployment.bundle, &result, own_classes);
                 (id, result)
             }
         });
     let results = join_all(detections).await;
-    respond(&app, results, started)
+    respond(&deployment.model, results, started)
 }
 
 /// Client's name for an image, and the image's decision or error.
@@ -96,7 +104,7 @@ type NamedResult = (Option<String>, Result<Detection, ClassifyError>);
 
 /// Builds the response: one result per image. If the only image failed, or if every image failed
 /// with a server error, the first error is the response.
-fn respond(app: &App, results: Vec<NamedResult>, started: Instant) -> Result<Response, ApiError> {
+fn respond(model: &str, results: Vec<NamedResult>, started: Instant) -> Result<Response, ApiError> {
     let errors = results.iter().map(|(_, result)| result.as_ref().err());
     let all_failed: Option<Vec<&ClassifyError>> = errors.collect();
     if let Some(errors) = all_failed {
@@ -116,7 +124,7 @@ fn respond(app: &App, results: Vec<NamedResult>, started: Instant) -> Result<Res
     };
     let response = ClassifyResponse {
         results: results.into_iter().enumerate().map(image_result).collect(),
-        model: app.model.clone(),
+        model: model.to_owned(),
         duration_ms: (started.elapsed().as_secs_f64() * 1e5).round() / 100.0,
     };
     Ok(json(StatusCode::OK, &response).into_response())

@@ -1,10 +1,41 @@
+use std::borrow::Cow;
+
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use clipn::error::chain_in_one_line;
+use clipn::text::escape_control;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::classify_error::ClassifyError;
+
+/// Maximum length of an error message in characters.
+const MAX_MESSAGE_CHARS: usize = 500;
+
+/// Maximum number of characters of a request that an error repeats.
+const MAX_INPUT_CHARS: usize = 100;
+
+/// Text of a request as an error repeats it: control characters escaped, and cut.
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
+    escape_control(text, MAX_INPUT_CHARS)
+}
+
+/// Message of a parser, which may repeat any part of a request in its middle: control characters
+/// escaped, and cut there.
+pub(super) fn shown_message(message: &str) -> String {
+    const TAIL_CHARS: usize = 80;
+    let mut tail = message.char_indices().rev();
+    let Some((at, _)) = tail.nth(TAIL_CHARS - 1) else {
+        return escape_control(message, MAX_MESSAGE_CHARS).into_owned();
+    };
+    let (head, tail) = message.split_at(at);
+    let (head, tail) = (shown(head), escape_control(tail, MAX_MESSAGE_CHARS));
+    let gap = if head.ends_with(')') && head.contains("… (") {
+        " "
+    } else {
+        ""
+    };
+    format!("{head}{gap}{tail}")
+}
 
 /// Error of a request or of one of its images.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -38,10 +69,7 @@ impl ApiError {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self {
             status,
-            body: ErrorBody {
-                code,
-                message: message.into(),
-            },
+            body: ErrorBody::new(code, &message.into()),
         }
     }
 
@@ -54,18 +82,24 @@ impl ApiError {
     }
 }
 
+impl ErrorBody {
+    fn new(code: &'static str, message: &str) -> Self {
+        Self {
+            code,
+            message: escape_control(message, MAX_MESSAGE_CHARS).into_owned(),
+        }
+    }
+}
+
 impl From<&ClassifyError> for ErrorBody {
     fn from(error: &ClassifyError) -> Self {
-        Self {
-            code: error.code(),
-            message: chain_in_one_line(error),
-        }
+        Self::new(error.code(), &error.message())
     }
 }
 
 impl From<&ClassifyError> for ApiError {
     fn from(error: &ClassifyError) -> Self {
-        Self::new(error.status(), error.code(), chain_in_one_line(error))
+        Self::new(error.status(), error.code(), error.message())
     }
 }
 
@@ -112,14 +146,63 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 pub(super) async fn not_found(uri: Uri) -> ApiError {
-    let path: String = uri.path().chars().take(100).collect();
-    ApiError::new(404, "not_found", format!("no such path: {path}; see /docs"))
+    let message = format!("no such path: {}; see /docs", shown(uri.path()));
+    ApiError::new(404, "not_found", message)
 }
 
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
     let known = super::routes()
-        .find(|(_, path)| *path == uri.path())
+        .find(|(_, path)| matches_route(path, uri.path()))
         .map_or("another method", |(known, _)| known);
-    let message = format!("{method} is not allowed for {}; use {known}", uri.path());
+    let message = format!(
+        "{} is not allowed for {}; use {known}",
+        shown(method.as_str()),
+        shown(uri.path())
+    );
     ApiError::new(405, "method_not_allowed", message)
+}
+
+/// Whether a path is that of a route, whose parameters are in braces.
+fn matches_route(route: &str, path: &str) -> bool {
+    let (route, path) = (route.split('/'), path.split('/'));
+    route.clone().count() == path.clone().count()
+        && route
+            .zip(path)
+            .all(|(expected, part)| expected == part || expected.starts_with('{'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_loses_its_middle() {
+        let input = "A".repeat(5_000_000);
+        let message =
+            format!("invalid type: string \"{input}\", expected a map at line 1 column 9");
+        let shown = shown_message(&message);
+        assert!(shown.chars().count() < 250, "{shown}");
+        assert!(shown.starts_with("invalid type: string \"AAA"), "{shown}");
+        assert!(shown.contains("more characters) A"), "{shown}");
+        assert!(
+            shown.ends_with("AA\", expected a map at line 1 column 9"),
+            "{shown}"
+        );
+        assert_eq!(shown_message("short\u{1b}"), "short\\u{1b}");
+        let exact = "é".repeat(180);
+        assert_eq!(shown_message(&exact), exact);
+    }
+
+    #[test]
+    fn parameters_of_routes_match_any_name() {
+        assert!(matches_route(
+            "/v1/bundles/{name}/info",
+            "/v1/bundles/shop/info"
+        ));
+        assert!(!matches_route(
+            "/v1/bundles/{name}/info",
+            "/v1/bundles/shop/classify"
+        ));
+        assert!(!matches_route("/v1/info", "/v1/info/more"));
+    }
 }

@@ -11,10 +11,10 @@ use multer::{Field, Multipart};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
-use super::error::ApiError;
+use super::error::{ApiError, shown, shown_message};
 use crate::classify_error::ClassifyError;
 
-/// Standard Base64 with or without padding.
+/// Base64 with or without padding, in the standard alphabet.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &ALPHABET,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -77,7 +77,8 @@ pub(super) struct ClassifyRequest<'a> {
 struct JsonImage<'a> {
     /// Optional name, returned in the result.
     id: Option<String>,
-    /// Bytes of an image file in Base64, or a `data:` URL.
+    /// Bytes of an image file in Base64, or a `data:` URL. The standard and the URL alphabet are
+    /// accepted, with or without padding and line breaks.
     #[serde(borrow)]
     base64: Cow<'a, str>,
 }
@@ -103,8 +104,10 @@ pub(super) async fn read(
     body: Bytes,
     max_images: usize,
 ) -> Result<ClassifyInput, ApiError> {
-    let Query(query) = Query::<ClassifyQuery>::try_from_uri(uri)
-        .map_err(|error| ApiError::bad_request(error.body_text()))?;
+    let Query(query) = Query::<ClassifyQuery>::try_from_uri(uri).map_err(|error| {
+        let error = shown_message(&error.body_text());
+        ApiError::bad_request(format!("invalid query: {error}"))
+    })?;
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .map(|value| value.to_str().unwrap_or_default());
@@ -121,11 +124,11 @@ pub(super) async fn read(
         "application/octet-stream" => from_bytes(body),
         image if image.starts_with("image/") => from_bytes(body),
         other => {
-            let other: String = other.chars().take(100).collect();
             let message = format!(
-                "unsupported media type `{other}`; send an image as image/jpeg (curl: -H \
+                "unsupported media type `{}`; send an image as image/jpeg (curl: -H \
                  'Content-Type: image/jpeg' --data-binary @photo.jpg), files as multipart/form-data \
-                 (curl: -F file=@photo.jpg), or JSON"
+                 (curl: -F file=@photo.jpg), or JSON",
+                shown(other)
             );
             return Err(ApiError::new(415, "unsupported_media_type", message));
         }
@@ -171,8 +174,8 @@ fn from_bytes(bytes: Bytes) -> ClassifyInput {
 }
 
 fn from_json(body: &[u8], max_images: usize) -> Result<ClassifyInput, ApiError> {
-    let request: ClassifyRequest<'_> = serde_json::from_slice(body)
-        .map_err(|error| ApiError::bad_request(format!("invalid JSON: {error}; see /docs")))?;
+    let request: ClassifyRequest<'_> =
+        serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
     if request.images.len() > max_images {
         return Err(too_many_images(max_images));
     }
@@ -182,8 +185,7 @@ fn from_json(body: &[u8], max_images: usize) -> Result<ClassifyInput, ApiError> 
             Some(url) => url.split_once(',').map_or("", |(_, data)| data),
             None => text,
         };
-        let bytes = BASE64
-            .decode(text)
+        let bytes = decode_base64(text)
             .map(Bytes::from)
             .map_err(ClassifyError::Base64);
         InputImage {
@@ -198,12 +200,37 @@ fn from_json(body: &[u8], max_images: usize) -> Result<ClassifyInput, ApiError> 
     })
 }
 
+/// Error of a body that is not the JSON of its route.
+pub(super) fn invalid_json(error: &serde_json::Error) -> ApiError {
+    let error = shown_message(&error.to_string());
+    ApiError::bad_request(format!("invalid JSON: {error}; see /docs"))
+}
+
+/// Decodes Base64 in the standard or the URL alphabet, with or without padding, on one line or on
+/// several, as MIME breaks it.
+fn decode_base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    let is_plain = |byte: u8| !(byte.is_ascii_whitespace() || b"-_".contains(&byte));
+    if text.bytes().all(is_plain) {
+        return BASE64.decode(text);
+    }
+    let standard = |byte: u8| match byte {
+        b'-' => b'+',
+        b'_' => b'/',
+        other => other,
+    };
+    let bytes = text.bytes().filter(|byte| !byte.is_ascii_whitespace());
+    BASE64.decode(bytes.map(standard).collect::<Vec<u8>>())
+}
+
 async fn from_form(
     content_type: &str,
     body: Bytes,
     max_images: usize,
 ) -> Result<ClassifyInput, ApiError> {
-    let bad = |error: multer::Error| ApiError::bad_request(format!("invalid form: {error}"));
+    let bad = |error: multer::Error| {
+        let error = shown_message(&error.to_string());
+        ApiError::bad_request(format!("invalid form: {error}"))
+    };
     let boundary = multer::parse_boundary(content_type).map_err(bad)?;
     let stream = futures_util::stream::once(async { Ok::<_, Infallible>(body) });
     let mut form = Multipart::new(stream, boundary);
@@ -245,7 +272,8 @@ async fn file(part: Field<'_>) -> Result<InputImage, multer::Error> {
 /// Parses class names: a JSON array, or names separated by commas.
 fn parse_class_list(text: &str) -> Result<Vec<String>, ApiError> {
     if text.trim_start().starts_with('[') {
-        let invalid = |error| {
+        let invalid = |error: serde_json::Error| {
+            let error = shown_message(&error.to_string());
             ApiError::bad_request(format!("`classes` is not a JSON array of strings: {error}"))
         };
         return serde_json::from_str(text).map_err(invalid);
@@ -293,6 +321,38 @@ mod tests {
             Err(ClassifyError::Base64(_))
         ));
         assert_eq!(input.images[1].bytes.as_ref().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn base64_of_any_writer_is_the_same() {
+        // Bytes that need both characters that the alphabets differ in.
+        let bytes: Vec<u8> = (0..=255).rev().collect();
+        let text = base64::engine::general_purpose::STANDARD.encode(&bytes);
+        assert!(text.contains('+') && text.contains('/') && text.ends_with("="));
+        let lines = |separator: &str| {
+            let lines: Vec<&str> = text
+                .as_bytes()
+                .chunks(76)
+                .map(|line| std::str::from_utf8(line).unwrap())
+                .collect();
+            lines.join(separator)
+        };
+        for written in [
+            text.clone(),
+            text.trim_end_matches('=').to_owned(),
+            text.replace('+', "-").replace('/', "_"),
+            lines("\n"),
+            lines("\r\n") + "\r\n",
+            lines("\n")
+                .replace('+', "-")
+                .trim_end_matches('=')
+                .to_owned(),
+        ] {
+            assert_eq!(decode_base64(&written).unwrap(), bytes, "{written}");
+        }
+        for broken in ["a*", "====", "a", "aGk=aGk="] {
+            assert!(decode_base64(broken).is_err(), "{broken}");
+        }
     }
 
     #[test]

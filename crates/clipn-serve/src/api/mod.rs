@@ -1,14 +1,17 @@
 //! HTTP API: routes, requests and responses, errors, middleware and web pages.
 mod body;
+mod bundles;
 mod classes;
 mod classify;
 mod error;
+mod examples;
 mod guard;
 mod input;
 mod observe;
 mod openapi;
 mod pages;
 mod response;
+mod selected;
 mod state;
 mod status;
 
@@ -42,7 +45,7 @@ struct Route {
 }
 
 /// All routes.
-const ROUTES: [Route; 9] = [
+const ROUTES: [Route; 13] = [
     Route {
         method: "POST",
         path: "/v1/classify",
@@ -60,6 +63,30 @@ const ROUTES: [Route; 9] = [
         path: "/v1/info",
         requires_key: true,
         handler: || get(status::info),
+    },
+    Route {
+        method: "GET",
+        path: "/v1/bundles",
+        requires_key: true,
+        handler: || get(bundles::bundles),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/bundles/{name}/classify",
+        requires_key: true,
+        handler: || post(bundles::classify_with),
+    },
+    Route {
+        method: "POST",
+        path: "/v1/bundles/{name}/classes",
+        requires_key: true,
+        handler: || post(bundles::classes_of),
+    },
+    Route {
+        method: "GET",
+        path: "/v1/bundles/{name}/info",
+        requires_key: true,
+        handler: || get(bundles::info_of),
     },
     Route {
         method: "GET",

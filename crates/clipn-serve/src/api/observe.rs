@@ -103,7 +103,7 @@ impl ObservedRequest {
         let ms = (took.as_secs_f64() * 1e5).round() / 100.0;
         match status {
             500.. => tracing::error!(id, peer, method, route, status, ms, error, "request"),
-            _ if route == "/v1/classify" || !error.is_empty() => {
+            _ if route.ends_with("/classify") || !error.is_empty() => {
                 tracing::info!(id, peer, method, route, status, ms, error, "request");
             }
             _ => tracing::debug!(id, peer, method, route, status, ms, "request"),

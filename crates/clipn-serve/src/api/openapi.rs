@@ -5,7 +5,8 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{classes, classify, pages, status};
+use super::examples::Examples;
+use super::{bundles, classes, classify, pages, status};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -20,6 +21,10 @@ use super::{classes, classify, pages, status};
         classify::classify,
         classes::classes,
         status::info,
+        bundles::bundles,
+        bundles::classify_with,
+        bundles::classes_of,
+        bundles::info_of,
         status::health,
         status::ready,
         status::metrics,
@@ -33,7 +38,7 @@ use super::{classes, classify, pages, status};
         (name = "operation", description = "Health and metrics"),
         (name = "pages", description = "Web pages and documentation"),
     ),
-    modifiers(&ApiKeySchemes),
+    modifiers(&ApiKeySchemes, &Examples),
 )]
 struct Document;
 

@@ -47,7 +47,7 @@ pub(super) struct ImageFailure {
 #[schema(as = Decision)]
 #[allow(dead_code)]
 pub(super) struct DecisionSchema {
-    /// Version of these keys; 1.
+    /// Version of these keys; 2.
     schema_version: u32,
     /// Name of the predicted class; null if the image is unknown.
     label: Option<String>,

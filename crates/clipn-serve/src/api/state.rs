@@ -11,11 +11,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
 use super::body::BodyLimits;
-use super::error::ApiError;
+use super::error::{ApiError, shown};
 use super::observe::RequestIds;
-use crate::classes::{ClassEncoder, Classes};
+use crate::bundles::{Bundles, Deployment, ServedBundle, Slot, watch};
+use crate::classes::Classes;
 use crate::classify_error::ClassifyError;
-use crate::engine::Engine;
+use crate::engine::{Health, Resources};
 use crate::metrics::{Metrics, SharedMetrics};
 use crate::{ServeError, ServeSettings};
 
@@ -32,10 +33,8 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 /// State shared by all requests.
 pub(crate) struct App {
     pub(crate) settings: ServeSettings,
-    pub(super) detector: Detector,
-    pub(crate) model: String,
-    pub(crate) engine: Engine,
-    pub(super) classes: Arc<Classes>,
+    pub(crate) bundles: Bundles,
+    pub(crate) resources: Arc<Resources>,
     pub(crate) metrics: SharedMetrics,
     pub(super) bodies: BodyLimits,
     pub(super) request_ids: RequestIds,
@@ -63,33 +62,52 @@ impl App {
     /// Starts the workers.
     ///
     /// # Errors
+    /// [`ServeError::InvalidSetting`] if the names of the bundles are not valid,
     /// [`ServeError::SpawnThreads`] if threads cannot be started.
     pub(crate) fn start(
         settings: ServeSettings,
-        detector: Detector,
-        model: String,
-        encoder: Option<ClassEncoder>,
+        bundles: Vec<ServedBundle>,
     ) -> Result<Self, ServeError> {
-        let is_probability = detector.rule().score().is_probability();
-        let metrics = Arc::new(Metrics::new(&model, is_probability));
-        let engine = Engine::start(&settings, &detector, Arc::clone(&metrics))?;
+        let metrics = Arc::new(Metrics::new(&bundles));
+        let resources = Arc::new(Resources::new(&settings, Arc::clone(&metrics))?);
+        let bundles = Bundles::start(bundles, &resources)?;
         let bodies = BodyLimits::new(
             settings.max_request_bytes,
             settings.body_budget(),
             settings.read_timeout,
         );
         Ok(Self {
-            classes: Arc::new(Classes::new(detector.classifier(), encoder)),
             settings,
-            detector,
-            model,
-            engine,
+            bundles,
+            resources,
             metrics,
             bodies,
             request_ids: RequestIds::new(),
             stopping: AtomicBool::new(false),
             text_slot: TextSlot::default(),
         })
+    }
+
+    /// Names of the bundles, separated by commas.
+    pub(crate) fn bundle_names(&self) -> String {
+        let names: Vec<&str> = self.bundles.iter().map(Slot::name).collect();
+        names.join(", ")
+    }
+
+    /// Looks for changed files of bundles once.
+    pub(crate) fn watch_bundles(&self) {
+        watch(&self.bundles, &self.resources, &self.metrics);
+    }
+
+    /// Makes the workers exit when their queues are empty.
+    pub(crate) fn close(&self) {
+        for (_, engine) in self.bundles.engines() {
+            engine.close();
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        Health::new(&self.resources, &self.bundles.engines())
     }
 
     /// Makes `/ready` report the shutdown.
@@ -104,40 +122,47 @@ impl App {
     /// Returns the detector for a request's classes, or the server's own for `None`.
     pub(super) async fn detector_for(
         &self,
+        deployment: &Deployment,
         classes: Option<Vec<String>>,
         top: usize,
         deadline: Instant,
     ) -> Result<Detector, ApiError> {
         let Some(names) = classes else {
-            return Ok(self.detector.clone().with_top_k(top));
+            return Ok(deployment.detector.clone().with_top_k(top));
         };
         let names = self.validate_names(&names)?;
-        let custom = self.classes.custom(&names);
-        if let (Some(first), None) = (custom.first(), self.classes.encoder()) {
+        let own = &deployment.classes;
+        let custom = own.custom(&names);
+        if let (Some(first), None) = (custom.first(), own.encoder()) {
             return Err(ApiError::new(
                 422,
                 "classes_fixed",
                 format!(
-                    "unknown class `{first}`: this server has no text towers for custom classes; \
-                     see the classes in /v1/info"
+                    "unknown class `{}`: this server has no text towers for custom classes; \
+                     see the classes in /v1/info",
+                    shown(first)
                 ),
             ));
         }
-        let classifier = if self.classes.is_ready(&names) {
-            self.classes
-                .classifier(&names, &NoProgress)
+        let classifier = if own.is_ready(&names) {
+            own.classifier(&names, &NoProgress)
                 .map_err(|error| bad_classes(&error))?
         } else {
-            self.encode(names, deadline).await?
+            self.encode(own, names, deadline).await?
         };
-        let detector = self.detector.with_classifier(classifier);
+        let detector = deployment.detector.with_classifier(classifier);
         Ok(detector
             .map_err(|error| bad_classes(&error))?
             .with_top_k(top))
     }
 
     /// Builds a classifier on a blocking thread. The work is cancelled if the request is dropped.
-    async fn encode(&self, names: Vec<String>, deadline: Instant) -> Result<Classifier, ApiError> {
+    async fn encode(
+        &self,
+        classes: &Arc<Classes>,
+        names: Vec<String>,
+        deadline: Instant,
+    ) -> Result<Classifier, ApiError> {
         let waiter = WaiterGuard::new(&self.text_slot.waiters)?;
         let deadline_exceeded = |_| {
             ApiError::from(ClassifyError::Deadline {
@@ -149,7 +174,7 @@ impl App {
             .map_err(deadline_exceeded)?
             .map_err(|_| ApiError::from(ClassifyError::Stopping))?;
         let cancel = CancelOnDrop::default();
-        let (classes, progress) = (Arc::clone(&self.classes), CancelFlag(Arc::clone(&cancel.0)));
+        let (classes, progress) = (Arc::clone(classes), CancelFlag(Arc::clone(&cancel.0)));
         let task = tokio::task::spawn_blocking(move || classes.classifier(&names, &progress));
         let classifier = timeout_at(deadline.into(), task)
             .await
@@ -184,7 +209,10 @@ impl App {
                 ));
             }
             if names[..index].contains(name) {
-                return bad(format!("duplicate class name: class {number} ({name})"));
+                return bad(format!(
+                    "duplicate class name: class {number} ({})",
+                    shown(name)
+                ));
             }
         }
         Ok(names)

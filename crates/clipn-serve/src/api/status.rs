@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{ErrorResponse, json};
+use super::selected::Selected;
 use super::state::{App, MAX_NAME_CHARS};
 use crate::engine::Health;
 use crate::metrics::MEDIA_TYPE;
@@ -21,11 +22,13 @@ pub(super) struct Info {
     name: &'static str,
     /// Version of the server.
     version: &'static str,
+    /// Name of the bundle that is described.
+    bundle: String,
     /// Name of the model.
     model: String,
     /// Side length of the model's input in pixels.
     image_size: usize,
-    /// The server's own classes.
+    /// The bundle's own classes.
     classes: Vec<String>,
     /// Whether a request may use custom classes.
     editable_classes: bool,
@@ -138,7 +141,7 @@ fn source_name(source: &str) -> String {
     )
 }
 
-/// Describe the server
+/// Describe the server and its first bundle
 ///
 /// Version, model, classes, decision rule, calibration and limits.
 #[utoipa::path(
@@ -151,8 +154,8 @@ fn source_name(source: &str) -> String {
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
 )]
-pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
-    let (detector, settings) = (&app.detector, &app.settings);
+pub(super) async fn info(State(app): State<Arc<App>>, Selected(deployment): Selected) -> Response {
+    let (detector, settings) = (&deployment.detector, &app.settings);
     let calibration = detector.calibration().map(|calibration| {
         let kept = calibration.kept();
         CalibrationInfo {
@@ -172,10 +175,11 @@ pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
     let info = Info {
         name: "clipn",
         version: env!("CARGO_PKG_VERSION"),
-        model: app.model.clone(),
+        bundle: deployment.bundle.clone(),
+        model: deployment.model.clone(),
         image_size: detector.preprocessing().size,
         classes: detector.classifier().class_names().to_vec(),
-        editable_classes: app.classes.encoder().is_some(),
+        editable_classes: deployment.classes.encoder().is_some(),
         has_no: detector.classifier().has_no(),
         negatives: detector
             .classifier()
@@ -212,7 +216,7 @@ pub(super) async fn info(State(app): State<Arc<App>>) -> Response {
     tag = "operation",
 )]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
-    let health = app.engine.health();
+    let health = app.health();
     let status = if health.problems.is_empty() {
         StatusCode::OK
     } else {
@@ -236,9 +240,9 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let reason = if app.is_stopping() {
         Some("the server is shutting down")
-    } else if !app.engine.health().problems.is_empty() {
+    } else if !app.health().problems.is_empty() {
         Some("the server is unhealthy; see /health")
-    } else if app.engine.is_full() {
+    } else if app.resources.is_full() {
         Some("the queue is full")
     } else {
         None
@@ -272,6 +276,8 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     tag = "operation",
 )]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
-    app.metrics.queue.set(app.engine.admitted_images() as i64);
+    app.metrics
+        .queue
+        .set(app.resources.admitted_images() as i64);
     ([(header::CONTENT_TYPE, MEDIA_TYPE)], app.metrics.text()).into_response()
 }

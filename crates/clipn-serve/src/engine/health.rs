@@ -1,11 +1,11 @@
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::worker::Activity;
-use super::{Engine, Shared};
+use super::{Engine, Resources, Shared};
 
 /// Health of the workers and the queue.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,22 +33,53 @@ pub(crate) struct WorkerHealth {
     restarts: u32,
 }
 
-impl Engine {
-    /// Returns the current health. It is `failing` if a worker is dead or stuck, or if the queue or
-    /// the decoders make no progress.
-    pub(crate) fn health(&self) -> Health {
-        let shared = &self.shared;
-        let mut problems = Vec::new();
-        let mut workers = Vec::with_capacity(shared.workers.len());
+impl Health {
+    /// Returns the current health of the engines, each with the names of its bundles. It is
+    /// `failing` if a worker is dead or stuck, or if a queue or the decoders make no progress.
+    pub(crate) fn new(resources: &Resources, engines: &[(String, Arc<Engine>)]) -> Self {
+        let mut health = Self {
+            status: "ok",
+            problems: Vec::new(),
+            workers: Vec::new(),
+            pictures: resources.admitted_images(),
+            oldest_ms: 0,
+        };
+        for (bundles, engine) in engines {
+            let prefix = match engines.len() {
+                1 => String::new(),
+                _ => format!("{bundles}: "),
+            };
+            health.add(&engine.shared, &prefix);
+        }
+        if let Some(stalled) = resources.decoders_stuck() {
+            health.problems.push(format!(
+                "decoders are stuck: no progress for {} s",
+                stalled.as_secs()
+            ));
+        }
+        if !health.problems.is_empty() {
+            health.status = "failing";
+        }
+        health
+    }
+
+    /// Adds the workers and the queue of an engine.
+    fn add(&mut self, shared: &Shared, prefix: &str) {
+        let Resources {
+            stuck_timeout,
+            started,
+            ..
+        } = *shared.resources;
         for (index, worker) in shared.workers.iter().enumerate() {
-            let (state, busy) = match worker.activity(shared.started) {
+            let (state, busy) = match worker.activity(started) {
                 Activity::Dead => {
-                    problems.push(format!("worker {index} is dead"));
+                    self.problems
+                        .push(format!("{prefix}worker {index} is dead"));
                     ("dead", Duration::ZERO)
                 }
-                Activity::Busy(busy) if busy > shared.stuck_timeout => {
-                    problems.push(format!(
-                        "worker {index} is stuck: busy with one batch for {} s",
+                Activity::Busy(busy) if busy > stuck_timeout => {
+                    self.problems.push(format!(
+                        "{prefix}worker {index} is stuck: busy with one batch for {} s",
                         busy.as_secs()
                     ));
                     ("stuck", busy)
@@ -56,7 +87,7 @@ impl Engine {
                 Activity::Busy(busy) => ("busy", busy),
                 Activity::Idle => ("idle", Duration::ZERO),
             };
-            workers.push(WorkerHealth {
+            self.workers.push(WorkerHealth {
                 state,
                 busy_ms: millis(busy),
                 restarts: worker.restarts(),
@@ -67,45 +98,22 @@ impl Engine {
             .oldest()
             .map(|at| at.elapsed())
             .unwrap_or_default();
-        if oldest > shared.stuck_timeout {
-            problems.push(format!(
-                "queue is stuck: the oldest image has waited for {} s",
+        if oldest > stuck_timeout {
+            self.problems.push(format!(
+                "{prefix}queue is stuck: the oldest image has waited for {} s",
                 oldest.as_secs()
             ));
         }
-        if let Some(stalled) = shared.decoders_stuck() {
-            problems.push(format!(
-                "decoders are stuck: no progress for {} s",
-                stalled.as_secs()
-            ));
-        }
-        let status = if problems.is_empty() { "ok" } else { "failing" };
-        Health {
-            status,
-            problems,
-            workers,
-            pictures: self.admitted_images(),
-            oldest_ms: millis(oldest),
-        }
+        self.oldest_ms = self.oldest_ms.max(millis(oldest));
     }
 }
 
 impl Shared {
     pub(super) fn any_alive(&self) -> bool {
+        let started = self.resources.started;
         self.workers
             .iter()
-            .any(|worker| !matches!(worker.activity(self.started), Activity::Dead))
-    }
-
-    /// Time since a decoder last started or finished, if all decoders are busy and that time
-    /// exceeds `stuck_timeout`.
-    fn decoders_stuck(&self) -> Option<Duration> {
-        if self.decoders.available_permits() > 0 {
-            return None;
-        }
-        let last = Duration::from_millis(self.decoded.load(Ordering::SeqCst));
-        let stalled = self.started.elapsed().saturating_sub(last);
-        (stalled > self.stuck_timeout).then_some(stalled)
+            .any(|worker| !matches!(worker.activity(started), Activity::Dead))
     }
 }
 

@@ -4,56 +4,39 @@
 //! Admission is bounded, each image has a deadline, and workers restart after a panic.
 mod health;
 mod queue;
+mod resources;
 mod worker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use clipn::detector::{Detection, Detector};
 use clipn::image::Preprocessing;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout_at;
 
 pub(crate) use health::Health;
 use queue::{Job, PendingImage, Queue};
+pub(crate) use resources::Resources;
 use worker::WorkerState;
 
+use crate::ServeError;
 use crate::classify_error::ClassifyError;
-use crate::metrics::Metrics;
-use crate::{ServeError, ServeSettings};
 
-/// Cloneable handle on the workers and their queue.
-#[derive(Clone)]
+/// Handle on the workers of one image tower and their queue. Workers exit when it is dropped.
 pub(crate) struct Engine {
     shared: Arc<Shared>,
 }
 
-/// State shared by all workers.
+/// State shared by the workers of one image tower.
 struct Shared {
+    resources: Arc<Resources>,
     queue: Arc<Queue>,
-    /// Admission permits, one per image that is queued or in progress.
-    permits: Arc<Semaphore>,
-    /// One permit per decoder thread.
-    decoders: Arc<Semaphore>,
-    /// Time at which a decoder last started or finished, in milliseconds since `started`.
-    decoded: AtomicU64,
     /// Source of the image tower. The decision is made by each image's own detector.
     detector: Detector,
     preprocessing: Preprocessing,
-    pool: ThreadPool,
     workers: Vec<WorkerState>,
-    /// Times of the panics within the restart window.
-    restarts: Mutex<Vec<Instant>>,
-    started: Instant,
-    metrics: Arc<Metrics>,
-    max_queued: usize,
-    max_batch: usize,
-    max_batch_wait: Duration,
-    deadline: Duration,
-    stuck_timeout: Duration,
 }
 
 /// Admission of one image.
@@ -65,42 +48,34 @@ pub(crate) struct Ticket {
 impl Engine {
     /// Starts the workers.
     pub(crate) fn start(
-        settings: &ServeSettings,
+        resources: &Arc<Resources>,
         detector: &Detector,
-        metrics: Arc<Metrics>,
     ) -> Result<Self, ServeError> {
-        let threads = ThreadPoolBuilder::new().num_threads(settings.workers);
-        let pool = threads
-            .thread_name(|index| format!("clipn-tower-{index}"))
-            .build();
-        let failed = |what, reason: String| ServeError::SpawnThreads { what, reason };
         let mut preprocessing = detector.preprocessing().clone();
-        preprocessing.decode.max_pixels = preprocessing.decode.max_pixels.min(settings.max_pixels);
+        preprocessing.decode.max_pixels = preprocessing.decode.max_pixels.min(resources.max_pixels);
         let shared = Arc::new(Shared {
             queue: Arc::default(),
-            permits: Arc::new(Semaphore::new(settings.max_queued_images)),
-            decoders: Arc::new(Semaphore::new(settings.workers)),
-            decoded: AtomicU64::new(0),
             detector: detector.clone(),
             preprocessing,
-            pool: pool.map_err(|error| failed("the inference threads", error.to_string()))?,
-            workers: (0..settings.workers)
+            workers: (0..resources.threads)
                 .map(|_| WorkerState::default())
                 .collect(),
-            restarts: Mutex::default(),
-            started: Instant::now(),
-            metrics,
-            max_queued: settings.max_queued_images,
-            max_batch: settings.max_batch,
-            max_batch_wait: settings.max_batch_wait,
-            deadline: settings.deadline,
-            stuck_timeout: settings.stuck_timeout,
+            resources: Arc::clone(resources),
         });
-        for index in 0..settings.workers {
-            worker::start(&shared, index)
-                .map_err(|error| failed("the workers", error.to_string()))?;
+        for index in 0..resources.threads {
+            worker::start(&shared, index).map_err(|error| ServeError::SpawnThreads {
+                what: "the workers",
+                reason: error.to_string(),
+            })?;
         }
         Ok(Self { shared })
+    }
+
+    /// Whether this engine can run images for a detector: it has the same image tower in memory, and
+    /// prepares images in the same way.
+    pub(crate) fn serves(&self, detector: &Detector) -> bool {
+        let own = &self.shared.detector;
+        own.shares_tower(detector) && own.preprocessing() == detector.preprocessing()
     }
 
     /// Admits `count` images together.
@@ -113,9 +88,9 @@ impl Engine {
         if !shared.any_alive() {
             return Err(ClassifyError::NoWorkers);
         }
-        let permits = Arc::clone(&shared.permits).try_acquire_many_owned(count as u32);
+        let permits = Arc::clone(&shared.resources.permits).try_acquire_many_owned(count as u32);
         let mut permits = permits.map_err(|_| ClassifyError::QueueFull {
-            queue: shared.max_queued,
+            queue: shared.resources.max_queued,
         })?;
         let mut tickets = Vec::with_capacity(count);
         for _ in 0..count {
@@ -127,18 +102,6 @@ impl Engine {
             }
         }
         Ok(tickets)
-    }
-
-    /// Whether no more images are admitted.
-    pub(crate) fn is_full(&self) -> bool {
-        self.shared.permits.available_permits() == 0
-    }
-
-    /// Number of images that are queued or in progress.
-    pub(crate) fn admitted_images(&self) -> usize {
-        self.shared
-            .max_queued
-            .saturating_sub(self.shared.permits.available_permits())
     }
 
     /// Decodes and classifies one image. If the future is dropped, the image is left out of its
@@ -157,7 +120,7 @@ impl Engine {
         let late = |_| shared.late();
         let decoder = timeout_at(
             deadline.into(),
-            Arc::clone(&shared.decoders).acquire_owned(),
+            Arc::clone(&shared.resources.decoders).acquire_owned(),
         );
         let decoder = decoder
             .await
@@ -169,7 +132,7 @@ impl Engine {
         // disconnects.
         let decoding = tokio::task::spawn_blocking(move || {
             if reply.is_closed() {
-                for_decoder.metrics.abandoned.inc();
+                for_decoder.resources.metrics.abandoned.inc();
                 return Err(ClassifyError::Stopping);
             }
             let pixels = for_decoder.decode(&bytes);
@@ -197,7 +160,15 @@ impl Engine {
             .map_err(late)?
             .map_err(|_| ClassifyError::Computation)?
     }
+}
 
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Engine {
     /// Closes the queue. Workers exit when it is empty.
     pub(crate) fn close(&self) {
         self.shared.queue.close();
@@ -207,25 +178,21 @@ impl Engine {
 impl Shared {
     fn decode(&self, bytes: &[u8]) -> Result<Vec<f32>, ClassifyError> {
         let started = Instant::now();
-        self.note_decoder();
+        self.resources.note_decoder();
         let mut pixels = vec![0.0; self.preprocessing.tensor_len()];
         let decoded = self.preprocessing.preprocess_bytes(bytes, &mut pixels);
-        self.metrics
+        self.resources
+            .metrics
             .decode_duration
             .observe(started.elapsed().as_secs_f64());
-        self.note_decoder();
+        self.resources.note_decoder();
         decoded?;
         Ok(pixels)
     }
 
-    fn note_decoder(&self) {
-        self.decoded
-            .store(self.started.elapsed().as_millis() as u64, Ordering::SeqCst);
-    }
-
     fn late(&self) -> ClassifyError {
         ClassifyError::Deadline {
-            millis: self.deadline.as_millis(),
+            millis: self.resources.deadline.as_millis(),
         }
     }
 }

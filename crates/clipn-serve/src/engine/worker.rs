@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use clipn::detector::{Detection, Detector};
 use clipn::error::chain_in_one_line;
 
-use super::Shared;
 use super::queue::Job;
+use super::{Resources, Shared};
 use crate::classify_error::ClassifyError;
 
 /// Maximum number of restarts, over all workers, within [`RESTART_WINDOW`]. A worker that panics
@@ -103,18 +103,23 @@ impl WorkerGuard {
         shared.workers[*index]
             .restarts
             .fetch_add(1, Ordering::SeqCst);
-        shared.metrics.worker_restarts.inc();
+        shared.resources.metrics.worker_restarts.inc();
     }
 
     fn run(&self) {
         let Self { shared, index } = self;
         let state = &shared.workers[*index];
-        while let Some(jobs) =
-            shared
-                .queue
-                .next_batch(shared.max_batch, shared.max_batch_wait, || state.end())
+        let Resources {
+            max_batch,
+            max_batch_wait,
+            started,
+            ..
+        } = &*shared.resources;
+        while let Some(jobs) = shared
+            .queue
+            .next_batch(*max_batch, *max_batch_wait, || state.end())
         {
-            state.begin(shared.started);
+            state.begin(*started);
             let jobs = shared.discard_stale(jobs);
             if !jobs.is_empty() {
                 shared.run_batch(jobs);
@@ -152,7 +157,7 @@ impl Drop for WorkerGuard {
 impl Shared {
     /// Records a panic. Returns whether the number within the window still allows a restart.
     fn may_restart(&self) -> bool {
-        let mut restarts = super::lock(&self.restarts);
+        let mut restarts = super::lock(&self.resources.restarts);
         restarts.retain(|at| at.elapsed() < RESTART_WINDOW);
         restarts.push(Instant::now());
         restarts.len() <= MAX_RESTARTS
@@ -163,11 +168,12 @@ impl Shared {
         let now = Instant::now();
         let mut live = Vec::with_capacity(jobs.len());
         for job in jobs {
-            self.metrics
+            self.resources
+                .metrics
                 .queue_wait
                 .observe(now.saturating_duration_since(job.queued).as_secs_f64());
             if job.reply.is_closed() {
-                self.metrics.abandoned.inc();
+                self.resources.metrics.abandoned.inc();
             } else if now >= job.deadline {
                 let _ = job.reply.send(Err(self.late()));
             } else {
@@ -181,9 +187,10 @@ impl Shared {
     /// by one, so that only those at fault fail.
     fn run_batch(&self, jobs: Vec<Job>) {
         let started = Instant::now();
-        self.metrics.batch_size.observe(jobs.len() as f64);
+        self.resources.metrics.batch_size.observe(jobs.len() as f64);
         let result = self.try_run(&jobs.iter().collect::<Vec<_>>());
-        self.metrics
+        self.resources
+            .metrics
             .batch_duration
             .observe(started.elapsed().as_secs_f64());
         match result {
@@ -224,7 +231,8 @@ impl Shared {
             .concat();
         let detectors: Vec<&Detector> = jobs.iter().map(|job| &job.detector).collect();
         let run = || {
-            self.pool
+            self.resources
+                .pool
                 .install(|| self.detector.detect_pixels_each(&pixels, &detectors))
                 .map_err(|error| chain_in_one_line(&error))
         };

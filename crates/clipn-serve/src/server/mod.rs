@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{App, router};
+use crate::bundles::{ServedBundle, ServedModel};
 use crate::classes::ClassEncoder;
 use crate::{ServeError, ServeSettings};
 
@@ -39,14 +40,14 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("address", &self.address)
-            .field("model", &self.app.model)
+            .field("bundles", &self.app.bundle_names())
             .field("settings", &self.app.settings)
             .finish_non_exhaustive()
     }
 }
 
 impl Server {
-    /// Binds the address and starts the workers.
+    /// Binds the address and starts the workers for one detector, as the bundle `default`.
     ///
     /// `model` is the model name in responses. With an `encoder`, requests may use custom classes;
     /// without one, only the detector's own.
@@ -61,6 +62,22 @@ impl Server {
         model: impl Into<String>,
         encoder: Option<ClassEncoder>,
     ) -> Result<Self, ServeError> {
+        let model = ServedModel::new(detector, model).with_encoder(encoder);
+        Self::bind_bundles(settings, vec![ServedBundle::new("default", model)])
+    }
+
+    /// Binds the address and starts the workers for several bundles.
+    ///
+    /// `/v1/bundles/NAME/classify` and so on answer with the bundle NAME, and `/v1/classify` with the
+    /// first one. Bundles whose detectors share their image tower are computed in common batches.
+    ///
+    /// # Errors
+    /// Same as [`bind`](Self::bind); [`ServeError::InvalidSetting`] also if there are no bundles, or if
+    /// a name is invalid or given twice.
+    pub fn bind_bundles(
+        settings: ServeSettings,
+        bundles: Vec<ServedBundle>,
+    ) -> Result<Self, ServeError> {
         settings.check()?;
         let requested = SocketAddr::new(settings.host, settings.port);
         let bind_error = |source| ServeError::Bind {
@@ -72,8 +89,8 @@ impl Server {
         let address = listener.local_addr().map_err(bind_error)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(settings.workers.clamp(2, 8))
-            // One per decoder, one for the text towers, one spare.
-            .max_blocking_threads(settings.workers + 2)
+            // One per decoder, one for the text towers, one for changed bundles, one spare.
+            .max_blocking_threads(settings.workers + 3)
             .thread_name("clipn-http")
             .enable_io()
             .enable_time()
@@ -83,7 +100,7 @@ impl Server {
             reason: error.to_string(),
         };
         let runtime = runtime.map_err(failed)?;
-        let app = App::start(settings, detector, model.into(), encoder)?;
+        let app = App::start(settings, bundles)?;
         Ok(Self {
             app: Arc::new(app),
             listener,
@@ -127,9 +144,9 @@ impl Server {
         let finished = runtime.block_on(async {
             let listener = tokio::net::TcpListener::from_std(listener)
                 .map_err(|source| ServeError::Bind { address, source })?;
-            Ok(serve_until(&app, listener, stop).await)
+            Ok(serve_until(&app, listener, address, stop).await)
         });
-        app.engine.close();
+        app.close();
         // A stuck decoder must not keep the process from exiting.
         runtime.shutdown_timeout(Duration::from_millis(100));
         finished
@@ -139,6 +156,7 @@ impl Server {
 async fn serve_until(
     app: &Arc<App>,
     listener: tokio::net::TcpListener,
+    address: SocketAddr,
     stop: impl Future<Output = ()>,
 ) -> bool {
     let (stopping, stopped) = watch::channel(false);
@@ -152,9 +170,12 @@ async fn serve_until(
     let mut stop = std::pin::pin!(stop);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        model = app.model,
+        %address,
+        model = app.bundles.default().current().model,
+        bundles = app.bundle_names(),
         "listening"
     );
+    let watching = tokio::spawn(watch_bundles(Arc::clone(app)));
     loop {
         tokio::select! {
             () = &mut stop => break,
@@ -169,6 +190,7 @@ async fn serve_until(
         }
     }
     app.begin_shutdown();
+    watching.abort();
     // Close the socket, so that the operating system refuses new connections.
     drop(listener);
     let mut connections = connections.tasks;
@@ -191,6 +213,20 @@ async fn serve_until(
     connections.abort_all();
     tracing::info!("stopped");
     finished
+}
+
+/// Looks for changed files of bundles until it is aborted.
+async fn watch_bundles(app: Arc<App>) {
+    let interval = app.settings.reload_interval;
+    if interval.is_zero() {
+        return;
+    }
+    loop {
+        tokio::time::sleep(interval).await;
+        let app = Arc::clone(&app);
+        // An error means that opening a bundle panicked, which the panic hook has reported.
+        let _ = tokio::task::spawn_blocking(move || app.watch_bundles()).await;
+    }
 }
 
 /// Open connections, one task each.

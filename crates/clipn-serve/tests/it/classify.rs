@@ -144,7 +144,10 @@ fn invalid_images_fail_individually() {
             .iter()
             .all(|result| result["error"]["message"].is_string() && result.get("label").is_none())
     );
-    assert_eq!(server.metric("clipn_images_total{outcome=\"error\"}"), 6.0);
+    assert_eq!(
+        server.metric("clipn_images_total{bundle=\"default\",outcome=\"error\"}"),
+        6.0
+    );
 }
 
 #[test]

@@ -51,7 +51,12 @@ fn openapi_lists_exactly_the_routes() {
     assert_eq!(documented, existing);
     for (method, path) in routes() {
         let status = server
-            .request(method, path, &[("content-type", "application/json")], b"{}")
+            .request(
+                method,
+                &path.replace("{name}", "default"),
+                &[("content-type", "application/json")],
+                b"{}",
+            )
             .status;
         assert!(![404, 405].contains(&status), "{method} {path} is {status}");
         let responses = &document["paths"][path][method.to_lowercase()]["responses"];
@@ -116,6 +121,8 @@ fn responses_match_the_openapi_schemas() {
     let document: Value = serde_json::from_str(&openapi()).unwrap();
     for (path, schema) in [
         ("/v1/info", "Info"),
+        ("/v1/bundles", "BundleList"),
+        ("/v1/bundles/default/info", "Info"),
         ("/health", "Health"),
         ("/ready", "Ready"),
         ("/nowhere", "ErrorResponse"),
@@ -145,6 +152,138 @@ fn responses_match_the_openapi_schemas() {
         )
         .json();
     check(&document, &schemas["ClassesResponse"], &classes, "classes");
+}
+
+/// The keys of a value at all depths, with `[]` for the items of a list.
+fn key_paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(map) => map.iter().for_each(|(key, value)| {
+            found.insert(format!("{path}.{key}"));
+            key_paths(value, &format!("{path}.{key}"), found);
+        }),
+        Value::Array(list) => {
+            let path = format!("{path}[]");
+            list.iter().for_each(|value| key_paths(value, &path, found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn examples_of_the_document_have_the_form_of_answers() {
+    let server = start(settings(), detector());
+    let document: Value = serde_json::from_str(&openapi()).unwrap();
+    let example = |method: &str, path: &str, status: &str| {
+        let operation = &document["paths"][path][method];
+        operation["responses"][status]["content"]["application/json"]["example"].clone()
+    };
+    let request = |path: &str| {
+        let operation = &document["paths"][path]["post"];
+        operation["requestBody"]["content"]["application/json"]["example"].clone()
+    };
+    let keys = |value: &Value| {
+        let mut found = BTreeSet::new();
+        key_paths(value, "", &mut found);
+        found
+    };
+    for path in ["/v1/bundles", "/v1/info", "/health", "/ready"] {
+        assert_eq!(
+            keys(&example("get", path, "200")),
+            keys(&server.get(path).json()),
+            "{path}"
+        );
+    }
+    let classified = server.classify(&image(1)).json();
+    assert_eq!(
+        keys(&example("post", "/v1/classify", "200")),
+        keys(&classified)
+    );
+    let classes = server.post(
+        "/v1/classes",
+        "application/json",
+        request("/v1/classes").to_string().as_bytes(),
+    );
+    assert_eq!(
+        keys(&example("post", "/v1/classes", "200")),
+        keys(&classes.json())
+    );
+    // The request is accepted as far as its cut images go.
+    let answer = server.classify_json(&request("/v1/classify"));
+    let codes: Vec<Value> = answer
+        .results()
+        .iter()
+        .map(|result| result["error"]["code"].clone())
+        .collect();
+    assert_eq!(codes, ["bad_base64", "bad_base64"]);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            let is_json = |content: &Value| content.get("application/json").is_some();
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let content = &response["content"];
+                let has_example = !content["application/json"]["example"].is_null();
+                let is_documented = status == "200" && path != "/openapi.json";
+                assert!(
+                    has_example || !is_documented || !is_json(content),
+                    "{path} lacks an example of {status}"
+                );
+            }
+        }
+    }
+}
+
+/// Runs every code sample of the document on a server.
+#[test]
+fn code_samples_run() {
+    let server = start(settings(), detector());
+    let directory = tempfile::tempdir().unwrap();
+    for (name, seed) in [("photo.jpg", 1), ("other.jpg", 9)] {
+        std::fs::write(directory.path().join(name), image(seed)).unwrap();
+    }
+    let document: Value = serde_json::from_str(&openapi()).unwrap();
+    let mut count = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for operation in item.as_object().unwrap().values() {
+            for sample in operation["x-codeSamples"].as_array().into_iter().flatten() {
+                let source = sample["source"].as_str().unwrap();
+                let source = source
+                    .replace("127.0.0.1:8080", &server.address.to_string())
+                    .replace("/bundles/shop/", "/bundles/default/");
+                let (program, arguments) = match sample["lang"].as_str().unwrap() {
+                    "Shell" => (
+                        "sh",
+                        vec![
+                            "-c".to_owned(),
+                            source.replace("curl ", "curl -sSf --noproxy '*' "),
+                        ],
+                    ),
+                    _ => ("python3", vec!["-c".to_owned(), source.clone()]),
+                };
+                let needed = if program == "sh" { "curl" } else { program };
+                if std::process::Command::new(needed)
+                    .arg("--version")
+                    .output()
+                    .is_err()
+                {
+                    eprintln!("skipped: {needed} is not installed");
+                    continue;
+                }
+                let output = std::process::Command::new(program)
+                    .args(&arguments)
+                    .current_dir(directory.path())
+                    .env("KEY", "0123456789abcdef")
+                    .env("no_proxy", "*")
+                    .output()
+                    .unwrap();
+                assert!(
+                    output.status.success() && !output.stdout.is_empty(),
+                    "{path}: {source}: {}",
+                    String::from_utf8_lossy(&output.stderr)
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 6 || count == 0, "{count} samples");
 }
 
 #[test]
@@ -272,15 +411,18 @@ fn metrics_are_valid_openmetrics() {
         value("clipn_http_requests_total{method=\"GET\",route=\"other\",status=\"404\"}"),
         3.0
     );
-    let decided = value("clipn_images_total{outcome=\"label\"}")
-        + value("clipn_images_total{outcome=\"unknown\"}");
+    let decided = value("clipn_images_total{bundle=\"default\",outcome=\"label\"}")
+        + value("clipn_images_total{bundle=\"default\",outcome=\"unknown\"}");
     assert_eq!(
-        (decided, value("clipn_images_total{outcome=\"error\"}")),
+        (
+            decided,
+            value("clipn_images_total{bundle=\"default\",outcome=\"error\"}")
+        ),
         (1.0, 1.0)
     );
     assert_eq!(
         (
-            value("clipn_score_count"),
+            value("clipn_score_count{bundle=\"default\"}"),
             value("clipn_batch_images_count")
         ),
         (1.0, 1.0)

@@ -157,6 +157,145 @@ fn page_prompts_for_an_api_key() {
 }
 
 #[test]
+fn a_wrong_api_key_is_reported() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let api_keys = ApiKeys::new(["0123456789abcdef-ours"]).unwrap();
+    let server = start(
+        ServeSettings {
+            api_keys,
+            ..settings()
+        },
+        detector(),
+    );
+    page.open(&format!("http://{}/", server.address), 1200, false);
+    page.wait_for("document.activeElement.id === 'key'");
+    assert_eq!(page.text("error"), "This server requires an API key.");
+    page.choose(&files(&directory)[..1]);
+    page.wait_for(ALL_DONE);
+    page.value("document.getElementById('key').focus()");
+    page.write("0123456789abcdef-theirs");
+    page.press("Enter", 13);
+    page.wait_for(
+        "/does not accept this API key/.test(document.getElementById('error').textContent)",
+    );
+    page.screenshot("wrong-key");
+    // The message stays until the key is right.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(
+        page.text("error"),
+        "The server does not accept this API key."
+    );
+    page.value("document.getElementById('key').value = '0123456789abcdef-ours'");
+    page.value("document.querySelector('#keyform button').click()");
+    page.wait_for("document.getElementById('error').textContent === ''");
+    page.wait_for("document.querySelectorAll('#results .bars').length === 1");
+}
+
+#[test]
+fn errors_of_requests_are_shown_and_stay() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let limited = ServeSettings {
+        max_request_bytes: 2000,
+        ..settings()
+    };
+    let server = start(limited, detector());
+    page.open(&format!("http://{}/", server.address), 1200, false);
+    page.wait_for("document.getElementById('classes').value.includes('pizza')");
+    // 413: the images are too large for a request.
+    page.choose(&files(&directory)[..1]);
+    page.wait_for(
+        "/exceeds the limit of 2000 bytes/.test(document.getElementById('error').textContent)",
+    );
+    page.wait_for(ALL_DONE);
+    assert!(page.text("error").contains("exceeds the limit"));
+    // An error of the classes stays while the images are classified again.
+    page.value("document.getElementById('clear').click()");
+    page.wait_for("document.getElementById('error').textContent === ''");
+    page.value("document.getElementById('classes').value = 'twice\\ntwice'");
+    page.value("document.querySelector('#classform button[type=submit]').click()");
+    page.wait_for("/duplicate class name/.test(document.getElementById('error').textContent)");
+    page.choose(&files(&directory)[2..]);
+    page.wait_for(ALL_DONE);
+    assert!(page.text("error").contains("duplicate class name"));
+    page.screenshot("errors");
+    // 429, as often as the page tries.
+    page.value("window.fetch = () => Promise.resolve(new Response(JSON.stringify(\
+         { error: { code: 'queue_full', message: 'the queue is full; retry later' } }), { status: 429 }))");
+    page.value("window.setTimeout = (done) => done()");
+    page.value("reclassify()");
+    page.wait_for("/the queue is full/.test(document.getElementById('error').textContent)");
+    // The server has gone.
+    page.value("window.fetch = () => Promise.reject(new TypeError('Failed to fetch'))");
+    page.value("reclassify()");
+    page.wait_for("/Cannot reach the server/.test(document.getElementById('error').textContent)");
+}
+
+#[test]
+fn classes_may_be_typed_with_commas_and_used_with_the_keyboard() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let server = start(settings(), detector());
+    page.open(&format!("http://{}/", server.address), 1200, false);
+    page.wait_for("document.getElementById('classes').value.includes('pizza')");
+    assert_eq!(
+        page.text("about"),
+        "clipn-mini, 3 classes; published decision rule."
+    );
+    page.value(
+        "document.getElementById('classes').focus(); document.getElementById('classes').select()",
+    );
+    page.write("teapot, red apple,banana");
+    assert!(page.text("classnote").contains("not in use yet"));
+    page.value(
+        "document.getElementById('classes').dispatchEvent(new KeyboardEvent('keydown', \
+         { key: 'Enter', ctrlKey: true, bubbles: true, cancelable: true }))",
+    );
+    page.wait_for("/3 classes in use/.test(document.getElementById('classnote').textContent)");
+    assert_eq!(
+        page.value("document.getElementById('classes').value"),
+        "teapot\nred apple\nbanana"
+    );
+    assert_eq!(
+        page.text("about"),
+        "clipn-mini, 3 of your own classes; published decision rule."
+    );
+    page.value("document.getElementById('own').click()");
+    page.wait_for("/3 classes; /.test(document.getElementById('about').textContent)");
+}
+
+#[test]
+fn several_bundles_can_be_selected() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let server = start_bundles(
+        settings(),
+        vec![
+            bundle("shop", &["school bus", "pizza"]),
+            bundle("pets", &["goldfish"]),
+        ],
+    );
+    page.open(&format!("http://{}/", server.address), 400, true);
+    page.wait_for("document.getElementById('classes').value === 'school bus\\npizza'");
+    page.choose(&files(&directory)[..1]);
+    page.wait_for("document.querySelectorAll('#results .bars tbody tr').length === 2");
+    page.value("document.getElementById('bundle').value = 'pets'");
+    page.value("document.getElementById('bundle').dispatchEvent(new Event('change'))");
+    page.wait_for("document.getElementById('classes').value === 'goldfish'");
+    page.wait_for("document.querySelectorAll('#results .bars tbody tr').length === 1");
+    page.screenshot("bundles");
+    assert!(page.console.is_empty(), "{:?}", page.console);
+}
+
+#[test]
 fn controls_are_labeled_and_documentation_lists_every_route() {
     let Some(mut page) = Browser::start() else {
         return;
@@ -169,14 +308,26 @@ fn controls_are_labeled_and_documentation_lists_every_route() {
     assert_eq!(page.value(unlabeled), "");
     for (width, dark) in [(1200, false), (400, true)] {
         page.open(&format!("{address}docs"), width, dark);
-        page.wait_for("document.querySelectorAll('section.card').length > 10");
+        page.wait_for("document.querySelectorAll('nav a').length > 10");
         let text = page
             .value("document.body.innerText")
             .as_str()
             .unwrap()
             .to_owned();
-        for (_, path) in clipn_serve::routes() {
-            assert!(text.contains(path), "{path} is not documented");
+        for (method, path) in clipn_serve::routes() {
+            // Once in the contents, once as a title.
+            assert!(text.contains(&format!("{method} {path}")), "{path}");
+            assert!(text.matches(path).count() > 1, "{path} is not documented");
+        }
+        // Examples are for this server.
+        for part in [
+            format!(
+                "curl --data-binary @photo.jpg -H \"Content-Type: image/jpeg\" {address}v1/classify"
+            ),
+            "urllib.request".to_owned(),
+            "\"schema_version\": 2".to_owned(),
+        ] {
+            assert!(text.contains(&part), "{part} is not in the page");
         }
         assert!(
             !text.contains("undefined") && !text.contains("[object"),

@@ -49,10 +49,7 @@ mod tests {
         let mut rows = [row(Some(0.001)), row(None), row(Some(0.5)), row(Some(0.04))];
         decide(&mut rows, 0.1);
         let labels: Vec<_> = rows.iter().map(|row| row.label.as_deref()).collect();
-        assert_eq!(
-            labels,
-            [Some("unknown"), None, Some("cat"), Some("unknown")]
-        );
+        assert_eq!(labels, [None, None, Some("cat"), None]);
         let classes: Vec<_> = rows.iter().map(|row| (row.class, row.unknown)).collect();
         assert_eq!(
             classes,

@@ -11,6 +11,7 @@ mod sources;
 
 pub(crate) use args::ClassifyArgs;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -68,8 +69,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let settings = run_settings(args, shard, &opened)?;
     if args.resume && target.is_converted() {
         settings.check(&target)?;
-        println!("{} is complete; nothing to do", target.path.display());
-        return Ok(());
+        let mut out = std::io::stdout();
+        return writeln!(out, "{} is complete; nothing to do", target.path.display())
+            .map_err(CliError::Output);
     }
     let file = if args.resume && target.exists() {
         run.skip_written(target.clone(), &settings, &mut images)?

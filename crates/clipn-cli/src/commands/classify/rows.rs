@@ -3,14 +3,15 @@
 use clipn::detector::{Candidate, Detection, NearestNegative, StrongestNo, UNKNOWN};
 use serde::{Deserialize, Serialize};
 
-/// The result of one image. A file keeps the field names; those of a [`Detection`] mean the same,
-/// except that the label of an unknown image is [`UNKNOWN`].
+/// The result of one image. A file keeps the field names; those of a [`Detection`] mean the same. In
+/// the columns of CSV and Parquet, the label of an unknown image is [`UNKNOWN`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// Version of the fields, [`Detection::SCHEMA_VERSION`].
     #[serde(default)]
     pub schema_version: u32,
     pub path: String,
+    /// Name of the class; `None` if the image is unknown or could not be read.
     pub label: Option<String>,
     /// Index of the class.
     #[serde(default)]
@@ -32,9 +33,9 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn from_detection(path: String, detection: Detection) -> Self {
         Self {
-            label: Some(detection.label_or_unknown().to_owned()),
-            class: detection.class,
             unknown: Some(detection.is_unknown()),
+            label: detection.label,
+            class: detection.class,
             score: Some(detection.score).filter(|score| score.is_finite()),
             threshold: Some(detection.threshold).filter(|threshold| threshold.is_finite()),
             p_value: detection.p_value,
@@ -95,18 +96,28 @@ impl Row {
     pub(crate) fn decide(&mut self, class: Option<&Candidate>) {
         self.class = class.map(|class| class.class);
         self.unknown = Some(class.is_none());
-        self.label = Some(class.map_or(UNKNOWN, |class| &class.label).to_owned());
+        self.label = class.map(|class| class.label.clone());
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
-        Outcome::from_fields(self.label.as_deref(), self.error.as_deref())
+        Outcome::from_fields(self.label.as_deref(), self.unknown, self.error.as_deref())
+    }
+
+    /// The label, or [`UNKNOWN`]; `None` if the image could not be read.
+    pub(crate) fn label_or_unknown(&self) -> Option<&str> {
+        match self.outcome() {
+            Outcome::Labeled => self.label.as_deref(),
+            Outcome::Unknown => Some(UNKNOWN),
+            Outcome::Unreadable => None,
+        }
     }
 
     /// The row's values in the order of [`columns`].
     pub(crate) fn values(&self, top: usize) -> Vec<Value<'_>> {
         let mut values = vec![
             Value::Text(Some(&self.path)),
-            Value::Text(self.label.as_deref()),
+            Value::Text(self.label_or_unknown()),
+            Value::Truth(self.unknown),
             Value::Double(self.score),
             Value::Double(self.threshold),
             Value::Double(self.p_value),
@@ -142,11 +153,12 @@ pub(crate) enum Value<'a> {
     Text(Option<&'a str>),
     Double(Option<f64>),
     Float(Option<f32>),
+    Truth(Option<bool>),
 }
 
 /// The columns of CSV and Parquet rows with `top` classes per image.
 pub(crate) fn columns(top: usize) -> Vec<String> {
-    let mut names: Vec<String> = ["path", "label", "score", "threshold", "p_value"]
+    let mut names: Vec<String> = ["path", "label", "unknown", "score", "threshold", "p_value"]
         .map(String::from)
         .into();
     for rank in 1..=top {
@@ -175,11 +187,15 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Derives the outcome from a row's label and error.
-    pub(crate) fn from_fields(label: Option<&str>, error: Option<&str>) -> Self {
-        match (label, error) {
-            (_, Some(error)) if !error.is_empty() => Self::Unreadable,
-            (Some(UNKNOWN), _) => Self::Unknown,
+    /// Derives the outcome from a row's fields. Rows of earlier versions have the label [`UNKNOWN`].
+    pub(crate) fn from_fields(
+        label: Option<&str>,
+        unknown: Option<bool>,
+        error: Option<&str>,
+    ) -> Self {
+        match (label, unknown) {
+            _ if error.is_some_and(|error| !error.is_empty()) => Self::Unreadable,
+            (_, Some(true)) | (Some(UNKNOWN) | None, None) => Self::Unknown,
             _ => Self::Labeled,
         }
     }
@@ -246,8 +262,10 @@ mod tests {
         row.decide(None);
         assert_eq!(
             (row.label.as_deref(), row.class, row.unknown),
-            (Some("unknown"), None, Some(true))
+            (None, None, Some(true))
         );
+        assert_eq!(row.values(0)[1], Value::Text(Some("unknown")));
+        assert_eq!(row.values(0)[2], Value::Truth(Some(true)));
         assert_eq!(row.outcome(), Outcome::Unknown);
     }
 
@@ -257,7 +275,7 @@ mod tests {
         let class = |index: Json| json!({ "class": index, "label": "cat", "p": 0.75, "q": 0.5, "share": 0.375 });
         let mut old = json!({
             "path": "a.jpg", "label": "cat", "score": 0.25, "threshold": null, "p_value": null,
-            "top": [class(4.into())], "no": class(4.into()), "reason": "because", "error": null
+            "unknown": false, "top": [class(4.into())], "no": class(4.into()), "reason": "because", "error": null
         });
         let parsed = Row::parse(old.to_string().as_bytes()).unwrap();
         assert_eq!(parsed.values(2), row().values(2));

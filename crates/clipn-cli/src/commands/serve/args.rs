@@ -1,4 +1,4 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +7,15 @@ use clipn_serve::{ApiKeys, ServeSettings};
 
 use crate::common::detector::DetectorArgs;
 use crate::common::error::CliError;
+use crate::common::numbers::parse_bytes;
+
+const BUNDLE_HELP: &str =
+    "Bundle of `clipn classifier build`; repeatable with names: shop=shop.clipn";
+
+const BUNDLE_LONG_HELP: &str = "Bundle of `clipn classifier build`; repeatable with names: shop=shop.clipn\n\n\
+     /v1/bundles/NAME/classify answers with the bundle NAME, /v1/classify with the first one. Without a name, it \
+     is that of the file without its extension. A bundle is opened again when its file changes. The variable \
+     separates several with commas.";
 
 /// Format of the log on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,15 +36,17 @@ pub(crate) enum LogLevel {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_arg("bundle", |arg| arg.value_name("[NAME=]FILE").help(BUNDLE_HELP).long_help(BUNDLE_LONG_HELP)))]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub detector: DetectorArgs,
-    /// Address to listen on; use API keys, or an authenticating proxy, beyond this machine
+    /// Address or host name to listen on; use API keys, or an authenticating proxy, beyond this machine
     #[arg(
         long,
         value_name = "ADDRESS",
         env = "CLIPN_HOST",
-        default_value = "127.0.0.1"
+        default_value = "127.0.0.1",
+        value_parser = parse_host
     )]
     pub host: IpAddr,
     /// Port to listen on; 0 takes any free port
@@ -66,12 +77,13 @@ pub(crate) struct ServeArgs {
         default_value = "10000"
     )]
     pub deadline_ms: u64,
-    /// Maximum number of bytes per request
+    /// Maximum number of bytes per request, such as 500kB or 32MiB
     #[arg(
         long,
         value_name = "BYTES",
         env = "CLIPN_MAX_REQUEST_BYTES",
-        default_value = "33554432"
+        default_value = "32MiB",
+        value_parser = parse_bytes
     )]
     pub max_request_bytes: usize,
     /// Maximum number of pixels per image
@@ -125,6 +137,15 @@ pub(crate) struct ServeArgs {
         default_value = "30000"
     )]
     pub stuck_after_ms: u64,
+    /// Time between two looks at the files of bundles, which are opened again if they have changed;
+    /// 0 never looks
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "CLIPN_RELOAD_MS",
+        default_value = "2000"
+    )]
+    pub reload_ms: u64,
     /// API key that requests must send; repeatable
     ///
     /// Other users of this machine can see it on the command line: prefer the environment variable
@@ -148,6 +169,21 @@ pub(crate) struct ServeArgs {
     pub log_level: LogLevel,
 }
 
+/// Parses an IP address, or resolves a host name; IPv4 addresses come first.
+fn parse_host(text: &str) -> Result<IpAddr, String> {
+    let host = text.trim();
+    if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+        return Ok(address);
+    }
+    let resolved = (host, 0)
+        .to_socket_addrs()
+        .map_err(|error| format!("it is no IP address, and it cannot be resolved: {error}"))?;
+    resolved
+        .map(|address| address.ip())
+        .min_by_key(IpAddr::is_ipv6)
+        .ok_or_else(|| "the host name has no address".to_owned())
+}
+
 impl ServeArgs {
     pub(crate) fn settings(&self) -> Result<ServeSettings, CliError> {
         let defaults = ServeSettings::default();
@@ -167,6 +203,7 @@ impl ServeArgs {
             read_timeout: Duration::from_millis(self.read_timeout_ms),
             shutdown_grace: Duration::from_millis(self.grace_ms),
             stuck_timeout: Duration::from_millis(self.stuck_after_ms),
+            reload_interval: Duration::from_millis(self.reload_ms),
             api_keys: self.keys()?,
         })
     }

@@ -1,19 +1,19 @@
 //! `clipn serve`: serves a detector over HTTP until Ctrl-C or SIGTERM.
 
 mod args;
+mod bundles;
 mod log;
 
 use std::io::Write;
 use std::path::Path;
 
 use clipn::detector::Detector;
-use clipn_serve::{ClassEncoder, Server};
+use clipn_serve::{ClassEncoder, ServedBundle, ServedModel, Server};
 
 pub(crate) use args::ServeArgs;
 
 use crate::common::detector::{DetectorArgs, OpenedDetector};
 use crate::common::error::CliError;
-use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 use crate::common::{interrupt, messages};
 
@@ -24,13 +24,17 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let allows_remote_access_without_key = settings.allows_remote_access_without_key();
     log::install(args.log_format, args.log_level);
     messages::log();
-    let OpenedDetector { detector, weights } = args.detector.open(&Bar::default())?;
-    let model = model_name(&args.detector, &detector);
-    let encoder = weights
-        .map(|weights| encoder(&args.detector, &detector, &weights))
-        .transpose()?;
-    if encoder.is_none() {
-        tracing::info!("no text towers: requests cannot define classes");
+    let bundles = match args.detector.bundle.as_slice() {
+        [] => vec![ServedBundle::new("default", open_classes(&args.detector)?)],
+        _ => bundles::open(&args.detector)?,
+    };
+    for bundle in &bundles {
+        if bundle.model().encoder.is_none() {
+            tracing::info!(
+                bundle = bundle.name(),
+                "no text towers: requests cannot define classes"
+            );
+        }
     }
     if allows_remote_access_without_key {
         tracing::warn!(
@@ -39,7 +43,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
             args.host
         );
     }
-    let server = Server::bind(settings, detector, model, encoder)?;
+    let server = Server::bind_bundles(settings, bundles)?;
     let mut out = std::io::stdout();
     writeln!(out, "http://{}", server.local_addr())
         .and_then(|()| out.flush())
@@ -65,15 +69,16 @@ fn model_name(args: &DetectorArgs, detector: &Detector) -> String {
     }
 }
 
-/// The text towers, with the prompts of the detector's classes.
-fn encoder(
-    args: &DetectorArgs,
-    detector: &Detector,
-    loaded: &LoadedModel,
-) -> Result<ClassEncoder, CliError> {
-    let prompts = match detector.bundle() {
-        Some(bundle) => bundle.prompts().clone(),
-        None => loaded.class_prompts(&args.prompts)?,
+/// Opens the model and builds the classifier of `--classes`.
+fn open_classes(args: &DetectorArgs) -> Result<ServedModel, CliError> {
+    let OpenedDetector { detector, weights } = args.open(&Bar::default())?;
+    let name = model_name(args, &detector);
+    let encoder = match weights {
+        Some(loaded) => {
+            let prompts = loaded.class_prompts(&args.prompts)?;
+            Some(ClassEncoder::new(&loaded.weights, prompts)?)
+        }
+        None => None,
     };
-    Ok(ClassEncoder::new(&loaded.weights, prompts)?)
+    Ok(ServedModel::new(detector, name).with_encoder(encoder))
 }

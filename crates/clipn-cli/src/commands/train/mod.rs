@@ -87,7 +87,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<PathBuf, CliError> {
     }
     let reporter = RunReporter::new(args, run.settings().objective.name, benchmark)?;
     let outcome = run.run(&reporter)?;
-    reporter.bar.finish_and_clear();
+    drop(reporter);
     if outcome.interrupted {
         return Err(CliError::TrainingInterrupted {
             step: outcome.step,

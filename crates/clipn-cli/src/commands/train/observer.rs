@@ -22,8 +22,8 @@ use serde_json::json;
 use super::TrainArgs;
 use crate::commands::eval::write_tables;
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::interrupt;
 use crate::common::messages::{is_quiet, status, warning};
+use crate::common::{interrupt, terminal};
 
 /// A benchmark that is evaluated between epochs.
 struct PeriodicEvaluation {
@@ -36,7 +36,7 @@ struct PeriodicEvaluation {
 
 /// Reports a run on standard error: a bar with losses, checkpoints and evaluations.
 pub(crate) struct RunReporter {
-    pub bar: ProgressBar,
+    bar: ProgressBar,
     evaluation: Option<PeriodicEvaluation>,
     objective: ObjectiveName,
     last_line: Mutex<Option<Instant>>,
@@ -48,16 +48,6 @@ impl RunReporter {
         objective: ObjectiveName,
         benchmark: Option<OpenedBenchmark>,
     ) -> Result<Self, CliError> {
-        let bar = if is_quiet() {
-            ProgressBar::hidden()
-        } else {
-            ProgressBar::no_length()
-        };
-        if let Ok(style) =
-            ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left  {msg}")
-        {
-            bar.set_style(style);
-        }
         let evaluation = match benchmark {
             None => None,
             Some(benchmark) => Some(PeriodicEvaluation {
@@ -69,6 +59,17 @@ impl RunReporter {
                 every: args.eval_frequency.max(1),
             }),
         };
+        let bar = if is_quiet() {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::no_length()
+        };
+        if let Ok(style) =
+            ProgressStyle::with_template("{wide_bar} {pos}/{len} steps, {eta} left  {msg}")
+        {
+            bar.set_style(style);
+        }
+        terminal::show_bar(&bar);
         Ok(Self {
             bar,
             evaluation,
@@ -78,11 +79,11 @@ impl RunReporter {
     }
 
     fn print(&self, text: &str) {
-        self.bar.suspend(|| status(text));
+        status(text);
     }
 
     fn warn(&self, text: &str) {
-        self.bar.suspend(|| warning(text));
+        warning(text);
     }
 
     /// Prints a line at most every 10 seconds, and the last one, if there is no bar because
@@ -158,6 +159,13 @@ impl RunReporter {
             .open(path);
         file.and_then(|mut file| writeln!(file, "{line}"))
             .map_err(CliError::Output)
+    }
+}
+
+impl Drop for RunReporter {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+        terminal::forget_bar();
     }
 }
 

@@ -28,6 +28,7 @@ use clipn::tokenizer::TokenizerError;
 use clipn::training::TrainingError;
 use thiserror::Error;
 
+use crate::common::interrupt;
 use crate::world::DemoError;
 
 /// Any error that ends the program. Messages state what is wrong; advice is in `hints`.
@@ -84,6 +85,8 @@ pub(crate) enum CliError {
     Item { name: String, source: ItemError },
     #[error("{}", no_image_classified(*.images))]
     NoImageClassified { images: u64 },
+    #[error("cannot block the signal SIGHUP")]
+    BlockSignal(#[source] std::io::Error),
     #[error("interrupted after {done}{} images", of_total(*.total))]
     Interrupted { done: u64, total: Option<u64> },
     #[error(
@@ -173,6 +176,36 @@ impl CliError {
         }
     }
 
+    /// Whether the reader of standard output or standard error has gone, and the work was stopped
+    /// for it.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        match self {
+            Self::Output(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
+            error => error.is_interrupt() && interrupt::is_pipe_closed(),
+        }
+    }
+
+    /// Whether the work stopped because a stop was requested.
+    fn is_interrupt(&self) -> bool {
+        matches!(
+            self,
+            Self::Interrupted { .. }
+                | Self::ClassifyInterrupted { .. }
+                | Self::TrainingInterrupted { .. }
+                | Self::BenchInterrupted { .. }
+                | Self::RecipeInterrupted { .. }
+                | Self::Classifier(ClassifierError::Cancelled)
+                | Self::Convert(ConvertError::Canceled { .. })
+                | Self::Demo(DemoError::Cancelled { .. })
+                | Self::Download(DownloadError::Cancelled { .. })
+                | Self::Evaluation(
+                    EvaluationError::Interrupted { .. }
+                        | EvaluationError::RepeatsInterrupted { .. },
+                )
+                | Self::Inference(InferenceError::Cancelled { .. })
+        )
+    }
+
     /// 2 for wrong usage, 130 for an interrupt, 1 for everything else.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
@@ -185,19 +218,7 @@ impl CliError {
             ) => ExitCode::from(2),
             #[cfg(feature = "serve")]
             Self::Serve(clipn_serve::ServeError::InvalidSetting(_)) => ExitCode::from(2),
-            Self::Interrupted { .. }
-            | Self::ClassifyInterrupted { .. }
-            | Self::TrainingInterrupted { .. }
-            | Self::BenchInterrupted { .. }
-            | Self::RecipeInterrupted { .. }
-            | Self::Classifier(ClassifierError::Cancelled)
-            | Self::Convert(ConvertError::Canceled { .. })
-            | Self::Demo(DemoError::Cancelled { .. })
-            | Self::Download(DownloadError::Cancelled { .. })
-            | Self::Evaluation(
-                EvaluationError::Interrupted { .. } | EvaluationError::RepeatsInterrupted { .. },
-            )
-            | Self::Inference(InferenceError::Cancelled { .. }) => ExitCode::from(130),
+            error if error.is_interrupt() => ExitCode::from(130),
             _ => ExitCode::FAILURE,
         }
     }

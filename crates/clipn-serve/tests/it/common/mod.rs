@@ -18,7 +18,7 @@ use clipn::model::{
     FeatureMatrix, ImageBatch, ImageTower, ModelError, ModelWeights, PretrainedWeights,
 };
 use clipn::prompts::{PromptVariant, TemplateSet};
-use clipn_serve::{ClassEncoder, ServeSettings, Server};
+use clipn_serve::{ClassEncoder, ServeSettings, ServedBundle, ServedModel, Server};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use serde_json::Value;
@@ -26,7 +26,7 @@ use serde_json::Value;
 pub(crate) const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
 
 /// Weights of the built-in model, loaded once.
-fn weights() -> &'static ModelWeights {
+pub(crate) fn weights() -> &'static ModelWeights {
     static WEIGHTS: OnceLock<ModelWeights> = OnceLock::new();
     WEIGHTS.get_or_init(|| PretrainedWeights::mini().unwrap().weights(None).unwrap())
 }
@@ -173,7 +173,33 @@ pub(crate) fn start_with(
     detector: Detector,
     encoder: Option<ClassEncoder>,
 ) -> TestServer {
-    let server = Server::bind(settings, detector, "clipn-mini", encoder).unwrap();
+    run(Server::bind(settings, detector, "clipn-mini", encoder).unwrap())
+}
+
+/// Starts a server of several bundles.
+pub(crate) fn start_bundles(settings: ServeSettings, bundles: Vec<ServedBundle>) -> TestServer {
+    run(Server::bind_bundles(settings, bundles).unwrap())
+}
+
+/// Bundle of these classes, which is not in a file.
+pub(crate) fn bundle(name: &str, classes: &[&str]) -> ServedBundle {
+    let detector = detector_of(classes, image_tower(weights()).into());
+    ServedBundle::new(
+        name,
+        ServedModel::new(detector, "clipn-mini").with_encoder(Some(encoder())),
+    )
+}
+
+/// Detector of these classes with the given image tower.
+pub(crate) fn detector_of(classes: &[&str], tower: Arc<dyn ImageTower<f32>>) -> Detector {
+    let classifier = ClassifierBuilder::new(classes.iter().copied())
+        .with_prompts(prompts())
+        .build(weights())
+        .unwrap();
+    Detector::from_classifier(classifier, tower, preprocessing()).unwrap()
+}
+
+fn run(server: Server) -> TestServer {
     let (address, stop) = (server.local_addr(), Arc::<AtomicBool>::default());
     let stopped = Arc::clone(&stop);
     let run = move || {
@@ -245,7 +271,7 @@ impl TestServer {
         )
     }
 
-    /// Value of a series, for example `clipn_images_total{outcome="error"}`; 0 if it is missing.
+    /// Value of a series, for example `clipn_images_total{bundle="default",outcome="error"}`; 0 if it is missing.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").text();
         let line = text.lines().find(|line| {

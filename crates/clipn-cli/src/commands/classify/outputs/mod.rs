@@ -18,6 +18,7 @@ fn record(row: &Row, top: usize) -> Vec<String> {
         Value::Text(text) => text.unwrap_or_default().to_owned(),
         Value::Double(number) => number.map(|n| n.to_string()).unwrap_or_default(),
         Value::Float(number) => number.map(|n| n.to_string()).unwrap_or_default(),
+        Value::Truth(truth) => truth.map(|t| t.to_string()).unwrap_or_default(),
     };
     row.values(top).into_iter().map(field).collect()
 }

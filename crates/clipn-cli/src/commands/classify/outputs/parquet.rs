@@ -23,6 +23,7 @@ pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
         Value::Text(_) => ColumnKind::Text,
         Value::Double(_) => ColumnKind::Double,
         Value::Float(_) => ColumnKind::Float,
+        Value::Truth(_) => ColumnKind::Boolean,
     });
     let kinds: Vec<_> = columns(top).into_iter().zip(kinds).collect();
     let partial = beside(&target.path, ".partial");
@@ -35,6 +36,7 @@ pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
             Value::Text(text) => Cell::Text(text),
             Value::Double(number) => Cell::Double(number),
             Value::Float(number) => Cell::Float(number),
+            Value::Truth(truth) => Cell::Boolean(truth),
         });
         table.push(&cells.collect::<Vec<_>>())?;
         line.clear();

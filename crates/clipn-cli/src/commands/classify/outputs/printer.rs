@@ -1,4 +1,4 @@
-use std::io::{Stdout, Write};
+use std::io::{IsTerminal, Stdout, Write};
 
 use clipn::dataset::SkippedFiles;
 
@@ -6,11 +6,14 @@ use super::{Row, columns, record};
 use crate::commands::classify::rows::Tally;
 use crate::common::args::Format;
 use crate::common::error::CliError;
+use crate::common::terminal::without_bar;
 
 /// Writes rows to standard output as they are finished.
 pub(crate) struct Printer {
     style: Style,
     top: usize,
+    /// Whether standard output is a terminal, on which a progress bar may be drawn.
+    on_terminal: bool,
 }
 
 enum Style {
@@ -30,10 +33,22 @@ impl Printer {
                 Style::Csv(Box::new(csv))
             }
         };
-        Ok(Self { style, top })
+        Ok(Self {
+            style,
+            top,
+            on_terminal: std::io::stdout().is_terminal(),
+        })
     }
 
     pub(crate) fn row(&mut self, row: &Row) -> Result<(), CliError> {
+        if self.on_terminal {
+            without_bar(|| self.write(row))
+        } else {
+            self.write(row)
+        }
+    }
+
+    fn write(&mut self, row: &Row) -> Result<(), CliError> {
         let mut out = std::io::stdout();
         match &mut self.style {
             Style::Table { explain } => {
@@ -47,7 +62,14 @@ impl Printer {
                 let json = serde_json::to_string(row)?;
                 writeln!(out, "{json}").map_err(CliError::Output)
             }
-            Style::Csv(csv) => Ok(csv.write_record(record(row, self.top))?),
+            Style::Csv(csv) => {
+                csv.write_record(record(row, self.top))?;
+                // A bar must not be drawn behind half a row.
+                if self.on_terminal {
+                    csv.flush().map_err(CliError::Output)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -62,7 +84,7 @@ impl Printer {
 /// One image in one line: `dog.jpg: dog  (score 0.9120 ≥ 0.3200; dog p 0.930 q 0.980, …)`.
 fn line(row: &Row) -> String {
     let path = &row.path;
-    let Some(label) = &row.label else {
+    let Some(label) = row.label_or_unknown() else {
         return format!(
             "{path}: error: {}",
             row.error.as_deref().unwrap_or_default()
@@ -84,7 +106,7 @@ fn line(row: &Row) -> String {
     let top = top.join(", ");
     let label = match (&row.negative, row.unknown) {
         (Some(negative), Some(true)) => format!("{label}, most like \"{}\"", negative.text),
-        _ => label.clone(),
+        _ => label.to_owned(),
     };
     let (Some(score), Some(threshold)) = (row.score, row.threshold) else {
         return format!("{path}: {label}  ({top})");

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
+use clipn::detector::Detection;
 use serde::Deserialize;
 
 use super::Target;
@@ -21,7 +22,9 @@ pub(crate) struct WrittenRow {
 #[derive(Deserialize)]
 struct JsonFields {
     path: String,
+    schema_version: Option<u32>,
     label: Option<String>,
+    unknown: Option<bool>,
     error: Option<String>,
 }
 
@@ -63,7 +66,23 @@ fn read_jsonl(
         }
         let fields: JsonFields = serde_json::from_slice(&line)
             .map_err(|error| damaged(target, number, &error.to_string()))?;
-        let outcome = Outcome::from_fields(fields.label.as_deref(), fields.error.as_deref());
+        let version = fields.schema_version.unwrap_or_default();
+        if version != Detection::SCHEMA_VERSION && target.format == OutputFormat::Jsonl {
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "cannot resume {}: row {number} has schema version {version}, and this version of \
+                     clipn writes {}",
+                    target.rows.display(),
+                    Detection::SCHEMA_VERSION
+                ),
+                "start over with --force, or give another --output",
+            ));
+        }
+        let outcome = Outcome::from_fields(
+            fields.label.as_deref(),
+            fields.unknown,
+            fields.error.as_deref(),
+        );
         on_row(WrittenRow {
             name: fields.path,
             outcome,
@@ -106,7 +125,7 @@ fn read_csv(
             let (label, error) = (field(1), field(header.len() - 1));
             on_row(WrittenRow {
                 name: field(0).into_owned(),
-                outcome: Outcome::from_fields(Some(&label), Some(&error)),
+                outcome: Outcome::from_fields(Some(&label), None, Some(&error)),
             })?;
         }
         number += 1;
@@ -169,6 +188,7 @@ mod tests {
             if index % 2 == 0 {
                 row.error = None;
                 row.label = Some("cat, \"the\"".to_owned());
+                row.unknown = Some(false);
                 row.score = Some(0.5);
                 row.top = vec![Candidate::new(0, "cat\n", 0.25, 1.0)];
                 row.reason = Some("why, \n\"so\"".to_owned());
@@ -236,6 +256,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn rows_of_another_schema_are_not_continued() {
+        let (mut rows, _) = written(OutputFormat::Jsonl);
+        let version = rows.windows(4).position(|four| four == b"\":2,").unwrap();
+        rows[version + 2] = b'1';
+        let error = read_back(OutputFormat::Jsonl, &rows).unwrap_err();
+        assert!(
+            error.to_string().contains("row 1 has schema version 1"),
+            "{error}"
+        );
     }
 
     #[test]

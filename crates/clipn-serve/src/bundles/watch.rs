@@ -1,0 +1,190 @@
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+use clipn::error::chain_in_one_line;
+
+use super::source::{OpenError, WatchedFile};
+use super::{Bundles, Deployment, ServedModel, Slot, engine_for};
+use crate::engine::Resources;
+use crate::metrics::Metrics;
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileStamp {
+    modified: Option<SystemTime>,
+    len: u64,
+    /// Device and inode: a file that is renamed into place may be as old and as long as the one before.
+    #[cfg(unix)]
+    inode: (u64, u64),
+}
+
+impl FileStamp {
+    pub(super) fn of(path: &Path) -> std::io::Result<Self> {
+        let metadata = std::fs::metadata(path)?;
+        Ok(Self {
+            modified: metadata.modified().ok(),
+            len: metadata.len(),
+            #[cfg(unix)]
+            inode: {
+                use std::os::unix::fs::MetadataExt;
+                (metadata.dev(), metadata.ino())
+            },
+        })
+    }
+}
+
+/// What was seen of a watched file.
+#[derive(Debug)]
+pub(super) struct WatchState {
+    /// State that is in service, or that could not be opened.
+    tried: Option<FileStamp>,
+    /// Newer state that the last poll saw.
+    changed: Option<FileStamp>,
+    is_missing: bool,
+    /// Whether the state in `tried` could not be opened.
+    has_failed: bool,
+}
+
+/// What a poll of a file found.
+#[derive(Debug, PartialEq, Eq)]
+enum Poll {
+    Unchanged,
+    /// The file cannot be looked at, for the first time.
+    Missing(String),
+    /// The file has changed, and then stayed the same for one interval.
+    Changed,
+}
+
+impl WatchState {
+    pub(super) fn new(opened: Option<FileStamp>) -> Self {
+        Self {
+            tried: opened,
+            changed: None,
+            is_missing: false,
+            has_failed: false,
+        }
+    }
+
+    fn poll(&mut self, found: std::io::Result<FileStamp>) -> Poll {
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                self.changed = None;
+                return match std::mem::replace(&mut self.is_missing, true) {
+                    true => Poll::Unchanged,
+                    false => Poll::Missing(error.to_string()),
+                };
+            }
+        };
+        self.is_missing = false;
+        if self.tried == Some(found) {
+            self.changed = None;
+            return Poll::Unchanged;
+        }
+        // A file that is still being written changes again until the next poll.
+        if self.changed.replace(found) != Some(found) {
+            return Poll::Unchanged;
+        }
+        self.tried = Some(found);
+        self.changed = None;
+        Poll::Changed
+    }
+}
+
+/// Looks at the files of all bundles once, and replaces the models of those that have changed.
+pub(crate) fn watch(bundles: &Bundles, resources: &Arc<Resources>, metrics: &Metrics) {
+    for slot in bundles.iter() {
+        let Some((file, state)) = &slot.file else {
+            continue;
+        };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let poll = state.poll(FileStamp::of(&file.path));
+        let (bundle, path) = (slot.name(), file.path.display());
+        let problem = match poll {
+            Poll::Unchanged => None,
+            Poll::Missing(problem) => Some(problem),
+            Poll::Changed => {
+                let failed = reload(slot, file, bundles, resources).err();
+                state.has_failed = failed.is_some();
+                if failed.is_none() {
+                    tracing::info!(bundle, %path, "bundle reloaded");
+                    metrics.record_reload(bundle, true);
+                }
+                failed.map(|error| chain_in_one_line(&*error))
+            }
+        };
+        slot.set_stale(state.is_missing || state.has_failed);
+        if let Some(problem) = problem {
+            metrics.record_reload(bundle, false);
+            tracing::warn!(
+                bundle, %path, problem,
+                "cannot reload the bundle; the one before stays in service"
+            );
+        }
+    }
+}
+
+/// Opens a file and puts its model into service.
+fn reload(
+    slot: &Slot,
+    file: &WatchedFile,
+    bundles: &Bundles,
+    resources: &Arc<Resources>,
+) -> Result<(), OpenError> {
+    let running: Vec<Arc<Deployment>> = bundles.iter().map(Slot::current).collect();
+    let others: Vec<ServedModel> = running.iter().map(|d| ServedModel::from(&**d)).collect();
+    let model = (file.open)(&others)?;
+    let engines = running.iter().map(|d| Arc::clone(&d.engine));
+    let engine = engine_for(&model, engines, resources)?;
+    slot.replace(Deployment::new(slot.name().to_owned(), model, engine));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(len: u64) -> FileStamp {
+        FileStamp {
+            modified: None,
+            len,
+            #[cfg(unix)]
+            inode: (1, 2),
+        }
+    }
+
+    fn missing() -> std::io::Error {
+        std::io::ErrorKind::NotFound.into()
+    }
+
+    #[test]
+    fn a_change_counts_once_it_has_settled() {
+        let mut state = WatchState::new(Some(stamp(1)));
+        let mut poll = |len| state.poll(Ok(stamp(len)));
+        assert_eq!(poll(1), Poll::Unchanged);
+        // The file grows while it is written.
+        assert_eq!(
+            [poll(2), poll(3), poll(4)],
+            [(); 3].map(|()| Poll::Unchanged)
+        );
+        assert_eq!(poll(4), Poll::Changed);
+        assert_eq!(poll(4), Poll::Unchanged);
+        // Back to what is in service, before it was opened.
+        assert_eq!(
+            [poll(5), poll(4), poll(4)],
+            [(); 3].map(|()| Poll::Unchanged)
+        );
+    }
+
+    #[test]
+    fn a_missing_file_is_reported_once() {
+        let mut state = WatchState::new(Some(stamp(1)));
+        assert!(matches!(state.poll(Err(missing())), Poll::Missing(_)));
+        assert_eq!(state.poll(Err(missing())), Poll::Unchanged);
+        assert_eq!(state.poll(Ok(stamp(1))), Poll::Unchanged);
+        assert!(matches!(state.poll(Err(missing())), Poll::Missing(_)));
+        assert_eq!(state.poll(Ok(stamp(2))), Poll::Unchanged);
+        assert_eq!(state.poll(Ok(stamp(2))), Poll::Changed);
+    }
+}
