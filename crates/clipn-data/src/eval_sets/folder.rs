@@ -105,6 +105,7 @@ impl ImageFolder {
             root: self.root.clone(),
             samples,
             class_directories,
+            ..ImageSet::default()
         })
     }
 
@@ -136,7 +137,7 @@ impl ImageFolder {
             name: name.to_string(),
             root: self.root.clone(),
             samples,
-            class_directories: Vec::new(),
+            ..ImageSet::default()
         })
     }
 

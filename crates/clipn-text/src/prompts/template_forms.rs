@@ -185,9 +185,9 @@ fn lines(text: &str, origin: &str) -> Result<TemplateContent, PromptError> {
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for ((line, _), quoted) in counted {
         if quoted.is_some() {
-            with.push(*line)
+            with.push(*line);
         } else {
-            without.push(*line)
+            without.push(*line);
         }
     }
     if !with.is_empty() && !without.is_empty() {

@@ -154,7 +154,10 @@ fn further_forms_are_read() {
         ),
         ("[{\"id\": 7, \"name\": \"cat\"}]", &["cat"]),
         ("{\"names\": [\"cat\", \"dog\"]}", &["cat", "dog"]),
-        ("{\"id2label\": {\"1\": \"dog\", \"0\": \"cat\"}}", &["cat", "dog"]),
+        (
+            "{\"id2label\": {\"1\": \"dog\", \"0\": \"cat\"}}",
+            &["cat", "dog"],
+        ),
         ("{\"n02123045\": \"tabby_cat\"}", &["tabby cat"]),
         ("/a/arena/hockey\n/b/bar 7\n", &["arena hockey", "bar"]),
         // Numbers, commas and quotes that are part of names.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clipn::calibration::CalibrationSample;
-use clipn::dataset::{ImageFolder, read_image_list};
+use clipn::dataset::{ImageFolder, read_path_list};
 use clipn::detector::Detector;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, InferencePipeline};
@@ -68,7 +68,7 @@ pub(crate) struct ScoringOutcome {
 /// Lists the images below a directory, or of an image list.
 pub(crate) fn list_images(path: &Path) -> Result<Vec<ImageFile>, CliError> {
     if path.is_file() {
-        let set = read_image_list("images", path, path.parent().unwrap_or(Path::new("")), None)?;
+        let set = read_path_list("images", path, path.parent().unwrap_or(Path::new("")))?;
         return Ok(set
             .samples
             .into_iter()

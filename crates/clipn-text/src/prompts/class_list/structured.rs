@@ -15,8 +15,9 @@ const NAME_KEYS: [&str; 6] = [
 ];
 
 /// Keys of a list of class names in an object.
-const LIST_KEYS: [&str; 5] = [
+const LIST_KEYS: [&str; 6] = [
     "names",
+    "id2label",
     "classes",
     "class_names",
     "classnames",

@@ -44,9 +44,7 @@ pub(super) fn entries(rows: &[Row<'_>], extension: &str) -> Option<Result<Entrie
             columns.iter().position(is)
         })
     };
-    let Some(name) = position(&NAME_COLUMNS).filter(|_| !rows.is_empty()) else {
-        return None;
-    };
+    let name = position(&NAME_COLUMNS).filter(|_| !rows.is_empty())?;
     let id = position(&ID_COLUMNS);
     let delimiter = delimiter.unwrap_or(',');
     let entry = |row: &Row<'_>| {
