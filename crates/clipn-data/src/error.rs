@@ -83,6 +83,57 @@ pub enum DatasetError {
         /// The first few class directories.
         first_directories: Vec<String>,
     },
+    /// Some class directories have the names of classes and some have not, and the order of the
+    /// directories is not that of the names.
+    #[error(
+        "{matched} class directories in {} have the name of a class, {count} have not ({}), and \
+         there are classes without a directory ({})",
+        .path.display(), list(.directories, *.count), list(.names, .names.len())
+    )]
+    PartialMatch {
+        /// The directory.
+        path: PathBuf,
+        /// Number of class directories with the name of a class.
+        matched: usize,
+        /// Number of class directories without.
+        count: usize,
+        /// The first few class directories without.
+        directories: Vec<String>,
+        /// The first few names without a directory.
+        names: Vec<String>,
+    },
+    /// A set has labels, but no class names.
+    #[error("{} has labels, but no class names", .path.display())]
+    MissingClassNames {
+        /// The list or archive.
+        path: PathBuf,
+    },
+    /// An archive cannot be read to its end.
+    #[error("cannot read the archive {}", .path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// Error of reading.
+        source: io::Error,
+    },
+    /// A sample of an archive has no usable label or several images.
+    #[error("sample {sample} of {}: {problem}", .path.display())]
+    ArchiveSample {
+        /// The archive.
+        path: PathBuf,
+        /// Key of the sample.
+        sample: String,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// Paths of archives cannot be resolved.
+    #[error("no archives at {}: {problem}", .path.display())]
+    NoArchives {
+        /// The given path or pattern.
+        path: PathBuf,
+        /// Description of the problem.
+        problem: String,
+    },
     /// A class name is empty.
     #[error("empty class name at index {index}")]
     EmptyClassName {
@@ -231,8 +282,13 @@ impl DatasetError {
             }
             Self::NothingSelected { .. } => Some("loosen `exclude` or `roles`"),
             Self::ClassCount { .. } => Some(
-                "the k-th name belongs to the k-th class directory in sorted order; give one name for each",
+                "directories that are not named like the classes or by their numbers belong to the names in sorted order; give one name for each",
             ),
+            Self::PartialMatch { .. } => Some(
+                "rename the directories or the classes, so that all of them match by name, or none",
+            ),
+            Self::MissingClassNames { .. } => Some("give the class names that the labels index"),
+            Self::Archive { .. } => Some("download or write the archive again"),
             Self::ClassesMissingFromMap { .. } => {
                 Some("add the classes to the map, or to `exclude`")
             }

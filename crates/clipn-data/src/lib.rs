@@ -53,9 +53,10 @@ mod walk;
 pub use archive::is_archive_name;
 pub use error::DatasetError;
 pub use eval_sets::{
-    Benchmark, BenchmarkClasses, ClassDirectory, ClassMap, ClassMapSource, ClassSource,
-    IdDefinition, ImageFolder, ImageSet, LabeledImage, MapEntry, OodDefinition, OodKind, OodSet,
-    OpenedBenchmark, Selection, SetSource, read_image_list,
+    Benchmark, BenchmarkClasses, ClassDirectory, ClassMap, ClassMapSource, ClassMatching,
+    ClassSource, IdDefinition, ImageFolder, ImageSet, LabeledImage, ListedClasses, MapEntry,
+    MatchedClasses, OodDefinition, OodKind, OodSet, OpenedBenchmark, Selection, SetImages,
+    SetSource, is_archive_file, read_archived_images, read_image_list, read_path_list,
 };
 pub use image_name::{
     IMAGE_EXTENSIONS, NameKind, UNREADABLE_IMAGE_EXTENSIONS, is_ignored_name, is_image_name,

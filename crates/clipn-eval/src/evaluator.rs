@@ -1,11 +1,10 @@
 //! Scoring of the images of a benchmark.
 
 use std::fmt;
-use std::path::Path;
 
 use clipn_base::error::chain_in_one_line;
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_data::{ImageSet, OodKind, OodSet};
+use clipn_data::{ImageSet, NamedImage, OodKind, OodSet};
 use clipn_detect::classifier::{Classifier, ClassifierError};
 use clipn_detect::inference::{InferenceError, InferencePipeline, ItemError};
 use clipn_image::Preprocessing;
@@ -215,13 +214,12 @@ impl<'a> Evaluator<'a> {
         scores: &[Vec<&'static dyn Score>],
         set: &ImageSet,
     ) -> Result<Vec<Vec<ImageRow>>, EvaluationError> {
-        let files = set.samples.iter().map(|sample| sample.path.as_path());
         let mut rows: Vec<Vec<ImageRow>> = pipeline
             .classifiers()
             .iter()
             .map(|_| Vec::with_capacity(set.len()))
             .collect();
-        let score_each = |_: &&Path, rows: Result<&[LogitsRow<'_, f32>], ItemError>| {
+        let score_each = |_: &NamedImage, rows: Result<&[LogitsRow<'_, f32>], ItemError>| {
             let score_each = |rows: &[LogitsRow<'_, f32>]| -> Vec<ImageScores> {
                 let each = rows.iter().zip(scores);
                 each.map(|(&row, scores)| score(row, scores, self.options.precision))
@@ -254,7 +252,7 @@ impl<'a> Evaluator<'a> {
             }
             Ok(())
         };
-        pipeline.run_each(files, score_each, push_rows)?;
+        pipeline.run_each(set.images(), score_each, push_rows)?;
         match rows.first().map(Vec::as_slice) {
             Some(
                 all @ [

@@ -61,8 +61,7 @@
 //! #         name: name.to_owned(),
 //! #         root: dir.path().to_owned(),
 //! #         samples,
-//! #         class_directories: Vec::new(),
-//! #         skipped: Default::default(),
+//! #         ..ImageSet::default()
 //! #     })
 //! # };
 //! let id = set("colors", &[([250, 0, 0], Some(0)), ([0, 250, 0], Some(1))])?;

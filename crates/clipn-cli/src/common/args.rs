@@ -98,10 +98,11 @@ impl ModelArgs {
 /// Prompts of the classes, and the scale of their logits.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PromptArgs {
-    /// Prompt templates: clipn, clipn-clean, plain, simple, or a file with one template per line
-    /// [default: from the weights, else clipn]
+    /// Prompt templates: clipn, clipn-clean, plain, simple, or a file with one template per line or
+    /// with sentences per class [default: from the weights, else clipn]
     ///
-    /// clipn has the published lines with their literal quotes; clipn-clean has them without.
+    /// clipn has the published lines with their literal quotes; clipn-clean has them without. A JSON
+    /// object from class names to lists of sentences (CuPL) gives each class its own.
     #[arg(long, value_name = "NAME|FILE")]
     pub templates: Option<String>,
     /// Templates that the "no" tower reads
@@ -111,6 +112,9 @@ pub(crate) struct PromptArgs {
     /// the weights, else published]
     #[arg(long, value_name = "published|trained")]
     pub logit_scale: Option<LogitScale>,
+    /// Accept class names that are the same for the model; they share their probability
+    #[arg(long)]
+    pub allow_duplicates: bool,
 }
 
 /// Parallelism, device, and handling of unreadable images.

@@ -7,10 +7,10 @@ use clipn::bundle::Bundle;
 use clipn::detector::Detector;
 use clipn::image::{DecodeOptions, Preprocessing};
 use clipn::progress::Progress;
-use clipn::prompts::ClassNames;
 use clipn::scores::{DecisionRule, MaxLogit, Score};
 
 use crate::common::args::{ModelArgs, PromptArgs, parse_score};
+use crate::common::classes;
 use crate::common::error::CliError;
 use crate::common::model::LoadedModel;
 use crate::common::negatives::NegativesArgs;
@@ -24,10 +24,13 @@ pub(crate) struct DetectorArgs {
         value_name = "FILE",
         env = "CLIPN_BUNDLE",
         action = ArgAction::Append,
-        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "faithful_pixels", "negatives", "reject"]
+        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "faithful_pixels", "negatives", "reject"]
     )]
     pub bundle: Vec<PathBuf>,
     /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
+    ///
+    /// Files may also be lists and dictionaries in JSON or Python, tables with a column `name`, or
+    /// lines with synset ids or numbers; a note names what was recognized.
     #[arg(
         long,
         value_name = "FILE|NAME|LIST",
@@ -104,9 +107,9 @@ impl DetectorArgs {
     }
 
     fn build(&self, classes: &str, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
-        let names = ClassNames::resolve(classes)?;
+        let names = classes::to_encode(classes, self.prompts.allow_duplicates)?;
         let loaded = LoadedModel::open(&self.model)?;
-        let (classifier, prompts) = loaded.classifier(names.names(), &self.prompts, progress)?;
+        let (classifier, prompts) = loaded.classifier(&names, &self.prompts, progress)?;
         let classifier = if self.no_reject && self.negatives.is_default() {
             classifier
         } else {

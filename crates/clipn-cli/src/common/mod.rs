@@ -1,6 +1,7 @@
 //! What several commands share: arguments, opening of models, errors, messages, output.
 
 pub(crate) mod args;
+pub(crate) mod classes;
 pub(crate) mod detector;
 pub(crate) mod error;
 pub(crate) mod interrupt;

@@ -15,8 +15,9 @@ use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
 use crate::common::args::{ModelArgs, PromptArgs};
+use crate::common::classes::{ClassesToEncode, warn_of_truncated};
 use crate::common::error::CliError;
-use crate::common::messages::{detail, warning};
+use crate::common::messages::{detail, note, warning};
 use crate::common::weights::{LocatedWeights, WeightsKeyArgs, locate};
 
 /// Opened weights with their metadata.
@@ -130,54 +131,65 @@ impl LoadedModel {
 
     /// The prompts of any classes with these flags.
     pub(crate) fn class_prompts(&self, prompts: &PromptArgs) -> Result<ClassPrompts, CliError> {
-        Ok(self.builder(&[], prompts)?.prompts(&self.weights)?)
+        let templates = prompts.templates.as_deref().map(TemplateSet::resolve);
+        let builder = self.builder(&[], prompts, templates.transpose()?);
+        Ok(builder.prompts(&self.weights)?)
     }
 
     /// Builds the classifier of class names, and releases the memory of the text towers.
     pub(crate) fn classifier(
         &self,
-        class_names: &[String],
+        classes: &ClassesToEncode,
         prompts: &PromptArgs,
         progress: &dyn Progress,
     ) -> Result<(Classifier, ClassPrompts), CliError> {
-        let builder = self.builder(class_names, prompts)?.with_progress(progress);
+        let templates = read_templates(prompts.templates.as_deref())?;
+        let builder = self
+            .builder(&classes.names, prompts, templates)
+            .with_duplicates(classes.allow_duplicates)
+            .with_progress(progress);
         let prompts = builder.prompts(&self.weights)?;
-        let classifier = self.build(class_names, &prompts, &builder)?;
+        let classifier = self.build(&classes.names, &prompts, &builder)?;
+        let templates = prompts.templates();
+        let texts = match templates.sentences() {
+            Some(sentences) => format!("{} sentences per class", sentences.sentences()),
+            None => format!("{} templates", templates.len()),
+        };
         detail(format_args!(
-            "{} templates of {}, variant {}; logit scale {}",
-            prompts.templates().len(),
-            prompts.templates().name(),
+            "{texts} of {}, variant {}; logit scale {}",
+            templates.name(),
             prompts.variant(),
             classifier.scale()
         ));
         Ok((classifier, prompts))
     }
 
-    /// Builds the classifier of further classes of a bundle, with the published logit scale.
+    /// Builds the classifier of further classes of a bundle with these prompts and the published
+    /// logit scale.
     pub(crate) fn classifier_for_bundle(
         &self,
-        class_names: &[String],
-        bundle: &Bundle,
+        classes: &ClassesToEncode,
+        prompts: &ClassPrompts,
         progress: &dyn Progress,
     ) -> Result<Classifier, CliError> {
-        let prompts = bundle.prompts();
-        let builder = ClassifierBuilder::new(class_names)
+        let builder = ClassifierBuilder::new(&classes.names)
             .with_prompts(prompts.clone())
+            .with_duplicates(classes.allow_duplicates)
             .with_progress(progress);
-        self.build(class_names, prompts, &builder)
+        self.build(&classes.names, prompts, &builder)
     }
 
     fn builder(
         &self,
         class_names: &[String],
         prompts: &PromptArgs,
-    ) -> Result<ClassifierBuilder<'static>, CliError> {
-        let templates = prompts.templates.as_deref().map(TemplateSet::resolve);
-        Ok(ClassifierBuilder::new(class_names)
+        templates: Option<TemplateSet>,
+    ) -> ClassifierBuilder<'static> {
+        ClassifierBuilder::new(class_names)
             .with_metadata(&self.metadata)
-            .with_templates(templates.transpose()?)
+            .with_templates(templates)
             .with_variant(prompts.variant.0)
-            .with_logit_scale(prompts.logit_scale))
+            .with_logit_scale(prompts.logit_scale)
     }
 
     fn build(
@@ -187,9 +199,10 @@ impl LoadedModel {
         builder: &ClassifierBuilder<'_>,
     ) -> Result<Classifier, CliError> {
         self.warn_of_unknown_words(class_names, prompts.templates());
-        let classifier = builder.build(&self.weights)?;
+        let built = builder.build_with_report(&self.weights)?;
         self.weights.release_pages();
-        Ok(classifier)
+        warn_of_truncated(&built);
+        Ok(built.classifier)
     }
 
     /// Warns of words that did not occur in the training captions.
@@ -214,18 +227,24 @@ impl LoadedModel {
                 )),
             }
         }
-        let lines: Vec<Vec<String>> = templates
-            .yes()
-            .iter()
-            .map(|template| vocabulary.unknown_words(&template.fill("")))
-            .filter(|unseen| !unseen.is_empty())
-            .collect();
-        if let Some(first) = lines.first() {
+        let (texts, what): (Vec<String>, _) = match templates.sentences() {
+            Some(sentences) => (
+                sentences.iter().flat_map(|(_, own)| own).cloned().collect(),
+                "sentences",
+            ),
+            None => (
+                templates.yes().iter().map(|line| line.fill("")).collect(),
+                "templates",
+            ),
+        };
+        let unseen = texts.iter().map(|text| vocabulary.unknown_words(text));
+        let unseen: Vec<Vec<String>> = unseen.filter(|words| !words.is_empty()).collect();
+        if let Some(first) = unseen.first() {
             warning(format_args!(
-                "{} of {} templates have words that did not occur in the training \
+                "{} of {} {what} have words that did not occur in the training \
                  captions, such as {}",
-                lines.len(),
-                templates.yes().len(),
+                unseen.len(),
+                texts.len(),
                 quoted(first)
             ));
         }
@@ -235,6 +254,18 @@ impl LoadedModel {
     pub(crate) fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
         image_tower(&self.weights)
     }
+}
+
+/// Reads templates, and notes in which form they were written.
+pub(crate) fn read_templates(spec: Option<&str>) -> Result<Option<TemplateSet>, CliError> {
+    let Some(spec) = spec else {
+        return Ok(None);
+    };
+    let (templates, description) = TemplateSet::resolve_described(spec)?;
+    if let Some(description) = description {
+        note(description);
+    }
+    Ok(Some(templates))
 }
 
 /// The training epoch in the metadata of weights, or in their file name.

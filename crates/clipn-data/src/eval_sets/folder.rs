@@ -111,6 +111,7 @@ impl ImageFolder {
             samples,
             class_directories,
             skipped,
+            ..ImageSet::default()
         })
     }
 
@@ -142,8 +143,8 @@ impl ImageFolder {
             name: name.to_string(),
             root: self.root.clone(),
             samples,
-            class_directories: Vec::new(),
             skipped,
+            ..ImageSet::default()
         })
     }
 

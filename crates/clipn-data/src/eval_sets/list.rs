@@ -1,9 +1,13 @@
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::error::DatasetError;
 use crate::eval_sets::{ImageSet, LabeledImage};
-use crate::skipped_files::SkippedFiles;
+use crate::image_name::is_image_name;
 use crate::text_file::{path_from_bytes, read_limited};
+
+/// Problem of a line without a label.
+const NO_LABEL: &str = "missing label; expected `path label`, with label -1 for none";
 
 /// Maximum size of an image list in bytes, about five million lines.
 const MAX_BYTES: u64 = 512 << 20;
@@ -23,7 +27,34 @@ pub fn read_image_list(
     root: impl AsRef<Path>,
     classes: Option<usize>,
 ) -> Result<ImageSet, DatasetError> {
-    let (list, root) = (list.as_ref(), root.as_ref());
+    read_list(name, list.as_ref(), root.as_ref(), |line| {
+        parse_line(line, classes)
+    })
+}
+
+/// Reads an image list whose labels are not used: each line is a path, or `path label` as in
+/// [`read_image_list`]. A trailing integer is a label if it follows the name of an image, or unless
+/// the whole line is the path of a file.
+///
+/// # Errors
+/// Same as [`read_image_list`].
+pub fn read_path_list(
+    name: &str,
+    list: impl AsRef<Path>,
+    root: impl AsRef<Path>,
+) -> Result<ImageSet, DatasetError> {
+    let root = root.as_ref();
+    read_list(name, list.as_ref(), root, |line| {
+        Ok((parse_path(line, root)?, None))
+    })
+}
+
+fn read_list(
+    name: &str,
+    list: &Path,
+    root: &Path,
+    parse: impl Fn(&[u8]) -> Result<(PathBuf, Option<usize>), String>,
+) -> Result<ImageSet, DatasetError> {
     let bytes = read_limited(list, MAX_BYTES)?;
     let mut samples = Vec::new();
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
@@ -31,12 +62,11 @@ pub fn read_image_list(
         if line.is_empty() {
             continue;
         }
-        let (path, label) =
-            parse_line(line, classes).map_err(|problem| DatasetError::ListLine {
-                path: list.to_path_buf(),
-                line: index + 1,
-                problem,
-            })?;
+        let (path, label) = parse(line).map_err(|problem| DatasetError::ListLine {
+            path: list.to_path_buf(),
+            line: index + 1,
+            problem,
+        })?;
         samples.push(LabeledImage {
             path: root.join(path),
             label,
@@ -51,19 +81,41 @@ pub fn read_image_list(
         name: name.to_string(),
         root: root.to_path_buf(),
         samples,
-        class_directories: Vec::new(),
-        skipped: SkippedFiles::default(),
+        ..ImageSet::default()
     })
+}
+
+/// Returns the path of a line whose label, if there is one, is not used.
+fn parse_path(line: &[u8], root: &Path) -> Result<PathBuf, String> {
+    let whole = path_from_bytes(line)?;
+    let Some(space) = line.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) else {
+        return Ok(whole);
+    };
+    let is_integer =
+        str::from_utf8(&line[space + 1..]).is_ok_and(|field| field.parse::<i64>().is_ok());
+    if !is_integer {
+        return Ok(whole);
+    }
+    let path = path_from_bytes(line[..space].trim_ascii_end())?;
+    let is_image = path.file_name().is_some_and(is_image_name);
+    if is_image || !root.join(&whole).is_file() {
+        return Ok(path);
+    }
+    Ok(whole)
 }
 
 /// Parses a line without surrounding whitespace.
 fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<usize>), String> {
     let Some(space) = line.iter().rposition(|byte| matches!(byte, b' ' | b'\t')) else {
-        return Err("missing label; expected `path label`, with label -1 for none".to_string());
+        return Err(NO_LABEL.to_string());
     };
     let path = path_from_bytes(line[..space].trim_ascii_end())?;
     let field = String::from_utf8_lossy(&line[space + 1..]);
     let label: i64 = field.parse().map_err(|_| {
+        // The end of a path with spaces.
+        if is_image_name(OsStr::new(&*field)) {
+            return NO_LABEL.to_string();
+        }
         format!("label `{field}` is not an integer; expected `path label`, with label -1 for none")
     })?;
     if label == -1 {
@@ -92,6 +144,7 @@ mod tests {
         );
         assert_eq!(parsed("a.jpg\t-1"), Ok((PathBuf::from("a.jpg"), None)));
         assert!(parsed("a.jpg").unwrap_err().contains("missing label"));
+        assert!(parsed("a b.jpg").unwrap_err().contains("missing label"));
         assert!(
             parsed("a.jpg x")
                 .unwrap_err()

@@ -1,17 +1,21 @@
 //! Sets of images for evaluation: class directories, image lists, class maps, and the benchmarks that
 //! combine them.
 
+mod archive;
 mod benchmark;
+mod class_matching;
 mod folder;
 mod list;
 mod map;
 mod set;
 
+pub use archive::{SetImages, is_archive_file, read_archived_images};
 pub use benchmark::{
     Benchmark, BenchmarkClasses, ClassSource, IdDefinition, OodDefinition, OodKind, OodSet,
     OpenedBenchmark, Selection, SetSource,
 };
+pub use class_matching::{ClassMatching, ListedClasses, MatchedClasses};
 pub use folder::{ClassDirectory, ImageFolder};
-pub use list::read_image_list;
+pub use list::{read_image_list, read_path_list};
 pub use map::{ClassMap, ClassMapSource, MapEntry};
 pub use set::{ImageSet, LabeledImage};

@@ -1,18 +1,19 @@
 use std::path::{Path, PathBuf};
 
+use crate::eval_sets::SetImages;
 use crate::skipped_files::SkippedFiles;
 
 /// An image of an [`ImageSet`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabeledImage {
-    /// Path of the file; not necessarily valid UTF-8.
+    /// Path of the file, or of the archive and the name in it; not necessarily valid UTF-8.
     pub path: PathBuf,
     /// Index of the class name; `None` if the class is unknown or irrelevant.
     pub label: Option<usize>,
 }
 
 /// A named, ordered set of images. The order depends on the file names, not on the file system.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImageSet {
     /// Name in tables, such as `iNaturalist`.
     pub name: String,
@@ -24,6 +25,10 @@ pub struct ImageSet {
     pub class_directories: Vec<String>,
     /// Files that were skipped because they are no images; empty for a list.
     pub skipped: SkippedFiles,
+    /// Archives with the images, in order; empty if the images are files.
+    pub archives: Vec<PathBuf>,
+    /// Number of samples of the archives without an image, which are not in the set.
+    pub samples_without_image: usize,
 }
 
 impl ImageSet {
@@ -35,6 +40,12 @@ impl ImageSet {
     /// Returns whether there are no images; sets read from directories and lists are never empty.
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
+    }
+
+    /// Iterates over the images with their contents, in the order of the samples. Archives are read as
+    /// streams.
+    pub fn images(&self) -> SetImages<'_> {
+        SetImages::new(self)
     }
 
     /// Returns a sample's path relative to [`root`](Self::root), for tables and reports.

@@ -17,3 +17,5 @@ pub use loading::{
 };
 pub use skipped::{SkipReason, SkippedSample, SkippedSamples};
 pub use webdataset::{CaptionField, SampleFields, Shard, ShardSet, expand_braces, expand_shards};
+
+pub(crate) use webdataset::{SampleFiles, SampleReader};

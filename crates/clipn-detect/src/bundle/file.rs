@@ -28,6 +28,9 @@ use crate::negatives::{Negatives, NegativesMetadata};
 const VERSION: u64 = 1;
 /// Version of bundles without "no" rows or with negatives, which earlier versions of clipn cannot read.
 const VERSION_WITHOUT_NO: u64 = 2;
+/// Version of bundles whose classes have sentences of their own, which earlier versions of clipn would
+/// ignore.
+const VERSION_WITH_SENTENCES: u64 = 3;
 
 const YES: &str = "classifier.yes";
 const NO: &str = "classifier.no";
@@ -104,11 +107,11 @@ impl Bundle {
         let invalid_json =
             |error: serde_json::Error| corrupt(format!("invalid description: {error}"));
         let Versioned { version } = serde_json::from_str(json).map_err(invalid_json)?;
-        if version != VERSION && version != VERSION_WITHOUT_NO {
+        if !(VERSION..=VERSION_WITH_SENTENCES).contains(&version) {
             return Err(BundleError::UnsupportedVersion {
                 path,
                 found: version,
-                supported: VERSION_WITHOUT_NO,
+                supported: VERSION_WITH_SENTENCES,
             });
         }
         let description: Description = serde_json::from_str(json).map_err(invalid_json)?;
@@ -193,6 +196,17 @@ impl Bundle {
         })
     }
 
+    /// Lowest version of the format that can express the bundle.
+    fn version(&self) -> u64 {
+        if self.prompts.templates().sentences().is_some() {
+            VERSION_WITH_SENTENCES
+        } else if self.classifier.has_no() && self.classifier.negatives().is_none() {
+            VERSION
+        } else {
+            VERSION_WITHOUT_NO
+        }
+    }
+
     /// Writes the bundle atomically: to a temporary file in the same directory, which is then
     /// renamed to `path`.
     ///
@@ -208,11 +222,7 @@ impl Bundle {
             return Err(BundleError::CustomScore { score });
         }
         let description = Description {
-            version: if self.classifier.has_no() && self.classifier.negatives().is_none() {
-                VERSION
-            } else {
-                VERSION_WITHOUT_NO
-            },
+            version: self.version(),
             clipn: env!("CARGO_PKG_VERSION").to_owned(),
             class_names: self.classifier.class_names().to_vec(),
             templates: self.prompts.templates().clone(),

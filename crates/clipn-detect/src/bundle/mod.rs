@@ -124,6 +124,15 @@ impl Bundle {
         }
     }
 
+    /// Replaces the templates, which only say how the classes were encoded: their rows stay as they are.
+    #[must_use]
+    pub fn with_templates(self, templates: TemplateSet) -> Self {
+        Self {
+            prompts: ClassPrompts::new(templates, self.prompts.variant()),
+            ..self
+        }
+    }
+
     /// Replaces the classifier and removes the calibration, which is only valid for the classes
     /// that it was computed with.
     #[must_use]

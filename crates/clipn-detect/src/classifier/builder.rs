@@ -5,10 +5,10 @@ use clipn_engine::TextEncoder;
 use clipn_model::{
     LogitScale, ModelWeights, NoSideOrigin, Real, TextSide, TextTower, WeightsMetadata,
 };
-use clipn_text::prompts::{PromptVariant, TemplateSet};
+use clipn_text::prompts::{ClassList, ClassNames, PromptVariant, TemplateSet};
 
 use crate::classifier::encode::encode_classes;
-use crate::classifier::{ClassPrompts, Classifier, ClassifierError};
+use crate::classifier::{BuiltClassifier, ClassPrompts, Classifier, ClassifierError};
 
 /// Builds a [`Classifier`] from class names: fills them into templates, encodes the texts with the text
 /// towers, and averages over the templates. Weights of a plain CLIP give a classifier without "no" rows.
@@ -47,6 +47,7 @@ pub struct ClassifierBuilder<'a> {
     templates: Option<TemplateSet>,
     variant: Option<PromptVariant>,
     logit_scale: Option<LogitScale>,
+    allow_duplicates: bool,
     /// Template set that the metadata of the weights names.
     metadata_templates: Option<String>,
     /// Logit scale that the metadata of the weights names.
@@ -62,6 +63,7 @@ impl<'a> ClassifierBuilder<'a> {
             templates: None,
             variant: None,
             logit_scale: None,
+            allow_duplicates: false,
             metadata_templates: None,
             metadata_scale: None,
             progress: &NoProgress,
@@ -114,6 +116,16 @@ impl<'a> ClassifierBuilder<'a> {
         }
     }
 
+    /// Sets whether several classes may have the same name or the same texts, which no image tells
+    /// apart [default: false]. The built-in list `imagenet-1k`, which has two such pairs, may always.
+    #[must_use]
+    pub fn with_duplicates(self, allow_duplicates: bool) -> Self {
+        Self {
+            allow_duplicates,
+            ..self
+        }
+    }
+
     /// Sets the observer of the work, which can also cancel it. One stage is reported, with a unit per
     /// text.
     #[must_use]
@@ -137,20 +149,39 @@ impl<'a> ClassifierBuilder<'a> {
     /// Builds the classifier with the text towers of `weights`, which are created and dropped again. A
     /// "no" tower that is a copy of the "yes" tower, as in a plain CLIP, is not used.
     ///
+    /// Texts that exceed the context length are truncated;
+    /// [`build_with_report`](Self::build_with_report) counts them.
+    ///
     /// # Errors
-    /// A [`ClassifierError`] if there are no names, if the template set is unknown or lacks the `no`
-    /// templates of the hand-crafted variant, if the towers return non-finite features, or if
-    /// the progress is cancelled.
+    /// A [`ClassifierError`] if there are no names, two names are equal for the tokenizer or a class is
+    /// called `unknown`, if the template set is unknown or lacks the `no` templates of the hand-crafted
+    /// variant or the sentences of a class, if the towers return non-finite features, or if the
+    /// progress is cancelled.
     pub fn build(&self, weights: &ModelWeights) -> Result<Classifier, ClassifierError> {
+        Ok(self.build_with_report(weights)?.classifier)
+    }
+
+    /// Same as [`build`](Self::build), and reports the classes with truncated texts.
+    ///
+    /// # Errors
+    /// Same as [`build`](Self::build).
+    pub fn build_with_report(
+        &self,
+        weights: &ModelWeights,
+    ) -> Result<BuiltClassifier, ClassifierError> {
         let prompts = self.prompts(weights)?;
         let yes = TextEncoder::from_weights(weights, TextSide::Yes);
         let has_no = weights.no_side_origin() == NoSideOrigin::Stored;
         let no = has_no.then(|| TextEncoder::from_weights(weights, TextSide::No));
         let no = no.as_ref().map(|no| no as &dyn TextTower<f32>);
-        let classifier = self.encode(&prompts, &yes, no)?;
-        Ok(match self.scale() {
-            LogitScale::Trained => classifier.with_scale(weights.logit_scale()),
-            LogitScale::Published => classifier,
+        let built = self.encode(&prompts, &yes, no)?;
+        let classifier = match self.scale() {
+            LogitScale::Trained => built.classifier.with_scale(weights.logit_scale()),
+            LogitScale::Published => built.classifier,
+        };
+        Ok(BuiltClassifier {
+            classifier,
+            ..built
         })
     }
 
@@ -190,7 +221,7 @@ impl<'a> ClassifierBuilder<'a> {
         }
         let variant = self.variant.unwrap_or_default();
         let prompts = ClassPrompts::new(self.resolve_templates()?, variant);
-        self.encode(&prompts, yes, no)
+        Ok(self.encode(&prompts, yes, no)?.classifier)
     }
 
     fn encode<T: Real>(
@@ -198,8 +229,33 @@ impl<'a> ClassifierBuilder<'a> {
         prompts: &ClassPrompts,
         yes: &dyn TextTower<T>,
         no: Option<&dyn TextTower<T>>,
-    ) -> Result<Classifier<T>, ClassifierError> {
-        encode_classes(self.class_names.clone(), prompts, yes, no, self.progress)
+    ) -> Result<BuiltClassifier<T>, ClassifierError> {
+        let allow_duplicates = self.allow_duplicates || self.is_published_list();
+        if !self.class_names.is_empty() {
+            let list = ClassList::new(ClassNames::new(self.class_names.clone())?);
+            if allow_duplicates {
+                list.check_reserved()?;
+            } else {
+                list.check_names()?;
+            }
+        }
+        let class_names = self.class_names.clone();
+        encode_classes(
+            class_names,
+            prompts,
+            yes,
+            no,
+            allow_duplicates,
+            self.progress,
+        )
+    }
+
+    /// Whether the names are those of a built-in list, in its order.
+    fn is_published_list(&self) -> bool {
+        let is_list = |name: &&str| {
+            ClassNames::built_in(name).is_ok_and(|list| list.names() == self.class_names)
+        };
+        ClassNames::built_in_names().iter().any(is_list)
     }
 
     fn resolve_templates(&self) -> Result<TemplateSet, ClassifierError> {
@@ -225,6 +281,7 @@ impl fmt::Debug for ClassifierBuilder<'_> {
             .field("templates", &self.templates.as_ref().map(TemplateSet::name))
             .field("variant", &self.variant)
             .field("logit_scale", &self.logit_scale)
+            .field("allow_duplicates", &self.allow_duplicates)
             .field("metadata_templates", &self.metadata_templates)
             .field("metadata_scale", &self.metadata_scale)
             .finish_non_exhaustive()

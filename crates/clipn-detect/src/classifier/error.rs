@@ -54,6 +54,19 @@ pub enum ClassifierError {
         /// Name of the class.
         class: String,
     },
+    /// Two classes have the same texts, so that no image tells them apart.
+    #[error(
+        "the classes `{first}` and `{second}` have the same texts, of which the text tower reads \
+         {context_length} tokens each"
+    )]
+    EqualTexts {
+        /// Name of the first class.
+        first: String,
+        /// Name of the second class.
+        second: String,
+        /// Context length in tokens.
+        context_length: usize,
+    },
     /// No class has the given name.
     #[error("unknown class `{class}`")]
     UnknownClass {
@@ -104,6 +117,7 @@ impl ClassifierError {
             Self::DuplicateClass { .. } => {
                 "remove the class first with `Classifier::without_classes`"
             }
+            Self::EqualTexts { .. } => "shorten the names, so that they differ at their beginning",
             Self::UnknownClass { .. } => "`Classifier::class_names` lists the classes",
             Self::NotFinite { .. } => "the weights are damaged; download or save them again",
             Self::DimensionMismatch { .. } | Self::FeatureDimension { .. } => {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use clipn_model::{FeatureMatrix, Real};
 use clipn_ood::scores::{LOGIT_SCALE, ScoreInputs};
+use clipn_text::prompts::duplicate_names;
 
 use crate::classifier::attached::AttachedNegatives;
 use crate::classifier::{ClassifierError, Logits};
@@ -175,7 +176,8 @@ impl<T: Real> Classifier<T> {
     /// # Errors
     /// [`ClassifierError::DimensionMismatch`] if the feature dimensions differ,
     /// [`ClassifierError::MixedNo`] if only one has "no" rows, [`ClassifierError::DuplicateClass`] if
-    /// both have a class of the same name.
+    /// both have a class of the same
+    /// name, as [`duplicate_names`] compares names.
     pub fn concat(&self, other: &Self) -> Result<Self, ClassifierError> {
         if self.dim != other.dim {
             return Err(ClassifierError::DimensionMismatch {
@@ -183,16 +185,16 @@ impl<T: Real> Classifier<T> {
                 right: other.dim,
             });
         }
-        if let Some(name) = other
-            .class_names
-            .iter()
-            .find(|name| self.class_names.contains(name))
-        {
+        let class_names = [self.class_names(), other.class_names()].concat();
+        let is_in_both = |group: &Vec<usize>| {
+            let second = group.iter().find(|&&class| class >= self.len())?;
+            (group[0] < self.len()).then_some(*second)
+        };
+        if let Some(class) = duplicate_names(&class_names).iter().find_map(is_in_both) {
             return Err(ClassifierError::DuplicateClass {
-                class: name.clone(),
+                class: class_names[class].clone(),
             });
         }
-        let class_names = [self.class_names(), other.class_names()].concat();
         let yes = [self.yes_weights(), other.yes_weights()].concat();
         let no = match (self.no_weights(), other.no_weights()) {
             (Some(own), Some(others)) => Some([own, others].concat()),

@@ -18,6 +18,7 @@
 
 mod attached;
 mod builder;
+mod built;
 mod cosines;
 mod encode;
 mod error;
@@ -26,6 +27,7 @@ mod matrices;
 mod prompts;
 
 pub use builder::ClassifierBuilder;
+pub use built::{BuiltClassifier, TruncatedClass};
 pub use clipn_text::prompts::PromptVariant;
 pub use cosines::TextCosines;
 pub use error::ClassifierError;

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use clipn_data::read_archived_images;
 use rayon::prelude::*;
 
 use clipn_ood::scores::Score;
@@ -46,9 +47,16 @@ impl Gallery<'_> {
         if examples.is_empty() {
             return String::new();
         }
+        let archived = read_archived_images(examples.iter().map(|e| e.row.path.as_path()));
         let thumbnails: Vec<Option<Thumbnail>> = examples
             .par_iter()
-            .map(|example| thumbnail::create(&example.row.path, self.side))
+            .map(|example| {
+                let path = &example.row.path;
+                match archived.get(path) {
+                    Some(bytes) => thumbnail::create_from_bytes(bytes, self.side),
+                    None => thumbnail::create(path, self.side),
+                }
+            })
             .collect();
         let figures: String = examples
             .iter()

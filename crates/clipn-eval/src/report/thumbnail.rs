@@ -9,7 +9,7 @@ use image::codecs::png::PngEncoder;
 use image::imageops::{FilterType, resize, thumbnail};
 use image::{ExtendedColorType, ImageEncoder, RgbImage as Pixels};
 
-use clipn_image::{DecodeOptions, decode_file};
+use clipn_image::{DecodeOptions, RgbImage, decode_bytes, decode_file};
 
 /// Maximum side of images that are embedded unscaled and without loss.
 const SMALL: u32 = 64;
@@ -28,7 +28,18 @@ pub(super) struct Thumbnail {
 /// Reads an image and scales its long side down to `side`. Returns `None` for an unreadable image,
 /// which must not fail the report.
 pub(super) fn create(path: &Path, side: u32) -> Option<Thumbnail> {
-    let decoded = decode_file(path, &DecodeOptions::for_display()).ok()?;
+    scaled_down(decode_file(path, &DecodeOptions::for_display()).ok()?, side)
+}
+
+/// Same as [`create`] for the bytes of an image.
+pub(super) fn create_from_bytes(bytes: &[u8], side: u32) -> Option<Thumbnail> {
+    scaled_down(
+        decode_bytes(bytes, &DecodeOptions::for_display()).ok()?,
+        side,
+    )
+}
+
+fn scaled_down(decoded: RgbImage, side: u32) -> Option<Thumbnail> {
     let (width, height) = (decoded.width(), decoded.height());
     let pixels = Pixels::from_raw(width, height, decoded.into_pixels())?;
     let long = width.max(height);

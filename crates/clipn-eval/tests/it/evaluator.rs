@@ -62,8 +62,7 @@ fn set(dir: &Path, name: &str, images: &[([u8; 3], Option<usize>)]) -> ImageSet 
         name: name.to_owned(),
         root: dir.to_owned(),
         samples,
-        class_directories: Vec::new(),
-        skipped: SkippedFiles::default(),
+        ..ImageSet::default()
     }
 }
 

@@ -7,6 +7,7 @@ use clipn::classifier::Classifier;
 use clipn::detector::Detector;
 use clipn::error::chain_in_one_line;
 use clipn::progress::{NoProgress, Progress};
+use clipn::prompts::{duplicate_names, is_reserved_name};
 use tokio::sync::Semaphore;
 use tokio::time::timeout_at;
 
@@ -208,14 +209,23 @@ impl App {
                     "the name of class {number} contains control characters"
                 ));
             }
-            if names[..index].contains(name) {
+            if is_reserved_name(name) {
                 return bad(format!(
-                    "duplicate class name: class {number} ({})",
+                    "the name of class {number} ({}) is reserved for images that belong to no class",
                     shown(name)
                 ));
             }
         }
-        Ok(names)
+        match duplicate_names(&names).first() {
+            Some(group) => {
+                let (number, name) = (group[1] + 1, &names[group[1]]);
+                bad(format!(
+                    "duplicate class name: class {number} ({})",
+                    shown(name)
+                ))
+            }
+            None => Ok(names),
+        }
     }
 }
 

@@ -2,8 +2,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::PromptError;
-use super::text_file::{has_extension, read_text};
+use super::text_file::has_extension;
+use super::{ClassList, PromptError};
 
 /// Built-in class lists: name and file content.
 const BUILT_IN: [(&str, &str); 2] = [
@@ -18,7 +18,8 @@ const BUILT_IN_NAMES: [&str; 2] = [BUILT_IN[0].0, BUILT_IN[1].0];
 
 /// Class names in class order, at least one.
 ///
-/// Duplicates are allowed: ImageNet has two classes `missile` and two `sunglasses`.
+/// Duplicates are allowed here, as ImageNet has two classes `missile` and two `sunglasses`;
+/// [`ClassList::check_names`] finds them.
 ///
 /// ```
 /// use clipn_text::prompts::ClassNames;
@@ -59,71 +60,29 @@ impl ClassNames {
         }
     }
 
-    /// Reads a UTF-8 file of class names: a JSON array of strings if the extension is `.json`,
-    /// otherwise one name per line.
-    ///
-    /// There are no comments, so a name may begin with `#`. A blank line between names is an error
-    /// because it would shift the classes after it; blank lines at the end are ignored.
+    /// Reads a UTF-8 file of class names, in any form that [`ClassList`] recognizes.
     ///
     /// # Errors
-    /// A [`PromptError`] that names the file, and the line if there is one:
-    /// [`Read`](PromptError::Read), [`TooLarge`](PromptError::TooLarge),
-    /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) JSON,
-    /// [`NoClasses`](PromptError::NoClasses) or [`EmptyName`](PromptError::EmptyName).
+    /// Same as [`ClassList::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
-        let path = path.as_ref();
-        let text = read_text(path)?;
-        let origin = path.display().to_string();
-        if has_extension(path, "json") {
-            Self::from_json(&text, &origin)
-        } else {
-            Self::from_lines(&text, &origin)
-        }
+        Ok(ClassList::load(path)?.into_names())
     }
 
-    /// Parses comma-separated names, such as `cat, dog, great white shark`. One trailing comma is
-    /// allowed.
+    /// Parses names on a command line, such as `cat, dog, great white shark`.
     ///
     /// # Errors
-    /// [`PromptError::NoClasses`] if there is no name, and [`PromptError::EmptyName`] if one is
-    /// empty.
+    /// Same as [`ClassList::parse_inline`].
     pub fn parse_inline(text: &str) -> Result<Self, PromptError> {
-        let origin = "the list of class names";
-        let text = text.trim();
-        let list = text.strip_suffix(',').unwrap_or(text);
-        if list.trim().is_empty() {
-            return Err(PromptError::NoClasses {
-                origin: origin.to_owned(),
-            });
-        }
-        Self::validated(list.split(',').map(str::to_owned).collect(), origin, |i| {
-            format!("name {}", i + 1)
-        })
+        Ok(ClassList::parse_inline(text)?.into_names())
     }
 
-    /// Resolves the name of a built-in list, or else the path of a file, or else comma-separated
-    /// names.
-    ///
-    /// Text that is neither a list nor a file is an error if it has no comma or looks like a path.
-    /// A single class is written with a trailing comma, as in `cat,`.
+    /// Resolves the name of a built-in list, or else the path of a file, or else names on a command
+    /// line. [`ClassList`] also tells in which form they were written.
     ///
     /// # Errors
-    /// [`PromptError::UnresolvedClassList`] if it is none of these, and the errors of
-    /// [`ClassNames::load`] and [`ClassNames::parse_inline`].
+    /// Same as [`ClassList::resolve`].
     pub fn resolve(input: &str) -> Result<Self, PromptError> {
-        if BUILT_IN_NAMES.contains(&input) {
-            return Self::built_in(input);
-        }
-        if Path::new(input).exists() {
-            return Self::load(input);
-        }
-        if !input.contains(',') || looks_like_path(input) {
-            return Err(PromptError::UnresolvedClassList {
-                input: input.to_owned(),
-                known: BUILT_IN_NAMES.join(", "),
-            });
-        }
-        Self::parse_inline(input)
+        Ok(ClassList::resolve(input)?.into_names())
     }
 
     /// Names of the built-in lists.
@@ -160,17 +119,7 @@ impl ClassNames {
         Self::validated(names, origin, |i| format!("line {}", i + 1))
     }
 
-    fn from_json(text: &str, origin: &str) -> Result<Self, PromptError> {
-        let names = serde_json::from_str(text).map_err(|source| PromptError::Malformed {
-            origin: origin.to_owned(),
-            format: "JSON",
-            expected: "a list of names such as [\"cat\", \"dog\"]",
-            source: Box::new(source),
-        })?;
-        Self::validated(names, origin, |i| format!("name {}", i + 1))
-    }
-
-    fn validated(
+    pub(super) fn validated(
         mut names: Vec<String>,
         origin: &str,
         location: impl Fn(usize) -> String,
@@ -197,7 +146,7 @@ impl ClassNames {
 }
 
 /// Whether text with commas is more likely a file path than a list of names.
-fn looks_like_path(input: &str) -> bool {
+pub(super) fn looks_like_path(input: &str) -> bool {
     let path = Path::new(input.trim());
     ["txt", "json", "csv", "tsv", "toml"]
         .iter()

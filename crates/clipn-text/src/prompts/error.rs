@@ -127,6 +127,66 @@ pub enum PromptError {
         /// Line or element number, from 1.
         location: String,
     },
+    /// A list of names has no form that is recognized for sure.
+    #[error("unclear format of class names in {origin}: {seen}")]
+    UnclearNames {
+        /// File or list.
+        origin: String,
+        /// What was seen in place of names.
+        seen: String,
+    },
+    /// A template file has no form that is recognized for sure.
+    #[error("unclear format of templates in {origin}: {seen}")]
+    UnclearTemplates {
+        /// File.
+        origin: String,
+        /// What was seen in place of templates.
+        seen: String,
+    },
+    /// Sentences per class are incomplete or duplicate.
+    #[error("invalid sentences per class in {origin}: {problem}")]
+    InvalidSentences {
+        /// File.
+        origin: String,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// Classes have no sentences, although others have.
+    #[error("no sentences for {count} of the classes: {classes}")]
+    MissingSentences {
+        /// The first few classes.
+        classes: String,
+        /// Number of classes without sentences.
+        count: usize,
+    },
+    /// Sentences belong to no class.
+    #[error("sentences of {count} names that are no class: {classes}")]
+    ExtraSentences {
+        /// The first few names.
+        classes: String,
+        /// Number of such names.
+        count: usize,
+    },
+    /// Class names are the same for the tokenizer.
+    #[error("duplicate class names in {origin}: {duplicates}")]
+    DuplicateNames {
+        /// File or list.
+        origin: String,
+        /// The names, and where they stand.
+        duplicates: String,
+    },
+    /// A class has the name of images that belong to no class.
+    #[error(
+        "class name `{name}` in {origin}, {location} is reserved for images that belong to no class"
+    )]
+    ReservedName {
+        /// The name.
+        name: String,
+        /// File or list.
+        origin: String,
+        /// Line or element number, from 1.
+        location: String,
+    },
 }
 
 impl PromptError {
@@ -152,9 +212,21 @@ impl PromptError {
             Self::EmptyName { .. } => {
                 "fill in or remove the name; the order of names is the order of classes"
             }
+            Self::UnclearNames { .. } => {
+                "write one name per line, or a JSON list such as [\"cat\", \"dog\"]"
+            }
+            Self::UnclearTemplates { .. } => {
+                "write one template per line without quotes, or a TOML file, which keeps them"
+            }
+            Self::MissingSentences { .. } | Self::ExtraSentences { .. } => {
+                "give each class its sentences, under the name of the class"
+            }
+            Self::DuplicateNames { .. } => "remove the duplicates",
+            Self::ReservedName { .. } => "give the class another name",
             Self::UnknownTemplateSet { .. }
             | Self::UnknownClassList { .. }
             | Self::UnknownVariant { .. }
+            | Self::InvalidSentences { .. }
             | Self::Malformed { .. } => return None,
         })
     }

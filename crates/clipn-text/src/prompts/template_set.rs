@@ -2,8 +2,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::template_forms::{TemplateContent, content, with_own_placeholder};
 use super::text_file::{has_extension, read_text};
-use super::{PromptError, Template};
+use super::{ClassSentences, PromptError, Template};
 
 /// Built-in template sets: name and file content.
 const BUILT_IN: [(&str, &str); 4] = [
@@ -37,6 +38,8 @@ pub struct TemplateSet {
     yes: Vec<Template>,
     #[serde(skip_serializing_if = "Option::is_none")]
     no: Option<Vec<Template>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sentences: Option<ClassSentences>,
 }
 
 /// Deserialized set, before its pairing is validated.
@@ -45,13 +48,16 @@ struct UncheckedTemplateSet {
     name: String,
     yes: Vec<Template>,
     no: Option<Vec<Template>>,
+    sentences: Option<ClassSentences>,
 }
 
 impl TryFrom<UncheckedTemplateSet> for TemplateSet {
     type Error = PromptError;
 
     fn try_from(set: UncheckedTemplateSet) -> Result<Self, PromptError> {
-        Self::new(set.name, set.yes, set.no)
+        let sentences = set.sentences;
+        let set = Self::new(set.name, set.yes, set.no)?;
+        Ok(Self { sentences, ..set })
     }
 }
 
@@ -85,7 +91,23 @@ impl TemplateSet {
                 no: no.len(),
             });
         }
-        Ok(Self { name, yes, no })
+        Ok(Self {
+            name,
+            yes,
+            no,
+            sentences: None,
+        })
+    }
+
+    /// Creates a set in which every class has its own sentences. Names that are no class, such as
+    /// negative labels, use the template `a photo of a {}.`
+    pub fn per_class(name: impl Into<String>, sentences: ClassSentences) -> Self {
+        Self {
+            name: name.into(),
+            yes: vec![Template::from_static("a photo of a {}.")],
+            no: None,
+            sentences: Some(sentences),
+        }
     }
 
     /// Returns a built-in set:
@@ -111,29 +133,28 @@ impl TemplateSet {
 
     /// Reads a template file, UTF-8.
     ///
-    /// A `.toml` file has an array `yes` and optionally an array `no` of the same length. Any other
-    /// file has one `yes` template per line. White space around a line is trimmed, and blank lines
-    /// and lines that begin with `#` are skipped. A template that itself begins with `#` is escaped
-    /// with a backslash: `\#{} photo`.
+    /// A `.toml` file has an array `yes` and optionally an array `no` of the same length, whose texts
+    /// are kept literally. Any other file has:
+    ///
+    /// - one `yes` template per line. White space around a line is trimmed, and blank lines and lines
+    ///   that begin with `#` are skipped. A template that itself begins with `#` is escaped with a
+    ///   backslash: `\#{} photo`. If all lines are quoted, as in a notebook, quotes and commas are
+    ///   removed;
+    /// - or a list of templates in JSON or Python;
+    /// - or an object from class names to lists of sentences in JSON: see [`ClassSentences`].
+    ///
+    /// Other usual placeholders, such as `{c}`, count as `{}`.
     ///
     /// # Errors
     /// A [`PromptError`] that names the file, and the line or the list element if there is one:
     /// [`Read`](PromptError::Read), [`TooLarge`](PromptError::TooLarge),
-    /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) TOML,
-    /// [`NoTemplates`](PromptError::NoTemplates), [`InvalidTemplate`](PromptError::InvalidTemplate)
-    /// or [`UnequalTemplateCounts`](PromptError::UnequalTemplateCounts).
+    /// [`NotUtf8`](PromptError::NotUtf8), [`Malformed`](PromptError::Malformed) TOML or JSON,
+    /// [`NoTemplates`](PromptError::NoTemplates), [`InvalidTemplate`](PromptError::InvalidTemplate),
+    /// [`UnequalTemplateCounts`](PromptError::UnequalTemplateCounts),
+    /// [`UnclearTemplates`](PromptError::UnclearTemplates) or
+    /// [`InvalidSentences`](PromptError::InvalidSentences).
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
-        let path = path.as_ref();
-        let text = read_text(path)?;
-        let name = path
-            .file_stem()
-            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let origin = path.display().to_string();
-        if has_extension(path, "toml") {
-            Self::from_toml(&name, &text, &origin)
-        } else {
-            Self::from_lines(&name, &text, &origin)
-        }
+        Ok(Self::load_described(path.as_ref())?.0)
     }
 
     /// Resolves the name of a built-in set, or else the path of a template file.
@@ -142,16 +163,71 @@ impl TemplateSet {
     /// [`PromptError::UnresolvedTemplateSet`] if it is neither, and the errors of
     /// [`TemplateSet::load`].
     pub fn resolve(name_or_path: &str) -> Result<Self, PromptError> {
+        Ok(Self::resolve_described(name_or_path)?.0)
+    }
+
+    /// Same as [`resolve`](Self::resolve), and describes in one line what was recognized in a file;
+    /// `None` if it has one template per line or is TOML.
+    ///
+    /// # Errors
+    /// Same as [`resolve`](Self::resolve).
+    pub fn resolve_described(name_or_path: &str) -> Result<(Self, Option<String>), PromptError> {
         if BUILT_IN_NAMES.contains(&name_or_path) {
-            return Self::built_in(name_or_path);
+            return Ok((Self::built_in(name_or_path)?, None));
         }
         if Path::new(name_or_path).exists() {
-            return Self::load(name_or_path);
+            return Self::load_described(Path::new(name_or_path));
         }
         Err(PromptError::UnresolvedTemplateSet {
             input: name_or_path.to_owned(),
             known: BUILT_IN_NAMES.join(", "),
         })
+    }
+
+    fn load_described(path: &Path) -> Result<(Self, Option<String>), PromptError> {
+        let text = read_text(path)?;
+        let name = path
+            .file_stem()
+            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let origin = path.display().to_string();
+        if has_extension(path, "toml") {
+            return Ok((Self::from_toml(&name, &text, &origin)?, None));
+        }
+        match content(&text, &origin)? {
+            TemplateContent::PerClass(sentences) => {
+                let description = format!(
+                    "read {} sentences for {} classes from {origin}",
+                    sentences.sentences(),
+                    sentences.len()
+                );
+                Ok((Self::per_class(name, sentences), Some(description)))
+            }
+            TemplateContent::Templates { lines, form } => {
+                let mut placeholder = None;
+                let mut yes = Vec::new();
+                for line in lines {
+                    let own = with_own_placeholder(&line.text);
+                    placeholder = placeholder.or(own.as_ref().map(|(_, other)| *other));
+                    let text = own.map_or(line.text, |(text, _)| text);
+                    yes.push(parse_at(&text, &origin, line.location)?);
+                }
+                let count = yes.len();
+                let set = Self::new(name, yes, None).map_err(|e| e.with_origin(&origin))?;
+                let parts = [
+                    form.map(str::to_owned),
+                    placeholder.map(|other| format!("with `{other}` for the class name")),
+                ];
+                let parts: Vec<String> = parts.into_iter().flatten().collect();
+                let description = (!parts.is_empty()).then(|| {
+                    let s = if count == 1 { "" } else { "s" };
+                    format!(
+                        "read {count} template{s} from {origin}: {}",
+                        parts.join(", ")
+                    )
+                });
+                Ok((set, description))
+            }
+        }
     }
 
     /// Names of the built-in sets.
@@ -172,6 +248,47 @@ impl TemplateSet {
     /// Templates of the "no" tower in the hand-crafted variant, paired with [`TemplateSet::yes`].
     pub fn no(&self) -> Option<&[Template]> {
         self.no.as_deref()
+    }
+
+    /// Sentences of each class, if the classes have their own. Then [`yes`](Self::yes) are the
+    /// templates of names that are no class.
+    pub fn sentences(&self) -> Option<&ClassSentences> {
+        self.sentences.as_ref()
+    }
+
+    /// Checks that the sentences, if there are any, are those of these classes.
+    ///
+    /// # Errors
+    /// [`PromptError::MissingSentences`] and [`PromptError::ExtraSentences`] if the classes with
+    /// sentences are not `class_names`.
+    pub fn check_classes<S: AsRef<str>>(&self, class_names: &[S]) -> Result<(), PromptError> {
+        match &self.sentences {
+            Some(sentences) => sentences.for_classes(class_names).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the set with the sentences of `other` added, which has sentences for further classes.
+    /// Sets without sentences are returned unchanged.
+    ///
+    /// # Errors
+    /// [`PromptError::InvalidSentences`] if the sentences of both do not go together.
+    pub fn with_sentences_of(self, other: &Self) -> Result<Self, PromptError> {
+        let sentences = match (&self.sentences, &other.sentences) {
+            (Some(own), Some(others)) => Some(own.merged(others)?),
+            _ => return Ok(self),
+        };
+        Ok(Self { sentences, ..self })
+    }
+
+    /// Returns the set with the sentences of these classes only.
+    #[must_use]
+    pub fn with_sentences_only_of<S: AsRef<str>>(self, class_names: &[S]) -> Self {
+        let sentences = self
+            .sentences
+            .as_ref()
+            .and_then(|sentences| sentences.only(class_names));
+        Self { sentences, ..self }
     }
 
     /// Iterates over the pairs of `yes` and `no` templates; `None` for a set without `no`.
@@ -211,23 +328,6 @@ impl TemplateSet {
         let yes: Vec<Template> = parse(file.yes, "yes")?;
         let no: Option<Vec<Template>> = file.no.map(|no| parse(no, "no")).transpose()?;
         Self::new(name, yes, no).map_err(|e| e.with_origin(origin))
-    }
-
-    fn from_lines(name: &str, text: &str, origin: &str) -> Result<Self, PromptError> {
-        let mut yes = Vec::new();
-        for (i, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let line = if line.starts_with("\\#") {
-                &line[1..]
-            } else {
-                line
-            };
-            yes.push(parse_at(line, origin, format!("line {}", i + 1))?);
-        }
-        Self::new(name, yes, None).map_err(|e| e.with_origin(origin))
     }
 }
 

@@ -7,6 +7,16 @@ use super::bpe::{BpeMerger, word_pattern};
 use super::vocabulary::Vocabulary;
 use super::{END_OF_TEXT, MAX_CONTEXT_LENGTH, START_OF_TEXT, TokenBatch, clean};
 
+/// Token ids of a text, of the context length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenRow {
+    /// Token ids, `[context_length]`.
+    pub ids: Vec<u32>,
+    /// Whether the text is longer than the context length, so that its end is lost.
+    pub truncated: bool,
+}
+
 /// CLIP's tokenizer with its built-in vocabulary.
 ///
 /// It produces the same ids as open_clip. Source: "Learning Transferable Visual Models From Natural
@@ -56,29 +66,60 @@ impl Tokenizer {
     /// `context_length` of 1 yields only [`END_OF_TEXT`], and one of 0 an empty row. Larger values
     /// than [`MAX_CONTEXT_LENGTH`] are clamped to it.
     pub fn tokenize(&self, text: &str, context_length: usize) -> Vec<u32> {
+        self.tokenize_row(text, context_length).ids
+    }
+
+    /// Same as [`Tokenizer::tokenize`], and reports whether the text was truncated.
+    ///
+    /// ```
+    /// use clipn_text::tokenizer::Tokenizer;
+    ///
+    /// let row = |text| Tokenizer::clip().tokenize_row(text, 5);
+    /// assert!(!row("a photo of").truncated);
+    /// assert!(row("a photo of a").truncated);
+    /// assert_eq!(row("a photo of a").ids, row("a photo of").ids);
+    /// ```
+    pub fn tokenize_row(&self, text: &str, context_length: usize) -> TokenRow {
         let context_length = context_length.min(MAX_CONTEXT_LENGTH);
         let mut row = Vec::with_capacity(context_length);
         row.push(START_OF_TEXT);
         row.extend(self.encode_words(text, context_length));
         row.push(END_OF_TEXT);
-        if row.len() > context_length {
+        let truncated = row.len() > context_length;
+        if truncated {
             row.truncate(context_length);
             if let Some(last) = row.last_mut() {
                 *last = END_OF_TEXT;
             }
         }
         row.resize(context_length, 0);
-        row
+        TokenRow {
+            ids: row,
+            truncated,
+        }
     }
 
     /// Encodes each text as a row of ids, `[N, context_length]`; see [`Tokenizer::tokenize`].
     pub fn tokenize_batch<S: AsRef<str>>(&self, texts: &[S], context_length: usize) -> TokenBatch {
+        self.tokenize_batch_counted(texts, context_length).0
+    }
+
+    /// Same as [`Tokenizer::tokenize_batch`], and returns the number of texts that were truncated.
+    pub fn tokenize_batch_counted<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        context_length: usize,
+    ) -> (TokenBatch, usize) {
         let context_length = context_length.min(MAX_CONTEXT_LENGTH);
         let mut ids = Vec::new();
+        let mut truncated = 0;
         for text in texts {
-            ids.extend(self.tokenize(text.as_ref(), context_length));
+            let row = self.tokenize_row(text.as_ref(), context_length);
+            truncated += usize::from(row.truncated);
+            ids.extend(row.ids);
         }
-        TokenBatch::from_rows(ids, texts.len(), context_length)
+        let batch = TokenBatch::from_rows(ids, texts.len(), context_length);
+        (batch, truncated)
     }
 
     /// Decodes ids to text up to the first end of text, without special tokens, for error messages

@@ -26,7 +26,7 @@ mod vocabulary;
 
 pub use batch::{TokenBatch, end_of_text_position};
 pub use cleaning::clean;
-pub use clip_tokenizer::Tokenizer;
+pub use clip_tokenizer::{TokenRow, Tokenizer};
 pub use error::TokenizerError;
 
 /// Token id at the start of every text.

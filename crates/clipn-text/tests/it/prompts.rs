@@ -261,13 +261,13 @@ fn reads_class_files() {
     assert_eq!(
         load_classes(
             "c.txt",
-            "\u{FEFF}cat\r\n great white shark \r\n#1 fan\r\n\r\n"
+            "\u{FEFF}# a comment\r\ncat\r\n great white shark \r\n\\#1 fan\r\n\r\n"
         )
         .unwrap(),
         expected
     );
     assert_eq!(
-        load_classes("c", "cat\ngreat white shark\n#1 fan").unwrap(),
+        load_classes("c", "cat\ngreat white shark\n\\#1 fan").unwrap(),
         expected
     );
     assert_eq!(
@@ -290,8 +290,8 @@ fn invalid_class_files_are_rejected() {
         ("c.json", b"[\"cat\", \" \"]", &["c.json, name 2", "empty"]),
         (
             "c.json",
-            b"{\"cat\": 1}",
-            &["c.json is not valid JSON", "[\"cat\", \"dog\"]"],
+            b"{\"cat\": 2}",
+            &["c.json", "number 1 is missing"],
         ),
         ("c.json", b"[\"cat\"", &["c.json is not valid JSON"]),
     ] {
@@ -416,8 +416,7 @@ proptest! {
     #[test]
     fn any_inline_list_is_read_or_rejected(text in any::<String>()) {
         if let Ok(names) = ClassNames::parse_inline(&text) {
-            let is_name = |name: &String| !name.is_empty() && !name.contains(',');
-            prop_assert!(names.len() >= 1 && names.iter().all(is_name));
+            prop_assert!(names.len() >= 1 && names.iter().all(|name| !name.is_empty()));
         }
     }
 }

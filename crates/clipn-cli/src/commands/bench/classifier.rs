@@ -33,7 +33,9 @@ pub(crate) fn classifier(model: &Model, full: bool) -> Result<Workload, CliError
     let (names_count, lines_count) = (names.len(), lines.len());
     let builder = ClassifierBuilder::new(names)
         .with_templates(TemplateSet::new("sample", lines, None)?)
-        .with_variant(PromptVariant::Learnable);
+        .with_variant(PromptVariant::Learnable)
+        // A sample of the list may have both classes of one name.
+        .with_duplicates(true);
     let (yes, no) = (
         model.text_encoder(TextSide::Yes, 0),
         model.text_encoder(TextSide::No, 16),

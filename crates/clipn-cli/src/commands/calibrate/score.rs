@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clipn::calibration::CalibrationSample;
-use clipn::dataset::{ImageFolder, SkippedFiles, read_image_list};
+use clipn::dataset::{ImageFolder, SkippedFiles, read_path_list};
 use clipn::detector::Detector;
 use clipn::inference::{InferenceError, InferencePipeline, ItemError};
 use clipn::progress::Progress;
@@ -71,7 +71,7 @@ pub(crate) fn list_images(
     skipped: &mut SkippedFiles,
 ) -> Result<Vec<ImageFile>, CliError> {
     if path.is_file() {
-        let set = read_image_list("images", path, path.parent().unwrap_or(Path::new("")), None)?;
+        let set = read_path_list("images", path, path.parent().unwrap_or(Path::new("")))?;
         return Ok(set
             .samples
             .into_iter()

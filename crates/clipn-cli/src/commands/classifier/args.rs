@@ -77,6 +77,13 @@ pub(crate) struct AddArgs {
     /// Class names to add: a file with one per line, or "a,b,c"
     #[arg(long, value_name = "FILE|LIST")]
     pub classes: String,
+    /// Sentences of the new classes, for a bundle whose classes have sentences of their own: a JSON
+    /// object from class names to lists
+    #[arg(long, value_name = "FILE.json")]
+    pub templates: Option<String>,
+    /// Accept class names that are the same for the model; they share their probability
+    #[arg(long)]
+    pub allow_duplicates: bool,
     /// Weights that the bundle was built with [default: the path or name in the bundle]
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,

@@ -2,10 +2,10 @@ use std::path::Path;
 
 use clipn::bundle::{Bundle, ModelIdentity};
 use clipn::model::PretrainedWeights;
-use clipn::prompts::ClassNames;
 
 use super::args::BuildArgs;
 use super::{check_output, report_written};
+use crate::common::classes;
 use crate::common::detector::preprocessing;
 use crate::common::error::CliError;
 use crate::common::model::LoadedModel;
@@ -14,10 +14,10 @@ use crate::common::progress::Bar;
 /// `clipn classifier build`.
 pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     check_output(&args.out, args.force)?;
-    let names = ClassNames::resolve(&args.classes)?;
+    let names = classes::to_encode(&args.classes, args.prompts.allow_duplicates)?;
     let loaded = LoadedModel::open(&args.model)?;
     let bar = Bar::default();
-    let (classifier, prompts) = loaded.classifier(names.names(), &args.prompts, &bar)?;
+    let (classifier, prompts) = loaded.classifier(&names, &args.prompts, &bar)?;
     let classifier = args.negatives.attach(&loaded, classifier, &prompts, &bar)?;
     let identity =
         ModelIdentity::from_weights(&loaded.weights, Some(source(args.model.requested())));

@@ -1,16 +1,17 @@
 use std::path::Path;
 
 use clipn::bundle::Bundle;
-use clipn::classifier::Classifier;
+use clipn::classifier::{ClassPrompts, Classifier};
 use clipn::negatives::{NegativeSource, Negatives, Selection};
-use clipn::prompts::ClassNames;
+use clipn::prompts::{ClassList, ClassNames, duplicate_names};
 
 use super::args::{AddArgs, ChangeArgs, RemoveArgs};
 use super::{check_output, report_written};
 use crate::common::args::ModelArgs;
+use crate::common::classes::{self, ClassesToEncode};
 use crate::common::error::CliError;
-use crate::common::messages::warning;
-use crate::common::model::LoadedModel;
+use crate::common::messages::{note, warning};
+use crate::common::model::{LoadedModel, read_templates};
 use crate::common::negatives::attach;
 use crate::common::progress::Bar;
 
@@ -18,14 +19,8 @@ use crate::common::progress::Bar;
 pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
     let bundle = open(&args.change)?;
     let names = names(&args.classes)?;
-    if let Some(name) = names
-        .iter()
-        .find(|name| bundle.classifier().class_names().contains(name))
-    {
-        return Err(CliError::usage(format!(
-            "the bundle already has the class `{name}`"
-        )));
-    }
+    check_new(&bundle, &names, args.allow_duplicates)?;
+    let prompts = prompts_of_new(&bundle, args.templates.as_deref())?;
     let model = ModelArgs {
         model: None,
         pretrained: args.pretrained.clone(),
@@ -35,13 +30,67 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
     let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
     bundle.check_text_towers(&loaded.weights)?;
     let bar = Bar::default();
-    let added = loaded.classifier_for_bundle(&names, &bundle, &bar)?;
+    let classes = ClassesToEncode {
+        names,
+        allow_duplicates: args.allow_duplicates,
+    };
+    let added = loaded.classifier_for_bundle(&classes, &prompts, &bar)?;
     let classifier = bundle.classifier().concat(&added)?;
+    let templates = bundle.templates().clone();
+    let templates = templates.with_sentences_of(prompts.templates())?;
+    let bundle = bundle.with_templates(templates);
     let classifier = match bundle.classifier().negatives() {
         Some(negatives) => choose_again(negatives, classifier, &loaded, &bundle, &bar)?,
         None => classifier,
     };
     write(&args.change, bundle, classifier)
+}
+
+/// Checks new names against each other and those of the bundle.
+fn check_new(bundle: &Bundle, names: &[String], allow_duplicates: bool) -> Result<(), CliError> {
+    let own = bundle.classifier().class_names();
+    let all = [own, names].concat();
+    let repeated = duplicate_names(&all).into_iter().find_map(|group| {
+        let is_new = |index: &&usize| **index >= own.len();
+        group
+            .iter()
+            .find(is_new)
+            .filter(|_| group[0] < own.len())
+            .copied()
+    });
+    if let Some(index) = repeated {
+        return Err(CliError::usage(format!(
+            "the bundle already has the class `{}`",
+            all[index]
+        )));
+    }
+    let list = ClassList::new(ClassNames::new(names.to_vec())?);
+    classes::check(&list, allow_duplicates)
+}
+
+/// The prompts of new classes: those of the bundle, with sentences from a file if its classes have
+/// sentences of their own.
+fn prompts_of_new(bundle: &Bundle, file: Option<&str>) -> Result<ClassPrompts, CliError> {
+    let has_sentences = bundle.templates().sentences().is_some();
+    match (has_sentences, file) {
+        (false, None) => Ok(bundle.prompts().clone()),
+        (false, Some(_)) => Err(CliError::usage(
+            "the classes of the bundle share templates, which the new ones get too: --templates has \
+             no effect",
+        )),
+        (true, None) => Err(CliError::usage_with_hint(
+            "each class of the bundle has sentences of its own, and the new ones have none",
+            "give a JSON file of their sentences with --templates",
+        )),
+        (true, Some(file)) => match read_templates(Some(file))? {
+            Some(templates) if templates.sentences().is_some() => {
+                Ok(ClassPrompts::new(templates, bundle.prompt_variant()))
+            }
+            _ => Err(CliError::usage(format!(
+                "{file} has templates, and each class of the bundle has sentences of its own"
+            ))),
+        },
+    }
 }
 
 /// Chooses the negatives of a bundle again, for more classes.
@@ -74,6 +123,8 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let classifier = bundle
         .classifier()
         .without_classes(&names(&args.classes)?)?;
+    let templates = bundle.templates().clone();
+    let bundle = bundle.with_templates(templates.with_sentences_only_of(classifier.class_names()));
     write(&args.change, bundle, classifier)
 }
 
@@ -84,7 +135,11 @@ fn names(spec: &str) -> Result<Vec<String>, CliError> {
     let names = if is_one {
         ClassNames::new(vec![spec.to_owned()])?
     } else {
-        ClassNames::resolve(spec)?
+        let list = ClassList::resolve(spec)?;
+        if let Some(description) = list.description() {
+            note(description);
+        }
+        list.into_names()
     };
     Ok(names.into())
 }

@@ -73,12 +73,21 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
     } else {
         "lines"
     };
-    writeln!(
-        out,
-        "templates    {} ({} {lines}{wording})",
-        templates.name(),
-        templates.len()
-    )?;
+    match templates.sentences() {
+        Some(sentences) => writeln!(
+            out,
+            "prompts      {} ({} sentences of {} classes, each its own{wording})",
+            templates.name(),
+            sentences.sentences(),
+            sentences.len()
+        )?,
+        None => writeln!(
+            out,
+            "templates    {} ({} {lines}{wording})",
+            templates.name(),
+            templates.len()
+        )?,
+    }
     writeln!(
         out,
         "logits       {} times the cosines",

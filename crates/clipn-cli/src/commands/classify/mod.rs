@@ -320,6 +320,10 @@ fn run_settings(
         (None, None) => return Err(no_classes()),
     };
     let templates = prompts.templates();
+    let texts = match templates.sentences() {
+        Some(sentences) => json!([templates.yes(), templates.no(), sentences]),
+        None => json!([templates.yes(), templates.no()]),
+    };
     let paths = |paths: &[PathBuf]| -> Vec<Value> {
         let text = |path: &PathBuf| path.display().to_string();
         paths
@@ -329,7 +333,7 @@ fn run_settings(
     };
     let settings: Map<String, Value> = [
         ("classes", json!(classifier.class_names())),
-        ("templates", json!([templates.yes(), templates.no()])),
+        ("templates", texts),
         ("wording", variant),
         ("logit scale", json!(classifier.scale())),
         ("image tower", json!(model)),

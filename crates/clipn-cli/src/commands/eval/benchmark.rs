@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clipn::dataset::{
-    Benchmark, ClassSource, IdDefinition, OodDefinition, OpenedBenchmark, Selection, SetSource,
+    Benchmark, BenchmarkClasses, ClassMatching, ClassSource, IdDefinition, MatchedClasses,
+    OodDefinition, OpenedBenchmark, Selection, SetSource, is_archive_file, is_archive_name,
+    is_image_name,
 };
-use clipn::prompts::ClassNames;
+use clipn::prompts::ClassListForm;
 
 use super::EvalArgs;
+use crate::common::classes;
 use crate::common::error::CliError;
+use crate::common::messages::{detail, hint, note, warning};
 
 /// Name of a benchmark that --id and --ood define.
 const FROM_FLAGS: &str = "command line";
@@ -26,7 +30,11 @@ pub(crate) fn open(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
         }
     };
     if let Some(spec) = &args.classes {
-        benchmark.id.classes = ClassSource::Inline(ClassNames::resolve(spec)?.names().to_vec());
+        let list = classes::read(spec, args.prompts.allow_duplicates)?;
+        benchmark.id.classes = match list.form() {
+            ClassListForm::BuiltIn => ClassSource::BuiltIn(spec.clone()),
+            _ => ClassSource::Inline(classes::listed(&list)),
+        };
     }
     Ok(benchmark.open(args.data_root.as_deref().unwrap_or(Path::new("")))?)
 }
@@ -85,10 +93,16 @@ fn named_path(spec: &str) -> (String, PathBuf) {
     }
 }
 
-/// A file is an image list with paths relative to its directory, anything else a directory of
-/// images.
+/// A file is a tar archive, or an image list with paths relative to its directory. Anything else is a
+/// directory of images, or archives in a directory or of a pattern.
 fn source(path: PathBuf) -> SetSource {
-    if path.is_file() {
+    let is_pattern = || {
+        let text = path.to_string_lossy();
+        !path.exists() && is_archive_name(&text) && text.contains(['{', '*', '?', '['])
+    };
+    if is_archive_file(&path) || is_archive_directory(&path) || is_pattern() {
+        SetSource::Archives { path }
+    } else if path.is_file() {
         let root = path.parent().unwrap_or(Path::new("")).to_owned();
         SetSource::List { path, root }
     } else {
@@ -97,6 +111,70 @@ fn source(path: PathBuf) -> SetSource {
             selection: Selection::default(),
         }
     }
+}
+
+/// Whether a directory has archives, and neither images nor directories.
+fn is_archive_directory(path: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(path) else {
+        return false;
+    };
+    let mut has_archives = false;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_hidden = name.to_string_lossy().starts_with('.');
+        if !is_hidden && (entry.path().is_dir() || is_image_name(&name)) {
+            return false;
+        }
+        has_archives |= !is_hidden && is_archive_name(&name.to_string_lossy());
+    }
+    has_archives
+}
+
+/// Reports how class names and labels of a set were matched.
+pub(crate) fn report_matching(matched: &MatchedClasses) {
+    match &matched.matching {
+        ClassMatching::Numbers { .. } => note(matched),
+        ClassMatching::Position {
+            unmatched_count: 0, ..
+        } => note(matched),
+        ClassMatching::Position { unmatched, .. } => warning(format_args!(
+            "{matched}; not named like a class: {}",
+            unmatched.join(", ")
+        )),
+        ClassMatching::DirectoryNames => {
+            let are_codes = |name: &String| {
+                let digits = name.strip_prefix('n').unwrap_or(name);
+                !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+            };
+            if matched.names.iter().all(are_codes) {
+                warning(format_args!(
+                    "the class names are the names of the directories, which are numbers or synset \
+                     ids: {}",
+                    matched
+                        .names
+                        .iter()
+                        .take(3)
+                        .cloned()
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ));
+                hint("give the class names with --classes");
+            }
+        }
+        _ => detail(matched),
+    }
+    let without = matched.names_without_directory();
+    if let Some(first) = without.first() {
+        warning(format_args!(
+            "{} class names have no directory of images, such as `{first}`",
+            without.len()
+        ));
+    }
+}
+
+/// Whether the classes of a benchmark are a built-in list, which may have duplicates.
+pub(crate) fn is_built_in(benchmark: &OpenedBenchmark) -> bool {
+    matches!(benchmark.classes, BenchmarkClasses::BuiltIn { .. })
 }
 
 /// The heading of a report on a benchmark.

@@ -6,6 +6,7 @@ mod files;
 mod tables;
 
 pub(crate) use args::EvalArgs;
+pub(crate) use benchmark::{is_built_in, report_matching};
 pub(crate) use files::{refuse_existing, remove_results, write_merged};
 pub(crate) use tables::{print, write_tables};
 
@@ -18,11 +19,11 @@ use clipn::evaluation::{
     Results, Spread, check_comparable, merge,
 };
 use clipn::image::Preprocessing;
-use clipn::prompts::ClassNames;
 use clipn::report::ReportOptions;
 use serde_json::{Value, json};
 
 use crate::common::args::ModelArgs;
+use crate::common::classes::{self, ClassesToEncode};
 use crate::common::error::CliError;
 use crate::common::messages::{note_of_skipped, warning};
 use crate::common::model::LoadedModel;
@@ -66,8 +67,13 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
         .map(LoadedModel::open)
         .collect::<Result<Vec<_>, _>>()?;
     let benchmark = benchmark::open(args)?;
-    let class_names = benchmark
-        .class_names(|list| ClassNames::built_in(list).ok().map(|c| c.names().to_vec()))?;
+    let matched = benchmark.match_classes(classes::built_in)?;
+    report_matching(&matched);
+    let allow_duplicates = args.prompts.allow_duplicates || is_built_in(&benchmark);
+    let class_names = ClassesToEncode {
+        names: matched.names,
+        allow_duplicates,
+    };
     if let Some(directory) = &args.output {
         files::create_directory(directory)?;
     }

@@ -12,7 +12,6 @@ use clipn::download::{DownloadError, FetchPurpose, HubName};
 use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
 use clipn::inference::Parallelism;
 use clipn::model::{ModelConfig, PretrainedWeights};
-use clipn::prompts::ClassNames;
 use clipn::training::{
     AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveName, ObjectiveSettings,
     RunStart, TrainRun, TrainSettings,
@@ -20,6 +19,7 @@ use clipn::training::{
 
 pub(crate) use args::TrainArgs;
 
+use crate::common::classes;
 use crate::common::error::CliError;
 use crate::common::messages::{detail, note, warning};
 use crate::common::progress::Bar;
@@ -173,7 +173,8 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
             key: key.clone(),
         }],
         (None, Some(spec)) => {
-            let names = ClassNames::resolve(spec)?.names().to_vec();
+            // Captions of equal classes are equal, which is no fault.
+            let names = classes::read(spec, true)?.into_names().into();
             vec![CaptionField::Class {
                 extension: "cls".to_owned(),
                 names,

@@ -13,14 +13,15 @@ use clipn::inference::InferencePipeline;
 use clipn::metrics::FprConvention;
 use clipn::model::TextTower;
 use clipn::progress::Progress;
-use clipn::prompts::{ClassNames, PromptVariant, TemplateSet};
+use clipn::prompts::{PromptVariant, TemplateSet};
 use clipn::scores;
 use clipn::training::{ObjectiveName, RunObserver, StepEvent, TrainRun, TrainableTowers};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::TrainArgs;
-use crate::commands::eval::write_tables;
+use crate::commands::eval::{is_built_in, report_matching, write_tables};
+use crate::common::classes;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{is_quiet, status, warning};
 use crate::common::{interrupt, terminal};
@@ -50,14 +51,16 @@ impl RunReporter {
     ) -> Result<Self, CliError> {
         let evaluation = match benchmark {
             None => None,
-            Some(benchmark) => Some(PeriodicEvaluation {
-                class_names: benchmark.class_names(|list| {
-                    ClassNames::built_in(list).ok().map(|c| c.names().to_vec())
-                })?,
-                benchmark,
-                templates: TemplateSet::resolve(&args.eval_templates)?,
-                every: args.eval_frequency.max(1),
-            }),
+            Some(benchmark) => {
+                let matched = benchmark.match_classes(classes::built_in)?;
+                report_matching(&matched);
+                Some(PeriodicEvaluation {
+                    class_names: matched.names,
+                    benchmark,
+                    templates: TemplateSet::resolve(&args.eval_templates)?,
+                    every: args.eval_frequency.max(1),
+                })
+            }
         };
         let bar = if is_quiet() {
             ProgressBar::hidden()
@@ -112,6 +115,7 @@ impl RunReporter {
         let classifier = ClassifierBuilder::new(&periodic.class_names)
             .with_templates(periodic.templates.clone())
             .with_variant(variant)
+            .with_duplicates(is_built_in(&periodic.benchmark))
             .with_progress(self)
             .build_with_towers(&towers.yes, no)?;
         let preprocessing = Preprocessing {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DatasetError;
-use crate::eval_sets::ClassMapSource;
+use crate::eval_sets::{ClassMapSource, ListedClasses};
 
 /// A benchmark: an in-distribution (ID) set and the out-of-distribution (OOD) sets to separate it
 /// from.
@@ -106,6 +106,12 @@ pub enum SetSource {
         /// Directory that the list's paths are relative to.
         root: PathBuf,
     },
+    /// Tar archives with samples as in WebDataset: images and, for an ID set, labels.
+    Archives {
+        /// Path of an archive or of a directory of archives, or a pattern such as
+        /// `val-{000..009}.tar`.
+        path: PathBuf,
+    },
 }
 
 /// Selection of class directories.
@@ -123,11 +129,13 @@ pub struct Selection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClassSource {
-    /// A built-in class list such as `imagenet-1k`. The `k`-th name belongs to the `k`-th class
-    /// directory in sorted order, before any is excluded, or to label `k` of an image list.
+    /// A built-in class list such as `imagenet-1k`. The `k`-th name belongs to label `k` of an image
+    /// list or an archive. Class directories are matched by name, synset id or number; if they have
+    /// none of these, the `k`-th name belongs to the `k`-th directory in sorted order, before any is
+    /// excluded.
     BuiltIn(String),
-    /// Names given in the definition, in the same order.
-    Inline(Vec<String>),
+    /// Names given in the definition, with the same rule.
+    Inline(ListedClasses),
     /// Names of the directories in a map.
     ClassMap(ClassMapSource),
     /// Names of the directories themselves.

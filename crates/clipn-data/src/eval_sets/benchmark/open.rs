@@ -2,10 +2,15 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use crate::error::{DatasetError, first_few};
+use crate::eval_sets::archive::{LabelUse, read_archives};
 use crate::eval_sets::benchmark::definition::{
     Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
 };
-use crate::eval_sets::{ClassMap, ClassMapSource, ImageFolder, ImageSet, read_image_list};
+use crate::eval_sets::class_matching::{match_directories, number};
+use crate::eval_sets::{
+    ClassMap, ClassMapSource, ClassMatching, ImageFolder, ImageSet, ListedClasses, MatchedClasses,
+    read_image_list, read_path_list,
+};
 
 /// A benchmark with the paths of its images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +42,7 @@ pub struct OodSet {
 #[non_exhaustive]
 pub enum BenchmarkClasses {
     /// Names in the order of the labels, `[K]`.
-    Names(Vec<String>),
+    Names(MatchedClasses),
     /// A built-in class list.
     BuiltIn {
         /// Name of the list.
@@ -93,47 +98,60 @@ impl Benchmark {
 }
 
 impl OpenedBenchmark {
-    /// Returns the names of the ID classes in the order of the labels, `[K]`. `built_in` returns the
-    /// names of a built-in list, such as `imagenet-1k`, and is called only if the definition uses
-    /// one.
+    /// Returns the names of the ID classes in the order of the labels, `[K]`; see
+    /// [`match_classes`](Self::match_classes).
     ///
     /// # Errors
-    /// [`DatasetError::UnknownClassList`] if `built_in` returns `None`, [`DatasetError::ClassCount`]
-    /// or [`DatasetError::LabelOutOfRange`] if the list does not fit the images.
+    /// Same as [`match_classes`](Self::match_classes).
     pub fn class_names(
         &self,
         built_in: impl FnOnce(&str) -> Option<Vec<String>>,
     ) -> Result<Vec<String>, DatasetError> {
+        let listed = |list: &str| built_in(list).map(ListedClasses::from);
+        Ok(self.match_classes(listed)?.names)
+    }
+
+    /// Returns the names of the ID classes in the order of the labels, and how names and labels were
+    /// matched. `built_in` returns the classes of a built-in list, such as `imagenet-1k`, and is called
+    /// only if the definition uses one.
+    ///
+    /// # Errors
+    /// [`DatasetError::UnknownClassList`] if `built_in` returns `None`, [`DatasetError::ClassCount`],
+    /// [`DatasetError::PartialMatch`] or [`DatasetError::LabelOutOfRange`] if the list does not fit
+    /// the images.
+    pub fn match_classes(
+        &self,
+        built_in: impl FnOnce(&str) -> Option<ListedClasses>,
+    ) -> Result<MatchedClasses, DatasetError> {
         let (list, all_directories) = match &self.classes {
-            BenchmarkClasses::Names(names) => return Ok(names.clone()),
+            BenchmarkClasses::Names(matched) => return Ok(matched.clone()),
             BenchmarkClasses::BuiltIn {
                 list,
                 all_directories,
             } => (list, all_directories),
         };
-        let names =
+        let listed =
             built_in(list).ok_or_else(|| DatasetError::UnknownClassList { name: list.clone() })?;
-        match all_directories {
-            Some(all) => names_of_kept(&names, all, &self.id),
-            None => {
-                let out_of_range = |label: &usize| *label >= names.len();
-                match self
-                    .id
-                    .samples
-                    .iter()
-                    .find_map(|s| s.label.filter(out_of_range).map(|label| (s, label)))
-                {
-                    Some((sample, label)) => {
-                        let classes = names.len();
-                        Err(DatasetError::LabelOutOfRange {
-                            path: sample.path.clone(),
-                            label,
-                            classes,
-                        })
-                    }
-                    None => Ok(names),
-                }
-            }
+        if let Some(all) = all_directories {
+            return match_kept(&listed, all, &self.id);
+        }
+        let classes = listed.names.len();
+        let out_of_range = self
+            .id
+            .samples
+            .iter()
+            .find_map(|sample| Some((sample, sample.label.filter(|&label| label >= classes)?)));
+        match out_of_range {
+            Some((sample, label)) => Err(DatasetError::LabelOutOfRange {
+                path: sample.path.clone(),
+                label,
+                classes,
+            }),
+            None => Ok(MatchedClasses::new(
+                listed.names,
+                ClassMatching::Labels,
+                &[],
+            )),
         }
     }
 }
@@ -144,74 +162,107 @@ fn open_id(
 ) -> Result<(ImageSet, BenchmarkClasses), DatasetError> {
     match &id.source {
         SetSource::List { path, root } => {
-            let (count, classes) = match &id.classes {
-                ClassSource::Inline(names) => {
-                    (Some(names.len()), BenchmarkClasses::Names(names.clone()))
-                }
-                ClassSource::BuiltIn(list) => (
-                    None,
-                    BenchmarkClasses::BuiltIn {
-                        list: list.clone(),
-                        all_directories: None,
-                    },
-                ),
-                // Unreachable for a parsed definition, but not for one built in code.
-                ClassSource::ClassMap(_) | ClassSource::DirectoryNames => {
-                    return Err(DatasetError::NoClassDirectories {
-                        path: data_root.join(path),
-                    });
-                }
-            };
-            Ok((
-                read_image_list(&id.name, data_root.join(path), data_root.join(root), count)?,
-                classes,
-            ))
+            let list = data_root.join(path);
+            let (count, classes) = classes_of_labels(&id.classes, &list)?;
+            let set = read_image_list(&id.name, list, data_root.join(root), count)?;
+            Ok((set, classes))
+        }
+        SetSource::Archives { path } => {
+            let archive = data_root.join(path);
+            let (classes, names) = classes_of_labels(&id.classes, &archive)?;
+            let set = read_archives(&id.name, &archive, LabelUse::Required { classes })?;
+            Ok((set, names))
         }
         SetSource::Directory { path, selection } => {
-            let mut folder = ImageFolder::read(data_root.join(path))?;
-            if folder.classes.is_empty() {
-                return Err(DatasetError::NoClassDirectories { path: folder.root });
-            }
-            let all: Vec<String> = folder
-                .classes
-                .iter()
-                .map(|class| class.name.clone())
-                .collect();
-            if let ClassSource::Inline(names) = &id.classes {
-                check_count(names, &all, &folder.root)?;
-            }
-            select(&mut folder, selection, data_root)?;
-            let set = folder.labeled(&id.name)?;
-            let classes = match &id.classes {
-                ClassSource::BuiltIn(list) => BenchmarkClasses::BuiltIn {
-                    list: list.clone(),
-                    all_directories: Some(all),
-                },
-                ClassSource::Inline(names) => {
-                    BenchmarkClasses::Names(names_of_kept(names, &all, &set)?)
-                }
-                ClassSource::ClassMap(map) => {
-                    BenchmarkClasses::Names(mapped_names(map, data_root, &set)?)
-                }
-                ClassSource::DirectoryNames => {
-                    BenchmarkClasses::Names(set.class_directories.clone())
-                }
-            };
-            Ok((set, classes))
+            open_id_directory(id, &data_root.join(path), selection, data_root)
         }
     }
 }
 
+/// Returns the number of classes, if known, and the classes of a set with labels.
+fn classes_of_labels(
+    source: &ClassSource,
+    path: &Path,
+) -> Result<(Option<usize>, BenchmarkClasses), DatasetError> {
+    match source {
+        ClassSource::Inline(listed) => {
+            let names = listed.names.clone();
+            let count = names.len();
+            let matched = MatchedClasses::new(names, ClassMatching::Labels, &[]);
+            Ok((Some(count), BenchmarkClasses::Names(matched)))
+        }
+        ClassSource::BuiltIn(list) => Ok((
+            None,
+            BenchmarkClasses::BuiltIn {
+                list: list.clone(),
+                all_directories: None,
+            },
+        )),
+        // A definition from a file has names for a list; one from flags may have none.
+        ClassSource::ClassMap(_) | ClassSource::DirectoryNames => {
+            Err(DatasetError::MissingClassNames {
+                path: path.to_path_buf(),
+            })
+        }
+    }
+}
+
+fn open_id_directory(
+    id: &IdDefinition,
+    path: &Path,
+    selection: &Selection,
+    data_root: &Path,
+) -> Result<(ImageSet, BenchmarkClasses), DatasetError> {
+    let mut folder = ImageFolder::read(path)?;
+    if folder.classes.is_empty() {
+        return Err(DatasetError::NoClassDirectories { path: folder.root });
+    }
+    if folder
+        .classes
+        .iter()
+        .all(|class| number(&class.name).is_some())
+    {
+        // Labels 2 and 10 in this order, not in that of their bytes.
+        folder.classes.sort_by_key(|class| number(&class.name));
+    }
+    let all: Vec<String> = folder
+        .classes
+        .iter()
+        .map(|class| class.name.clone())
+        .collect();
+    if let ClassSource::Inline(listed) = &id.classes {
+        // Before all directories are listed.
+        match_directories(listed, &all, &folder.root)?;
+    }
+    select(&mut folder, selection, data_root)?;
+    let set = folder.labeled(&id.name)?;
+    let named = |names: Vec<String>, matching: ClassMatching| {
+        BenchmarkClasses::Names(MatchedClasses::new(names, matching, &set.class_directories))
+    };
+    let classes = match &id.classes {
+        ClassSource::BuiltIn(list) => BenchmarkClasses::BuiltIn {
+            list: list.clone(),
+            all_directories: Some(all),
+        },
+        ClassSource::Inline(listed) => BenchmarkClasses::Names(match_kept(listed, &all, &set)?),
+        ClassSource::ClassMap(map) => {
+            named(mapped_names(map, data_root, &set)?, ClassMatching::Map)
+        }
+        ClassSource::DirectoryNames => {
+            named(set.class_directories.clone(), ClassMatching::DirectoryNames)
+        }
+    };
+    Ok((set, classes))
+}
+
 fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetError> {
     match &ood.source {
+        // Labels would not be those of the ID classes.
         SetSource::List { path, root } => {
-            let mut set =
-                read_image_list(&ood.name, data_root.join(path), data_root.join(root), None)?;
-            // Labels in the list are not those of the ID classes.
-            for sample in &mut set.samples {
-                sample.label = None;
-            }
-            Ok(set)
+            read_path_list(&ood.name, data_root.join(path), data_root.join(root))
+        }
+        SetSource::Archives { path } => {
+            read_archives(&ood.name, &data_root.join(path), LabelUse::Ignored)
         }
         SetSource::Directory { path, selection } => {
             let mut folder = ImageFolder::read(data_root.join(path))?;
@@ -333,36 +384,35 @@ fn select_by_map(
     })
 }
 
-fn check_count(names: &[String], directories: &[String], root: &Path) -> Result<(), DatasetError> {
-    if names.len() == directories.len() {
-        return Ok(());
-    }
-    Err(DatasetError::ClassCount {
-        path: root.to_path_buf(),
-        names: names.len(),
-        directories: directories.len(),
-        first_names: first_few(names),
-        first_directories: first_few(directories),
-    })
-}
-
-/// Returns the names of the directories that were kept; `names` belong to `all` directories.
-fn names_of_kept(
-    names: &[String],
+/// Returns the names of the directories that were kept, and the names without a directory behind
+/// them; `listed` belongs to `all` directories.
+fn match_kept(
+    listed: &ListedClasses,
     all: &[String],
     set: &ImageSet,
-) -> Result<Vec<String>, DatasetError> {
-    check_count(names, all, &set.root)?;
+) -> Result<MatchedClasses, DatasetError> {
+    let names = &listed.names;
     if let Some(index) = names.iter().position(|name| name.trim().is_empty()) {
         return Err(DatasetError::EmptyClassName { index });
     }
+    let matched = match_directories(listed, all, &set.root)?;
     let kept: HashSet<&String> = set.class_directories.iter().collect();
-    Ok(all
+    let with_directory: HashSet<usize> = matched.classes.iter().copied().collect();
+    let of_directories = all
         .iter()
-        .zip(names)
-        .filter(|(folder, _)| kept.contains(folder))
-        .map(|(_, name)| name.clone())
-        .collect())
+        .zip(&matched.classes)
+        .filter(|(directory, _)| kept.contains(directory))
+        .map(|(_, &class)| class);
+    let others = (0..names.len()).filter(|class| !with_directory.contains(class));
+    let names = of_directories
+        .chain(others)
+        .map(|class| names[class].clone())
+        .collect();
+    Ok(MatchedClasses::new(
+        names,
+        matched.matching,
+        &set.class_directories,
+    ))
 }
 
 fn mapped_names(

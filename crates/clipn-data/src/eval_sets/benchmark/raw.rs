@@ -46,6 +46,7 @@ struct RawId {
     folder: Option<PathBuf>,
     list: Option<PathBuf>,
     root: Option<PathBuf>,
+    archive: Option<PathBuf>,
     classes: Option<RawClasses>,
     map: Option<String>,
     #[serde(default)]
@@ -72,6 +73,7 @@ struct RawOod {
     folder: Option<PathBuf>,
     list: Option<PathBuf>,
     root: Option<PathBuf>,
+    archive: Option<PathBuf>,
     map: Option<String>,
     #[serde(default)]
     roles: Vec<String>,
@@ -84,6 +86,7 @@ struct RawSource {
     folder: Option<PathBuf>,
     list: Option<PathBuf>,
     root: Option<PathBuf>,
+    archive: Option<PathBuf>,
     map: Option<ClassMapSource>,
     roles: Vec<String>,
     exclude: Vec<String>,
@@ -167,7 +170,7 @@ impl RawId {
             }
             (Some(RawClasses::Named(name)), None) => ClassSource::BuiltIn(name),
             (Some(RawClasses::Inline(names)), None) => {
-                ClassSource::Inline(checked_names(names, at)?)
+                ClassSource::Inline(checked_names(names, at)?.into())
             }
             (None, Some(map)) => ClassSource::ClassMap(map.clone()),
             (None, None) => ClassSource::DirectoryNames,
@@ -176,13 +179,21 @@ impl RawId {
             folder: self.folder,
             list: self.list,
             root: self.root,
+            archive: self.archive,
             map,
             roles: self.roles,
             exclude: self.exclude,
         };
         let source = source.check(at)?;
-        if matches!(source, SetSource::List { .. }) && classes == ClassSource::DirectoryNames {
-            return Err(format!("{at}: missing `classes`, required with `list`"));
+        if classes == ClassSource::DirectoryNames {
+            let key = match source {
+                SetSource::List { .. } => Some("list"),
+                SetSource::Archives { .. } => Some("archive"),
+                SetSource::Directory { .. } => None,
+            };
+            if let Some(key) = key {
+                return Err(format!("{at}: missing `classes`, required with `{key}`"));
+            }
         }
         let name = self.name.unwrap_or_else(|| benchmark.to_string());
         Ok(IdDefinition {
@@ -209,6 +220,7 @@ impl RawOod {
             folder: self.folder,
             list: self.list,
             root: self.root,
+            archive: self.archive,
             map,
             roles: self.roles,
             exclude: self.exclude,
@@ -223,8 +235,9 @@ impl RawOod {
 
 impl RawSource {
     fn check(self, at: &str) -> Checked<SetSource> {
-        match (self.folder, self.list) {
-            (Some(path), None) => {
+        let selects = self.map.is_some() || !self.roles.is_empty() || !self.exclude.is_empty();
+        match (self.folder, self.list, self.archive) {
+            (Some(path), None, None) => {
                 if self.root.is_some() {
                     return Err(format!(
                         "{at}: `root` requires `list`, but `folder` is given"
@@ -242,8 +255,16 @@ impl RawSource {
                 };
                 Ok(SetSource::Directory { path, selection })
             }
-            (None, Some(path)) => {
-                if self.map.is_some() || !self.roles.is_empty() || !self.exclude.is_empty() {
+            (None, None, Some(path)) => {
+                if selects || self.root.is_some() {
+                    return Err(format!(
+                        "{at}: expected none of `map`, `roles`, `exclude` and `root` with `archive`"
+                    ));
+                }
+                Ok(SetSource::Archives { path })
+            }
+            (None, Some(path), None) => {
+                if selects {
                     return Err(format!(
                         "{at}: `map`, `roles` and `exclude` select class directories; \
                          expected none of them with `list`"
@@ -254,7 +275,9 @@ impl RawSource {
                     root: self.root.unwrap_or_default(),
                 })
             }
-            _ => Err(format!("{at}: expected either `folder` or `list`")),
+            _ => Err(format!(
+                "{at}: expected one of `folder`, `list` and `archive`"
+            )),
         }
     }
 }

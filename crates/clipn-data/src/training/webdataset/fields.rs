@@ -139,7 +139,7 @@ impl SampleFields {
 
 /// Requested files of a sample.
 #[derive(Debug, Default)]
-pub(super) struct SampleFiles {
+pub(crate) struct SampleFiles {
     /// Path up to the first dot of the base name.
     pub key: String,
     /// Contents by extension.

@@ -5,7 +5,7 @@ use crate::archive::TarReader;
 use crate::training::webdataset::fields::{SampleFields, SampleFiles};
 
 /// Reader of an archive's samples, in order.
-pub(super) struct SampleReader<R> {
+pub(crate) struct SampleReader<R> {
     archive: TarReader<R>,
     /// Sample whose end has not been reached.
     current: Option<SampleFiles>,
@@ -18,7 +18,7 @@ pub(super) struct SampleReader<R> {
 const MAX_FILES: usize = 64;
 
 impl<R: Read> SampleReader<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self {
             archive: TarReader::new(source),
             current: None,
@@ -30,7 +30,7 @@ impl<R: Read> SampleReader<R> {
     /// Returns the next sample with the files that `fields` requests, or without files if `fields`
     /// is `None`. The same applies to the first file of the following sample, which is read ahead.
     /// An error ends the iteration; the sample in which it occurs is lost with the rest.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         fields: Option<&SampleFields>,
     ) -> Option<io::Result<SampleFiles>> {

@@ -194,6 +194,15 @@ fn prompt(error: &PromptError) -> Option<&'static str> {
             "check the path, or separate names by commas, as in --classes \"cat, dog\"; a single \
              class is \"cat,\""
         }
+        PromptError::DuplicateNames { .. } => {
+            "remove the duplicates, or accept them with --allow-duplicates"
+        }
+        PromptError::UnclearNames { .. } => {
+            "give a file with one name per line, a JSON list, or names with commas between them"
+        }
+        PromptError::MissingSentences { .. } | PromptError::ExtraSentences { .. } => {
+            "give the same names in --classes and in the file of --templates"
+        }
         _ => return None,
     })
 }

@@ -1,0 +1,383 @@
+//! Tests of class lists and templates in the forms that people have: each is read or refused, and
+//! never taken line by line for something else.
+
+use clipn_testing::fixture;
+use clipn_text::prompts::{ClassList, ClassListForm, PromptError, TemplateSet};
+
+const TWELVE: [&str; 12] = [
+    "school bus",
+    "goldfish",
+    "pizza",
+    "banana",
+    "teapot",
+    "espresso",
+    "lemon",
+    "orange",
+    "bison",
+    "koala",
+    "mushroom",
+    "pretzel",
+];
+
+fn load(name: &str) -> ClassList {
+    ClassList::load(fixture(&format!("cases/classes/{name}"))).unwrap()
+}
+
+/// Reads a file with this extension and text.
+fn parse(extension: &str, text: &str) -> Result<ClassList, PromptError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(format!("c.{extension}"));
+    std::fs::write(&path, text).unwrap();
+    ClassList::load(&path)
+}
+
+fn names(extension: &str, text: &str) -> Vec<String> {
+    parse(extension, text).unwrap().into_names().into()
+}
+
+#[test]
+fn every_form_of_the_same_twelve_names_is_read() {
+    let table = ClassListForm::Table {
+        column: "name".to_owned(),
+    };
+    for (file, form) in [
+        ("oneline.txt", ClassListForm::Separated),
+        ("dict.txt", ClassListForm::Numbers),
+        ("pandas.csv", table),
+        ("synset_mapping.txt", ClassListForm::Synsets),
+        ("quoted.txt", ClassListForm::Quoted),
+        ("comment.txt", ClassListForm::Lines),
+        ("class_index.json", ClassListForm::ClassIndex),
+    ] {
+        let list = load(file);
+        assert_eq!(list.names().names(), TWELVE, "{file}");
+        assert_eq!(list.form(), &form, "{file}");
+        assert!(
+            list.description().unwrap().contains("12 class names"),
+            "{file}"
+        );
+        list.check_names().unwrap();
+    }
+    let ids = load("class_index.json");
+    assert_eq!(ids.synset_ids(), load("synset_mapping.txt").synset_ids());
+    assert_eq!(ids.synset_ids().unwrap()[0], "n04146614");
+    let comment = load("comment.txt").description().unwrap();
+    assert!(
+        comment.ends_with("one name per line; skipped 1 comment line"),
+        "{comment}"
+    );
+}
+
+#[test]
+fn tables_and_paths_are_read() {
+    let table = load("table.tsv");
+    assert_eq!(
+        table.names().names(),
+        [
+            "goldfish",
+            "European fire salamander",
+            "bullfrog",
+            "tailed frog"
+        ]
+    );
+    assert_eq!(table.synset_ids().unwrap()[3], "n01644900");
+    let places = load("places.txt");
+    assert_eq!(
+        places.names().names(),
+        ["airfield", "airplane cabin", "pizzeria"]
+    );
+    assert_eq!(places.form(), &ClassListForm::Paths);
+}
+
+#[test]
+fn duplicates_are_named_with_their_lines() {
+    let list = load("dup.txt");
+    assert_eq!(
+        list.duplicates().unwrap(),
+        "`goldfish` (line 2, line 14); `pizza` (line 3, line 13)"
+    );
+    let error = list.check_names().unwrap_err().to_string();
+    assert!(error.starts_with("duplicate class names in "), "{error}");
+    let forms = parse("txt", "caf\u{e9}\ncafe\u{301}\nhot dog\nHot  Dog\n").unwrap();
+    assert_eq!(
+        forms.duplicates().unwrap(),
+        "`caf\u{e9}` (line 1, line 2 as `cafe\u{301}`); `hot dog` (line 3, line 4 as `Hot  Dog`)"
+    );
+    let imagenet = ClassList::built_in("imagenet-1k")
+        .unwrap()
+        .duplicates()
+        .unwrap();
+    assert!(imagenet.contains("`missile`") && imagenet.contains("`sunglasses`"));
+}
+
+#[test]
+fn no_class_is_called_unknown() {
+    let error = parse("txt", "cat\nUnknown\n")
+        .unwrap()
+        .check_names()
+        .unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("class name `Unknown`") && message.contains("line 2"),
+        "{message}"
+    );
+}
+
+#[test]
+fn further_forms_are_read() {
+    for (text, expected) in [
+        ("{'goldfish': 1, 'cat': 0}", &["cat", "goldfish"][..]),
+        (
+            "class_to_idx = {\n  \"cat\": 0, \"a, b\": 1}\n",
+            &["cat", "a, b"],
+        ),
+        ("['cat', \"dog's\"]", &["cat", "dog's"]),
+        ("names: not yaml", &["names: not yaml"]),
+        ("- cat\n- \"hot dog\"\n", &["cat", "hot dog"]),
+        ("0: cat\n1: dog\n", &["cat", "dog"]),
+        ("1,dog\n0,cat\n", &["cat", "dog"]),
+        ("1. cat\n2. dog\n", &["cat", "dog"]),
+        ("0 cat\n1 hot dog\n", &["cat", "hot dog"]),
+        ("cat 0\nhot dog 1\n", &["cat", "hot dog"]),
+        ("cat; dog", &["cat", "dog"]),
+        ("\"a, b\", c", &["a, b", "c"]),
+        ("cat, dog,\ncow,\n", &["cat", "dog", "cow"]),
+        ("cat,\ndog\n", &["cat", "dog"]),
+        ("'cat',\n'rock \\'n\\' roll'", &["cat", "rock 'n' roll"]),
+        (
+            "n02123045: tabby_cat\nn02099601: golden\n",
+            &["tabby cat", "golden"],
+        ),
+        (
+            "{\"name\": \"cat\"}\n{\"name\": \"dog\"}\n",
+            &["cat", "dog"],
+        ),
+        ("[{\"id\": 7, \"name\": \"cat\"}]", &["cat"]),
+        ("{\"names\": [\"cat\", \"dog\"]}", &["cat", "dog"]),
+        (
+            "{\"id2label\": {\"1\": \"dog\", \"0\": \"cat\"}}",
+            &["cat", "dog"],
+        ),
+        ("{\"n02123045\": \"tabby_cat\"}", &["tabby cat"]),
+        ("/a/arena/hockey\n/b/bar 7\n", &["arena hockey", "bar"]),
+        // Numbers, commas and quotes that are part of names.
+        ("boeing 707\nboeing 747\n", &["boeing 707", "boeing 747"]),
+        ("1 euro\n2 euro\n", &["1 euro", "2 euro"]),
+        (
+            "Paris, Texas\nRome, Georgia\n",
+            &["Paris, Texas", "Rome, Georgia"],
+        ),
+        (
+            "rock 'n' roll\n(blank)\n\\#1 fan\n",
+            &["rock 'n' roll", "(blank)", "#1 fan"],
+        ),
+    ] {
+        assert_eq!(names("txt", text), expected, "{text:?}");
+    }
+    assert_eq!(names("csv", "name\ncat\ndog\n"), ["cat", "dog"]);
+    assert_eq!(names("csv", "cat\ndog\n"), ["cat", "dog"]);
+    assert_eq!(names("csv", "id;class_name\n0;\"a; b\"\n"), ["a; b"]);
+}
+
+#[test]
+fn unclear_lists_are_refused_with_what_was_seen() {
+    for (extension, text, seen) in [
+        (
+            "txt",
+            "\"cat\",\ndog\n\"cow\"",
+            "2 of 3 lines are quoted: lines 1, 3",
+        ),
+        (
+            "txt",
+            "cat,\ndog\ncow\n",
+            "1 of 3 lines end with `,`: line 1",
+        ),
+        (
+            "txt",
+            "n02123045 cat\ndog\n",
+            "line 1 begin with a synset id, but line 2 not",
+        ),
+        ("txt", "n02123045\nn02099601\n", "synset ids without names"),
+        (
+            "txt",
+            "0: cat\n2: dog\n",
+            "2 numbered names, but number 1 is missing",
+        ),
+        (
+            "txt",
+            "{0: 'cat', 0: 'dog'}",
+            "the number 0 belongs to two names",
+        ),
+        (
+            "txt",
+            "cat\t1\ndog\t7\n",
+            "a table without a column `name`; its first line is `cat`, `1`",
+        ),
+        (
+            "csv",
+            "a,b\nc,d\n",
+            "a table without a column `name`; its first line is `a`, `b`",
+        ),
+        ("txt", "<!DOCTYPE html>\n<html>", "the text of a web page"),
+        (
+            "json",
+            "{\"cat\": [\"a cat\"]}",
+            "has the form of prompts per class",
+        ),
+        (
+            "json",
+            "{\"cat\": \"Katze\"}",
+            "keys, such as `cat` for a string, are neither numbers",
+        ),
+        ("json", "[1, 2]", "the number 1 in place of a name"),
+        ("json", "[[\"a\", \"b\"]]", "a list of 2 in place of a name"),
+    ] {
+        let error = parse(extension, text).unwrap_err();
+        assert!(
+            matches!(&error, PromptError::UnclearNames { .. }) && error.to_string().contains(seen),
+            "{text:?}: {error}"
+        );
+    }
+    let error = parse("txt", "[cat, dog]").unwrap_err();
+    assert!(matches!(error, PromptError::Malformed { .. }), "{error}");
+}
+
+#[test]
+fn a_command_line_takes_the_same_lists() {
+    let inline = |text: &str| ClassList::resolve(text).unwrap();
+    let list = inline(r#"["hot dog", "pizza, cold"]"#);
+    assert_eq!(list.names().names(), ["hot dog", "pizza, cold"]);
+    assert_eq!(list.form(), &ClassListForm::List);
+    assert_eq!(
+        inline("{0: 'cat', 1: 'dog'}").names().names(),
+        ["cat", "dog"]
+    );
+    let quoted = inline("'hot dog', \"a, b\", c");
+    assert_eq!(quoted.names().names(), ["hot dog", "a, b", "c"]);
+    assert!(quoted.description().unwrap().contains("quoted"));
+    let plain = inline("rock 'n' roll, 5\" pipe, 'tis");
+    assert_eq!(plain.names().names(), ["rock 'n' roll", "5\" pipe", "'tis"]);
+    assert_eq!(plain.description(), None);
+}
+
+#[test]
+fn every_form_of_templates_is_read() {
+    let expected = [
+        "a bad photo of a {}.",
+        "a photo of many {}.",
+        "a sculpture of a {}.",
+    ];
+    for (file, described) in [
+        ("ok.txt", None),
+        ("list.json", Some("a list in JSON or Python")),
+        ("notebook.txt", Some("quoted lines")),
+        (
+            "clipbench.json",
+            Some("a list in JSON or Python, with `{c}` for the class name"),
+        ),
+    ] {
+        let path = fixture(&format!("cases/templates/{file}"));
+        let (set, description) = TemplateSet::resolve_described(path.to_str().unwrap()).unwrap();
+        let texts: Vec<&str> = set.yes().iter().map(|template| template.as_str()).collect();
+        assert_eq!(texts, expected, "{file}");
+        match described {
+            Some(form) => {
+                let description = description.unwrap();
+                assert!(
+                    description.starts_with("read 3 templates from ")
+                        && description.ends_with(form),
+                    "{description}"
+                );
+            }
+            None => assert_eq!(description, None),
+        }
+    }
+}
+
+#[test]
+fn sentences_per_class_are_read() {
+    let path = fixture("cases/templates/cupl.json");
+    let (set, description) = TemplateSet::resolve_described(path.to_str().unwrap()).unwrap();
+    assert!(
+        description
+            .unwrap()
+            .starts_with("read 24 sentences for 12 classes from ")
+    );
+    let sentences = set.sentences().unwrap().for_classes(&TWELVE).unwrap();
+    assert_eq!(
+        sentences[2],
+        ["a photo of a pizza, which is round.", "pizza on a plate."]
+    );
+    set.check_classes(&TWELVE).unwrap();
+    let error = set
+        .check_classes(&["pizza", "zebra"])
+        .unwrap_err()
+        .to_string();
+    assert_eq!(error, "no sentences for 1 of the classes: `zebra`");
+    let error = set.check_classes(&TWELVE[..11]).unwrap_err().to_string();
+    assert_eq!(error, "sentences of 1 names that are no class: `pretzel`");
+
+    let json = serde_json::to_string(&set).unwrap();
+    assert_eq!(serde_json::from_str::<TemplateSet>(&json).unwrap(), set);
+    let fewer = set.clone().with_sentences_only_of(&TWELVE[..2]);
+    fewer.check_classes(&TWELVE[..2]).unwrap();
+    let again = fewer.with_sentences_of(&set).unwrap();
+    again.check_classes(&TWELVE).unwrap();
+}
+
+/// Reads a template file with this text.
+fn templates(text: &str) -> Result<Vec<String>, PromptError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.txt");
+    std::fs::write(&path, text).unwrap();
+    let set = TemplateSet::load(&path)?;
+    Ok(set.yes().iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn further_forms_of_templates_are_read() {
+    for (text, expected) in [
+        (
+            "{} in the rain\n[{}] on a card\n",
+            &["{} in the rain", "[{}] on a card"][..],
+        ),
+        ("a photo of a {class_name}.\n", &["a photo of a {}."]),
+        (
+            "lambda c: f'a {c}.',\nlambda c: f'the {c}.',\n",
+            &["a {}.", "the {}."],
+        ),
+        (
+            "imagenet_templates = [\n    'a {}.',\n    'the {}.',\n]\n",
+            &["a {}.", "the {}."],
+        ),
+        ("TEMPLATES = (\n    lambda c: f'a {c}.',\n)\n", &["a {}."]),
+        ("'a {}.', 'the {}.'", &["a {}.", "the {}."]),
+        ("a \"{}\" sign\nthe '{}'\n", &["a \"{}\" sign", "the '{}'"]),
+    ] {
+        assert_eq!(templates(text).unwrap(), expected, "{text:?}");
+    }
+    for (text, seen) in [
+        (
+            "'a {}.'\na {}\n",
+            "1 of 2 templates are in quotes, such as line 1, but line 2 is not",
+        ),
+        (
+            "{\"imagenet1k\": [\"a {c}.\"]}",
+            "a dictionary of 1 lists of templates (`imagenet1k`)",
+        ),
+        (
+            "{\"cat\": [3]}",
+            "the number 3 in place of a sentence of `cat`",
+        ),
+        ("{\"cat\": []}", "class `cat` has no sentences"),
+        (
+            "{\"cat\": \"a cat\", \"Cat\": \"a cat\"}",
+            "duplicate class `Cat`, also `cat`",
+        ),
+        ("[\"a {}\", 3]", "the number 3 in place of template 2"),
+        ("[\"a {}\" \"b {}\"]", "is not valid JSON or Python"),
+    ] {
+        let message = templates(text).unwrap_err().to_string();
+        assert!(message.contains(seen), "{text:?}: {message}");
+    }
+}
