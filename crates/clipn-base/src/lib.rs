@@ -1,8 +1,9 @@
 //! What the clipn crates share below everything else: progress reports, SIMD dispatch, random
-//! numbers and ordered parallel pipelines.
+//! numbers, ordered parallel pipelines and the detection of what a file is.
 //!
 //! | module | for |
 //! |---|---|
+//! | [`content`] | what a file is, from its first bytes |
 //! | [`error`] | the messages of an error and of its sources in one line |
 //! | [`progress`] | [`Progress`](progress::Progress), through which long-running work reports and is cancelled; the library itself never prints |
 //! | [`simd`] | the instruction set of the inner loops, chosen at run time |
@@ -32,6 +33,7 @@
 //!
 //! The crate has no features.
 
+pub mod content;
 pub mod error;
 pub mod ordered;
 pub mod progress;

@@ -1,5 +1,5 @@
 //! Format detection from the first bytes of a file.
-use crate::error::GIT_LFS_POINTER;
+use clipn_base::content::ContentKind;
 
 /// Supported image format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,50 +63,7 @@ fn is_bmp(bytes: &[u8]) -> bool {
 
 /// Describes bytes of an unsupported format, for an error message.
 pub(super) fn detected_content(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => "an AVIF image",
-        [_, _, _, _, b'f', b't', b'y', b'p', b'h' | b'm', ..] => "a HEIC image or a video",
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "a video",
-        [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', ..] => "a JPEG XL image",
-        [0, 0, 0, 12, b'j', b'P', ..] => "a JPEG 2000 image",
-        [b'8', b'B', b'P', b'S', ..] => "a Photoshop document",
-        [b'%', b'P', b'D', b'F', ..] => "a PDF document",
-        [b'P', b'K', 3, 4, ..] => "a ZIP archive",
-        [0x1F, 0x8B, ..] => "a gzip archive",
-        [b'P', b'1'..=b'7', b'\n' | b' ' | b'\r', ..] => "a PNM image",
-        _ => looks_like_text(&bytes[..bytes.len().min(512)]),
-    }
-}
-
-/// Distinguishes kinds of text from binary data.
-fn looks_like_text(start: &[u8]) -> &'static str {
-    let text = match std::str::from_utf8(start) {
-        Ok(valid) => valid,
-        // A character cut off at the end of the sample is still text.
-        Err(error) if error.valid_up_to() + 4 > start.len() => {
-            std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
-        }
-        Err(_) => return "unrecognized data",
-    };
-    if text.is_empty()
-        || text
-            .chars()
-            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
-    {
-        return "unrecognized data";
-    }
-    let lower = text
-        .trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t'])
-        .to_ascii_lowercase();
-    if lower.starts_with("<svg") || (lower.starts_with("<?xml") && lower.contains("<svg")) {
-        "an SVG drawing"
-    } else if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
-        "a web page"
-    } else if lower.starts_with("version https://git-lfs") {
-        GIT_LFS_POINTER
-    } else {
-        "a text file"
-    }
+    ContentKind::detect(bytes).name()
 }
 
 #[cfg(test)]
@@ -127,7 +84,7 @@ mod tests {
     fn describes_what_is_not_an_image() {
         assert_eq!(detected_content(b"name,label\n1,2\n"), "a text file");
         assert_eq!(detected_content("é".repeat(300).as_bytes()), "a text file");
-        assert_eq!(detected_content(b"<!DOCTYPE html><html>"), "a web page");
+        assert_eq!(detected_content(b"<!DOCTYPE html><html>"), "an HTML page");
         assert_eq!(
             detected_content(b"<?xml version='1.0'?><svg>"),
             "an SVG drawing"
