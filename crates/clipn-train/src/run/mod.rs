@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clipn_base::random::Xoshiro256;
-use clipn_data::{CaptionLoader, Epoch, EpochPosition, TrainBatch};
+use clipn_data::{CaptionLoader, CaptionSource, Epoch, EpochPosition, TrainBatch};
 use clipn_engine::TextTransformer;
 use clipn_model::{ModelConfig, TextTower, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
@@ -83,6 +83,11 @@ impl TrainRun {
     /// Returns the settings.
     pub fn settings(&self) -> &TrainSettings {
         &self.settings
+    }
+
+    /// Returns the training data.
+    pub fn data(&self) -> &CaptionSource {
+        self.loader.source()
     }
 
     /// Returns the model config.
