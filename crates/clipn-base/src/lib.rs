@@ -1,8 +1,9 @@
 //! What the clipn crates share below everything else: messages, progress reports, SIMD dispatch,
-//! random numbers and ordered parallel pipelines.
+//! random numbers, ordered parallel pipelines and the detection of what a file is.
 //!
 //! | module | for |
 //! |---|---|
+//! | [`content`] | what a file is, from its first bytes |
 //! | [`error`] | the messages of an error and of its sources in one line |
 //! | [`text`] | text from outside made safe to print: control characters escaped, length limited |
 //! | [`progress`] | [`Progress`](progress::Progress), through which long-running work reports and is cancelled; the library itself never prints |
@@ -33,6 +34,7 @@
 //!
 //! The crate has no features.
 
+pub mod content;
 pub mod error;
 pub mod ordered;
 pub mod progress;

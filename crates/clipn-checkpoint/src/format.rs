@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use clipn_base::content::ContentKind;
+
 use crate::CheckpointError;
 use crate::error::escape_for_display;
 
@@ -55,53 +57,30 @@ pub(crate) fn detect_format(path: &Path, bytes: &[u8]) -> Result<WeightsFormat, 
 }
 
 const USE_WEIGHTS: &str = "use a .safetensors or PyTorch .pt file";
-const EXTRACT: &str = "extract it and use the weights file inside";
-const DOWNLOAD_AGAIN: &str = "download the file itself rather than a web page about it";
 
 /// Describes what the content looks like, with advice for the user.
 fn describe(bytes: &[u8]) -> (String, &'static str) {
     let head = &bytes[..bytes.len().min(512)];
-    let text = String::from_utf8_lossy(head)
-        .trim_start_matches('\u{feff}')
-        .trim_start()
-        .to_ascii_lowercase();
-    let is_tar = head.get(257..262) == Some(b"ustar");
-    let (looks_like, hint) = match head {
-        _ if text.starts_with("version https://git-lfs") => (
-            "a Git LFS pointer instead of the weights",
-            "run `git lfs pull` to download the weights",
-        ),
-        _ if text.starts_with("<!doctype html") || text.starts_with("<html") => {
-            ("an HTML page", DOWNLOAD_AGAIN)
-        }
-        _ if text.starts_with("<?xml") => {
-            ("an XML document, such as a server error", DOWNLOAD_AGAIN)
-        }
-        _ if text.starts_with('{') && text.contains("weight_map") => (
-            "the index of a sharded checkpoint",
+    let kind = ContentKind::detect(head);
+    match kind {
+        ContentKind::Json if String::from_utf8_lossy(head).contains("weight_map") => (
+            "the index of a sharded checkpoint".to_owned(),
             "use its directory, with all shards that it lists",
         ),
-        _ if text.starts_with(['{', '[']) => ("JSON", USE_WEIGHTS),
-        [0x1f, 0x8b, ..] => ("a gzip archive", EXTRACT),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("a zstd archive", EXTRACT),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("an xz archive", EXTRACT),
-        _ if is_tar => ("a tar archive", EXTRACT),
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ("a NumPy array", USE_WEIGHTS),
-        [0x89, b'H', b'D', b'F', ..] => ("an HDF5 file", USE_WEIGHTS),
-        [b'G', b'G', b'U', b'F', ..] => ("a GGUF file", USE_WEIGHTS),
-        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] => ("an image", USE_WEIGHTS),
-        _ if head.iter().all(|&b| b == 0) => (
-            "only zeros, such as an incomplete download",
-            "download it again",
+        ContentKind::GitLfsPointer => (
+            format!("{kind} instead of the weights"),
+            "run `git lfs pull` to download the weights",
         ),
-        _ => {
-            return (
-                format!("unknown data beginning with {}", first_bytes(head)),
-                USE_WEIGHTS,
-            );
-        }
-    };
-    (looks_like.to_owned(), hint)
+        ContentKind::Gzip | ContentKind::Zstd | ContentKind::Tar => (
+            kind.to_string(),
+            "extract it and use the weights file inside",
+        ),
+        ContentKind::Unknown | ContentKind::Text => (
+            format!("unknown data beginning with {}", first_bytes(head)),
+            USE_WEIGHTS,
+        ),
+        _ => (kind.to_string(), kind.advice().unwrap_or(USE_WEIGHTS)),
+    }
 }
 
 /// Formats the first bytes: as text if they are printable, else in hexadecimal.

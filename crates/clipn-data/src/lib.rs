@@ -38,7 +38,11 @@
 //! # }
 //! ```
 //!
-//! The crate has no optional features.
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `parquet` | no | Parquet files as training data and as lists of images |
 
 mod archive;
 mod error;
@@ -46,6 +50,7 @@ mod eval_sets;
 mod image_name;
 mod skipped_files;
 mod sources;
+mod tables;
 mod text_file;
 mod training;
 mod walk;
@@ -66,9 +71,10 @@ pub use sources::{
     ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
     PathList,
 };
+pub use tables::TableKind;
 pub use training::{
     CachedImages, CaptionField, CaptionLoader, CaptionSource, CaptionTable, CaptionTableFormat,
-    Epoch, EpochPosition, LoaderSettings, Rounding, SampleFields, Sampling, Shard, ShardSet,
-    ShuffleBuffer, SkipLimit, SkipReason, SkippedSample, SkippedSamples, TrainBatch,
-    TrainingDataError, expand_braces, expand_shards,
+    DamageReport, Epoch, EpochPosition, LoaderSettings, MultilineFields, Rounding, SampleFields,
+    Sampling, Shard, ShardDamage, ShardSet, ShuffleBuffer, SkipLimit, SkipReason, SkippedSample,
+    SkippedSamples, TableQuoting, TrainBatch, TrainingDataError, expand_braces, expand_shards,
 };

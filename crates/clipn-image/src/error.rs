@@ -2,6 +2,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use clipn_base::content::ContentKind;
+
 /// Source of an image, as named in error messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -233,7 +235,7 @@ impl ImageError {
             | Self::NoPixels { .. } => "download or export the image again",
             Self::UnknownFormat {
                 detected_content, ..
-            } if *detected_content == GIT_LFS_POINTER => "run `git lfs pull`",
+            } if *detected_content == ContentKind::GitLfsPointer.name() => "run `git lfs pull`",
             Self::UnknownFormat { .. } => "convert the file to JPEG or PNG",
             Self::Unsupported { .. } => "convert the image to an 8-bit RGB PNG or JPEG",
             Self::TooManyPixels { .. } => {
@@ -246,6 +248,3 @@ impl ImageError {
         })
     }
 }
-
-/// Detected content of a file that Git LFS has not downloaded.
-pub(crate) const GIT_LFS_POINTER: &str = "a Git LFS pointer";

@@ -69,7 +69,7 @@
 //! # Ok::<(), clipn_train::TrainingError>(())
 //! ```
 //!
-//! The crate has no features. Results do not depend on the number of threads.
+//! The feature `parquet` reads training data from Parquet files. Results do not depend on the number of threads.
 
 pub mod training_log;
 

@@ -11,7 +11,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 const BUFFER: usize = 256 << 10;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// Maximum compression ratio after the first [`MIN_BYTE_LIMIT`] bytes. It is the maximum of gzip;
 /// zstd can reach 32,768 times as much, which no real shard does.

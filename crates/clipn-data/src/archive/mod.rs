@@ -1,12 +1,14 @@
 //! Tar archives, plain or compressed with gzip or zstd, read as streams. Sizes in headers are not
 //! trusted.
 
+mod check;
 mod compression;
 mod tar_reader;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub(crate) use check::{EndsCheck, check_ends};
 pub(crate) use compression::{decompress, open_archive};
 pub(crate) use tar_reader::TarReader;
 

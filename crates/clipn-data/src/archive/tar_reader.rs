@@ -4,10 +4,11 @@
 //! to read.
 use std::io::{self, Read};
 
+use clipn_base::content::ContentKind;
 use tar::{EntryType, Header, PaxExtensions};
 
 /// Size in bytes of a header, and the alignment of contents.
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 
 /// Maximum size in bytes of a long name or a pax header.
 const MAX_NAME: u64 = 1 << 20;
@@ -31,6 +32,8 @@ pub(crate) struct TarReader<R> {
     left: u64,
     padding: u64,
     finished: bool,
+    /// Whether no header has been read yet.
+    at_start: bool,
 }
 
 impl<R: Read> TarReader<R> {
@@ -40,6 +43,7 @@ impl<R: Read> TarReader<R> {
             left: 0,
             padding: 0,
             finished: false,
+            at_start: true,
         }
     }
 
@@ -52,7 +56,9 @@ impl<R: Read> TarReader<R> {
                 self.finished = true;
                 return Ok(None);
             };
-            let size = header.entry_size()?;
+            let size = header
+                .entry_size()
+                .map_err(|_| damaged("invalid size in a header"))?;
             self.enter(size);
             match header.entry_type() {
                 EntryType::GNULongName => {
@@ -152,22 +158,55 @@ impl<R: Read> TarReader<R> {
         while filled < BLOCK {
             match self.source.read(&mut block[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) if self.at_start => return Err(not_an_archive(&block[..filled])),
                 Ok(0) => return Err(truncated()),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+        let at_start = std::mem::take(&mut self.at_start);
         if block.iter().all(|&byte| byte == 0) {
             io::copy(&mut (&mut self.source).take(MAX_TRAILER), &mut io::sink())?;
             return Ok(None);
         }
-        let header = Header::from_byte_slice(&block).clone();
-        if header.cksum()? != checksum(&block) {
-            return Err(damaged("wrong checksum of a header"));
+        match valid_header(&block) {
+            Some(header) => Ok(Some(header)),
+            None if at_start => Err(not_an_archive(&block)),
+            None => Err(damaged("wrong checksum of a header")),
         }
-        Ok(Some(header))
     }
+}
+
+/// Returns the header in a block if its checksum is right.
+fn valid_header(block: &[u8; BLOCK]) -> Option<Header> {
+    let header = Header::from_byte_slice(block).clone();
+    let stored = header.cksum().ok()?;
+    (stored == checksum(block)).then_some(header)
+}
+
+/// Whether a tar archive may begin with these bytes, at least [`BLOCK`] of them.
+pub(super) fn is_start(bytes: &[u8]) -> bool {
+    let Some(block) = bytes.first_chunk() else {
+        return false;
+    };
+    block.iter().all(|&byte| byte == 0) || valid_header(block).is_some()
+}
+
+/// Names what begins with these bytes, which are not those of a tar archive.
+pub(super) fn invalid_start(bytes: &[u8]) -> String {
+    match ContentKind::detect(bytes) {
+        ContentKind::Tar => "a damaged tar archive".to_string(),
+        kind => kind.to_string(),
+    }
+}
+
+fn not_an_archive(start: &[u8]) -> io::Error {
+    let found = invalid_start(start);
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("expected a tar archive, got {found}"),
+    )
 }
 
 /// Returns the sum of a header's bytes, with the checksum field taken as spaces.

@@ -4,6 +4,7 @@ use clipn_image::ImageError;
 
 use crate::error::DatasetError;
 use crate::training::skipped::SkippedSamples;
+use crate::training::webdataset::DamageReport;
 
 /// Error that prevents opening or reading training data. Single broken samples are not errors: they
 /// are skipped and counted in [`SkippedSamples`].
@@ -38,6 +39,12 @@ pub enum TrainingDataError {
         path: PathBuf,
         /// Description of the problem.
         problem: String,
+    },
+    /// A Parquet file cannot be read, since the crate was built without its feature `parquet`.
+    #[error("{spec}: this build does not read Parquet")]
+    WithoutParquet {
+        /// The given files.
+        spec: String,
     },
     /// The number of samples is unknown.
     #[error(
@@ -90,6 +97,15 @@ pub enum TrainingDataError {
         limit: u64,
         /// The skipped samples.
         skipped: Box<SkippedSamples>,
+    },
+    /// More samples are lost with damaged shards than may be broken.
+    #[error("{report}{}", exceeded(*.limit, .report))]
+    DamagedShards {
+        /// Maximum number of broken samples in the set; `None` if no number is too many, but the
+        /// rest fills no batch.
+        limit: Option<u64>,
+        /// The damaged shards, and what is lost with them.
+        report: Box<DamageReport>,
     },
     /// Two passes over the data yielded no usable sample.
     #[error("no usable sample in the training data: {skipped}")]
@@ -144,7 +160,23 @@ impl TrainingDataError {
             Self::Thread { .. } => Some("use fewer workers"),
             Self::ThreadStopped => Some("report this with the data that was read"),
             Self::ShardSizes { .. } => Some("correct or remove the file"),
+            Self::WithoutParquet { .. } => Some("build with the feature `parquet`"),
+            Self::DamagedShards { .. } => Some(
+                "download or pack the shards again, leave them out, or allow more broken samples",
+            ),
+            Self::TooManySkipped { .. } => {
+                Some("repair or remove the samples, or allow more broken ones")
+            }
             _ => None,
         }
+    }
+}
+
+/// The limit that a loss exceeds, if it is known how much is lost.
+fn exceeded(limit: Option<u64>, report: &DamageReport) -> String {
+    match (report.lost, limit) {
+        (None, _) => String::new(),
+        (Some(_), Some(limit)) => format!(", which exceeds the limit of {limit}"),
+        (Some(_), None) => ", which leaves too few for one batch".to_string(),
     }
 }

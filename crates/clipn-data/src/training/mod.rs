@@ -9,13 +9,16 @@ mod sample;
 mod skipped;
 mod webdataset;
 
-pub use captions::{CaptionTable, CaptionTableFormat};
+pub use captions::{CaptionTable, CaptionTableFormat, MultilineFields, TableQuoting};
 pub use error::TrainingDataError;
 pub use loading::{
     CachedImages, CaptionLoader, CaptionSource, Epoch, EpochPosition, LoaderSettings, Rounding,
     Sampling, ShuffleBuffer, SkipLimit, TrainBatch,
 };
 pub use skipped::{SkipReason, SkippedSample, SkippedSamples};
-pub use webdataset::{CaptionField, SampleFields, Shard, ShardSet, expand_braces, expand_shards};
+pub use webdataset::{
+    CaptionField, DamageReport, SampleFields, Shard, ShardDamage, ShardSet, expand_braces,
+    expand_shards,
+};
 
 pub(crate) use webdataset::{SampleFiles, SampleReader};

@@ -62,4 +62,6 @@ pub(crate) struct Segment {
     pub(crate) end: Option<u64>,
     /// Number of earlier visits of the shard in this epoch.
     pub(crate) visit: u64,
+    /// Whether the segment was read in an earlier pass over the data.
+    pub(crate) is_repeated: bool,
 }

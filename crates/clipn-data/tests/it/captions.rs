@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clipn_data::{
     CachedImages, CaptionLoader, CaptionTable, CaptionTableFormat, LoaderSettings, Sampling,
-    SkipLimit, SkipReason, TrainBatch, TrainingDataError,
+    SkipLimit, SkipReason, TableQuoting, TrainBatch, TrainingDataError,
 };
 use clipn_testing::shards::{bmp, number};
 use proptest::prelude::*;
@@ -61,9 +61,12 @@ fn finds_columns_by_name_with_any_separator() {
         separator: ';',
         image_key: "image".to_string(),
         caption_key: "caption".to_string(),
+        ..CaptionTableFormat::default()
     };
     let table = CaptionTable::read(&path, &format).unwrap();
     assert_eq!((table.len(), table.is_empty()), (2, false));
+    let multiline = table.multiline_fields().unwrap();
+    assert_eq!((multiline.count, multiline.first_line), (1, 2));
     assert_eq!(
         table.row(0).unwrap(),
         (folder.path().join("x/y.jpg"), "a; \"b\"\nc")
@@ -86,7 +89,10 @@ fn rejects_malformed_tables_with_the_reason() {
     );
     for (contents, expected) in [
         (&b"filepath\ttitle\n"[..], "no rows"),
-        (b"", "missing column"),
+        (b"", "expected a CSV or TSV table, got an empty file"),
+        (b"PAR1\x15\x04", "got a Parquet file"),
+        (b"{\"filepath\": \"a.jpg\"}\n", "got JSON"),
+        (b"<!DOCTYPE html>\n", "got an HTML page"),
         (b"filepath\tcaption\na\tb\n", "`title`"),
     ] {
         fs::write(&path, contents).unwrap();
@@ -266,9 +272,123 @@ fn an_unclosed_quote_breaks_one_row_and_takes_no_memory() {
         rows(5000)
     );
     let (_folder, path) = folder(1, table.as_bytes());
-    let table = read(&path).unwrap();
+    let table = CaptionTable::read(&path, &quoting(TableQuoting::Minimal)).unwrap();
     assert_eq!(table.len(), 2);
-    assert!(table.row(1).unwrap_err().detail.contains("quote"));
+    let swallowed = table.row(1).unwrap_err();
+    assert!(swallowed.detail.contains("quote"));
+    assert_eq!(swallowed.samples, 5002);
+    // By itself, the quote is a character.
+    let table = read(&path).unwrap();
+    assert_eq!((table.len(), table.quoting()), (5003, TableQuoting::None));
+}
+
+fn quoting(quoting: TableQuoting) -> CaptionTableFormat {
+    CaptionTableFormat {
+        quoting,
+        ..CaptionTableFormat::default()
+    }
+}
+
+#[test]
+fn quotes_of_a_table_without_quoting_swallow_no_row() {
+    let path = clipn_testing::fixture("cases/tables/open-quote.tsv");
+    let table = read(&path).unwrap();
+    assert_eq!(table.len(), 8);
+    assert_eq!(table.row(1).unwrap().1, "\"a bowl of soup");
+    assert_eq!(table.row(6).unwrap().1, "a man who holds a 12\" record");
+    assert!(table.has_quotes() && table.multiline_fields().is_none());
+
+    let table = CaptionTable::read(&path, &quoting(TableQuoting::Minimal)).unwrap();
+    assert_eq!((table.len(), table.quoting()), (5, TableQuoting::Minimal));
+    let multiline = table.multiline_fields().unwrap();
+    assert_eq!((multiline.count, multiline.first_line), (1, 3));
+}
+
+#[test]
+fn reads_json_lines() {
+    let path = clipn_testing::fixture("cases/tables/pairs.jsonl");
+    let table = read(&path).unwrap();
+    assert_eq!(table.len(), 8);
+    assert_eq!(
+        table.row(1).unwrap(),
+        (
+            path.parent().unwrap().join("img/1.jpg"),
+            "a photo of a koala"
+        )
+    );
+    assert_eq!(table.key(7), "pairs.jsonl:8");
+}
+
+#[test]
+fn json_lines_have_usual_keys_and_malformed_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("metadata.jsonl");
+    let lines = [
+        "oops",
+        r#"{"file_name": "a.jpg", "text": "a cat"}"#,
+        "",
+        r#"{"file_name": "b.jpg"}"#,
+        r#"{"text": "no image"}"#,
+        r#"{"file_name": "c.jpg", "text": 3}"#,
+        "[1]",
+    ];
+    fs::write(&path, lines.join("\n")).unwrap();
+    let table = read(&path).unwrap();
+    assert_eq!(
+        (table.image_key(), table.caption_key()),
+        ("file_name", "text")
+    );
+    assert_eq!(
+        table.row(1).unwrap(),
+        (folder.path().join("a.jpg"), "a cat")
+    );
+    let reasons: Vec<_> = (0..table.len())
+        .filter_map(|row| table.row(row).err())
+        .collect();
+    let reasons: Vec<_> = reasons
+        .iter()
+        .map(|row| (row.key.as_str(), row.reason))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            ("metadata.jsonl:1", SkipReason::BadRow),
+            ("metadata.jsonl:4", SkipReason::NoCaption),
+            ("metadata.jsonl:5", SkipReason::NoImage),
+            ("metadata.jsonl:6", SkipReason::BadCaption),
+            ("metadata.jsonl:7", SkipReason::BadRow),
+        ]
+    );
+    let classes = CaptionTableFormat {
+        class_names: ["ant", "bee", "cat", "dog"].map(String::from).to_vec(),
+        ..CaptionTableFormat::default()
+    };
+    let table = CaptionTable::read(&path, &classes).unwrap();
+    assert_eq!(table.row(4).unwrap().1, "dog");
+    assert_eq!(table.row(1).unwrap_err().reason, SkipReason::BadCaption);
+}
+
+#[test]
+fn json_lines_without_the_keys_or_of_another_kind_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    for (contents, expected) in [
+        (
+            &b"{\"file\": \"a.jpg\", \"title\": \"a\"}\n"[..],
+            "missing key `filepath`; keys of the first object: `file`, `title`",
+        ),
+        (
+            b"[{\"filepath\": \"a.jpg\"}]\n",
+            "expected one JSON object per line, got JSON",
+        ),
+        (b"PAR1\x15\x04", "got a Parquet file"),
+        (b"", "got an empty file"),
+        (b"filepath,title\na.jpg,b\n", "got a text file"),
+    ] {
+        fs::write(&path, contents).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

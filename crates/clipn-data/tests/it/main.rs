@@ -3,6 +3,7 @@
 
 mod benchmark;
 mod captions;
+mod damage;
 mod directories;
 mod image_sets;
 mod loader;

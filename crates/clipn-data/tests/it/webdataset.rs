@@ -242,7 +242,7 @@ fn skips_counts_and_names_broken_samples() {
     );
 
     let strict = LoaderSettings {
-        max_skipped: SkipLimit::Count(2),
+        max_skipped: SkipLimit::Count(3),
         workers: 2,
         ..in_order
     };
@@ -252,7 +252,7 @@ fn skips_counts_and_names_broken_samples() {
         .unwrap();
     let error = epoch.next().unwrap().unwrap_err();
     assert!(
-        matches!(error, TrainingDataError::TooManySkipped { limit: 2, .. }),
+        matches!(error, TrainingDataError::TooManySkipped { limit: 3, .. }),
         "{error}"
     );
     assert!(error.to_string().contains("s.tar/000000"), "{error}");

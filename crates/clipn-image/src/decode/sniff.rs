@@ -1,6 +1,7 @@
 //! Format detection from the first bytes of a file.
+use clipn_base::content::ContentKind;
+
 use super::pnm;
-use crate::error::GIT_LFS_POINTER;
 
 /// Number of bytes at the start of a file that [`is_image_start`] needs.
 pub const IMAGE_START_BYTES: usize = 32;
@@ -19,7 +20,7 @@ pub const IMAGE_START_BYTES: usize = 32;
 /// ```
 #[must_use]
 pub fn is_image_start(start: &[u8]) -> bool {
-    detect_format(start).is_some() || other_image(start).is_some()
+    detect_format(start).is_some() || ContentKind::detect(start).is_image()
 }
 
 /// Supported image format.
@@ -88,70 +89,9 @@ fn is_bmp(bytes: &[u8]) -> bool {
     )
 }
 
-/// Names an image format that is recognized but not decoded.
-fn other_image(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.first_chunk::<4>()? {
-            b"avif" | b"avis" => Some("an AVIF image"),
-            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" => Some("a HEIC image"),
-            // Which codec the image has is said by the brands after this one.
-            b"mif1" | b"msf1" if brand.windows(4).any(|other| other == b"avif") => {
-                Some("an AVIF image")
-            }
-            b"mif1" | b"msf1" => Some("a HEIC image"),
-            _ => None,
-        },
-        [0xFF, 0x0A, ..] | [0, 0, 0, 12, b'J', b'X', b'L', ..] => Some("a JPEG XL image"),
-        [0, 0, 0, 12, b'j', b'P', ..] | [0xFF, 0x4F, 0xFF, 0x51, ..] => Some("a JPEG 2000 image"),
-        _ => None,
-    }
-}
-
 /// Describes bytes of an unsupported format, for an error message.
 pub(super) fn detected_content(bytes: &[u8]) -> &'static str {
-    if let Some(image) = other_image(bytes) {
-        return image;
-    }
-    match bytes {
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "a video",
-        [b'8', b'B', b'P', b'S', ..] => "a Photoshop document",
-        [b'%', b'P', b'D', b'F', ..] => "a PDF document",
-        [b'P', b'K', 3, 4, ..] => "a ZIP archive",
-        [0x1F, 0x8B, ..] => "a gzip archive",
-        [b'P', b'7' | b'f' | b'F', b'\n' | b'\r', ..] => "a PAM or PFM image",
-        _ => looks_like_text(&bytes[..bytes.len().min(512)]),
-    }
-}
-
-/// Distinguishes kinds of text from binary data.
-fn looks_like_text(start: &[u8]) -> &'static str {
-    let text = match std::str::from_utf8(start) {
-        Ok(valid) => valid,
-        // A character cut off at the end of the sample is still text.
-        Err(error) if error.valid_up_to() + 4 > start.len() => {
-            std::str::from_utf8(&start[..error.valid_up_to()]).unwrap_or_default()
-        }
-        Err(_) => return "unrecognized data",
-    };
-    if text.is_empty()
-        || text
-            .chars()
-            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{c}'))
-    {
-        return "unrecognized data";
-    }
-    let lower = text
-        .trim_start_matches(['\u{feff}', ' ', '\n', '\r', '\t'])
-        .to_ascii_lowercase();
-    if lower.starts_with("<svg") || (lower.starts_with("<?xml") && lower.contains("<svg")) {
-        "an SVG drawing"
-    } else if lower.starts_with("<!doctype html") || lower.starts_with("<html") {
-        "a web page"
-    } else if lower.starts_with("version https://git-lfs") {
-        GIT_LFS_POINTER
-    } else {
-        "a text file"
-    }
+    ContentKind::detect(bytes).name()
 }
 
 #[cfg(test)]
@@ -175,7 +115,7 @@ mod tests {
     fn describes_what_is_not_an_image() {
         assert_eq!(detected_content(b"name,label\n1,2\n"), "a text file");
         assert_eq!(detected_content("é".repeat(300).as_bytes()), "a text file");
-        assert_eq!(detected_content(b"<!DOCTYPE html><html>"), "a web page");
+        assert_eq!(detected_content(b"<!DOCTYPE html><html>"), "an HTML page");
         assert_eq!(
             detected_content(b"<?xml version='1.0'?><svg>"),
             "an SVG drawing"

@@ -202,6 +202,7 @@ fn open_data(
     let source = match data.kind {
         DatasetKind::Webdataset => {
             let fields = SampleFields {
+                images: data.images.clone(),
                 captions: data.captions.clone(),
                 ..SampleFields::default()
             };
@@ -211,7 +212,9 @@ fn open_data(
             }
             CaptionSource::Shards(Arc::new(shards))
         }
-        DatasetKind::Csv => CaptionTable::read(Path::new(&data.train_data), &data.table)?.into(),
+        DatasetKind::Csv => CaptionTable::read(&data.train_data, &data.table)?.into(),
+        DatasetKind::Parquet => CaptionSource::open_parquet(&data.train_data, &data.table)?,
+        DatasetKind::Jsonl => CaptionTable::read_json_lines(&data.train_data, &data.table)?.into(),
     };
     let mut loader = LoaderSettings::new(config.vision.image_size, settings.batch_size);
     loader.preprocessing = Preprocessing::clip(config.vision.image_size);

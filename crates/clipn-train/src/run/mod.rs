@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clipn_base::random::Xoshiro256;
-use clipn_data::{CaptionLoader, Epoch, EpochPosition, TrainBatch};
+use clipn_data::{CaptionLoader, CaptionSource, Epoch, EpochPosition, TrainBatch};
 use clipn_engine::TextTransformer;
 use clipn_model::{ModelConfig, TextTower, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
@@ -92,6 +92,11 @@ impl TrainRun {
     /// [`RunBuilder::with_changed_settings`] allows.
     pub fn changed_settings(&self) -> &[SettingDifference] {
         &self.changed_settings
+    }
+
+    /// Returns the training data.
+    pub fn data(&self) -> &CaptionSource {
+        self.loader.source()
     }
 
     /// Returns the model config.

@@ -3,7 +3,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use clipn_data::{CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit};
+use clipn_base::content::ContentKind;
+use clipn_data::{
+    CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit, TableKind, is_archive_name,
+};
 use clipn_image::Augmentation;
 use clipn_text::prompts::TemplateSet;
 
@@ -74,7 +77,8 @@ pub struct TrainSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Shards (brace ranges, globs, lists, a directory), or a CSV or TSV file.
+    /// Shards (brace ranges, globs, lists, a directory), a CSV, TSV or JSON Lines file, or Parquet
+    /// files.
     pub train_data: String,
     /// Format of `train_data`.
     pub kind: DatasetKind,
@@ -85,6 +89,9 @@ pub struct DataSettings {
     pub sampling: Sampling,
     /// Limit on broken samples, above which the run ends.
     pub max_bad: SkipLimit,
+    /// Extensions of images in shards, by priority: the first that a sample has is used.
+    #[serde(default = "default_images")]
+    pub images: Vec<String>,
     /// Caption fields in shards, by priority: the first that a sample has is used.
     pub captions: Vec<CaptionField>,
     /// Columns and separator of a table.
@@ -100,20 +107,56 @@ pub enum DatasetKind {
     Webdataset,
     /// A CSV or TSV file of image paths and captions.
     Csv,
+    /// JSON Lines of image paths and captions.
+    Jsonl,
+    /// Parquet files of images, or of image paths, and captions.
+    Parquet,
 }
 
 impl DatasetKind {
-    /// Detects the format from the file name: `.csv` and `.tsv` are tables, anything else is
-    /// shards.
+    /// Detects the format from the file name: `.csv` and `.tsv` are tables, `.jsonl` and `.ndjson`
+    /// JSON Lines, `.parquet` is Parquet, anything else is shards.
     pub fn from_file_name(train_data: &str) -> Self {
-        let extension = Path::new(train_data).extension();
-        if extension.is_some_and(|e| e.eq_ignore_ascii_case("csv") || e.eq_ignore_ascii_case("tsv"))
-        {
-            Self::Csv
-        } else {
-            Self::Webdataset
+        match TableKind::of_file(train_data) {
+            Some(TableKind::Delimited) => Self::Csv,
+            Some(TableKind::JsonLines) => Self::Jsonl,
+            Some(TableKind::Parquet) => Self::Parquet,
+            _ => Self::Webdataset,
         }
     }
+}
+
+impl DatasetKind {
+    /// Detects the format from the file name and, if that is no table, from what is there: a
+    /// directory of Parquet files without shards, or a file that begins like Parquet.
+    pub fn detect(train_data: &str) -> Self {
+        let by_name = Self::from_file_name(train_data);
+        let path = Path::new(train_data);
+        let is_parquet = match by_name {
+            Self::Webdataset if path.is_dir() => has_only_parquet(path),
+            Self::Webdataset => {
+                path.is_file()
+                    && ContentKind::of_file(path).is_ok_and(|kind| kind == ContentKind::Parquet)
+            }
+            _ => false,
+        };
+        if is_parquet { Self::Parquet } else { by_name }
+    }
+}
+
+/// Whether a directory has Parquet files and no shards.
+fn has_only_parquet(directory: &Path) -> bool {
+    let names: Vec<String> = std::fs::read_dir(directory)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect();
+    let is_parquet = |name: &String| TableKind::of_file(name) == Some(TableKind::Parquet);
+    names.iter().any(is_parquet) && !names.iter().any(|name| is_archive_name(name))
+}
+
+fn default_images() -> Vec<String> {
+    SampleFields::default().images
 }
 
 impl DataSettings {
@@ -126,6 +169,7 @@ impl DataSettings {
             num_samples: None,
             sampling: Sampling::Shuffled,
             max_bad: SkipLimit::Fraction(0.1),
+            images: default_images(),
             captions: SampleFields::default().captions,
             table: CaptionTableFormat::default(),
         }

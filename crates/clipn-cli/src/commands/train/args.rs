@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use clipn::dataset::TableQuoting;
 use clipn::image::ColorJitter;
 use clipn::training::{LossWeights, ObjectiveName, TsoForm};
 
@@ -31,10 +32,13 @@ impl From<ObjectiveChoice> for ObjectiveName {
 /// Format of the training data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DatasetType {
-    /// Inferred from the extension: .csv and .tsv are tables, anything else is shards
+    /// Inferred from the extension: .csv, .tsv, .jsonl and .parquet are tables, anything else is
+    /// shards
     Auto,
     Webdataset,
     Csv,
+    Jsonl,
+    Parquet,
 }
 
 /// Random augmentation of images.
@@ -66,8 +70,8 @@ pub(crate) struct TrainArgs {
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    /// Training data: shards (`shard-{000..099}.tar`, globs, lists, a directory), or a CSV or TSV
-    /// file
+    /// Training data: shards (`shard-{000..099}.tar`, globs, lists, a directory), a CSV, TSV or JSON
+    /// Lines file, or Parquet files
     #[arg(long, value_name = "SPEC", required_unless_present = "settings")]
     pub train_data: Option<String>,
     /// Format of the training data
@@ -79,20 +83,38 @@ pub(crate) struct TrainArgs {
     /// Draw shards with replacement
     #[arg(long)]
     pub dataset_resampled: bool,
-    /// Column separator of a table
-    #[arg(long, value_name = "CHAR", default_value = "\t")]
+    /// Files of a shard's samples, by extension, each key repeatable; `*.jpg` fits every extension
+    /// that ends so [default: image=jpg,image=jpeg,image=png,image=webp,caption=txt,caption=json]
+    #[arg(long, value_name = "image=EXT,caption=EXT", value_parser = parse_fields)]
+    pub fields: Option<FieldNames>,
+    /// Column separator of a CSV or TSV file; `\t` is a tab
+    #[arg(long, value_name = "CHAR", default_value = "\\t", value_parser = parse_separator)]
     pub csv_separator: char,
-    /// Column of image paths
-    #[arg(long, value_name = "NAME", default_value = "filepath")]
+    /// Quotes in a CSV or TSV file: minimal encloses fields, none is a character like any other
+    /// [default: minimal, but none for a .tsv in which no field is quoted throughout]
+    #[arg(long, value_name = "minimal|none", hide_default_value = true, default_value = "auto", value_parser = parse_quoting)]
+    pub csv_quoting: TableQuoting,
+    /// Column or key of images in a table
+    #[arg(
+        long,
+        visible_alias = "image-key",
+        value_name = "NAME",
+        default_value = "filepath"
+    )]
     pub csv_img_key: String,
-    /// Column of captions
-    #[arg(long, value_name = "NAME", default_value = "title")]
+    /// Column or key of captions in a table
+    #[arg(
+        long,
+        visible_alias = "caption-key",
+        value_name = "NAME",
+        default_value = "title"
+    )]
     pub csv_caption_key: String,
     /// Take captions from this key of a shard's JSON files instead of its text files
     #[arg(long, value_name = "KEY", conflicts_with = "class_names")]
     pub json_caption_key: Option<String>,
-    /// Take captions from a shard's class indices (`cls`) and these names: a file, a list by name,
-    /// or "a,b,c"
+    /// Take captions from class indices, a shard's `cls` or a table's column of captions, and these
+    /// names: a file, a list by name, or "a,b,c"
     #[arg(long, value_name = "FILE|NAME|LIST")]
     pub class_names: Option<String>,
     /// Maximum fraction of broken samples, from 0 to 1, before the run stops
@@ -222,6 +244,54 @@ fn parse_numbers<const N: usize>(text: &str, expected: &str) -> Result<[f64; N],
         .ok_or_else(|| expected.to_owned())
 }
 
+/// Extensions of the files of a sample.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct FieldNames {
+    pub images: Vec<String>,
+    pub captions: Vec<String>,
+}
+
+/// Parses `image=input.jpg,caption=outputs.txt`.
+fn parse_fields(text: &str) -> Result<FieldNames, String> {
+    let mut names = FieldNames::default();
+    for part in text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+    {
+        let expected = || format!("expected image=EXTENSION or caption=EXTENSION, got `{part}`");
+        let (key, extension) = part.split_once('=').ok_or_else(expected)?;
+        let extension = extension.trim().trim_start_matches('.').to_lowercase();
+        if extension.is_empty() || extension == "*" {
+            return Err(expected());
+        }
+        match key.trim() {
+            "image" => names.images.push(extension),
+            "caption" => names.captions.push(extension),
+            _ => return Err(expected()),
+        }
+    }
+    if names == FieldNames::default() {
+        return Err("expected fields, such as image=input.jpg,caption=outputs.txt".to_owned());
+    }
+    Ok(names)
+}
+
+/// Parses one character, or `\t` as other programs write a tab.
+fn parse_separator(text: &str) -> Result<char, String> {
+    let mut characters = text.chars();
+    match (text, characters.next(), characters.next()) {
+        ("\\t" | "tab", ..) => Ok('\t'),
+        (_, Some(separator), None) => Ok(separator),
+        _ => Err("expected one character, or \\t for a tab".to_owned()),
+    }
+}
+
+fn parse_quoting(text: &str) -> Result<TableQuoting, String> {
+    text.parse()
+        .map_err(|_| "expected minimal or none".to_owned())
+}
+
 fn parse_weights(text: &str) -> Result<LossWeights, String> {
     let [yes, no, tso] = parse_numbers(text, "expected three numbers, such as 0.5,0.5,0.5")?;
     Ok(LossWeights { yes, no, tso })
@@ -239,4 +309,29 @@ fn parse_jitter(text: &str) -> Result<ColorJitter, String> {
         contrast,
         saturation,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_name_extensions() {
+        let names = parse_fields("image=Input.JPG, caption=.outputs.txt,image=*.png").unwrap();
+        assert_eq!(names.images, ["input.jpg", "*.png"]);
+        assert_eq!(names.captions, ["outputs.txt"]);
+        for wrong in ["", "jpg", "image=", "image=*", "text=txt", ","] {
+            assert!(parse_fields(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_tab_may_be_written_as_a_backslash_and_t() {
+        for tab in ["\t", "\\t", "tab"] {
+            assert_eq!(parse_separator(tab), Ok('\t'));
+        }
+        assert_eq!(parse_separator(";"), Ok(';'));
+        assert_eq!(parse_separator("t"), Ok('t'));
+        assert!(parse_separator("").is_err() && parse_separator("\\n").is_err());
+    }
 }

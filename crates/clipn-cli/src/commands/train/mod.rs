@@ -1,30 +1,30 @@
 //! `clipn train`: trains a CLIP, or teaches one to say "no".
 
 mod args;
+mod data;
 mod observer;
 pub(crate) mod overrides;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clipn::dataset::{Benchmark, CaptionField, CaptionTableFormat, Sampling, SkipLimit};
+use clipn::dataset::Benchmark;
 use clipn::download::{DownloadError, FetchPurpose, HubName};
 use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
 use clipn::inference::Parallelism;
 use clipn::model::{ModelConfig, PretrainedWeights};
 use clipn::training::{
-    AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveName, ObjectiveSettings,
-    RunStart, TrainRun, TrainSettings,
+    AdamWSettings, GradientScaling, ObjectiveName, ObjectiveSettings, RunStart, TrainRun,
+    TrainSettings,
 };
 
 pub(crate) use args::TrainArgs;
 
-use crate::common::classes;
 use crate::common::error::CliError;
 use crate::common::messages::{detail, note, warning};
 use crate::common::progress::Bar;
 use crate::common::weights::locate;
-use args::{AugmentationName, DatasetType};
+use args::AugmentationName;
 use observer::RunReporter;
 
 /// `clipn train`: trains, and prints the path of the newest weights.
@@ -97,9 +97,10 @@ pub(crate) fn train(args: &TrainArgs) -> Result<PathBuf, CliError> {
     Ok(outcome.checkpoint.join("model.safetensors"))
 }
 
-/// Prints the choices of a run, if verbose.
+/// Prints what is lost of the data, and if verbose the choices of a run.
 fn report(run: &TrainRun) {
     let settings = run.settings();
+    data::report(run);
     detail(format_args!(
         "architecture {}, from {}; {} loading threads",
         run.config().name,
@@ -161,27 +162,6 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
             .map(|path| path.display().to_string())
     };
     let model = args.model.clone().or_else(from_weights).unwrap_or_default();
-    let train_data = args.train_data.clone().unwrap_or_default();
-    let kind = match args.dataset_type {
-        DatasetType::Csv => DatasetKind::Csv,
-        DatasetType::Webdataset => DatasetKind::Webdataset,
-        DatasetType::Auto => DatasetKind::from_file_name(&train_data),
-    };
-    let captions = match (&args.json_caption_key, &args.class_names) {
-        (Some(key), _) => vec![CaptionField::Json {
-            extension: "json".to_owned(),
-            key: key.clone(),
-        }],
-        (None, Some(spec)) => {
-            // Captions of equal classes are equal, which is no fault.
-            let names = classes::read(spec, true)?.into_names().into();
-            vec![CaptionField::Class {
-                extension: "cls".to_owned(),
-                names,
-            }]
-        }
-        (None, None) => clipn::dataset::SampleFields::default().captions,
-    };
     let cores = Parallelism::default().workers;
     Ok(TrainSettings {
         model,
@@ -214,23 +194,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
             max_gradient_norm: args.grad_clip_norm,
         },
         gradient_scaling: GradientScaling::True,
-        data: DataSettings {
-            kind,
-            train_data,
-            num_samples: args.train_num_samples,
-            sampling: if args.dataset_resampled {
-                Sampling::WithReplacement
-            } else {
-                Sampling::Shuffled
-            },
-            max_bad: SkipLimit::Fraction(args.max_bad),
-            captions,
-            table: CaptionTableFormat {
-                separator: args.csv_separator,
-                image_key: args.csv_img_key.clone(),
-                caption_key: args.csv_caption_key.clone(),
-            },
-        },
+        data: data::settings(args)?,
         augmentation: augmentation(args)?,
     })
 }

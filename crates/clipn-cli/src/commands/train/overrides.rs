@@ -9,7 +9,7 @@ use super::args::TrainArgs;
 use crate::common::error::CliError;
 
 /// The flags of `clipn train` whose values `settings.toml` has, with the keys that they set.
-const SETTINGS_FLAGS: [(&str, &[&str]); 41] = [
+const SETTINGS_FLAGS: [(&str, &[&str]); 43] = [
     ("objective", &["objective.name"]),
     ("model", &["model"]),
     ("pretrained", &["pretrained"]),
@@ -17,11 +17,13 @@ const SETTINGS_FLAGS: [(&str, &[&str]); 41] = [
     ("dataset_type", &["data.kind"]),
     ("train_num_samples", &["data.num_samples"]),
     ("dataset_resampled", &["data.sampling"]),
+    ("fields", &["data.images", "data.captions"]),
     ("csv_separator", &["data.table.separator"]),
+    ("csv_quoting", &["data.table.quoting"]),
     ("csv_img_key", &["data.table.image_key"]),
     ("csv_caption_key", &["data.table.caption_key"]),
     ("json_caption_key", &["data.captions"]),
-    ("class_names", &["data.captions"]),
+    ("class_names", &["data.captions", "data.table.class_names"]),
     ("max_bad", &["data.max_bad"]),
     ("augmentation", &["augmentation.crop"]),
     ("crop_scale", &["augmentation.crop"]),
@@ -123,7 +125,7 @@ mod tests {
         (super::super::settings(&args).unwrap(), args.given)
     }
 
-    const EVERY_FLAG: [&str; 39] = [
+    const EVERY_FLAG: [&str; 41] = [
         "--objective=clipn-handcrafted",
         "--model=ViT-B-32",
         "--pretrained=b.pt",
@@ -131,7 +133,9 @@ mod tests {
         "--dataset-type=webdataset",
         "--train-num-samples=7",
         "--dataset-resampled",
+        "--fields=image=png,caption=cap",
         "--csv-separator=;",
+        "--csv-quoting=none",
         "--csv-img-key=i",
         "--csv-caption-key=c",
         "--json-caption-key=j",

@@ -11,6 +11,8 @@ pub(super) enum ItemIterator {
     Shards {
         set: Arc<ShardSet>,
         plan: ShardPlan,
+        /// Mean number of samples in a shard.
+        mean: Option<u64>,
         reader: Option<Box<(usize, SegmentReader)>>,
     },
     Rows {
@@ -20,10 +22,11 @@ pub(super) enum ItemIterator {
 }
 
 impl ItemIterator {
-    pub(super) fn shards(set: &Arc<ShardSet>, plan: ShardPlan) -> Self {
+    pub(super) fn shards(set: &Arc<ShardSet>, plan: ShardPlan, mean: Option<u64>) -> Self {
         Self::Shards {
             set: Arc::clone(set),
             plan,
+            mean,
             reader: None,
         }
     }
@@ -41,7 +44,12 @@ impl Iterator for ItemIterator {
 
     fn next(&mut self) -> Option<DrawnItem> {
         match self {
-            Self::Shards { set, plan, reader } => loop {
+            Self::Shards {
+                set,
+                plan,
+                mean,
+                reader,
+            } => loop {
                 if let Some((shard, open)) = reader.as_deref_mut() {
                     if let Some(drawn) = open.next(&set.shards()[*shard], set.fields()) {
                         return Some(drawn);
@@ -49,7 +57,7 @@ impl Iterator for ItemIterator {
                     *reader = None;
                 }
                 match plan.next() {
-                    Some(segment) => open_segment(set, segment, reader),
+                    Some(segment) => *reader = open_segment(set, segment, *mean),
                     None => return Some(DrawnItem::PassEnd),
                 }
             },
@@ -64,12 +72,13 @@ impl Iterator for ItemIterator {
 fn open_segment(
     set: &ShardSet,
     segment: Segment,
-    reader: &mut Option<Box<(usize, SegmentReader)>>,
-) {
-    *reader = set
-        .shards()
-        .get(segment.shard)
-        .map(|shard| Box::new((segment.shard, SegmentReader::new(shard, segment))));
+    mean: Option<u64>,
+) -> Option<Box<(usize, SegmentReader)>> {
+    let shard = set.shards().get(segment.shard)?;
+    Some(Box::new((
+        segment.shard,
+        SegmentReader::new(shard, segment, mean),
+    )))
 }
 
 fn draw_row(table: &CaptionTable, row: u64, visit: u64) -> DrawnItem {

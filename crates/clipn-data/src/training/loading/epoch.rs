@@ -44,7 +44,7 @@ pub struct Epoch {
     pub(super) preprocessing: Preprocessing,
     pub(super) batch_size: usize,
     pub(super) batches: u64,
-    pub(super) max_skipped: Option<u64>,
+    pub(super) allowance: SkipAllowance,
     pub(super) position: EpochPosition,
     pub(super) passes: EmptyPassDetector,
     pub(super) failed: bool,
@@ -57,6 +57,31 @@ impl fmt::Debug for Epoch {
             .field("batches", &self.batches)
             .field("position", &self.position)
             .finish_non_exhaustive()
+    }
+}
+
+/// Maximum number of broken samples of a process in an epoch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum SkipAllowance {
+    Count(u64),
+    /// A fraction of this many samples, or of those drawn so far if the data are read repeatedly.
+    Fraction {
+        fraction: f64,
+        samples: u64,
+    },
+    Unlimited,
+}
+
+impl SkipAllowance {
+    /// Returns the limit after `drawn` samples, broken ones included; `None` for no limit.
+    fn limit(self, drawn: u64) -> Option<u64> {
+        match self {
+            Self::Count(count) => Some(count),
+            Self::Fraction { fraction, samples } => {
+                Some((samples.max(drawn) as f64 * fraction) as u64)
+            }
+            Self::Unlimited => None,
+        }
     }
 }
 
@@ -127,7 +152,11 @@ impl Epoch {
                     batch.keys.push(sample.key);
                     self.passes.delivered = true;
                 }
-                PipelineOutput::Skip(sample) => self.add_skipped(&mut skipped, *sample)?,
+                PipelineOutput::Skip(sample) => {
+                    let delivered = self.position.batches * self.batch_size as u64;
+                    let delivered = delivered + batch.keys.len() as u64;
+                    self.add_skipped(&mut skipped, *sample, delivered)?;
+                }
                 PipelineOutput::PassEnd if self.passes.is_exhausted() => {
                     return Err(TrainingDataError::NoUsableSample {
                         skipped: Box::new(skipped),
@@ -163,9 +192,13 @@ impl Epoch {
         &self,
         skipped: &mut SkippedSamples,
         sample: SkippedSample,
+        delivered: u64,
     ) -> Result<(), TrainingDataError> {
         skipped.add(sample);
-        match self.max_skipped {
+        match self
+            .allowance
+            .limit(delivered.saturating_add(skipped.total()))
+        {
             Some(limit) if skipped.total() > limit => Err(TrainingDataError::TooManySkipped {
                 limit,
                 skipped: Box::new(skipped.clone()),

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::training::error::TrainingDataError;
-use crate::training::loading::epoch::{EmptyPassDetector, Epoch, EpochPosition};
+use crate::training::loading::epoch::{EmptyPassDetector, Epoch, EpochPosition, SkipAllowance};
 use crate::training::loading::pipeline::Pipeline;
 use crate::training::loading::prepare::{CachedImages, SamplePreparer};
 use crate::training::loading::settings::{
@@ -11,6 +11,7 @@ use crate::training::loading::shuffle::ShuffleIterator;
 use crate::training::loading::source::CaptionSource;
 use crate::training::random::{KeyedRandom, Purpose, StableHash};
 use crate::training::skipped::SkippedSamples;
+use crate::training::webdataset::DamageReport;
 
 /// Loader of training data, epoch by epoch.
 ///
@@ -37,21 +38,27 @@ pub struct CaptionLoader {
     source: CaptionSource,
     settings: LoaderSettings,
     batches: u64,
+    /// Samples of an epoch over all processes, with those that are lost with damaged shards.
+    expected: u64,
     fingerprint: String,
     cached: Option<Arc<dyn CachedImages>>,
 }
 
 impl CaptionLoader {
-    /// Checks that the data and the settings yield at least one batch in every process. No image is
-    /// read.
+    /// Checks that the data and the settings yield at least one batch in every process, and that
+    /// damaged shards do not lose more than [`LoaderSettings::max_skipped`] allows. No image is read.
     ///
     /// # Errors
     /// [`TrainingDataError::Setting`] and [`TrainingDataError::Image`] for an invalid setting,
-    /// [`TrainingDataError::UnknownSize`], [`TrainingDataError::TooFewShards`] and
-    /// [`TrainingDataError::TooFewSamples`].
+    /// [`TrainingDataError::DamagedShards`], [`TrainingDataError::UnknownSize`],
+    /// [`TrainingDataError::TooFewShards`] and [`TrainingDataError::TooFewSamples`].
     pub fn new(source: CaptionSource, settings: LoaderSettings) -> Result<Self, TrainingDataError> {
         settings.check()?;
         let world_size = settings.world_size;
+        let damage = source.damage(settings.train_num_samples);
+        if let Some(report) = &damage {
+            check_damage(report, &settings)?;
+        }
         if let CaptionSource::Shards(set) = &source {
             let shards = set.shards().len();
             let splittable = set.shards().iter().all(|shard| shard.samples.is_some());
@@ -70,7 +77,14 @@ impl CaptionLoader {
             Rounding::Floor => samples / global_batch,
             Rounding::Ceil => samples.div_ceil(global_batch),
         };
+        let expected = match &damage {
+            Some(report) if settings.train_num_samples.is_none() => report.total.max(samples),
+            _ => batches * global_batch,
+        };
         if batches == 0 {
+            if let Some(report) = damage.filter(|_| expected >= global_batch || samples == 0) {
+                return Err(damaged(report, None));
+            }
             let batch_size = settings.batch_size;
             return Err(TrainingDataError::TooFewSamples {
                 samples,
@@ -83,6 +97,7 @@ impl CaptionLoader {
             source,
             settings,
             batches,
+            expected,
             fingerprint,
             cached: None,
         })
@@ -174,7 +189,7 @@ impl CaptionLoader {
             preprocessing: settings.preprocessing.clone(),
             batch_size: settings.batch_size,
             batches: self.batches,
-            max_skipped: self.max_skipped(),
+            allowance: self.skip_allowance(),
             position,
             passes: EmptyPassDetector::default(),
             failed: false,
@@ -192,13 +207,35 @@ impl CaptionLoader {
         }
     }
 
-    fn max_skipped(&self) -> Option<u64> {
-        let samples = self.batches * self.settings.batch_size as u64;
+    fn skip_allowance(&self) -> SkipAllowance {
         match self.settings.max_skipped {
-            SkipLimit::Count(count) => Some(count),
-            SkipLimit::Fraction(fraction) => Some((samples as f64 * fraction) as u64),
-            SkipLimit::Unlimited => None,
+            SkipLimit::Count(count) => SkipAllowance::Count(count),
+            SkipLimit::Fraction(fraction) => SkipAllowance::Fraction {
+                fraction,
+                samples: self.expected / self.settings.world_size as u64,
+            },
+            SkipLimit::Unlimited => SkipAllowance::Unlimited,
         }
+    }
+}
+
+/// Checks that damaged shards lose no more samples than may be broken.
+fn check_damage(report: &DamageReport, settings: &LoaderSettings) -> Result<(), TrainingDataError> {
+    let limit = match settings.max_skipped {
+        SkipLimit::Count(count) => count.saturating_mul(settings.world_size as u64),
+        SkipLimit::Fraction(fraction) => (report.total as f64 * fraction) as u64,
+        SkipLimit::Unlimited => return Ok(()),
+    };
+    match report.lost {
+        Some(lost) if lost <= limit => Ok(()),
+        _ => Err(damaged(report.clone(), Some(limit))),
+    }
+}
+
+fn damaged(report: DamageReport, limit: Option<u64>) -> TrainingDataError {
+    TrainingDataError::DamagedShards {
+        limit,
+        report: Box::new(report),
     }
 }
 

@@ -55,6 +55,7 @@ impl ShardPlan {
             start: 0,
             end: None,
             visit: 0,
+            is_repeated: false,
         };
         let mut order: Vec<usize> = (0..shards.len()).collect();
         if settings.sampling == Sampling::WithReplacement {
@@ -103,9 +104,12 @@ impl ShardPlan {
     }
 
     pub(super) fn next(&mut self) -> Option<Segment> {
-        self.schedule
-            .next()
-            .map(|(segment, visit)| Segment { visit, ..segment })
+        let is_repeated = self.schedule.draw.is_none() && self.schedule.pass > 0;
+        self.schedule.next().map(|(segment, visit)| Segment {
+            visit,
+            is_repeated,
+            ..segment
+        })
     }
 }
 
@@ -175,6 +179,7 @@ fn split(sizes: &[u64], rank: usize, world: usize) -> Vec<Segment> {
                 start,
                 end: (!open).then(|| to - begin),
                 visit: 0,
+                is_repeated: false,
             };
             segments.push(segment);
         }

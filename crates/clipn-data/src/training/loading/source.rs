@@ -1,13 +1,15 @@
 use std::sync::Arc;
 
-use crate::training::captions::CaptionTable;
+use crate::training::captions::{CaptionTable, CaptionTableFormat};
+use crate::training::error::TrainingDataError;
 use crate::training::loading::draw::ItemIterator;
 use crate::training::loading::plan::{RowPlan, ShardPlan};
 use crate::training::loading::settings::LoaderSettings;
-use crate::training::webdataset::ShardSet;
+use crate::training::webdataset::{DamageReport, ShardSet};
 
 /// Source of images with captions.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum CaptionSource {
     /// WebDataset shards.
     Shards(Arc<ShardSet>),
@@ -16,6 +18,20 @@ pub enum CaptionSource {
 }
 
 impl CaptionSource {
+    /// Opens Parquet files: one whose column of images has paths, or any number with the images
+    /// themselves. `spec` is a path, a list, a pattern with braces or wildcards, or a directory.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::WithoutParquet`] without the feature `parquet`,
+    /// [`TrainingDataError::Table`] if a file is damaged or lacks a column,
+    /// [`TrainingDataError::ShardSpec`] if there is no file.
+    #[cfg(not(feature = "parquet"))]
+    pub fn open_parquet(spec: &str, _: &CaptionTableFormat) -> Result<Self, TrainingDataError> {
+        Err(TrainingDataError::WithoutParquet {
+            spec: spec.to_string(),
+        })
+    }
+
     /// Returns the number of samples, if known.
     pub fn samples(&self) -> Option<u64> {
         match self {
@@ -24,11 +40,21 @@ impl CaptionSource {
         }
     }
 
+    /// Returns what is damaged and lost, as far as it is known before the first sample is read; see
+    /// [`ShardSet::damage`].
+    pub fn damage(&self, train_num_samples: Option<u64>) -> Option<DamageReport> {
+        match self {
+            Self::Shards(set) => set.damage(train_num_samples),
+            Self::Table(_) => None,
+        }
+    }
+
     /// Returns the sequence that a process draws in an epoch.
     pub(super) fn items(&self, settings: &LoaderSettings, epoch: u64) -> ItemIterator {
         match self {
             Self::Shards(set) => {
-                ItemIterator::shards(set, ShardPlan::new(set.shards(), settings, epoch))
+                let plan = ShardPlan::new(set.shards(), settings, epoch);
+                ItemIterator::shards(set, plan, set.mean_samples(settings.train_num_samples))
             }
             Self::Table(table) => {
                 ItemIterator::rows(table, RowPlan::new(table.len() as u64, settings, epoch))

@@ -12,7 +12,7 @@ use crate::training::skipped::{SkipReason, SkippedSample};
 pub enum CaptionField {
     /// A text file, unchanged.
     Text {
-        /// Extension of the file, such as `txt`.
+        /// Extension of the file, such as `txt`, or a pattern such as `*.txt`.
         extension: String,
     },
     /// A string in a JSON object.
@@ -43,7 +43,8 @@ impl CaptionField {
 }
 
 /// Extensions of the files of a sample that are read. An extension is everything after the first
-/// dot of a file name, in lower case.
+/// dot of a file name, in lower case. In names with further dots it may differ from sample to
+/// sample: `*.jpg` stands for every extension that is `jpg` or ends with `.jpg`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SampleFields {
     /// Extensions of images; the first one present is used.
@@ -77,17 +78,28 @@ impl Default for SampleFields {
     }
 }
 
+/// Whether an extension is the one of a field, or fits its pattern.
+fn is_of_field(field: &str, extension: &str) -> bool {
+    match field.strip_prefix("*.") {
+        Some(last) => extension
+            .strip_suffix(last)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
+        None => field == extension,
+    }
+}
+
 impl SampleFields {
     /// Returns the maximum size in bytes of a file with this extension, or `None` if it is not
     /// read.
     pub(super) fn limit(&self, extension: &str) -> Option<u64> {
-        if self.images.iter().any(|known| known == extension) {
-            Some(self.max_image_bytes)
-        } else if self
-            .captions
+        let is_caption = |field: &CaptionField| is_of_field(field.extension(), extension);
+        if self
+            .images
             .iter()
-            .any(|field| field.extension() == extension)
+            .any(|known| is_of_field(known, extension))
         {
+            Some(self.max_image_bytes)
+        } else if self.captions.iter().any(is_caption) {
             Some(MAX_CAPTION_BYTES)
         } else {
             None
@@ -100,39 +112,23 @@ impl SampleFields {
         mut group: SampleFiles,
         sample_key: &str,
     ) -> Result<(Vec<u8>, String), SkippedSample> {
-        let skip =
-            |reason, detail: String| SkippedSample::new(sample_key.to_string(), reason, detail);
-        if let Some(large) = &group.too_large {
-            return Err(skip(SkipReason::TooLarge, large.clone()));
-        }
-        let Some(field) = self
-            .captions
-            .iter()
-            .find(|field| group.files.contains_key(field.extension()))
-        else {
-            let wanted: Vec<&str> = self.captions.iter().map(CaptionField::extension).collect();
-            return Err(skip(
-                SkipReason::NoCaption,
-                format!("none of the files {}", wanted.join(", ")),
-            ));
+        let skip = |(reason, detail): (SkipReason, String)| {
+            SkippedSample::new(sample_key.to_string(), reason, detail)
         };
-        let bytes = group
-            .files
-            .get(field.extension())
-            .map_or(&[][..], Vec::as_slice);
-        let caption = field
-            .caption(bytes)
-            .map_err(|(reason, detail)| skip(reason, detail))?;
-        let image = self
-            .images
-            .iter()
-            .find_map(|extension| group.files.remove(extension));
-        let image = image.ok_or_else(|| {
-            skip(
-                SkipReason::NoImage,
-                format!("none of the files {}", self.images.join(", ")),
-            )
-        })?;
+        if let Some(large) = &group.too_large {
+            return Err(skip((SkipReason::TooLarge, large.clone())));
+        }
+        let captions: Vec<&str> = self.captions.iter().map(CaptionField::extension).collect();
+        let images: Vec<&str> = self.images.iter().map(String::as_str).collect();
+        let found = group
+            .find(&captions, SkipReason::NoCaption)
+            .and_then(|(index, extension)| {
+                let bytes = group.files.get(&extension).map_or(&[][..], Vec::as_slice);
+                self.captions[index].caption(&extension, bytes)
+            })
+            .and_then(|caption| Ok((caption, group.find(&images, SkipReason::NoImage)?.1)));
+        let (caption, image) = found.map_err(skip)?;
+        let image = group.files.remove(&image).unwrap_or_default();
         Ok((image, caption))
     }
 }
@@ -157,11 +153,61 @@ impl SampleFiles {
             ..Self::default()
         }
     }
+
+    /// Returns the first of the fields that the sample has, and the extension of its file.
+    ///
+    /// # Errors
+    /// `missing` if it has none, or if several files fit the pattern of a field.
+    fn find(
+        &self,
+        fields: &[&str],
+        missing: SkipReason,
+    ) -> Result<(usize, String), (SkipReason, String)> {
+        for (index, field) in fields.iter().enumerate() {
+            let mut fitting = self
+                .files
+                .keys()
+                .filter(|extension| is_of_field(field, extension));
+            let Some(extension) = fitting.next() else {
+                continue;
+            };
+            if fitting.next().is_some() {
+                let problem = format!("several files fit `{field}`: {}", self.shown_fields());
+                return Err((missing, problem));
+            }
+            return Ok((index, extension.clone()));
+        }
+        let problem = format!(
+            "expected one of the files {}, got {}",
+            fields.join(", "),
+            self.shown_fields()
+        );
+        Err((missing, problem))
+    }
+
+    /// Lists the extensions of the sample's files.
+    fn shown_fields(&self) -> String {
+        let shown: Vec<&str> = self
+            .seen
+            .iter()
+            .take(MAX_SHOWN_FIELDS)
+            .map(String::as_str)
+            .collect();
+        let more = if self.seen.len() > shown.len() {
+            ", …"
+        } else {
+            ""
+        };
+        format!("{}{more}", shown.join(", "))
+    }
 }
 
+/// Maximum number of extensions in a message.
+const MAX_SHOWN_FIELDS: usize = 8;
+
 impl CaptionField {
-    fn caption(&self, bytes: &[u8]) -> Result<String, (SkipReason, String)> {
-        let extension = self.extension();
+    /// Returns the caption in the bytes of the file with this extension.
+    fn caption(&self, extension: &str, bytes: &[u8]) -> Result<String, (SkipReason, String)> {
         let bad = |problem: String| (SkipReason::BadCaption, format!("{extension}: {problem}"));
         let text = str::from_utf8(bytes).map_err(|error| bad(format!("not UTF-8: {error}")))?;
         let caption = match self {
@@ -207,11 +253,12 @@ mod tests {
 
     fn taken(fields: &SampleFields, files: &[(&str, &[u8])]) -> Result<String, SkipReason> {
         let mut group = SampleFiles::new("k".to_string());
-        group.files.extend(
-            files
-                .iter()
-                .map(|(name, bytes)| (name.to_string(), bytes.to_vec())),
-        );
+        for (name, bytes) in files {
+            group.seen.push(name.to_string());
+            if fields.limit(name).is_some() {
+                group.files.insert(name.to_string(), bytes.to_vec());
+            }
+        }
         fields
             .take(group, "k")
             .map(|(_, caption)| caption)
@@ -251,6 +298,35 @@ mod tests {
         assert_eq!(
             taken(&fields, &[("jpg", b"x"), ("json", b"{")]),
             Err(SkipReason::BadCaption)
+        );
+    }
+
+    #[test]
+    fn patterns_name_extensions_that_differ() {
+        let fields = SampleFields {
+            images: vec!["*.jpg".to_string()],
+            captions: vec![CaptionField::Text {
+                extension: "*.txt".to_string(),
+            }],
+            ..SampleFields::default()
+        };
+        let sample =
+            |image: &str, caption: &str| taken(&fields, &[(image, b"x"), (caption, b"a cat")]);
+        assert_eq!(sample("03.jpg", "03.txt"), Ok("a cat".to_string()));
+        assert_eq!(sample("jpg", "x.y.txt"), Ok("a cat".to_string()));
+        assert_eq!(sample("notjpg", "txt"), Err(SkipReason::NoImage));
+        let several: &[(&str, &[u8])] = &[("1.jpg", b"x"), ("2.jpg", b"x"), ("1.txt", b"a")];
+        assert_eq!(taken(&fields, several), Err(SkipReason::NoImage));
+    }
+
+    #[test]
+    fn a_missing_file_is_reported_with_those_present() {
+        let mut group = SampleFiles::new("k".to_string());
+        group.seen = vec!["input.jpg".to_string(), "outputs.txt".to_string()];
+        let skipped = SampleFields::default().take(group, "k").unwrap_err();
+        assert_eq!(
+            skipped.detail,
+            "expected one of the files txt, json, got input.jpg, outputs.txt"
         );
     }
 

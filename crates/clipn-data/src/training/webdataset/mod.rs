@@ -1,6 +1,7 @@
 //! WebDataset shards: tar archives, plain or compressed with gzip or zstd, in which consecutive
 //! files with the same key form a sample.
 
+mod damage;
 mod fields;
 mod reader;
 mod samples;
@@ -8,6 +9,7 @@ mod shards;
 mod sizes;
 mod spec;
 
+pub use damage::{DamageReport, ShardDamage};
 pub use fields::{CaptionField, SampleFields};
 pub use shards::{Shard, ShardSet};
 pub use spec::{expand_braces, expand_shards};

@@ -19,18 +19,23 @@ pub(crate) struct SegmentReader {
     position: u64,
     /// Number of samples that the segment should yield, if known.
     expected: Option<u64>,
+    /// The same, or else an estimate: what is lost with the damage of a shard.
+    estimated: Option<u64>,
 }
 
 impl SegmentReader {
-    pub(crate) fn new(shard: &Shard, segment: Segment) -> Self {
-        let end = segment.end.or(shard.samples);
-        let expected = end.map(|end| end.saturating_sub(segment.start));
+    /// Creates a reader; `mean` is the mean number of samples in the shards of the set.
+    pub(crate) fn new(shard: &Shard, segment: Segment, mean: Option<u64>) -> Self {
+        let from_start = |end: Option<u64>| end.map(|end| end.saturating_sub(segment.start));
+        let expected = from_start(segment.end.or(shard.exact_samples()));
+        let estimated = from_start(segment.end.or(shard.expected(mean)));
         Self {
             source: None,
             name: shard.name(),
             segment,
             position: 0,
             expected,
+            estimated,
         }
     }
 
@@ -85,14 +90,20 @@ impl SegmentReader {
         }
     }
 
-    /// Reports, once, the samples that are missing from the segment.
+    /// Reports, once an epoch, the samples that are missing from the segment.
     fn report_missing(&mut self, error: Option<&io::Error>) -> Option<DrawnItem> {
         self.segment.end = Some(0);
         self.source = None;
         let read = self.position.saturating_sub(self.segment.start);
-        let missing = self
-            .expected
-            .map_or(0, |expected| expected.saturating_sub(read));
+        let expected = match error {
+            Some(_) => self.estimated,
+            None => self.expected,
+        };
+        // What the first pass lost is not lost again.
+        if self.segment.is_repeated {
+            return None;
+        }
+        let missing = expected.map_or(0, |expected| expected.saturating_sub(read));
         if error.is_none() && missing == 0 {
             return None;
         }

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use crate::world::DemoError;
-use clipn::dataset::{DatasetError, TrainingDataError};
+use clipn::dataset::{DatasetError, SkipReason, SkippedSamples, TrainingDataError};
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None.or_else(|| error.downcast_ref().and_then(dataset))
@@ -34,15 +34,34 @@ fn training_data(error: &TrainingDataError) -> Option<&'static str> {
         TrainingDataError::ShardSpec { .. } => {
             "check the path; shards must be on this machine, and each named once"
         }
-        TrainingDataError::TooManySkipped { .. } => {
-            "repair or remove the samples, or raise --max-bad"
+        TrainingDataError::TooManySkipped { skipped, .. } => match fields(skipped) {
+            Some(hint) => hint,
+            None => "repair or remove the samples, or raise --max-bad",
+        },
+        TrainingDataError::WithoutParquet { .. } => {
+            "build clipn with --features parquet, or convert the table to JSON Lines"
         }
+        TrainingDataError::DamagedShards { .. } => {
+            "download the shards again (`git lfs pull` in place of LFS pointers), or unpack xz and \
+             bzip2; otherwise leave them out, or raise --max-bad"
+        }
+        TrainingDataError::NoUsableSample { skipped } => return fields(skipped),
         TrainingDataError::ShardSizes { .. } => "correct or remove the file",
         TrainingDataError::Table { .. } => {
             "set --csv-img-key, --csv-caption-key or --csv-separator if they differ"
         }
         _ => return None,
     })
+}
+
+/// Advice for samples most of which lack a file.
+fn fields(skipped: &SkippedSamples) -> Option<&'static str> {
+    let count = |reason| skipped.counts.get(&reason).copied().unwrap_or(0);
+    let incomplete = count(SkipReason::NoImage).max(count(SkipReason::NoCaption));
+    (incomplete * 2 > skipped.total()).then_some(
+        "name the files of a sample with --fields image=…,caption=…, such as \
+         image=input.jpg,caption=outputs.txt; if only a few samples lack one, raise --max-bad",
+    )
 }
 
 fn demo(error: &DemoError) -> Option<&'static str> {
