@@ -22,6 +22,9 @@ const OTHER: &str = "other";
 /// Kind of images that belong to no class of a labeled set.
 const OUTSIDE_CLASSES: &str = "image outside the class directories";
 
+/// Kind of samples of an archive that have no image.
+const SAMPLE_WITHOUT_IMAGE: &str = "sample without an image";
+
 /// Number of files that were skipped because they are no images, by kind: the extension in lower
 /// case with its dot, or `no extension`.
 ///
@@ -64,6 +67,11 @@ impl SkippedFiles {
         if images > 0 {
             self.count(OUTSIDE_CLASSES, images as u64);
         }
+    }
+
+    /// Counts a sample of an archive that has no image.
+    pub(crate) fn add_sample_without_image(&mut self) {
+        self.count(SAMPLE_WITHOUT_IMAGE, 1);
     }
 
     /// Adds the counts of `other`.

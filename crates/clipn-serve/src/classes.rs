@@ -245,7 +245,7 @@ impl Classes {
             (Some(encoder), Some((first, second))) => Err(ClassifierError::EqualTexts {
                 first: names[first].clone(),
                 second: names[second].clone(),
-                context_length: encoder.yes.context_length(),
+                context_length: encoder.towers.yes.context_length(),
             }),
             _ => Ok(()),
         }

@@ -40,8 +40,8 @@ mod resnet;
 mod results;
 #[cfg(feature = "serve")]
 mod serve;
-mod skipped_files;
 mod signals;
+mod skipped_files;
 mod train;
 #[cfg(not(feature = "mini"))]
 mod without_mini;

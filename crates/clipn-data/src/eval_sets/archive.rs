@@ -102,7 +102,7 @@ pub(super) fn read_archives(
                     let found = sample.seen.join(", ");
                     return Err(invalid(format!("no image, only {found}")));
                 }
-                set.samples_without_image += 1;
+                set.skipped.add_sample_without_image();
                 continue;
             };
             let label = match labels {
@@ -118,7 +118,7 @@ pub(super) fn read_archives(
     if set.samples.is_empty() {
         return Err(DatasetError::NoImages {
             path: path.to_path_buf(),
-            other_files: set.samples_without_image,
+            skipped: set.skipped,
         });
     }
     set.archives = archives;

@@ -23,12 +23,10 @@ pub struct ImageSet {
     pub samples: Vec<LabeledImage>,
     /// Names of the class directories by label, `[K]`; empty for an unlabeled set or a list.
     pub class_directories: Vec<String>,
-    /// Files that were skipped because they are no images; empty for a list.
+    /// Files and samples that were skipped because they are no images; empty for a list.
     pub skipped: SkippedFiles,
     /// Archives with the images, in order; empty if the images are files.
     pub archives: Vec<PathBuf>,
-    /// Number of samples of the archives without an image, which are not in the set.
-    pub samples_without_image: usize,
 }
 
 impl ImageSet {
