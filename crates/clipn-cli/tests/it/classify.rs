@@ -179,22 +179,27 @@ fn weights_with_config_need_no_model_flag() {
         let arguments = [&["classify"], model, &more[..]].concat();
         sandbox.done(&arguments)
     };
+    // The config of open_clip belongs to the file of that name, and to no other.
+    let file = "clip-open-clip/open_clip_model.safetensors";
+    std::fs::copy(
+        sandbox.path(file),
+        sandbox.path("clip-open-clip/plain.safetensors"),
+    )
+    .unwrap();
     let plain = rows(&[
         "--model",
         "tiny.json",
         "--pretrained",
-        "clip-open-clip/open_clip_model.safetensors",
+        "clip-open-clip/plain.safetensors",
     ]);
+    let hub = rows(&["--pretrained", "clip-open-clip"]);
+    assert_eq!(rows(&["--pretrained", file]), hub);
     assert_eq!(rows(&["--pretrained", "clip-transformers"]), plain);
     assert_eq!(
         rows(&["--pretrained", "clip-transformers", "--model", "tiny.json"]),
         plain
     );
-    assert_ne!(
-        rows(&["--pretrained", "clip-open-clip"]),
-        plain,
-        "its preprocessing differs"
-    );
+    assert_ne!(hub, plain, "its preprocessing differs");
     let trained = rows(&["--model", "tiny.json", "--pretrained", "epoch_10.pt"]);
     assert_ne!(trained, plain);
     assert_eq!(

@@ -86,6 +86,32 @@ fn tables_and_csv_agree() {
     assert!(csv.starts_with("score,ood,kind,auroc,fpr95,"), "{csv}");
 }
 
+/// An evaluation of yesterday is not replaced by accident, and nothing of it is left if it is.
+#[test]
+fn results_are_replaced_only_by_request() {
+    let s = Sandbox::new();
+    let run = |more: &[&str]| s.clipn(&eval(&[&["--output", "out"], more].concat()));
+    assert!(run(&[]).status.success());
+    s.write("out/notes.txt", "mine");
+    s.write("out/run-1/report.html", "stale");
+    s.write("out/scores.parquet", "stale");
+    let before = std::fs::read(s.path("out/results.json")).unwrap();
+    let refused = run(&["--scores", "msp"]);
+    let error = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("out has results already") && error.contains("--force"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(s.path("out/results.json")).unwrap(), before);
+    assert!(run(&["--scores", "msp", "--force"]).status.success());
+    assert_ne!(std::fs::read(s.path("out/results.json")).unwrap(), before);
+    assert!(s.path("out/notes.txt").exists());
+    assert!(!s.path("out/run-1/report.html").exists());
+    let parquet = std::fs::read(s.path("out/scores.parquet"));
+    assert!(parquet.is_err() || parquet.unwrap() != b"stale");
+}
+
 #[test]
 fn output_files_have_the_table_and_one_row_per_image() {
     let sandbox = Sandbox::new();

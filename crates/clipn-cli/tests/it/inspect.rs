@@ -1,6 +1,7 @@
 //! `clipn inspect`.
 
-use crate::common::{Sandbox, library_fixture};
+use crate::common::{Sandbox, library_fixture, test_data, text};
+use clipn::checkpoint::{Checkpoint, Tensor, write_safetensors};
 use serde_json::Value;
 
 #[test]
@@ -31,6 +32,97 @@ fn shows_that_a_plain_clip_has_no_no_side() {
     assert!(
         out.contains("PyTorch .pt (zip)") && out.contains("none: a plain CLIP"),
         "{out}"
+    );
+}
+
+/// A CLIP in what training programs put around it: all have the tensors of `plain.pt`.
+#[test]
+fn models_in_wrapped_checkpoints_are_found() {
+    let Some(files) = test_data("cases/formats/weights") else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let convert = |name: &str| {
+        let (model, input) = (files.join("tiny.json"), files.join(name));
+        let model = model.to_str().unwrap();
+        sandbox.done(&[
+            "convert",
+            "--model",
+            model,
+            "--force",
+            input.to_str().unwrap(),
+            "out.safetensors",
+        ]);
+        let checkpoint = Checkpoint::open(sandbox.path("out.safetensors")).unwrap();
+        let tensors = checkpoint.iter().map(|(name, tensor)| {
+            let values = tensor
+                .to_f32()
+                .iter()
+                .map(|value| value.to_bits())
+                .collect::<Vec<_>>();
+            (name.to_owned(), values)
+        });
+        tensors.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let plain = convert("plain.pt");
+    assert!(plain.len() >= 50, "{}", plain.len());
+    for name in [
+        "ema-averaged-model.pt",
+        "compiled-blocks.pt",
+        "accelerate-compile-regions.pt",
+        "lightning.ckpt",
+    ] {
+        assert_eq!(convert(name), plain, "{name}");
+    }
+}
+
+#[test]
+fn models_beside_the_weights_are_named() {
+    let sandbox = Sandbox::new();
+    let weights = Checkpoint::open(sandbox.path("epoch_10.pt")).unwrap();
+    let mut tensors: Vec<_> = Vec::new();
+    for prefix in ["student.", "ema."] {
+        tensors.extend(
+            weights
+                .iter()
+                .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone())),
+        );
+    }
+    tensors.push((
+        "head.bias".to_owned(),
+        Tensor::from_f32(&[1], vec![0.5]).unwrap(),
+    ));
+    let none = std::collections::BTreeMap::new();
+    write_safetensors(sandbox.path("two.safetensors"), tensors, &none).unwrap();
+    let out = sandbox.done(&["inspect", "two.safetensors"]);
+    for part in [
+        "prefix      `student.` before each name",
+        "others      ema (--weights-key)",
+        "left out    1 tensors that are no part of the model, such as head.bias",
+    ] {
+        assert!(out.contains(part), "no {part:?} in {out}");
+    }
+    let ema = sandbox.done(&["inspect", "two.safetensors", "--weights-key", "ema"]);
+    assert!(ema.contains("prefix      `ema.`"), "{ema}");
+    let output = sandbox.clipn(&["inspect", "two.safetensors", "--weights-key", "teacher"]);
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("no model named `teacher` in two.safetensors, which has: student, ema"),
+        "{error}"
+    );
+    let model = ["--model", "tiny.json", "--pretrained", "two.safetensors"];
+    let output = sandbox.clipn(
+        &[
+            &["classify", "--classes", "pizza, goldfish"],
+            &model[..],
+            &["photos"],
+        ]
+        .concat(),
+    );
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("two.safetensors has other models too, which --weights-key takes: ema"),
+        "{error}"
     );
 }
 

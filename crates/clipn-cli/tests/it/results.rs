@@ -233,12 +233,22 @@ fn rejects_runs_that_are_not_comparable() {
         sandbox.path("b/results.json"),
     )
     .unwrap();
-    let (code, error) = rejected(&sandbox, &["results", "merge", "a", "b", "--output", "b"]);
+    let (code, error) = rejected(
+        &sandbox,
+        &["results", "merge", "a", "b", "--output", "b", "--force"],
+    );
     assert!(
         code == Some(2) && error.contains("would overwrite"),
         "{error}"
     );
     sandbox.done(&["results", "merge", "a", "b", "--output", "c"]);
+    let again = ["results", "merge", "a", "b", "--output", "c"];
+    let (code, error) = rejected(&sandbox, &again);
+    assert!(
+        code == Some(2) && error.contains("c has results already") && error.contains("--force"),
+        "{error}"
+    );
+    sandbox.done(&[&again[..], &["--force"]].concat());
     let (code, error) = rejected(&sandbox, &["results", "merge", "a", "c"]);
     assert!(
         code == Some(1) && error.contains("cannot merge c: it is already the mean of 2 runs"),
