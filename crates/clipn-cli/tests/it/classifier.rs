@@ -277,6 +277,68 @@ fn stores_a_calibrated_threshold_in_the_bundle() {
     assert!(text(&changed.stdout).contains("not calibrated"));
 }
 
+/// A bundle is evaluated as it answers: with its classes, in its order, and with its threshold.
+#[test]
+fn a_bundle_can_be_evaluated() {
+    let s = Sandbox::new();
+    known(&s);
+    build(&s, "shop.clipn", &[]);
+    build(&s, "whole.clipn", &["--with-model"]);
+    s.done(&["calibrate", "--bundle", "shop.clipn", "--id", "known"]);
+    let sets = ["--id", "id", "--ood", "noise=noise", "--format", "json"];
+    let eval = |more: &[&str]| -> Value {
+        let json = s.done(&[&["eval"], more, &sets].concat());
+        serde_json::from_str(&json).unwrap()
+    };
+    let weights = eval(&[
+        "--model",
+        "tiny.json",
+        "--pretrained",
+        "epoch_10.pt",
+        "--templates",
+        "simple",
+        "--classes",
+        "classes.txt",
+    ]);
+    for bundle in ["shop.clipn", "whole.clipn"] {
+        let found = eval(&["--bundle", bundle]);
+        assert_eq!(found["settings"]["bundle"], bundle);
+        assert_eq!(found["accuracy"], weights["accuracy"]);
+        // Images of users are decoded as they are displayed; these have no profile or rotation.
+        assert_eq!(found["results"], weights["results"]);
+    }
+    let output = s.clipn(
+        &[
+            &["eval", "--bundle", "shop.clipn", "--output", "out"],
+            &sets[..],
+        ]
+        .concat(),
+    );
+    let error = text(&output.stderr);
+    assert!(
+        error.contains("at the bundle's threshold (ATD 0.") && error.contains("of 5 of noise"),
+        "{error}"
+    );
+    let results: Value =
+        serde_json::from_slice(&std::fs::read(s.path("out/results.json")).unwrap()).unwrap();
+    assert_eq!(results["settings"]["decision"]["score"], "atd");
+    let page = std::fs::read_to_string(s.path("out/report.html")).unwrap();
+    let threshold = results["settings"]["decision"]["threshold"]
+        .as_f64()
+        .unwrap();
+    assert!(page.contains(&format!("{threshold:.3}")), "{threshold}");
+    fails(
+        &s,
+        2,
+        &[
+            &["eval", "--bundle", "shop.clipn", "--classes", "a,b"],
+            &sets[..],
+        ]
+        .concat(),
+        &["--bundle", "--classes"],
+    );
+}
+
 #[test]
 fn calibrates_the_score_that_separates_best() {
     let s = Sandbox::new();

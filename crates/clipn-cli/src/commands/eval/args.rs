@@ -12,6 +12,13 @@ use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
+    /// Bundle to evaluate: its classes, negatives, preprocessing and threshold
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "negatives", "reject"]
+    )]
+    pub bundle: Option<PathBuf>,
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
     #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
@@ -97,6 +104,11 @@ pub(crate) struct EvalArgs {
 impl EvalArgs {
     /// The models, one per weights.
     pub(crate) fn models(&self) -> Result<Vec<ModelArgs>, CliError> {
+        if self.pretrained.len() > 1 && self.bundle.is_some() {
+            return Err(CliError::usage(
+                "several --pretrained with one --bundle, which belongs to one model",
+            ));
+        }
         if self.pretrained.len() > 1 && self.repeat.is_some() {
             return Err(CliError::usage_with_hint(
                 "--repeat gives the spread over images, and several --pretrained the spread over weights",

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clipn::dataset::{
-    Benchmark, BenchmarkClasses, ClassMatching, ClassSource, IdDefinition, MatchedClasses,
-    OodDefinition, OpenedBenchmark, Selection, SetSource, is_archive_file, is_archive_name,
-    is_image_name,
+    Benchmark, BenchmarkClasses, ClassMatching, ClassSource, IdDefinition, ListedClasses,
+    MatchedClasses, OodDefinition, OpenedBenchmark, Selection, SetSource, is_archive_file,
+    is_archive_name, is_image_name,
 };
 use clipn::prompts::ClassListForm;
 
@@ -18,7 +18,12 @@ use crate::common::messages::{detail, hint, note, warning};
 const FROM_FLAGS: &str = "command line";
 
 /// Opens the benchmark that the arguments name or define.
-pub(crate) fn open(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
+///
+/// The classes of a bundle replace those of the benchmark.
+pub(crate) fn open(
+    args: &EvalArgs,
+    bundle_classes: Option<&[String]>,
+) -> Result<OpenedBenchmark, CliError> {
     let mut benchmark = match (&args.benchmark, &args.id) {
         (Some(name), _) => Benchmark::load(name)?,
         (None, Some(id)) => from_flags(id, &args.ood)?,
@@ -35,6 +40,12 @@ pub(crate) fn open(args: &EvalArgs) -> Result<OpenedBenchmark, CliError> {
             ClassListForm::BuiltIn => ClassSource::BuiltIn(spec.clone()),
             _ => ClassSource::Inline(classes::listed(&list)),
         };
+    }
+    if let Some(names) = bundle_classes {
+        benchmark.id.classes = ClassSource::Inline(ListedClasses {
+            names: names.to_vec(),
+            synset_ids: Vec::new(),
+        });
     }
     Ok(benchmark.open(args.data_root.as_deref().unwrap_or(Path::new("")))?)
 }

@@ -3,6 +3,7 @@
 mod args;
 mod benchmark;
 mod files;
+mod model;
 mod tables;
 
 pub(crate) use args::EvalArgs;
@@ -12,39 +13,22 @@ pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
 
-use clipn::classifier::{ClassPrompts, Classifier};
+use clipn::classifier::Classifier;
 use clipn::dataset::{ImageSet, OodSet};
 use clipn::evaluation::{
     Evaluation, EvaluationOptions, EvaluationRecord, EvaluationRun, Evaluator, ImageEncoder,
     Results, Spread, check_comparable, merge,
 };
-use clipn::image::Preprocessing;
 use clipn::report::ReportOptions;
 use serde_json::{Value, json};
 
-use crate::common::args::ModelArgs;
+use model::{EvaluatedModel, OpenedModel};
+
 use crate::common::classes::{self, ClassesToEncode};
 use crate::common::error::CliError;
 use crate::common::messages::{note_of_skipped, warning};
-use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
-
-/// A model with its classifier of the benchmark's classes.
-struct EvaluatedModel {
-    args: ModelArgs,
-    loaded: LoadedModel,
-    classifier: Classifier,
-    prompts: ClassPrompts,
-    preprocessing: Preprocessing,
-}
-
-impl EvaluatedModel {
-    /// The weights as the user named them.
-    fn name(&self) -> String {
-        self.args.requested().display().to_string()
-    }
-}
 
 /// The data that all models are evaluated on.
 struct EvaluationData {
@@ -57,16 +41,13 @@ struct EvaluationData {
 
 /// `clipn eval`.
 pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
-    let model_args = args.models()?;
     if let Some(directory) = args.output.as_ref().filter(|_| !args.force) {
         refuse_existing(directory)?;
     }
     args.run.report();
-    let loaded = model_args
-        .iter()
-        .map(LoadedModel::open)
-        .collect::<Result<Vec<_>, _>>()?;
-    let benchmark = benchmark::open(args)?;
+    let opened = model::open(args)?;
+    let bundle_classes = opened.first().and_then(OpenedModel::class_names);
+    let benchmark = benchmark::open(args, bundle_classes)?;
     let matched = benchmark.match_classes(classes::built_in)?;
     report_matching(&matched);
     let allow_duplicates = args.prompts.allow_duplicates || is_built_in(&benchmark);
@@ -80,22 +61,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
 
     let bar = Bar::default();
     let gray = args.gray || benchmark.gray;
-    let mut models = Vec::new();
-    for (model_args, loaded) in model_args.into_iter().zip(loaded) {
-        let (classifier, prompts) = loaded.classifier(&class_names, &args.prompts, &bar)?;
-        let classifier = args.negatives.attach(&loaded, classifier, &prompts, &bar)?;
-        let preprocessing = Preprocessing {
-            gray,
-            ..loaded.preprocessing.clone()
-        };
-        models.push(EvaluatedModel {
-            args: model_args,
-            loaded,
-            classifier,
-            prompts,
-            preprocessing,
-        });
-    }
+    let models = opened
+        .into_iter()
+        .map(|model| model.with_classes(&class_names, args, gray, &bar))
+        .collect::<Result<Vec<_>, _>>()?;
     let scores = match &args.scores.0 {
         Some(scores) => scores.clone(),
         None => {
@@ -125,6 +94,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
             remove_results(directory)?;
             write(args, directory, &data, model, evaluation, &record)?;
         }
+        model.report_decision(evaluation, args.score_precision);
         warn_of_skipped(&record.results);
         return print(&record, args.format);
     }
@@ -163,10 +133,10 @@ fn evaluate_models(
     // A single model needs no hash.
     let towers: Vec<Option<_>> = models
         .iter()
-        .map(|model| (models.len() > 1).then(|| model.loaded.weights.image_tower_hash()))
+        .map(|model| (models.len() > 1).then(|| model.image_tower_hash()))
         .collect();
     let share_tower = |a: usize, b: usize| {
-        let config = |index: usize| models[index].loaded.weights.config();
+        let config = |index: usize| models[index].config();
         towers[a] == towers[b]
             && config(a).vision == config(b).vision
             && models[a].preprocessing == models[b].preprocessing
@@ -183,19 +153,19 @@ fn evaluate_models(
             .iter()
             .map(|&i| models[i].classifier.clone())
             .collect();
-        let tower = models[first].loaded.image_tower();
-        let encoder = ImageEncoder {
-            tower: &*tower,
-            preprocessing: &models[first].preprocessing,
-        };
-        let scored = Evaluator::new(&data.id, &data.ood)
-            .with_options(options.clone())
-            .with_progress(bar)
-            .evaluate_classifiers(encoder, &classifiers)?;
+        let scored = models[first].with_tower(|tower| {
+            let encoder = ImageEncoder {
+                tower,
+                preprocessing: &models[first].preprocessing,
+            };
+            Evaluator::new(&data.id, &data.ood)
+                .with_options(options.clone())
+                .with_progress(bar)
+                .evaluate_classifiers(encoder, &classifiers)
+        })?;
         for (index, evaluation) in group.into_iter().zip(scored) {
             evaluations[index] = Some(evaluation);
         }
-        models[first].loaded.weights.release_pages();
     }
     Ok(evaluations.into_iter().flatten().collect())
 }
@@ -226,23 +196,11 @@ fn settings(
     data: &EvaluationData,
     model: &EvaluatedModel,
 ) -> Value {
-    let EvaluatedModel {
-        args: model_args,
-        loaded,
-        classifier,
-        prompts,
-        preprocessing,
-    } = model;
-    json!({
+    let classifier = &model.classifier;
+    let mut settings = json!({
         "clipn": env!("CARGO_PKG_VERSION"),
         "benchmark": data.name,
-        "model": loaded.weights.config(),
-        "pretrained": model_args.requested(),
-        "weights": loaded.path,
-        "epoch": loaded.epoch,
-        "no_prompts": loaded.weights.no_prompts(),
-        "templates": loaded.templates_name(&args.prompts),
-        "wording": prompts.variant(),
+        "wording": model.prompts.variant(),
         "logit_scale": classifier.scale(),
         "text_cosines": classifier.text_cosines(),
         "classes": classifier.len(),
@@ -254,11 +212,15 @@ fn settings(
         })),
         "score_precision": options.precision,
         "fpr_convention": args.fpr_convention,
-        "preprocessing": preprocessing,
+        "preprocessing": model.preprocessing,
         "device": "cpu",
         "batch_size": options.parallelism.batch_size,
         "workers": options.parallelism.workers,
-    })
+    });
+    if let (Some(settings), Value::Object(model)) = (settings.as_object_mut(), model.describe()) {
+        settings.extend(model);
+    }
+    settings
 }
 
 fn write(
@@ -269,19 +231,18 @@ fn write(
     evaluation: &Evaluation,
     record: &EvaluationRecord,
 ) -> Result<(), CliError> {
-    let page = ReportOptions::default()
+    let mut page = ReportOptions::default()
         .with_title(&data.title)
         .with_settings(record.settings.clone())
         .with_precision(args.score_precision)
         .with_fpr_convention(args.fpr_convention)
         .with_spread(record.spread.clone());
-    files::write_evaluation(
-        directory,
-        record,
-        evaluation,
-        model.loaded.epoch.as_deref(),
-        &page,
-    )
+    if let Some((score, threshold)) = model.decision()
+        && evaluation.scores.contains(&score)
+    {
+        page = page.with_deciding_score(score).with_threshold(threshold);
+    }
+    files::write_evaluation(directory, record, evaluation, model.epoch(), &page)
 }
 
 fn warn_of_skipped(results: &Results) {

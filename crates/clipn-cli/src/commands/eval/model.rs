@@ -1,0 +1,238 @@
+//! The models of an evaluation: weights with a classifier of the benchmark's classes, or a bundle.
+
+use std::path::{Path, PathBuf};
+
+use clipn::bundle::Bundle;
+use clipn::classifier::{ClassPrompts, Classifier};
+use clipn::detector::Detector;
+use clipn::evaluation::{Evaluation, ScorePrecision};
+use clipn::image::Preprocessing;
+use clipn::model::{ImageTower, ModelConfig};
+use clipn::progress::Progress;
+use clipn::scores::{DecisionRule, Score};
+use serde_json::{Value, json};
+
+use super::EvalArgs;
+use crate::common::args::ModelArgs;
+use crate::common::classes::ClassesToEncode;
+use crate::common::detector::open_bundle;
+use crate::common::error::CliError;
+use crate::common::messages::status;
+use crate::common::model::LoadedModel;
+
+/// A model with its classifier of the benchmark's classes.
+pub(super) struct EvaluatedModel {
+    source: Source,
+    pub(super) classifier: Classifier,
+    pub(super) prompts: ClassPrompts,
+    pub(super) preprocessing: Preprocessing,
+    /// Name or file of the templates.
+    templates: String,
+}
+
+enum Source {
+    Weights {
+        requested: PathBuf,
+        loaded: Box<LoadedModel>,
+    },
+    Bundle {
+        path: PathBuf,
+        detector: Box<Detector>,
+        bundle: Box<Bundle>,
+    },
+}
+
+/// Opened weights, or an opened bundle, before the classes of the benchmark are known.
+pub(super) struct OpenedModel(Source);
+
+/// Opens what the arguments name.
+pub(super) fn open(args: &EvalArgs) -> Result<Vec<OpenedModel>, CliError> {
+    let models = args.models()?;
+    if let (Some(path), [model]) = (&args.bundle, &models[..]) {
+        return Ok(vec![OpenedModel::bundle(path, model)?]);
+    }
+    models.iter().map(OpenedModel::weights).collect()
+}
+
+impl OpenedModel {
+    fn weights(args: &ModelArgs) -> Result<Self, CliError> {
+        Ok(Self(Source::Weights {
+            requested: args.requested().to_owned(),
+            loaded: Box::new(LoadedModel::open(args)?),
+        }))
+    }
+
+    fn bundle(path: &Path, model: &ModelArgs) -> Result<Self, CliError> {
+        let opened = open_bundle(path, model)?;
+        let Some(bundle) = opened.detector.bundle().cloned() else {
+            return Err(CliError::usage(format!(
+                "{} has no classifier",
+                path.display()
+            )));
+        };
+        Ok(Self(Source::Bundle {
+            path: path.to_owned(),
+            detector: Box::new(opened.detector),
+            bundle: Box::new(bundle),
+        }))
+    }
+
+    /// The classes of a bundle, which are those of the evaluation.
+    pub(super) fn class_names(&self) -> Option<&[String]> {
+        match &self.0 {
+            Source::Weights { .. } => None,
+            Source::Bundle { bundle, .. } => Some(bundle.classifier().class_names()),
+        }
+    }
+
+    /// Builds the classifier of the classes, or takes that of the bundle. `gray` images stay gray.
+    pub(super) fn with_classes(
+        self,
+        classes: &ClassesToEncode,
+        args: &EvalArgs,
+        gray: bool,
+        progress: &dyn Progress,
+    ) -> Result<EvaluatedModel, CliError> {
+        let Self(source) = self;
+        let (classifier, prompts, preprocessing, templates) = match &source {
+            Source::Weights { loaded, .. } => {
+                let (classifier, prompts) = loaded.classifier(classes, &args.prompts, progress)?;
+                let classifier = args
+                    .negatives
+                    .attach(loaded, classifier, &prompts, progress)?;
+                let templates = loaded.templates_name(&args.prompts).to_owned();
+                (classifier, prompts, loaded.preprocessing.clone(), templates)
+            }
+            Source::Bundle { bundle, .. } => (
+                bundle.classifier().clone(),
+                bundle.prompts().clone(),
+                bundle.preprocessing().clone(),
+                bundle.templates().name().to_owned(),
+            ),
+        };
+        Ok(EvaluatedModel {
+            source,
+            classifier,
+            prompts,
+            preprocessing: Preprocessing {
+                gray,
+                ..preprocessing
+            },
+            templates,
+        })
+    }
+}
+
+impl EvaluatedModel {
+    /// The weights or the bundle as the user named them.
+    pub(super) fn name(&self) -> String {
+        match &self.source {
+            Source::Weights { requested, .. } => requested.display().to_string(),
+            Source::Bundle { path, .. } => path.display().to_string(),
+        }
+    }
+
+    pub(super) fn config(&self) -> &ModelConfig {
+        match &self.source {
+            Source::Weights { loaded, .. } => loaded.weights.config(),
+            Source::Bundle { bundle, .. } => &bundle.identity().config,
+        }
+    }
+
+    pub(super) fn epoch(&self) -> Option<&str> {
+        match &self.source {
+            Source::Weights { loaded, .. } => loaded.epoch.as_deref(),
+            Source::Bundle { .. } => None,
+        }
+    }
+
+    /// Digest of the image tower. It reads all weights.
+    pub(super) fn image_tower_hash(&self) -> String {
+        match &self.source {
+            Source::Weights { loaded, .. } => loaded.weights.image_tower_hash(),
+            Source::Bundle { bundle, .. } => bundle.identity().image_tower_hash.clone(),
+        }
+    }
+
+    /// Runs `work` with the image tower, whose memory is released after it.
+    pub(super) fn with_tower<T>(&self, work: impl FnOnce(&dyn ImageTower<f32>) -> T) -> T {
+        match &self.source {
+            Source::Weights { loaded, .. } => {
+                let result = work(&*loaded.image_tower());
+                loaded.weights.release_pages();
+                result
+            }
+            Source::Bundle { detector, .. } => work(detector.tower()),
+        }
+    }
+
+    /// Description of the model for `results.json`.
+    pub(super) fn describe(&self) -> Value {
+        match &self.source {
+            Source::Weights { requested, loaded } => json!({
+                "model": loaded.weights.config(),
+                "pretrained": requested,
+                "weights": loaded.path,
+                "epoch": loaded.epoch,
+                "no_prompts": loaded.weights.no_prompts(),
+                "templates": self.templates,
+            }),
+            Source::Bundle { path, bundle, .. } => json!({
+                "model": bundle.identity().config,
+                "bundle": path,
+                "weights": bundle.identity().source,
+                "epoch": null,
+                "templates": self.templates,
+                "decision": self.decision().map(|(score, threshold)| json!({
+                    "score": score,
+                    "threshold": threshold,
+                })),
+            }),
+        }
+    }
+
+    /// The calibrated score of a bundle, and its threshold in the published unit.
+    pub(super) fn decision(&self) -> Option<(&'static dyn Score, f64)> {
+        let Source::Bundle { bundle, .. } = &self.source else {
+            return None;
+        };
+        match bundle.calibration()?.rule() {
+            DecisionRule::Calibrated { score, threshold } => {
+                Some((score, score.from_stable(threshold)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reports how many images the calibrated threshold keeps and rejects.
+    pub(super) fn report_decision(&self, evaluation: &Evaluation, precision: ScorePrecision) {
+        let Some((score, threshold)) = self.decision() else {
+            return;
+        };
+        let Some(column) = evaluation.scores.iter().position(|other| *other == score) else {
+            return;
+        };
+        let minimum = if precision == ScorePrecision::F64 {
+            score.to_stable(threshold)
+        } else {
+            threshold
+        };
+        let kept = |rows: &[clipn::evaluation::ImageRow]| {
+            let scores = rows.iter().filter_map(|row| row.outcome.as_ref().ok());
+            let kept = scores.clone().filter(|row| row.scores[column] >= minimum);
+            (kept.count(), scores.count())
+        };
+        let (known, images) = kept(&evaluation.id.rows);
+        let rejected = evaluation.ood.iter().map(|set| {
+            let (kept, images) = kept(&set.rows);
+            format!("{} of {images} of {}", images - kept, set.name)
+        });
+        status(format_args!(
+            "at the bundle's threshold ({} {threshold:.4}): kept {known} of {images} images of {}; \
+             rejected {}",
+            score.display_name(),
+            evaluation.id.name,
+            rejected.collect::<Vec<_>>().join(", ")
+        ));
+    }
+}
