@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use clap::Args;
 use clipn::dataset::SkippedFiles;
 
+use crate::common::terminal::printable;
+
 /// Flags for the messages on standard error, valid before and after the name of a command.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub(crate) struct MessageArgs {
@@ -90,6 +92,10 @@ pub(crate) fn log() {
 }
 
 fn print(kind: Kind, text: impl Display) {
+    let text = text.to_string();
+    // Line feeds at the start set messages apart; others come from names.
+    let line = text.trim_start_matches('\n');
+    let (space, text) = (&text[..text.len() - line.len()], printable(line));
     #[cfg(feature = "serve")]
     if LOGGED.load(Ordering::Relaxed) {
         match kind {
@@ -102,7 +108,7 @@ fn print(kind: Kind, text: impl Display) {
         Kind::Warning => eprintln!("warning: {text}"),
         Kind::Hint => eprintln!("hint: {text}"),
         Kind::Note => eprintln!("note: {text}"),
-        Kind::Status => eprintln!("{text}"),
+        Kind::Status => eprintln!("{space}{text}"),
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod numbers;
 pub(crate) mod progress;
 pub(crate) mod scores;
 pub(crate) mod table;
+pub(crate) mod terminal;
 pub(crate) mod usage;
 pub(crate) mod version;
 pub(crate) mod weights;

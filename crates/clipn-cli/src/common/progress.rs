@@ -9,6 +9,7 @@ use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::common::interrupt;
 use crate::common::messages::{is_quiet, status};
+use crate::common::terminal::printable;
 
 /// Time before a stage shows its bar, so that short work shows none.
 const DELAY: Duration = Duration::from_secs(1);
@@ -49,7 +50,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_message(stage.to_owned());
+        bar.set_message(printable(stage).into_owned());
         self.with_stage(|current| {
             *current = Some(Stage {
                 bar,

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
+use crate::common::terminal::printable;
+
 /// Prints help and version unchanged, and an error of the command line like every other error.
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
     if matches!(
@@ -22,9 +24,9 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     }
     let rendered = error.render().to_string();
     let problem = Problem::parse(&rendered);
-    eprintln!("error: {}", problem.message);
+    eprintln!("error: {}", printable(&problem.message));
     for tip in &problem.tips {
-        eprintln!("hint: {tip}");
+        eprintln!("hint: {}", printable(tip));
     }
     eprintln!("hint: `clipn help` lists the commands; each has --help");
     ExitCode::from(2)

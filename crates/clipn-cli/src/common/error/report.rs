@@ -2,15 +2,17 @@ use clipn::error::{causes, one_line};
 
 use super::CliError;
 use super::hints::hints;
+use crate::common::terminal::printable;
 
 /// Prints an error to standard error: `error: …`, a `caused by: …` line for each source, then
 /// `hint: …` lines.
 pub(crate) fn report(error: &CliError) {
-    eprintln!("error: {}", one_line(&error.to_string()));
+    let line = |message: &str| printable(&one_line(message)).into_owned();
+    eprintln!("error: {}", line(&error.to_string()));
     for cause in causes(error) {
-        eprintln!("caused by: {}", one_line(&cause));
+        eprintln!("caused by: {}", line(&cause));
     }
     for hint in hints(error) {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", line(&hint));
     }
 }
