@@ -109,7 +109,7 @@ impl Runner<'_> {
 
     fn run(&self, mut placeholders: Placeholders) -> Result<(), CliError> {
         if !self.recipe.description.is_empty() {
-            status(self.recipe.description.trim());
+            self.recipe.description.trim().lines().for_each(status);
         }
         let mut durations: Vec<(&str, Duration)> = Vec::new();
         for step in &self.recipe.steps {
