@@ -19,6 +19,7 @@ use crate::common::error::CliError;
 use crate::common::messages::note;
 use crate::common::numbers::{bytes, thousands};
 use crate::common::progress::Bar;
+use crate::common::terminal::Escaped;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs, locate};
 
 /// Element type of floating-point tensors.
@@ -124,7 +125,7 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     }
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Table => table(&mut out, &from, &converted).map_err(CliError::Output),
+        Format::Table => table(&mut Escaped(&mut out), &from, &converted).map_err(CliError::Output),
         Format::Json => {
             serde_json::to_writer_pretty(&mut out, &object(&from, &converted))?;
             writeln!(out).map_err(CliError::Output)

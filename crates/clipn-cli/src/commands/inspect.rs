@@ -18,6 +18,7 @@ use crate::common::args::Format;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::note;
 use crate::common::table::Table;
+use crate::common::terminal::Escaped;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs, locate};
 
 #[derive(Debug, Args)]
@@ -56,9 +57,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
     let sketch = InferredArchitecture::infer(checkpoint);
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Table => {
-            summary(&mut out, &pretrained, &sketch, args.tensors).map_err(CliError::Output)
-        }
+        Format::Table => summary(&mut Escaped(&mut out), &pretrained, &sketch, args.tensors)
+            .map_err(CliError::Output),
         Format::Json => {
             let tensors: Vec<_> = checkpoint
                 .iter()

@@ -7,6 +7,8 @@ use clap::Args;
 use clipn::dataset::SkippedFiles;
 
 use crate::common::terminal::print_line;
+#[cfg(feature = "serve")]
+use crate::common::terminal::printable;
 
 /// Flags for the messages on standard error, valid before and after the name of a command.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -94,6 +96,8 @@ pub(crate) fn log() {
 fn print(kind: Kind, text: impl Display) {
     #[cfg(feature = "serve")]
     if LOGGED.load(Ordering::Relaxed) {
+        let text = text.to_string();
+        let text = printable(text.trim_start_matches('\n'));
         match kind {
             Kind::Warning | Kind::Hint => tracing::warn!("{text}"),
             Kind::Note | Kind::Status => tracing::info!("{text}"),

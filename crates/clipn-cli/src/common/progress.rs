@@ -8,6 +8,7 @@ use clipn::progress::Progress;
 use indicatif::{DecimalBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::common::messages::{is_quiet, status};
+use crate::common::terminal::printable;
 use crate::common::{interrupt, terminal};
 
 /// Time before a stage shows its bar, so that short work shows none.
@@ -49,7 +50,7 @@ impl Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        bar.set_message(stage.to_owned());
+        bar.set_message(printable(stage).into_owned());
         self.end();
         self.with_stage(|current| {
             *current = Some(Stage {

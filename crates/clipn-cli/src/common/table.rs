@@ -1,6 +1,9 @@
 //! Text tables.
 
+use std::borrow::Cow;
 use std::io::Write;
+
+use crate::common::terminal::printable;
 
 /// Text table. Each column is as wide as its widest cell; the first columns are left-aligned, the
 /// others right-aligned.
@@ -19,9 +22,17 @@ impl Table {
         }
     }
 
-    /// Adds a row.
+    /// Adds a row. Characters that act on a terminal are escaped.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = impl Into<String>>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        let cells = cells.into_iter().map(|cell| {
+            let cell: String = cell.into();
+            match printable(&cell) {
+                Cow::Borrowed(_) => cell,
+                Cow::Owned(escaped) => escaped,
+            }
+        });
+        let cells = cells.collect();
+        self.rows.push(cells);
     }
 
     /// Writes the rows with two spaces between columns and none at the end of a line.

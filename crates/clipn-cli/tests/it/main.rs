@@ -16,6 +16,7 @@ mod world;
 
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod completions;
+mod control_characters;
 mod convert;
 mod damaged_weights;
 mod documentation;

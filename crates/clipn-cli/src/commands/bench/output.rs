@@ -9,6 +9,7 @@ use super::workload::Measurement;
 use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::table::Table;
+use crate::common::terminal::Escaped;
 
 const HEADINGS: [&str; 10] = [
     "task", "model", "shape", "median s", "best s", "rate", "GFLOP/s", "of peak", "MiB", "reps",
@@ -48,7 +49,7 @@ impl Report {
     pub(crate) fn write(&self, format: Format) -> Result<(), CliError> {
         let mut out = std::io::stdout().lock();
         match format {
-            Format::Table => self.table(&mut out).map_err(CliError::Output),
+            Format::Table => self.table(&mut Escaped(&mut out)).map_err(CliError::Output),
             Format::Json => {
                 serde_json::to_writer_pretty(&mut out, self)?;
                 writeln!(out).map_err(CliError::Output)

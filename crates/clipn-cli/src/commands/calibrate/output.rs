@@ -11,6 +11,7 @@ use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::messages::status;
 use crate::common::table::Table;
+use crate::common::terminal::Escaped;
 
 /// What is printed besides the bundle.
 pub(crate) struct Report<'a> {
@@ -38,9 +39,9 @@ pub(crate) fn print(format: Format, bundle: &Bundle, report: &Report) -> Result<
     match format {
         Format::Table => {
             if let Some(chosen) = chosen {
-                comparison_table(&mut out, chosen).map_err(CliError::Output)?;
+                comparison_table(&mut Escaped(&mut out), chosen).map_err(CliError::Output)?;
             }
-            table(&mut out, names, calibration, lowest).map_err(CliError::Output)
+            table(&mut Escaped(&mut out), names, calibration, lowest).map_err(CliError::Output)
         }
         Format::Json => {
             let mut object = object(calibration);

@@ -13,6 +13,7 @@ use clipn::bundle::Bundle;
 
 use crate::common::error::CliError;
 use crate::common::messages::status;
+use crate::common::terminal::Escaped;
 
 /// `clipn classifier`.
 pub(crate) fn run(command: &ClassifierCommand) -> Result<(), CliError> {
@@ -43,7 +44,7 @@ fn check_output(path: &Path, force: bool) -> Result<(), CliError> {
 
 /// Prints the contents and the size of a written bundle.
 fn report_written(bundle: &Bundle, path: &Path) -> Result<(), CliError> {
-    show::describe(&mut std::io::stdout().lock(), bundle).map_err(CliError::Output)?;
+    show::describe(&mut Escaped(std::io::stdout().lock()), bundle).map_err(CliError::Output)?;
     let size = std::fs::metadata(path).map_or(0, |file| file.len());
     status(format_args!(
         "wrote {} ({})",

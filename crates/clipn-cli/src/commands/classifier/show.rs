@@ -9,6 +9,7 @@ use super::args::ShowArgs;
 use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::messages::status;
+use crate::common::terminal::Escaped;
 
 /// Number of negatives that the table shows.
 const WORDS_SHOWN: usize = 8;
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &ShowArgs) -> Result<(), CliError> {
     }
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Table => describe(&mut out, &bundle).map_err(CliError::Output),
+        Format::Table => describe(&mut Escaped(&mut out), &bundle).map_err(CliError::Output),
         Format::Json => {
             serde_json::to_writer_pretty(&mut out, &object(&bundle))?;
             writeln!(out).map_err(CliError::Output)

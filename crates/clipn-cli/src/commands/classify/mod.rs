@@ -26,6 +26,7 @@ use crate::common::detector::{OpenedDetector, no_classes};
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{note_of_skipped, warning};
 use crate::common::progress::Bar;
+use crate::common::terminal::printable;
 use outputs::{FileOutput, Printer, Target, print_tally};
 use rows::{Row, Tally};
 use settings::RunSettings;
@@ -69,8 +70,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let settings = run_settings(args, shard, &opened)?;
     if args.resume && target.is_converted() {
         settings.check(&target)?;
+        let path = target.path.display().to_string();
         let mut out = std::io::stdout();
-        return writeln!(out, "{} is complete; nothing to do", target.path.display())
+        return writeln!(out, "{} is complete; nothing to do", printable(&path))
             .map_err(CliError::Output);
     }
     let file = if args.resume && target.exists() {

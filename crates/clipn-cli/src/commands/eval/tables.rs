@@ -12,6 +12,7 @@ use clipn::scores::by_name;
 use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::table::Table;
+use crate::common::terminal::Escaped;
 
 /// Prints results in the requested format.
 pub(crate) fn print(record: &EvaluationRecord, format: Format) -> Result<(), CliError> {
@@ -22,7 +23,7 @@ pub(crate) fn print(record: &EvaluationRecord, format: Format) -> Result<(), Cli
             writeln!(out)
         }
         Format::Csv => write_record_rows(&mut out, record),
-        Format::Table => write_record(&mut out, record),
+        Format::Table => write_record(&mut Escaped(&mut out), record),
     };
     written.and_then(|()| out.flush()).map_err(CliError::Output)
 }

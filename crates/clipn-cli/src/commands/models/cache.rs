@@ -11,6 +11,7 @@ use crate::common::error::CliError;
 use crate::common::negatives::cache_directory;
 use crate::common::numbers::bytes;
 use crate::common::table::Table;
+use crate::common::terminal::Escaped;
 
 /// Number of characters of a shortened commit.
 const SHORT_COMMIT: usize = 12;
@@ -22,7 +23,9 @@ pub(crate) fn run(format: Format) -> Result<(), CliError> {
     let words = WordFeatureCache::new(cache_directory(&settings)).inventory()?;
     let mut out = std::io::stdout().lock();
     match format {
-        Format::Table => table(&mut out, &cached, &words, &settings).map_err(CliError::Output),
+        Format::Table => {
+            table(&mut Escaped(&mut out), &cached, &words, &settings).map_err(CliError::Output)
+        }
         Format::Json => {
             let object = json!({
                 "cache": settings.cache,

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::common::args::Format;
 use crate::common::error::CliError;
 use crate::common::table::Table;
+use crate::common::terminal::Escaped;
 use tags::Tag;
 
 #[derive(Debug, Args)]
@@ -156,8 +157,10 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<(), CliError> {
         }
     };
     match (args.format, all.as_slice()) {
-        (Format::Table, [one]) => detail::write(&mut out, one).map_err(CliError::Output),
-        (Format::Table, all) => table(&mut out, all).map_err(CliError::Output),
+        (Format::Table, [one]) => {
+            detail::write(&mut Escaped(&mut out), one).map_err(CliError::Output)
+        }
+        (Format::Table, all) => table(&mut Escaped(&mut out), all).map_err(CliError::Output),
         (Format::Json, all) => {
             let value = match (&args.model, all) {
                 (Some(_), [one]) => object(one),

@@ -13,6 +13,7 @@ use self::file::{Placeholders, Recipe, Step};
 use crate::common::error::CliError;
 use crate::common::interrupt;
 use crate::common::messages::status;
+use crate::common::terminal::Escaped;
 
 /// The parsed command of a step, ready to run.
 pub(crate) type StepAction = Box<dyn FnOnce() -> Result<(), CliError>>;
@@ -88,7 +89,7 @@ impl Runner<'_> {
                 let arguments = args.arguments(step, &placeholders)?;
                 drop(self.parse(step, &arguments)?);
                 if args.dry_run {
-                    writeln!(out, "clipn {}", shell_quoted(&arguments))
+                    writeln!(Escaped(&mut out), "clipn {}", shell_quoted(&arguments))
                         .map_err(CliError::Output)?;
                 }
             }
@@ -108,7 +109,7 @@ impl Runner<'_> {
 
     fn run(&self, mut placeholders: Placeholders) -> Result<(), CliError> {
         if !self.recipe.description.is_empty() {
-            status(self.recipe.description.trim());
+            self.recipe.description.trim().lines().for_each(status);
         }
         let mut durations: Vec<(&str, Duration)> = Vec::new();
         for step in &self.recipe.steps {
@@ -139,7 +140,8 @@ impl Runner<'_> {
     fn run_step(&self, step: &Step, placeholders: &Placeholders) -> Result<(), CliError> {
         let arguments = self.args.arguments(step, placeholders)?;
         if !step.about.is_empty() {
-            status(format_args!("\n{}", step.about.trim()));
+            status("");
+            step.about.trim().lines().for_each(status);
         }
         status(format_args!("$ clipn {}", shell_quoted(&arguments)));
         self.parse(step, &arguments)?()

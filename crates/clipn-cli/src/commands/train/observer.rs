@@ -151,10 +151,10 @@ impl RunReporter {
             FprConvention::default(),
         )
         .map_err(CliError::Output)?;
-        self.print(&format!(
-            "after epoch {epoch}\n{}",
-            String::from_utf8_lossy(&table)
-        ));
+        self.print(&format!("after epoch {epoch}"));
+        for line in String::from_utf8_lossy(&table).lines().chain([""]) {
+            self.print(line);
+        }
         let line = json!({ "epoch": epoch, "step": run.step(), "results": results });
         let path = run.directory().join("eval.jsonl");
         let file = std::fs::OpenOptions::new()

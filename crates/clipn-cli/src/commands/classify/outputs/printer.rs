@@ -6,7 +6,7 @@ use super::{Row, columns, record};
 use crate::commands::classify::rows::Tally;
 use crate::common::args::Format;
 use crate::common::error::CliError;
-use crate::common::terminal::without_bar;
+use crate::common::terminal::{printable, without_bar};
 
 /// Writes rows to standard output as they are finished.
 pub(crate) struct Printer {
@@ -54,9 +54,9 @@ impl Printer {
             Style::Table { explain } => {
                 let reason = row.reason.as_deref().filter(|_| *explain);
                 let reason = reason
-                    .map(|reason| format!("\n    {reason}"))
+                    .map(|reason| format!("\n    {}", printable(reason)))
                     .unwrap_or_default();
-                writeln!(out, "{}{reason}", line(row)).map_err(CliError::Output)
+                writeln!(out, "{}{reason}", printable(&line(row))).map_err(CliError::Output)
             }
             Style::Json => {
                 let json = serde_json::to_string(row)?;
@@ -141,7 +141,8 @@ pub(crate) fn print_tally(
             writeln!(
                 out,
                 "{images} images{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable; \
-                 {output}"
+                 {}",
+                printable(output)
             )
         }
         Format::Json => {
