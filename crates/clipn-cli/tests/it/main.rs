@@ -40,6 +40,8 @@ mod resnet;
 mod results;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(all(feature = "mini", feature = "serve"))]
+mod serve_bundles;
 mod signals;
 mod train;
 #[cfg(not(feature = "mini"))]
