@@ -24,7 +24,11 @@ const CLOSED_PIPE: u8 = 128 + 13;
 fn main() -> ExitCode {
     let cli = match Cli::parse_words(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return usage::report(&error, &Cli::command()),
+        Err(error) => {
+            let mut command = Cli::command();
+            command.build();
+            return usage::report(&error, &command);
+        }
     };
     let prepared = SimdLevel::requested()
         .map_err(|error| CliError::Usage {

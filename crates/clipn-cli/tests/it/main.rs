@@ -42,6 +42,8 @@ mod resnet;
 mod results;
 #[cfg(feature = "serve")]
 mod serve;
+#[cfg(all(feature = "mini", feature = "serve"))]
+mod serve_bundles;
 mod signals;
 mod skipped_files;
 mod train;

@@ -43,6 +43,9 @@ fn measuring_page(report: &Path, width: u32) -> PathBuf {
         const broken = [...document.images].filter(i => { i.loading = 'eager'; return !i.getAttribute('src').startsWith('data:'); });
         parent.postMessage({ client: root.clientWidth, scroll: root.scrollWidth, wide, broken: broken.length, paper,
             images: document.images.length,
+            // A gradient that stays at the edge, under one that moves with the table.
+            edges: [...document.querySelectorAll('.scroll')].map(e => getComputedStyle(e).backgroundAttachment),
+            overflows: [...document.querySelectorAll('.scroll')].some(e => e.scrollWidth > e.clientWidth),
             charts: [...document.querySelectorAll('figure.chart > svg')].map(s => s.getBoundingClientRect().height) }, '*');
     }, 100));</script></body>";
     let html = std::fs::read_to_string(report).unwrap();
@@ -129,6 +132,12 @@ fn reports_render_offline_at_any_width_and_in_both_color_schemes() {
                     .all(|height| height.as_f64().unwrap() > 100.0),
                 "{shown}"
             );
+            let edges = found["edges"].as_array().unwrap();
+            assert!(
+                !edges.is_empty() && edges.iter().all(|edge| edge == "local, scroll"),
+                "{shown}"
+            );
+            assert_eq!(found["overflows"], true, "{shown}");
             papers.push(found["paper"].as_str().unwrap().to_owned());
         }
         assert_eq!(

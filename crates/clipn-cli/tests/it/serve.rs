@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use crate::common::{Sandbox, is_error_report, text};
 use serde_json::Value;
 
-const CLASSES: &str = "goldfish, school bus, pizza";
+pub(crate) const CLASSES: &str = "goldfish, school bus, pizza";
 
 /// A server that is killed when it is dropped.
-struct Served {
+pub(crate) struct Served {
     process: Child,
-    address: String,
+    pub(crate) address: String,
 }
 
 /// `clipn serve` in the sandbox, offline.
-fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
+pub(crate) fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clipn"));
     command
         .current_dir(sandbox.root())
@@ -31,7 +31,7 @@ fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     command
 }
 
-fn spawn(mut command: Command) -> Served {
+pub(crate) fn spawn(mut command: Command) -> Served {
     let mut process = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(process.stdout.take().unwrap())
@@ -61,13 +61,19 @@ impl Served {
     }
 
     /// Sends a request; returns the status and body of the response.
-    fn request(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> (u16, Value) {
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &[u8],
+    ) -> (u16, Value) {
         let mut stream = self.connect();
         send(&mut stream, method, path, headers, body);
         read(&mut stream)
     }
 
-    fn classify(&self, image: &Path) -> (u16, Value) {
+    pub(crate) fn classify(&self, image: &Path) -> (u16, Value) {
         self.request(
             "POST",
             "/v1/classify",
@@ -76,7 +82,7 @@ impl Served {
         )
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
         assert!(
             Command::new("kill")
@@ -88,7 +94,7 @@ impl Served {
     }
 
     /// Waits for the exit; returns the exit code and the log.
-    fn wait(mut self) -> (Option<i32>, String) {
+    pub(crate) fn wait(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
         while self.process.try_wait().unwrap().is_none() {
             if begun.elapsed() > Duration::from_secs(60) {
@@ -375,16 +381,10 @@ fn lines(markdown: &str) -> Vec<String> {
 fn documented_servers_and_requests_work() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let s = Sandbox::new();
-    s.done(&[
-        "classifier",
-        "build",
-        "--classes",
-        CLASSES,
-        "--templates",
-        "simple",
-        "--out",
-        "shop.clipn",
-    ]);
+    for (classes, bundle) in [(CLASSES, "shop.clipn"), ("teapot, banana", "cars.clipn")] {
+        let build = ["classifier", "build", "--templates", "simple"];
+        s.done(&[&build[..], &["--classes", classes, "--out", bundle]].concat());
+    }
     let has_curl = Command::new("curl").arg("--version").output().is_ok();
     let (mut servers, mut requests) = (0, 0);
     for document in [

@@ -135,7 +135,7 @@ pub(super) fn main_table(results: &Results, spread: Option<&Spread>) -> String {
         rows += "</tr>";
     }
     format!(
-        "<div class=\"scroll\"><table class=\"results\"><thead>{head}</tr>{second}</tr></thead>\
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Results\"><table class=\"results\"><thead>{head}</tr>{second}</tr></thead>\
          <tbody>{rows}</tbody></table></div>"
     )
 }

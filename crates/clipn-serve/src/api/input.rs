@@ -105,7 +105,8 @@ pub(super) async fn read(
     max_images: usize,
 ) -> Result<ClassifyInput, ApiError> {
     let Query(query) = Query::<ClassifyQuery>::try_from_uri(uri).map_err(|error| {
-        let error = shown_message(&error.body_text());
+        let error = error.body_text();
+        let error = shown_message(error.trim_start_matches("Failed to deserialize query string: "));
         ApiError::bad_request(format!("invalid query: {error}"))
     })?;
     let content_type = headers
