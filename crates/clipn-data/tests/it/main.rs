@@ -5,6 +5,7 @@ mod benchmark;
 mod captions;
 mod directories;
 mod image_sets;
+mod labels;
 mod loader;
 mod loader_helpers;
 mod webdataset;

@@ -465,7 +465,7 @@ fn rejects_damaged_bundles() {
             .to_string();
         assert!(error.contains(part), "{from} → {to}: {error}");
     };
-    check_error(r#"\"version\":1"#, r#"\"version\":3"#, "expected 2, got 3");
+    check_error(r#"\"version\":1"#, r#"\"version\":4"#, "expected 3, got 4");
     check_error(r#"\"school bus\","#, "", "for classifier.yes, got");
     check_error(
         r#""classifier.no""#,

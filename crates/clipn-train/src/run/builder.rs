@@ -165,6 +165,7 @@ impl<'a> RunBuilder<'a> {
             step: state.step,
             epoch: state.epoch,
             position: state.position,
+            truncated_captions: 0,
             notes: state.notes,
         })
     }
