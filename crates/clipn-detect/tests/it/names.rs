@@ -1,4 +1,4 @@
-//! Names and texts that no image tells apart, texts that are cut, and sentences per class.
+//! Names and texts that are equal for the text tower, texts that are cut, and sentences per class.
 
 use clipn_detect::bundle::Bundle;
 use clipn_detect::classifier::{Classifier, ClassifierBuilder, ClassifierError};
