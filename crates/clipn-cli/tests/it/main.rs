@@ -25,6 +25,8 @@ mod download;
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod errors;
 mod eval;
+#[cfg(feature = "mini")]
+mod forms;
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod help;
 mod inspect;

@@ -25,6 +25,33 @@ impl From<Vec<String>> for ListedClasses {
     }
 }
 
+impl ListedClasses {
+    /// Returns the class of each directory by its name or synset id, or by its number if the
+    /// directories are numbered from 0 to K−1; `None` for the others.
+    ///
+    /// ```
+    /// use clipn_data::ListedClasses;
+    ///
+    /// let classes = ListedClasses::from(["cat", "school bus"].map(String::from).to_vec());
+    /// let of = |names: [&str; 2]| classes.classes_of_directories(&names.map(String::from));
+    /// assert_eq!(of(["School_bus", "other"]), [Some(1), None]);
+    /// assert_eq!(of(["1", "0"]), [Some(1), Some(0)]);
+    /// ```
+    pub fn classes_of_directories(&self, directories: &[String]) -> Vec<Option<usize>> {
+        let named = by_name(self, directories);
+        if directories.len() == self.names.len()
+            && named.iter().all(Option::is_none)
+            && let Some(numbered) = by_number(self.names.len(), directories)
+        {
+            return numbered.classes.into_iter().map(Some).collect();
+        }
+        named
+            .into_iter()
+            .map(|found| found.map(|found| found.class))
+            .collect()
+    }
+}
+
 /// How the labels of a set and the class names go together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -6,6 +6,9 @@ use crate::eval_sets::{ImageSet, LabeledImage};
 use crate::image_name::is_image_name;
 use crate::text_file::{path_from_bytes, read_limited};
 
+/// Number of bytes at the beginning that are checked to be text.
+const MAX_PROBED: usize = 8 << 10;
+
 /// Problem of a line without a label.
 const NO_LABEL: &str = "missing label; expected `path label`, with label -1 for none";
 
@@ -56,6 +59,13 @@ fn read_list(
     parse: impl Fn(&[u8]) -> Result<(PathBuf, Option<usize>), String>,
 ) -> Result<ImageSet, DatasetError> {
     let bytes = read_limited(list, MAX_BYTES)?;
+    if bytes.iter().take(MAX_PROBED).any(|&byte| byte == 0) {
+        return Err(DatasetError::ListLine {
+            path: list.to_path_buf(),
+            line: 1,
+            problem: "not a text file".to_string(),
+        });
+    }
     let mut samples = Vec::new();
     for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
         let line = line.trim_ascii();

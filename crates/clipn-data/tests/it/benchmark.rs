@@ -221,9 +221,13 @@ fn rejects_inconsistent_definitions() {
     assert_rejects(
         "folder = \"id\"\nlist = \"l\"",
         FLAT,
-        "[id]: expected either `folder` or `list`",
+        "[id]: expected one of `folder`, `list` and `archive`",
     );
-    assert_rejects("", FLAT, "[id]: expected either `folder` or `list`");
+    assert_rejects(
+        "",
+        FLAT,
+        "[id]: expected one of `folder`, `list` and `archive`",
+    );
     assert_rejects(
         "folder = \"id\"\nfolders = \"x\"",
         FLAT,

@@ -6,6 +6,7 @@ mod captions;
 mod damage;
 mod directories;
 mod image_sets;
+mod labels;
 mod loader;
 mod loader_helpers;
 mod webdataset;

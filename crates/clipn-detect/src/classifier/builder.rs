@@ -116,8 +116,8 @@ impl<'a> ClassifierBuilder<'a> {
         }
     }
 
-    /// Sets whether several classes may have the same name or the same texts, which no image tells
-    /// apart [default: false]. The built-in list `imagenet-1k`, which has two such pairs, may always.
+    /// Sets whether several classes may have the same name or the same texts, so that images cannot
+    /// distinguish them [default: false]. The built-in list `imagenet-1k`, which has two such pairs, may always.
     #[must_use]
     pub fn with_duplicates(self, allow_duplicates: bool) -> Self {
         Self {

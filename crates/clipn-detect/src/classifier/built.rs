@@ -39,7 +39,7 @@ impl fmt::Display for TruncatedClass {
 }
 
 /// Shortens a long name for a message. The end stays, by which long names often differ.
-pub(super) fn shortened(name: &str) -> String {
+pub(crate) fn shortened(name: &str) -> String {
     const BEGINNING: usize = 30;
     const END: usize = 12;
     let characters: Vec<char> = name.chars().collect();

@@ -3,9 +3,8 @@
 use clipn_base::progress::Progress;
 use clipn_model::{Real, TextTower, normalize_row};
 
-use crate::classifier::built::shortened;
 use crate::classifier::{
-    BuiltClassifier, ClassPrompts, Classifier, ClassifierError, TruncatedClass,
+    BuiltClassifier, ClassPrompts, Classifier, ClassifierError, TruncatedClass, shortened,
 };
 use crate::texts::{Text, equal_texts, own_texts, texts, token_batch};
 

@@ -54,10 +54,10 @@ pub enum ClassifierError {
         /// Name of the class.
         class: String,
     },
-    /// Two classes have the same texts, so that no image tells them apart.
+    /// Two classes have the same texts, so that images cannot distinguish them.
     #[error(
-        "the classes `{first}` and `{second}` have the same texts, of which the text tower reads \
-         {context_length} tokens each"
+        "the classes `{first}` and `{second}` have the same texts within the {context_length} tokens \
+         that the text tower reads"
     )]
     EqualTexts {
         /// Name of the first class.

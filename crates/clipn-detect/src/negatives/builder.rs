@@ -3,8 +3,10 @@ use std::fmt;
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_model::{Real, TextTower, TrainingVocabulary};
 use clipn_text::prompts::Template;
+use clipn_text::tokenizer::Tokenizer;
 use clipn_text::wordnet::{Corpus, Exclusions, WordNet};
 
+use crate::classifier::shortened;
 use crate::negatives::choice::{Choice, Chosen, Grouping, check_rows};
 use crate::negatives::half_rows::round_to_half;
 use crate::negatives::{
@@ -78,7 +80,7 @@ struct Candidates {
 pub struct BuiltNegatives<T: Real = f32> {
     /// The negatives.
     pub negatives: Negatives<T>,
-    /// What a user should know about the cache, one line each.
+    /// What a user should know about the cache and about texts that are too long, one line each.
     pub notes: Vec<String>,
 }
 
@@ -231,7 +233,10 @@ impl<'a> NegativesBuilder<'a> {
         }
         self.add_words_of_source();
         let unseen = self.drop_unseen();
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> = self
+            .note_of_truncated(tower.context_length())
+            .into_iter()
+            .collect();
         // The rows of all words are encoded and cached, since the classes change from run to run.
         let mut nouns = self.rows("nouns", &self.nouns, tower, &mut notes)?;
         let mut adjectives = self.rows("adjectives", &self.adjectives, tower, &mut notes)?;
@@ -295,6 +300,30 @@ impl<'a> NegativesBuilder<'a> {
             negatives: Negatives::new(words, &rows, groups.ends, origin)?,
             notes,
         })
+    }
+
+    /// Names the texts of a user's list that exceed the context length.
+    fn note_of_truncated(&self, context_length: usize) -> Option<String> {
+        let Candidates { words, templates } = &self.nouns;
+        if self.choice.is_some() {
+            return None;
+        }
+        let is_truncated = |word: &&String| {
+            let cut = |template: &Template| {
+                let text = template.fill(word);
+                Tokenizer::clip()
+                    .tokenize_row(&text, context_length)
+                    .truncated
+            };
+            templates.iter().any(cut)
+        };
+        let mut truncated = words.iter().filter(is_truncated);
+        let first = truncated.next()?;
+        Some(format!(
+            "texts to reject cut to {context_length} tokens: {}, such as `{}`",
+            1 + truncated.count(),
+            shortened(first)
+        ))
     }
 
     /// Takes the words of a corpus, unless words are set.

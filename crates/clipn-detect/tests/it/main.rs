@@ -4,5 +4,6 @@
 mod classifier;
 mod detector;
 mod inference;
+mod names;
 mod negatives;
 mod pipeline;

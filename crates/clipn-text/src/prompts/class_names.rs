@@ -77,7 +77,7 @@ impl ClassNames {
     }
 
     /// Resolves the name of a built-in list, or else the path of a file, or else names on a command
-    /// line. [`ClassList`] also tells in which form they were written.
+    /// line. [`ClassList`] also has the form in which they were written.
     ///
     /// # Errors
     /// Same as [`ClassList::resolve`].

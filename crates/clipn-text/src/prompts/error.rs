@@ -172,7 +172,7 @@ pub enum PromptError {
     DuplicateNames {
         /// File or list.
         origin: String,
-        /// The names, and where they stand.
+        /// The names with their locations.
         duplicates: String,
     },
     /// A class has the name of images that belong to no class.

@@ -3,7 +3,7 @@
 //! A [`TemplateSet`] contains the templates and [`ClassNames`] the names in class order. Both are
 //! built in or read from a file; class names may also be an inline list. [`TemplateSet::resolve`]
 //! and [`ClassNames::resolve`] accept all of these. [`ClassList`] recognizes the forms that lists of
-//! class names have and finds names that the text towers cannot tell apart.
+//! class names have and finds names that are equal for the text towers.
 //!
 //! ```
 //! use clipn_text::prompts::{ClassNames, TemplateSet};

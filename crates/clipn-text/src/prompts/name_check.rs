@@ -1,4 +1,4 @@
-//! Names that the text tower cannot tell apart, and the name that no class may have.
+//! Names that are equal for the text tower, and the name that no class may have.
 use std::collections::HashMap;
 
 use crate::tokenizer::{Tokenizer, clean};

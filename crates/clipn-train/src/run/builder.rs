@@ -187,6 +187,7 @@ impl<'a> RunBuilder<'a> {
             step: state.step,
             epoch: state.epoch,
             position: state.position,
+            truncated_captions: 0,
             notes: state.notes,
             changed_settings: state.changed_settings,
         })

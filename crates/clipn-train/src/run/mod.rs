@@ -52,6 +52,8 @@ pub struct TrainRun {
     step: u64,
     epoch: u64,
     position: Option<EpochPosition>,
+    /// Captions of the current epoch, since the start of this process, that exceed the context length.
+    truncated_captions: u64,
     /// Metadata saved with the weights: templates, logit scale, and, if known, the words in the
     /// captions that the "yes" tower was trained on.
     notes: WeightsMetadata,
@@ -119,6 +121,13 @@ impl TrainRun {
         self.trainer.trainable_towers()
     }
 
+    /// Returns the number of captions of the current epoch that exceeded the context length, so that
+    /// their ends were cut off; in a resumed epoch, those since it was resumed. A caption is counted
+    /// every time it is read.
+    pub fn truncated_captions(&self) -> u64 {
+        self.truncated_captions
+    }
+
     /// Returns the number of completed steps.
     pub fn step(&self) -> u64 {
         self.step
@@ -148,6 +157,7 @@ impl TrainRun {
         observer.started(self);
         let mut newest = None;
         while self.epoch < self.settings.epochs {
+            self.truncated_captions = 0;
             let mut data = match self.position.take() {
                 Some(position) => self.loader.resume(position)?,
                 None => self.loader.epoch(self.epoch)?,
@@ -254,6 +264,7 @@ impl TrainRun {
             let sampled = self
                 .texts
                 .sample(&batch.captions, context, self.settings.seed, key);
+            let mut truncated = sampled.truncated;
             let pixels = || ImageInput::Pixels {
                 values: (&batch.pixels[..]).into(),
                 size,
@@ -265,7 +276,9 @@ impl TrainRun {
                     (cached.map_or_else(pixels, ImageInput::Features), yes)
                 }
                 None => {
-                    let tokens = Tokenizer::clip().tokenize_batch(&sampled.yes, context);
+                    let tokenizer = Tokenizer::clip();
+                    let (tokens, cut) = tokenizer.tokenize_batch_counted(&sampled.yes, context);
+                    truncated = truncated.max(cut);
                     self.notes
                         .training_vocabulary
                         .iter_mut()
@@ -273,6 +286,7 @@ impl TrainRun {
                     (pixels(), TextInput::Tokens(tokens))
                 }
             };
+            self.truncated_captions += truncated as u64;
             inputs.push(MicroBatch {
                 images,
                 yes,

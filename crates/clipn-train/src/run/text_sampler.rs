@@ -30,6 +30,8 @@ pub(crate) enum TextSampler {
 pub(crate) struct SampledTexts {
     pub(crate) yes: Vec<String>,
     pub(crate) no: Option<NoTexts>,
+    /// Number of texts of the "no" tower that exceed the context length.
+    pub(crate) truncated: usize,
 }
 
 impl TextSampler {
@@ -67,11 +69,12 @@ impl TextSampler {
     ) -> SampledTexts {
         let [step, micro_batch, rank] = key;
         let mut rng = Xoshiro256::keyed(seed, &[STREAM, step, micro_batch, rank]);
-        let tokens = |texts: &[String]| Tokenizer::clip().tokenize_batch(texts, context);
+        let tokens = |texts: &[String]| Tokenizer::clip().tokenize_batch_counted(texts, context);
         match self {
             Self::Plain => SampledTexts {
                 yes: captions.to_vec(),
                 no: None,
+                truncated: 0,
             },
             Self::Prompted(count) => {
                 // One of the prompts or their mean, all equally likely.
@@ -79,12 +82,14 @@ impl TextSampler {
                     index if index < *count => PromptSelection::Index(index),
                     _ => PromptSelection::Mean,
                 };
+                let (tokens, truncated) = tokens(captions);
                 SampledTexts {
                     yes: captions.to_vec(),
                     no: Some(NoTexts {
-                        tokens: tokens(captions),
+                        tokens,
                         prompts: captions.iter().map(draw).collect(),
                     }),
+                    truncated,
                 }
             }
             Self::Paired(pairs) => {
@@ -96,12 +101,14 @@ impl TextSampler {
                         (yes.fill(caption), no.fill(caption))
                     })
                     .unzip();
+                let (tokens, truncated) = tokens(&no);
                 SampledTexts {
                     yes,
                     no: Some(NoTexts {
-                        tokens: tokens(&no),
+                        tokens,
                         prompts: vec![PromptSelection::Mean; no.len()],
                     }),
+                    truncated,
                 }
             }
         }

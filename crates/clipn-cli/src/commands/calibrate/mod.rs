@@ -23,7 +23,7 @@ use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
 use args::ScoreChoice;
 use choice::{choose, warn_of_guarantee};
-use score::{ImageFile, ScoredImage, list_images, score};
+use score::{ImageFile, ScoredImage, list_images, name_folders, score};
 
 /// Number of lowest-scoring images to print.
 const LOWEST_SHOWN: usize = 5;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     }
     args.run.report();
     let mut skipped = SkippedFiles::default();
-    let id_files = list_images(&args.id, &mut skipped)?;
+    let mut id_files = list_images(&args.id, &mut skipped)?;
     let ood_files = args
         .ood
         .iter()
@@ -60,6 +60,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .bundle()
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
+    name_folders(&mut id_files, bundle.classifier().class_names());
     let inputs = bundle.classifier().score_inputs();
     let default: &'static dyn Score = match inputs.default_rule() {
         Some(rule) => rule.score(),

@@ -1,9 +1,12 @@
 //! Scores of the images of a calibration.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clipn::calibration::CalibrationSample;
-use clipn::dataset::{ImageFolder, SkippedFiles, read_path_list};
+use clipn::dataset::{
+    ImageFolder, ListedClasses, SkippedFiles, is_archive_file, read_path_list,
+};
 use clipn::detector::Detector;
 use clipn::inference::{InferenceError, InferencePipeline, ItemError};
 use clipn::progress::Progress;
@@ -64,12 +67,40 @@ pub(crate) struct ScoringOutcome {
     pub errors: Vec<String>,
 }
 
+/// Gives images the names of their classes in place of those of their folders, if these are spelled
+/// differently or are numbers.
+pub(crate) fn name_folders(files: &mut [ImageFile], class_names: &[String]) {
+    let folders: BTreeSet<String> = files
+        .iter()
+        .filter_map(|file| file.folder.clone())
+        .collect();
+    let folders: Vec<String> = folders.into_iter().collect();
+    let listed = ListedClasses::from(class_names.to_vec());
+    let classes = listed.classes_of_directories(&folders);
+    let names: BTreeMap<String, &String> = folders
+        .into_iter()
+        .zip(classes)
+        .filter_map(|(folder, class)| Some((folder, class_names.get(class?)?)))
+        .collect();
+    for folder in files.iter_mut().filter_map(|file| file.folder.as_mut()) {
+        if let Some(name) = names.get(folder) {
+            folder.clone_from(name);
+        }
+    }
+}
+
 /// Lists the images below a directory, or of an image list. Files that are no images are counted in
 /// `skipped`.
 pub(crate) fn list_images(
     path: &Path,
     skipped: &mut SkippedFiles,
 ) -> Result<Vec<ImageFile>, CliError> {
+    if is_archive_file(path) {
+        return Err(CliError::usage_with_hint(
+            format!("{} is an archive", path.display()),
+            "unpack it, and give a directory or an image list",
+        ));
+    }
     if path.is_file() {
         let set = read_path_list("images", path, path.parent().unwrap_or(Path::new("")))?;
         return Ok(set

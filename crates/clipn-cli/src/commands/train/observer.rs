@@ -234,6 +234,14 @@ impl RunObserver for RunReporter {
         if skipped.total() > 0 {
             self.warn(&format!("epoch {epoch} skipped {skipped}"));
         }
+        let truncated = run.truncated_captions();
+        if truncated > 0 {
+            self.warn(&format!(
+                "epoch {epoch} cut {truncated} of {} captions to {} tokens",
+                run.steps_per_epoch() * run.samples_per_step(),
+                run.config().text.context_length
+            ));
+        }
         let Some(periodic) = &self.evaluation else {
             return;
         };

@@ -15,6 +15,7 @@ fn dataset(error: &DatasetError) -> Option<&'static str> {
     Some(match error {
         DatasetError::EmptyClassName { .. } => "give every class a name",
         DatasetError::EmptyList { .. } => "give lines `path label`",
+        DatasetError::MissingClassNames { .. } => "give the names with --classes",
         DatasetError::Definition { .. } => "docs/benchmarks.md lists the keys",
         _ => return None,
     })

@@ -97,6 +97,10 @@ fn classifier(error: &ClassifierError) -> Option<&'static str> {
         ClassifierError::DuplicateClass { .. } => {
             "leave the class out, or remove it first with `clipn classifier remove`"
         }
+        ClassifierError::EqualTexts { .. } => {
+            "shorten the names, so that they differ at their beginning, or accept them with \
+             --allow-duplicates"
+        }
         ClassifierError::UnknownClass { .. } => {
             "`clipn classifier show` lists the classes of a bundle"
         }

@@ -1,0 +1,253 @@
+//! Labels of evaluation sets: class directories and their names, lists without labels, and archives.
+
+use std::fs;
+use std::path::Path;
+
+use clipn_data::{
+    Benchmark, ClassMatching, ImageContent, ListedClasses, MatchedClasses, OpenedBenchmark,
+    is_archive_file, read_archived_images, read_image_list, read_path_list,
+};
+use clipn_testing::shards::{bmp, tar};
+
+use crate::directories::{folder, message};
+
+const FLAT: &str = "[[ood]]\nname = \"flat\"\nfolder = \"flat\"\n";
+
+/// Opens a benchmark whose `[id]` table has these keys.
+fn open(root: &Path, id: &str) -> Result<OpenedBenchmark, String> {
+    let text = format!("name = \"t\"\n[id]\n{id}\n{FLAT}");
+    let benchmark = Benchmark::parse(&text, "t.toml").unwrap();
+    benchmark.open(root).map_err(|error| message(&error))
+}
+
+fn matched(root: &Path, id: &str) -> MatchedClasses {
+    open(root, id).unwrap().match_classes(|_| None).unwrap()
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|k| format!("class {k}")).collect()
+}
+
+#[test]
+fn numbered_directories_are_labels_in_the_order_of_the_numbers() {
+    let files: Vec<String> = (0..12).map(|k| format!("id/{k}/{k}.jpg")).collect();
+    let mut files: Vec<&str> = files.iter().map(String::as_str).collect();
+    files.push("flat/1.jpg");
+    let root = folder(&files);
+    let classes = format!("folder = \"id\"\nclasses = {:?}", names(12));
+    let opened = open(root.path(), &classes).unwrap();
+    let matched = opened.match_classes(|_| None).unwrap();
+    assert_eq!(matched.names, names(12));
+    assert_eq!(matched.matching, ClassMatching::Numbers { first: 0 });
+    assert_eq!(
+        matched.to_string(),
+        "12 class directories belong to 12 class names by number: 0 = class 0, 1 = class 1, \
+         2 = class 2, …"
+    );
+    for sample in &opened.id.samples {
+        let number = sample.path.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(sample.label, Some(number.parse().unwrap()));
+    }
+    let fewer = open(root.path(), &format!("{classes}\nexclude = [\"2\"]")).unwrap();
+    let kept = fewer.class_names(|_| None).unwrap();
+    assert_eq!((kept.len(), kept[2].as_str()), (11, "class 3"));
+    assert_eq!(fewer.id.samples.last().unwrap().label, Some(10));
+}
+
+#[test]
+fn directories_named_like_the_classes_are_found_by_name() {
+    let root = folder(&["id/Goldfish/1.jpg", "id/school_bus/1.jpg", "flat/1.jpg"]);
+    let order = "folder = \"id\"\nclasses = [\"school bus\", \"zebra\", \"goldfish\"]";
+    let matched = matched(root.path(), order);
+    assert_eq!(matched.matching, ClassMatching::Names);
+    assert_eq!(matched.names, ["goldfish", "school bus", "zebra"]);
+    assert_eq!(matched.names_without_directory(), ["zebra"]);
+
+    let built_in = open(root.path(), "folder = \"id\"\nclasses = \"list\"").unwrap();
+    let listed = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        move |_: &str| Some(ListedClasses::from(names))
+    };
+    let found = built_in
+        .match_classes(listed(&["school bus", "goldfish"]))
+        .unwrap();
+    assert_eq!(found.names, ["goldfish", "school bus"]);
+    let partial = built_in
+        .match_classes(listed(&["school bus", "cat"]))
+        .unwrap_err();
+    assert!(partial.to_string().contains("(Goldfish)"), "{partial}");
+}
+
+#[test]
+fn other_directories_are_matched_by_position() {
+    let root = folder(&["id/x/1.jpg", "id/y/1.jpg", "flat/1.jpg"]);
+    let found = matched(root.path(), "folder = \"id\"\nclasses = [\"a\", \"b\"]");
+    assert!(matches!(
+        found.matching,
+        ClassMatching::Position {
+            unmatched_count: 0,
+            ..
+        }
+    ));
+    assert_eq!(
+        found.to_string(),
+        "2 class directories belong to 2 class names by position, in sorted order: x = a, y = b"
+    );
+}
+
+#[test]
+fn lists_without_labels_are_read_if_labels_are_not_used() {
+    let root = folder(&["a b.jpg", "c.jpg", "photo 7", "d 3.png", "flat/1.jpg"]);
+    let list = root.path().join("list.txt");
+    fs::write(&list, "a b.jpg\nc.jpg\r\nphoto 7\nd 3.png 5\nc.jpg -1\n").unwrap();
+    let set = read_path_list("x", &list, root.path()).unwrap();
+    let found: Vec<_> = set
+        .samples
+        .iter()
+        .map(|sample| set.relative(sample).to_str().unwrap())
+        .collect();
+    assert_eq!(found, ["a b.jpg", "c.jpg", "photo 7", "d 3.png", "c.jpg"]);
+    assert!(set.samples.iter().all(|sample| sample.label.is_none()));
+
+    for line in ["c.jpg", "a b.jpg"] {
+        fs::write(&list, line).unwrap();
+        let error = read_image_list("x", &list, root.path(), None).unwrap_err();
+        assert!(
+            error.to_string().contains("line 1: missing label"),
+            "{error}"
+        );
+    }
+}
+
+/// Writes an archive of three samples, with labels in `field`.
+fn archive(root: &Path, name: &str, field: &str, labels: [&str; 3]) {
+    let files: Vec<(String, Vec<u8>)> = (0..3)
+        .flat_map(|k| {
+            [
+                (format!("s{k}.png"), bmp(k as u32)),
+                (format!("s{k}.{field}"), labels[k].as_bytes().to_vec()),
+            ]
+        })
+        .collect();
+    fs::write(root.join(name), tar(&files)).unwrap();
+}
+
+#[test]
+fn archives_are_sets_with_labels() {
+    let root = folder(&["flat/1.jpg"]);
+    archive(root.path(), "a-0.tar", "cls", ["2\n", "0", "-1"]);
+    archive(
+        root.path(),
+        "a-1.tar",
+        "json",
+        ["{\"label\": 1}", "{\"cls\": \"0\"}", "{\"label\": 2}"],
+    );
+    let id = "archive = \"a-{0..1}.tar\"\nclasses = [\"x\", \"y\", \"z\"]";
+    let opened = open(root.path(), id).unwrap();
+    assert_eq!(
+        opened.match_classes(|_| None).unwrap().matching,
+        ClassMatching::Labels
+    );
+    let labels: Vec<_> = opened
+        .id
+        .samples
+        .iter()
+        .map(|sample| sample.label)
+        .collect();
+    assert_eq!(labels, [Some(2), Some(0), None, Some(1), Some(0), Some(2)]);
+    assert_eq!(
+        opened.id.relative(&opened.id.samples[3]),
+        Path::new("a-1.tar/s0.png")
+    );
+    let contents: Vec<_> = opened.id.images().map(|image| image.content).collect();
+    for (index, content) in contents.iter().enumerate() {
+        let expected = bmp(index as u32 % 3);
+        assert!(
+            matches!(content, ImageContent::Bytes(bytes) if *bytes == expected),
+            "{content:?}"
+        );
+    }
+    let path = opened.id.samples[4].path.clone();
+    let read = read_archived_images([path.as_path(), Path::new("no/such.png")]);
+    assert_eq!((read.len(), &read[&path]), (1, &bmp(1)));
+}
+
+#[test]
+fn archives_without_usable_labels_are_refused_as_in_distribution_sets() {
+    let root = folder(&["flat/1.jpg"]);
+    let error = |name: &str| {
+        open(
+            root.path(),
+            &format!("archive = {name:?}\nclasses = [\"x\", \"y\"]"),
+        )
+        .unwrap_err()
+    };
+    archive(root.path(), "out.tar", "cls", ["0", "2", "1"]);
+    assert!(
+        error("out.tar").contains("sample s1 of")
+            && error("out.tar").contains("label 2 is out of range")
+    );
+    archive(root.path(), "text.tar", "cls", ["cat", "0", "0"]);
+    assert!(error("text.tar").contains("label `cat` is not an integer"));
+    archive(root.path(), "none.tar", "txt", ["a", "b", "c"]);
+    assert!(error("none.tar").contains("no label; expected a file cls or json, got png, txt"));
+    archive(root.path(), "keys.tar", "json", ["{\"x\": 1}", "{}", "{}"]);
+    assert!(error("keys.tar").contains("expected one of the keys label, cls"));
+    fs::write(
+        root.path().join("imageless.tar"),
+        tar(&[("s.cls".to_owned(), b"0".to_vec())]),
+    )
+    .unwrap();
+    assert!(error("imageless.tar").contains("no image, only cls"));
+    let two = [
+        ("s.png".to_owned(), bmp(0)),
+        ("s.jpg".to_owned(), bmp(0)),
+        ("s.cls".to_owned(), b"0".to_vec()),
+    ];
+    fs::write(root.path().join("two.tar"), tar(&two)).unwrap();
+    assert!(error("two.tar").contains("expected one image, got png, jpg"));
+    archive(root.path(), "whole.tar", "cls", ["0", "1", "0"]);
+    let mut bytes = fs::read(root.path().join("whole.tar")).unwrap();
+    bytes.truncate(1700);
+    fs::write(root.path().join("cut.tar"), bytes).unwrap();
+    assert!(
+        error("cut.tar").contains("cannot read the archive"),
+        "{}",
+        error("cut.tar")
+    );
+    assert!(error("absent.tar").contains("does not exist"));
+    // A file that is no text is no list either.
+    let error = read_path_list("x", root.path().join("whole.tar"), root.path()).unwrap_err();
+    assert!(
+        error.to_string().contains("line 1: not a text file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn archives_without_labels_are_out_of_distribution_sets() {
+    let root = folder(&["id/x/1.jpg", "flat/1.jpg"]);
+    let files = [
+        ("README.txt".to_owned(), b"hello".to_vec()),
+        ("b.png".to_owned(), bmp(1)),
+        ("c.jpg".to_owned(), bmp(2)),
+    ];
+    fs::write(root.path().join("o"), tar(&files)).unwrap();
+    assert!(
+        is_archive_file(root.path().join("o")) && !is_archive_file(root.path().join("id/x/1.jpg"))
+    );
+    let text = "name = \"t\"\n[id]\nfolder = \"id\"\n[[ood]]\nname = \"o\"\narchive = \"o\"\n";
+    let opened = Benchmark::parse(text, "t.toml")
+        .unwrap()
+        .open(root.path())
+        .unwrap();
+    let set = &opened.ood[0].set;
+    assert_eq!((set.len(), set.samples_without_image), (2, 1));
+    assert_eq!(set.images().count(), 2);
+    fs::write(root.path().join("o"), tar(&files[..2])).unwrap();
+    let changed: Vec<_> = set
+        .images()
+        .map(|image| format!("{:?}", image.content))
+        .collect();
+    assert!(changed[1].contains("the archive changed"), "{changed:?}");
+}
