@@ -148,6 +148,20 @@ pub enum DatasetError {
         /// Description of the problem.
         problem: String,
     },
+    /// A table of images is damaged or lacks a column.
+    #[error("{}: {problem}", .path.display())]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// A Parquet file cannot be read, since the crate was built without its feature `parquet`.
+    #[error("{}: this build does not read Parquet", .path.display())]
+    WithoutParquet {
+        /// The file.
+        path: PathBuf,
+    },
     /// An image list is empty.
     #[error("no images in the list {}; expected lines `path label`", .path.display())]
     EmptyList {
@@ -227,6 +241,7 @@ impl DatasetError {
             Self::NoClassDirectories { .. } => {
                 Some("a labeled set needs one directory of images per class: CLASS/IMAGE.jpg")
             }
+            Self::WithoutParquet { .. } => Some("build with the feature `parquet`"),
             Self::NothingSelected { .. } => Some("loosen `exclude` or `roles`"),
             Self::ClassCount { .. } => Some(
                 "the k-th name belongs to the k-th class directory in sorted order; give one name for each",

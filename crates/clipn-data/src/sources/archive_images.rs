@@ -19,7 +19,8 @@ enum ReaderState {
 /// with an image extension is an image named `ARCHIVE/NAME`; other files are skipped.
 ///
 /// An archive that cannot be opened, is damaged or contains no images yields one failed image with
-/// the archive's name, after the images before the damage.
+/// the archive's name, after the images before the damage. The error of a damaged one is a
+/// [`LostSource`](crate::LostSource), since it is not known how many images are lost.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -98,7 +99,8 @@ impl ArchiveImages {
                 if self.yielded > 0 {
                     return Ok(None);
                 }
-                return Err(io::Error::other("no images in the archive"));
+                let error = io::Error::other("no images in the archive");
+                return Ok(Some(NamedImage::failed(self.name.clone(), error)));
             };
             let name = String::from_utf8_lossy(&entry.name);
             if !is_image_name(OsStr::new(name.rsplit('/').next().unwrap_or_default())) {
@@ -128,7 +130,7 @@ impl Iterator for ArchiveImages {
             }
             Some(Err(error)) => {
                 self.state = ReaderState::Finished;
-                Some(NamedImage::failed(self.name.clone(), error))
+                Some(NamedImage::lost(self.name.clone(), self.yielded, error))
             }
             None => None,
         }

@@ -8,4 +8,6 @@ mod directories;
 mod image_sets;
 mod loader;
 mod loader_helpers;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod webdataset;

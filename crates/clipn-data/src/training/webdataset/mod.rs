@@ -15,3 +15,5 @@ pub use shards::{Shard, ShardSet};
 pub use spec::{expand_braces, expand_shards};
 
 pub(crate) use reader::SegmentReader;
+#[cfg(feature = "parquet")]
+pub(crate) use spec::{FileSelection, expand_files};
