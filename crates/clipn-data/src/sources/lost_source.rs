@@ -28,14 +28,18 @@ impl LostSource {
 
     /// Finds the error among the sources of another.
     pub fn find<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+        let mut next = Some(error);
+        while let Some(error) = next {
             let inner = error
                 .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref);
-            inner
-                .and_then(|inner| inner.downcast_ref())
-                .or_else(|| error.downcast_ref())
-        })
+                .and_then(io::Error::get_ref)
+                .and_then(|inner| inner.downcast_ref());
+            if inner.is_some() {
+                return inner;
+            }
+            next = error.source();
+        }
+        None
     }
 }
 

@@ -341,6 +341,14 @@ pub(crate) struct GroupRows {
     names: Option<Arc<[String]>>,
 }
 
+impl fmt::Debug for GroupRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupRows")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
 impl GroupRows {
     /// Returns the image and the text of the next row; `None` at the end of the row group.
     ///
