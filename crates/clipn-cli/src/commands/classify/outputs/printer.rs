@@ -105,6 +105,7 @@ pub(crate) fn print_tally(
         labeled,
         unknown,
         unreadable,
+        lost_sources,
     } = *tally;
     let written = match format {
         Format::Table => {
@@ -113,16 +114,21 @@ pub(crate) fn print_tally(
             } else {
                 String::new()
             };
+            let lost = match lost_sources {
+                0 => String::new(),
+                1 => ", the rest of 1 source lost".to_owned(),
+                many => format!(", the rest of {many} sources lost"),
+            };
             writeln!(
                 out,
-                "{images} images{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable; \
+                "{images} images{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable{lost}; \
                  {output}"
             )
         }
         Format::Json => {
             let counts = serde_json::json!({
                 "pictures": images, "labelled": labeled, "unknown": unknown, "unreadable": unreadable,
-                "before": before, "output": output,
+                "lost_sources": lost_sources, "before": before, "output": output,
             });
             writeln!(out, "{counts}")
         }
@@ -133,11 +139,12 @@ pub(crate) fn print_tally(
                 "labelled",
                 "unknown",
                 "unreadable",
+                "lost_sources",
                 "before",
                 "output",
             ])?;
-            let counts =
-                [images, labeled, unknown, unreadable, before].map(|count| count.to_string());
+            let counts = [images, labeled, unknown, unreadable, lost_sources, before]
+                .map(|count| count.to_string());
             csv.write_record(counts.iter().map(String::as_str).chain([output]))?;
             return csv.flush().map_err(CliError::Output);
         }

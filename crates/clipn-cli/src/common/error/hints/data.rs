@@ -15,6 +15,10 @@ fn dataset(error: &DatasetError) -> Option<&'static str> {
     Some(match error {
         DatasetError::EmptyClassName { .. } => "give every class a name",
         DatasetError::EmptyList { .. } => "give lines `path label`",
+        DatasetError::WithoutParquet { .. } => {
+            "build clipn with --features parquet, or list the images as JSON Lines"
+        }
+        DatasetError::Table { .. } => "name the column or key of images with --image-key",
         DatasetError::Definition { .. } => "docs/benchmarks.md lists the keys",
         _ => return None,
     })
