@@ -184,6 +184,14 @@ impl ContentKind {
         }
     }
 
+    /// Returns the kind of a file that should be text of these kinds, if it is certainly another:
+    /// `None` also for unrecognized data.
+    #[must_use]
+    pub fn other_than(start: &[u8], expected: &[Self]) -> Option<Self> {
+        let kind = Self::detect(start);
+        (kind != Self::Unknown && !expected.contains(&kind)).then_some(kind)
+    }
+
     /// Returns whether the content is an image of any format, readable or not.
     #[must_use]
     pub fn is_image(self) -> bool {
@@ -203,21 +211,6 @@ impl ContentKind {
                 | Self::Pam
                 | Self::Qoi
                 | Self::Photoshop
-        )
-    }
-
-    /// Returns whether the content is text: the formats of text, and text of no known format.
-    #[must_use]
-    pub fn is_text(self) -> bool {
-        matches!(
-            self,
-            Self::Svg
-                | Self::GitLfsPointer
-                | Self::Html
-                | Self::Xml
-                | Self::Json
-                | Self::Text
-                | Self::Empty
         )
     }
 
@@ -364,8 +357,8 @@ fn is_json(text: &str) -> bool {
     match (first, next) {
         (_, None) => true,
         ('{', Some(next)) => matches!(next, '"' | '}'),
-        (_, Some('{' | '[' | ']' | '"' | '-')) => true,
-        (_, Some(next)) => next.is_ascii_digit(),
+        // A path may begin with a number in brackets.
+        (_, Some(next)) => matches!(next, '{' | '[' | ']' | '"'),
     }
 }
 
@@ -436,6 +429,7 @@ mod tests {
             (b"[\"hot dog\"]", "JSON"),
             (b"[data]\nkind = 1", "a text file"),
             (b"{red,green}", "a text file"),
+            (b"[1].jpg\n[2].jpg\n", "a text file"),
             (b"name,label\n1,2\n", "a text file"),
             (b"", "an empty file"),
             (
@@ -448,6 +442,17 @@ mod tests {
             assert_eq!(named(start), expected, "{start:?}");
         }
         assert_eq!(named("é".repeat(300).as_bytes()), "a text file");
+    }
+
+    #[test]
+    fn unrecognized_data_may_be_of_the_expected_kind() {
+        let expected = [ContentKind::Text, ContentKind::Empty];
+        let other = |start: &[u8]| ContentKind::other_than(start, &expected);
+        assert_eq!(other(b"PAR1\x15"), Some(ContentKind::Parquet));
+        assert_eq!(other(b"{\"a\": 1}"), Some(ContentKind::Json));
+        for text in [&b"a = 1"[..], b"", b"caf\xe9 = 1"] {
+            assert_eq!(other(text), None);
+        }
     }
 
     #[test]

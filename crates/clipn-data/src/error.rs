@@ -201,6 +201,20 @@ pub enum DatasetError {
         /// Description of the problem.
         problem: String,
     },
+    /// A table of images is damaged or lacks a column.
+    #[error("{}: {problem}", .path.display())]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// A Parquet file cannot be read, since the crate was built without its feature `parquet`.
+    #[error("{}: this build does not read Parquet", .path.display())]
+    WithoutParquet {
+        /// The file.
+        path: PathBuf,
+    },
     /// An image list is empty.
     #[error("no images in the list {}; expected lines `path label`", .path.display())]
     EmptyList {
@@ -280,6 +294,7 @@ impl DatasetError {
             Self::NoClassDirectories { .. } => {
                 Some("a labeled set needs one directory of images per class: CLASS/IMAGE.jpg")
             }
+            Self::WithoutParquet { .. } => Some("build with the feature `parquet`"),
             Self::NothingSelected { .. } => Some("loosen `exclude` or `roles`"),
             Self::ClassCount { .. } => Some(
                 "directories that are not named like the classes or by their numbers belong to the names in sorted order; give one name for each",

@@ -68,10 +68,12 @@ pub use image_name::{
 };
 pub use skipped_files::SkippedFiles;
 pub use sources::{
-    ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
-    PathList,
+    ArchiveImages, FolderImages, ImageContent, ListSeparator, LostSource, MAX_STREAMED_IMAGE_BYTES,
+    NamedImage, PathList, TableImages,
 };
 pub use tables::TableKind;
+#[cfg(feature = "parquet")]
+pub use training::ParquetCaptions;
 pub use training::{
     CachedImages, CaptionField, CaptionLoader, CaptionSource, CaptionTable, CaptionTableFormat,
     DamageReport, Epoch, EpochPosition, LoaderSettings, MultilineFields, Rounding, SampleFields,

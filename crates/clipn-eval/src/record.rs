@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use clipn_base::content::ContentKind;
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -65,7 +66,11 @@ impl EvaluationRecord {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(invalid(format!("expected at most {} MiB", MAX_BYTES >> 20)));
         }
-        Self::parse(&bytes).map_err(invalid)
+        let expected = [ContentKind::Json, ContentKind::Text, ContentKind::Empty];
+        match ContentKind::other_than(&bytes, &expected) {
+            Some(kind) => Err(invalid(format!("expected JSON, got {kind}"))),
+            None => Self::parse(&bytes).map_err(invalid),
+        }
     }
 
     /// Parses the content of a `results.json`; the error describes what is wrong.

@@ -23,7 +23,8 @@ enum ReaderState {
 /// image named `ARCHIVE/NAME`. Other files are skipped and counted, hidden ones ignored.
 ///
 /// An archive that cannot be opened, is damaged or contains no images yields one failed image with
-/// the archive's name, after the images before the damage.
+/// the archive's name, after the images before the damage. The error of a damaged one is a
+/// [`LostSource`](crate::LostSource), since it is not known how many images are lost.
 ///
 /// ```
 /// use std::io::Cursor;
@@ -109,10 +110,11 @@ impl ArchiveImages {
                 if self.yielded > 0 {
                     return Ok(None);
                 }
-                return Err(io::Error::other(match self.skipped.total() {
+                let error = io::Error::other(match self.skipped.total() {
                     0 => "no images in the archive".to_owned(),
                     _ => format!("no images in the archive ({})", self.skipped),
-                }));
+                });
+                return Ok(Some(NamedImage::failed(self.name.clone(), error)));
             };
             let name = String::from_utf8_lossy(&entry.name);
             let (is_image, start) = match NameKind::from_member_path(&name) {
@@ -158,7 +160,7 @@ impl Iterator for ArchiveImages {
             }
             Some(Err(error)) => {
                 self.state = ReaderState::Finished;
-                Some(NamedImage::failed(self.name.clone(), error))
+                Some(NamedImage::lost(self.name.clone(), self.yielded, error))
             }
             None => None,
         }

@@ -78,7 +78,7 @@ impl Iterator for FolderImages {
                 Ok(listing) => self.current = listing.images.into_iter(),
                 Err(error) => {
                     let name = directory.display().to_string();
-                    return Some(NamedImage::failed(name, std::io::Error::other(error)));
+                    return Some(NamedImage::lost(name, 0, std::io::Error::other(error)));
                 }
             }
         }

@@ -2,6 +2,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::sources::LostSource;
 use clipn_image::{ImageError, ImageOrigin, ImageSource, Preprocessing};
 
 /// Maximum size in bytes of an image from an archive, a pipe or the network.
@@ -59,6 +60,12 @@ impl NamedImage {
             name: name.into(),
             content: ImageContent::Failed(error),
         }
+    }
+
+    /// Creates the last image of a source that ends early, after `read` images. It stands for the
+    /// unknown number of images that are lost; its error is a [`LostSource`](crate::LostSource).
+    pub fn lost(name: impl Into<String>, read: u64, error: io::Error) -> Self {
+        Self::failed(name, LostSource::into_io_error(read, error))
     }
 
     fn unreadable(&self, source: io::Error) -> ImageError {

@@ -3,6 +3,8 @@
 
 mod json_lines;
 mod keys;
+#[cfg(feature = "parquet")]
+pub(crate) mod parquet;
 
 use std::path::Path;
 

@@ -4,6 +4,8 @@
 mod captions;
 mod error;
 mod loading;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod random;
 mod sample;
 mod skipped;
@@ -15,6 +17,8 @@ pub use loading::{
     CachedImages, CaptionLoader, CaptionSource, Epoch, EpochPosition, LoaderSettings, Rounding,
     Sampling, ShuffleBuffer, SkipLimit, TrainBatch,
 };
+#[cfg(feature = "parquet")]
+pub use parquet::ParquetCaptions;
 pub use skipped::{SkipReason, SkippedSample, SkippedSamples};
 pub use webdataset::{
     CaptionField, DamageReport, SampleFields, Shard, ShardDamage, ShardSet, expand_braces,

@@ -13,6 +13,8 @@ pub(crate) struct SampleId {
     pub(crate) index: u64,
     /// Number of earlier visits in this epoch.
     pub(crate) visit: u64,
+    /// Whether the sample was read in an earlier pass over the data.
+    pub(crate) is_repeated: bool,
 }
 
 /// An undecoded image.

@@ -53,11 +53,20 @@ pub struct SkippedSample {
     pub reason: SkipReason,
     /// Detailed reason.
     pub detail: String,
-    /// Number of samples lost: 1, or the rest of a shard.
+    /// Number of samples lost: 1, the rest of a shard, or 0 if they were lost in an earlier pass over
+    /// the data.
     pub samples: u64,
 }
 
 impl SkippedSample {
+    /// Returns the sample with no loss if it is read again.
+    pub(crate) fn repeated(mut self, is_repeated: bool) -> Self {
+        if is_repeated {
+            self.samples = 0;
+        }
+        self
+    }
+
     pub(crate) fn new(key: String, reason: SkipReason, detail: impl Into<String>) -> Self {
         let mut detail = detail.into();
         if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
@@ -73,7 +82,7 @@ impl SkippedSample {
     }
 }
 
-/// SkippedSamples samples of an epoch: counts by reason, and the first few by name.
+/// Skipped samples of an epoch, each counted once: counts by reason, and the first few by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedSamples {
     /// Number of samples lost, by reason.
@@ -91,7 +100,11 @@ impl SkippedSamples {
             .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Adds a sample, unless it was lost before.
     pub(crate) fn add(&mut self, sample: SkippedSample) {
+        if sample.samples == 0 {
+            return;
+        }
         let count = self.counts.entry(sample.reason).or_default();
         *count = count.saturating_add(sample.samples);
         if self.examples.len() < MAX_NAMED {

@@ -120,6 +120,22 @@ fn passes_over_the_same_damage_lose_nothing_more() {
 }
 
 #[test]
+fn samples_that_are_broken_in_every_pass_count_once() {
+    let mut files = samples(0..16);
+    files.retain(|(name, _)| name != "000003.png" && name != "000011.png");
+    let folder = shards(&[&tar(&files)]);
+    let loader = CaptionLoader::new(
+        counted(folder.path()).into(),
+        in_order(4, SkipLimit::Fraction(0.2)),
+    )
+    .unwrap();
+    let mut epoch = loader.epoch(0).unwrap();
+    // The last batch is filled with the first samples again.
+    assert_eq!(epoch.by_ref().map(Result::unwrap).count(), 4);
+    assert_eq!(epoch.skipped().total(), 2);
+}
+
+#[test]
 fn a_size_beside_the_shards_says_how_much_is_lost() {
     let plain = tar(&samples(0..10));
     for packed in [plain.clone(), gzip(&plain), zstd(&plain)] {

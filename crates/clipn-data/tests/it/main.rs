@@ -9,4 +9,6 @@ mod image_sets;
 mod labels;
 mod loader;
 mod loader_helpers;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod webdataset;

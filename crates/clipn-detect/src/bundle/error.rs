@@ -1,6 +1,7 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
+use clipn_base::content::ContentKind;
 use clipn_checkpoint::CheckpointError;
 use clipn_model::ModelError;
 use clipn_ood::calibration::CalibrationError;
@@ -23,10 +24,12 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// The file is not a bundle.
-    #[error("not a bundle: {}", path.display())]
+    #[error("not a bundle: {}{}", path.display(), in_parentheses(found.as_deref()))]
     NotABundle {
         /// The file.
         path: PathBuf,
+        /// What the file is, if it is known.
+        found: Option<String>,
     },
     /// The bundle has an unsupported format version.
     #[error(
@@ -110,13 +113,32 @@ impl BundleError {
     }
 }
 
+fn in_parentheses(found: Option<&str>) -> String {
+    found.map_or_else(String::new, |found| format!(" ({found})"))
+}
+
 impl From<CheckpointError> for BundleError {
     fn from(error: CheckpointError) -> Self {
         match error {
             CheckpointError::NotFound { path } => Self::NotFound { path },
-            CheckpointError::Unrecognized { path, .. }
-            | CheckpointError::NoWeightsInDirectory { path, .. }
-            | CheckpointError::AmbiguousDirectory { path, .. } => Self::NotABundle { path },
+            CheckpointError::Unrecognized {
+                path, looks_like, ..
+            } => {
+                let kind = ContentKind::of_file(&path).unwrap_or(ContentKind::Unknown);
+                let found = match kind {
+                    ContentKind::Unknown => looks_like,
+                    kind => kind.to_string(),
+                };
+                Self::NotABundle {
+                    path,
+                    found: Some(found),
+                }
+            }
+            CheckpointError::NoWeightsInDirectory { path, .. }
+            | CheckpointError::AmbiguousDirectory { path, .. } => Self::NotABundle {
+                path,
+                found: Some("a directory".to_owned()),
+            },
             other => Self::Checkpoint(other),
         }
     }

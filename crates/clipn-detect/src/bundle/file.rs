@@ -81,6 +81,7 @@ impl Bundle {
         if path.is_dir() {
             return Err(BundleError::NotABundle {
                 path: path.to_owned(),
+                found: Some("a directory".to_owned()),
             });
         }
         Self::read(Checkpoint::open(path)?)
@@ -101,7 +102,8 @@ impl Bundle {
             reason,
         };
         if !Self::is_bundle(&checkpoint) {
-            return Err(BundleError::NotABundle { path });
+            let found = Some(format!("weights, {}", checkpoint.format()));
+            return Err(BundleError::NotABundle { path, found });
         }
         let json = checkpoint.metadata().get(BUNDLE_KEY).unwrap_or_default();
         let invalid_json =

@@ -19,9 +19,10 @@ mod validate;
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
+use clipn_base::content::ContentKind;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
@@ -149,11 +150,20 @@ impl ModelConfig {
             path: path.to_owned(),
             source,
         };
-        let mut json = String::new();
+        let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
         file.take(MAX_CONFIG_BYTES)
-            .read_to_string(&mut json)
+            .read_to_end(&mut bytes)
             .map_err(unreadable)?;
+        let expected = [ContentKind::Json, ContentKind::Text, ContentKind::Empty];
+        if let Some(kind) = ContentKind::other_than(&bytes, &expected) {
+            return Err(ModelError::BadConfig {
+                origin: path.display().to_string(),
+                reason: format!("expected JSON, got {kind}"),
+            });
+        }
+        let json = String::from_utf8(bytes)
+            .map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error)))?;
         let name = path
             .file_stem()
             .map_or_else(String::new, |s| s.to_string_lossy().into_owned());

@@ -235,7 +235,13 @@ impl TrainSettings {
             path: path.to_owned(),
             source,
         };
-        let text = std::fs::read_to_string(path).map_err(|e| error(e.into()))?;
+        let bytes = std::fs::read(path).map_err(|e| error(e.into()))?;
+        if let Some(kind) =
+            ContentKind::other_than(&bytes, &[ContentKind::Text, ContentKind::Empty])
+        {
+            return Err(error(format!("expected TOML, got {kind}").into()));
+        }
+        let text = String::from_utf8(bytes).map_err(|e| error(e.into()))?;
         toml::from_str(&text).map_err(|e| {
             // The other lines of the message repeat a part of the file.
             let first = e.message().lines().next().unwrap_or_default().to_owned();

@@ -69,14 +69,19 @@ pub(crate) struct ClassifyArgs {
     /// SLURM_PROCID and SLURM_NTASKS.
     #[arg(long)]
     pub distributed: bool,
-    /// List of images, archives or URLs, one per line; `-` is standard input; repeatable
+    /// List of images, archives or URLs, one per line, or a table of images (.jsonl, .parquet); `-`
+    /// is standard input; repeatable
     #[arg(long, value_name = "FILE")]
     pub list: Vec<PathBuf>,
+    /// Key or column of images in tables [default: filepath, image, image_path, file_name, path or
+    /// img, whichever comes first]
+    #[arg(long, alias = "csv-img-key", value_name = "NAME")]
+    pub image_key: Option<String>,
     /// Separate the paths of --list by NUL bytes instead of newlines, as `find -print0` does
     #[arg(short = '0', long, requires = "list")]
     pub null: bool,
-    /// Images, directories, quoted glob patterns, archives (.tar, .tar.gz, .tar.zst) or URLs; `-`
-    /// is one image on standard input
+    /// Images, directories, quoted glob patterns, archives (.tar, .tar.gz, .tar.zst), tables of
+    /// images (.jsonl, .parquet) or URLs; `-` is one image on standard input
     ///
     /// Braces expand, as in `shard-{000..099}.tar`. URLs are s3://, gs:// or https://, of images,
     /// archives, or (s3:// and gs://) a prefix ending in `/`.

@@ -105,7 +105,7 @@ impl ClassifyRun<'_> {
         let outcome = self.classify(detector, images, |row| printer.row(row));
         printer.finish()?;
         match outcome? {
-            Completion::All => Ok(()),
+            Completion::All => self.check_lost(),
             Completion::AllFailed => Err(self.all_failed()),
             Completion::Interrupted => Err(CliError::Interrupted {
                 done: self.tally.images,
@@ -128,7 +128,8 @@ impl ClassifyRun<'_> {
             Ok(Completion::All) => {
                 return file
                     .finish()
-                    .and_then(|()| self.print_counts(target, before));
+                    .and_then(|()| self.print_counts(target, before))
+                    .and_then(|()| self.check_lost());
             }
             Ok(Completion::AllFailed) => {
                 return file
@@ -150,6 +151,17 @@ impl ClassifyRun<'_> {
     fn all_failed(&self) -> CliError {
         CliError::NoImageClassified {
             images: self.tally.images,
+        }
+    }
+
+    /// Fails if a source ended early, since an unknown number of images has no rows.
+    fn check_lost(&self) -> Result<(), CliError> {
+        match self.tally.lost_sources {
+            0 => Ok(()),
+            sources => Err(CliError::SourcesLost {
+                sources,
+                images: self.tally.images,
+            }),
         }
     }
 
@@ -175,7 +187,7 @@ impl ClassifyRun<'_> {
         let tally = &mut self.tally;
         self.bar.begin_uncounted("skipping finished images");
         let file = FileOutput::resume(target, settings, usize::from(self.args.top), |written| {
-            let row = tally.images + 1;
+            let row = tally.rows() + 1;
             let differs = |now: &str| {
                 CliError::usage_with_hint(
                     format!(
@@ -333,7 +345,7 @@ fn run_settings(
             .map(|path| Value::from(sources::without_query(&text(path))))
             .collect()
     };
-    let settings: Map<String, Value> = [
+    let mut settings: Map<String, Value> = [
         ("classes", json!(classifier.class_names())),
         ("templates", texts),
         ("wording", variant),
@@ -355,5 +367,8 @@ fn run_settings(
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
     .collect();
+    if let Some(key) = &args.image_key {
+        settings.insert("image key".to_owned(), json!(key));
+    }
     Ok(RunSettings::new(settings))
 }

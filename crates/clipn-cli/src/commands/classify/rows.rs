@@ -1,5 +1,6 @@
 //! Rows: the result of one image, as it is printed and written.
 
+use clipn::dataset::LostSource;
 use clipn::detector::{Candidate, Detection, NearestNegative, StrongestNo, UNKNOWN};
 use serde::{Deserialize, Serialize};
 
@@ -184,6 +185,8 @@ pub(crate) enum Outcome {
     Labeled,
     Unknown,
     Unreadable,
+    /// No image, but the rest of a source that ended early.
+    Lost,
 }
 
 impl Outcome {
@@ -194,6 +197,7 @@ impl Outcome {
         error: Option<&str>,
     ) -> Self {
         match (label, unknown) {
+            _ if error.is_some_and(|error| error.contains(LostSource::MARK)) => Self::Lost,
             _ if error.is_some_and(|error| !error.is_empty()) => Self::Unreadable,
             (_, Some(true)) | (Some(UNKNOWN) | None, None) => Self::Unknown,
             _ => Self::Labeled,
@@ -208,15 +212,26 @@ pub(crate) struct Tally {
     pub labeled: u64,
     pub unknown: u64,
     pub unreadable: u64,
+    /// Number of sources that ended early, with an unknown number of images.
+    pub lost_sources: u64,
 }
 
 impl Tally {
+    /// Number of rows: the images, and one for each source that ended early.
+    pub(crate) fn rows(&self) -> u64 {
+        self.images + self.lost_sources
+    }
+
     pub(crate) fn count(&mut self, outcome: Outcome) {
+        if outcome == Outcome::Lost {
+            self.lost_sources += 1;
+            return;
+        }
         self.images += 1;
         *match outcome {
             Outcome::Labeled => &mut self.labeled,
             Outcome::Unknown => &mut self.unknown,
-            Outcome::Unreadable => &mut self.unreadable,
+            Outcome::Unreadable | Outcome::Lost => &mut self.unreadable,
         } += 1;
     }
 }
@@ -254,6 +269,22 @@ mod tests {
         let mut own: Vec<&String> = keys.filter(|key| detection.get(*key).is_none()).collect();
         own.sort();
         assert_eq!(own, more);
+    }
+
+    #[test]
+    fn a_source_that_ends_early_is_no_image() {
+        let mut tally = Tally::default();
+        for error in [
+            "cannot read a.jpg",
+            "s.tar: the rest of an unknown number of images is lost",
+        ] {
+            tally.count(Row::failed("x".to_owned(), error).outcome());
+        }
+        assert_eq!(
+            (tally.images, tally.unreadable, tally.lost_sources),
+            (1, 1, 1)
+        );
+        assert_eq!(tally.rows(), 2);
     }
 
     #[test]

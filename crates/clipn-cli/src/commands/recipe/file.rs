@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clipn::content::ContentKind;
 use serde::Deserialize;
 use toml::Value;
 
@@ -54,10 +55,18 @@ pub(crate) struct Placeholders {
 impl Recipe {
     /// Reads and checks a recipe file.
     pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
-        let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadRecipe {
+        let unreadable = |source| CliError::ReadRecipe {
             path: path.to_owned(),
             source,
-        })?;
+        };
+        let bytes = std::fs::read(path).map_err(unreadable)?;
+        if let Some(kind) =
+            ContentKind::other_than(&bytes, &[ContentKind::Text, ContentKind::Empty])
+        {
+            return Err(invalid(path, format!("expected TOML, got {kind}")));
+        }
+        let text = String::from_utf8(bytes)
+            .map_err(|_| invalid(path, "expected UTF-8 text".to_owned()))?;
         let mut recipe: Self =
             toml::from_str(&text).map_err(|error| invalid(path, syntax_error(&text, &error)))?;
         path.clone_into(&mut recipe.path);

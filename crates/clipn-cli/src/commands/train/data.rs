@@ -1,5 +1,7 @@
 //! The training data: its settings, and what is unusual about it.
 
+use std::fmt::Display;
+
 use clipn::dataset::{
     CaptionField, CaptionSource, CaptionTable, CaptionTableFormat, SampleFields, Sampling,
     SkipLimit, TableQuoting,
@@ -103,19 +105,33 @@ pub(super) fn report(run: &TrainRun) {
     if let Some(damage) = run.data().damage(settings.num_samples) {
         warning(damage);
     }
-    if let CaptionSource::Table(table) = run.data() {
-        report_table(table, &settings.table);
+    match run.data() {
+        CaptionSource::Table(table) => report_table(table, &settings.table),
+        #[cfg(feature = "parquet")]
+        CaptionSource::Parquet(files) => {
+            report_columns(&settings.train_data, files.columns(), &settings.table);
+        }
+        _ => {}
     }
 }
 
-fn report_table(table: &CaptionTable, requested: &CaptionTableFormat) {
-    let path = table.path().display();
-    let (image, caption) = (table.image_key(), table.caption_key());
+/// Prints the columns that replace those requested.
+fn report_columns(
+    path: impl Display,
+    (image, caption): (&str, &str),
+    requested: &CaptionTableFormat,
+) {
     if (image, caption) != (&requested.image_key, &requested.caption_key) {
         note(format_args!(
             "{path}: images from `{image}`, captions from `{caption}`"
         ));
     }
+}
+
+fn report_table(table: &CaptionTable, requested: &CaptionTableFormat) {
+    let path = table.path().display();
+    let columns = (table.image_key(), table.caption_key());
+    report_columns(&path, columns, requested);
     match (requested.quoting, table.quoting()) {
         (TableQuoting::Auto, TableQuoting::None) if table.has_quotes() => note(format_args!(
             "{path}: quotes are characters like any other (--csv-quoting none), since no field is \

@@ -98,6 +98,12 @@ pub(crate) enum CliError {
         total: Option<u64>,
         path: PathBuf,
     },
+    #[error(
+        "{sources} {} could not be read to the end: an unknown number of images is lost, after \
+         {images} that were read",
+        if *sources == 1 { "source" } else { "sources" }
+    )]
+    SourcesLost { sources: u64, images: u64 },
     #[error("cannot read {}", path.display())]
     ReadFile {
         path: PathBuf,

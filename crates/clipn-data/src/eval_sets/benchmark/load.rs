@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use clipn_base::content::ContentKind;
+
 use crate::error::DatasetError;
 use crate::eval_sets::Benchmark;
 use crate::eval_sets::benchmark::raw;
@@ -46,6 +48,14 @@ impl Benchmark {
             }
             other => other?,
         };
+        if let Some(kind) =
+            ContentKind::other_than(&bytes, &[ContentKind::Text, ContentKind::Empty])
+        {
+            return Err(DatasetError::Definition {
+                origin: name_or_path.to_string(),
+                problem: format!("expected TOML, got {kind}"),
+            });
+        }
         let text = String::from_utf8(bytes).map_err(|_| DatasetError::Definition {
             origin: name_or_path.to_string(),
             problem: "not UTF-8 text".to_string(),

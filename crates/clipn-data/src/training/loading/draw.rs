@@ -3,6 +3,8 @@ use std::sync::Arc;
 
 use crate::training::captions::CaptionTable;
 use crate::training::loading::plan::{RowPlan, ShardPlan};
+#[cfg(feature = "parquet")]
+use crate::training::parquet::{ParquetCaptions, ParquetReader};
 use crate::training::sample::{DrawnItem, RawImage, RawSample, SampleId, Segment};
 use crate::training::webdataset::{SegmentReader, ShardSet};
 
@@ -19,6 +21,12 @@ pub(super) enum ItemIterator {
         table: Arc<CaptionTable>,
         plan: RowPlan,
     },
+    #[cfg(feature = "parquet")]
+    Parquet {
+        files: Arc<ParquetCaptions>,
+        plan: ShardPlan,
+        reader: Option<Box<ParquetReader>>,
+    },
 }
 
 impl ItemIterator {
@@ -27,6 +35,15 @@ impl ItemIterator {
             set: Arc::clone(set),
             plan,
             mean,
+            reader: None,
+        }
+    }
+
+    #[cfg(feature = "parquet")]
+    pub(super) fn parquet(files: &Arc<ParquetCaptions>, plan: ShardPlan) -> Self {
+        Self::Parquet {
+            files: Arc::clone(files),
+            plan,
             reader: None,
         }
     }
@@ -62,9 +79,26 @@ impl Iterator for ItemIterator {
                 }
             },
             Self::Rows { table, plan } => Some(match plan.next() {
-                Some((row, visit)) => draw_row(table, row, visit),
+                Some((row, visit)) => draw_row(table, row, visit, plan.is_repeated()),
                 None => DrawnItem::PassEnd,
             }),
+            #[cfg(feature = "parquet")]
+            Self::Parquet {
+                files,
+                plan,
+                reader,
+            } => loop {
+                if let Some(drawn) = reader.as_deref_mut().and_then(ParquetReader::next) {
+                    return Some(drawn);
+                }
+                match plan.next() {
+                    Some(segment) => *reader = ParquetReader::new(files, segment).map(Box::new),
+                    None => {
+                        *reader = None;
+                        return Some(DrawnItem::PassEnd);
+                    }
+                }
+            },
         }
     }
 }
@@ -81,7 +115,7 @@ fn open_segment(
     )))
 }
 
-fn draw_row(table: &CaptionTable, row: u64, visit: u64) -> DrawnItem {
+fn draw_row(table: &CaptionTable, row: u64, visit: u64, is_repeated: bool) -> DrawnItem {
     match table.row(row as usize) {
         Ok((image, caption)) => DrawnItem::Sample(Box::new(RawSample {
             key: table.key(row as usize),
@@ -91,8 +125,9 @@ fn draw_row(table: &CaptionTable, row: u64, visit: u64) -> DrawnItem {
                 shard: 0,
                 index: row,
                 visit,
+                is_repeated,
             },
         })),
-        Err(skipped) => DrawnItem::Skip(Box::new(skipped)),
+        Err(skipped) => DrawnItem::Skip(Box::new(skipped.repeated(is_repeated))),
     }
 }

@@ -70,7 +70,7 @@ impl CaptionLoader {
         let samples = match (settings.train_num_samples.or(source.samples()), &source) {
             (Some(samples), _) => samples,
             (None, CaptionSource::Shards(set)) => return Err(set.unknown_size_error()),
-            (None, CaptionSource::Table(table)) => table.len() as u64,
+            (None, _) => 0,
         };
         let global_batch = (settings.batch_size as u64).saturating_mul(world_size as u64);
         let batches = match settings.rounding {
@@ -203,7 +203,7 @@ impl CaptionLoader {
                 samples: 0,
                 bytes: 0,
             },
-            (CaptionSource::Shards(_), _) => self.settings.shuffle,
+            (_, _) => self.settings.shuffle,
         }
     }
 
@@ -263,6 +263,16 @@ fn fingerprint(source: &CaptionSource, settings: &LoaderSettings) -> String {
                     .to_string_lossy(),
             );
             hash.word(table.len() as u64);
+        }
+        #[cfg(feature = "parquet")]
+        CaptionSource::Parquet(files) => {
+            hash.text("parquet");
+            for (name, rows) in files.identity() {
+                hash.text(&name);
+                hash.word(rows);
+            }
+            hash.word(settings.shuffle.samples as u64);
+            hash.word(settings.shuffle.bytes);
         }
     }
     for number in [settings.batch_size, settings.rank, settings.world_size] {

@@ -5,7 +5,6 @@ use clipn_base::random::RandomSource;
 use crate::training::loading::settings::{LoaderSettings, Sampling};
 use crate::training::random::{KeyedRandom, Purpose};
 use crate::training::sample::Segment;
-use crate::training::webdataset::Shard;
 
 /// Segments that a process reads, pass by pass; `None` marks the end of a pass.
 #[derive(Debug)]
@@ -29,6 +28,12 @@ struct Schedule<T> {
 }
 
 impl<T: Copy> Schedule<T> {
+    /// Returns whether the current pass repeats an earlier one. Draws with replacement have no
+    /// passes.
+    fn is_repeated(&self) -> bool {
+        self.draw.is_none() && self.pass > 0
+    }
+
     fn next(&mut self) -> Option<(T, u64)> {
         if self.next >= self.list.len() {
             self.next = 0;
@@ -49,7 +54,8 @@ impl<T: Copy> Schedule<T> {
 }
 
 impl ShardPlan {
-    pub(super) fn new(shards: &[Shard], settings: &LoaderSettings, epoch: u64) -> Self {
+    /// Creates the plan of a process; `samples` are the sizes of the shards, as far as known.
+    pub(super) fn new(samples: &[Option<u64>], settings: &LoaderSettings, epoch: u64) -> Self {
         let whole = |shard| Segment {
             shard,
             start: 0,
@@ -57,7 +63,7 @@ impl ShardPlan {
             visit: 0,
             is_repeated: false,
         };
-        let mut order: Vec<usize> = (0..shards.len()).collect();
+        let mut order: Vec<usize> = (0..samples.len()).collect();
         if settings.sampling == Sampling::WithReplacement {
             let list = order.into_iter().map(whole).collect();
             return Self {
@@ -72,7 +78,7 @@ impl ShardPlan {
         if settings.sampling == Sampling::Shuffled {
             KeyedRandom::keyed(Purpose::Order, &[settings.seed, epoch]).shuffle(&mut order);
         }
-        let sizes: Option<Vec<u64>> = order.iter().map(|&shard| shards[shard].samples).collect();
+        let sizes: Option<Vec<u64>> = order.iter().map(|&shard| samples[shard]).collect();
         let (rank, world) = (settings.rank, settings.world_size);
         let list = match sizes {
             Some(sizes) => {
@@ -104,7 +110,7 @@ impl ShardPlan {
     }
 
     pub(super) fn next(&mut self) -> Option<Segment> {
-        let is_repeated = self.schedule.draw.is_none() && self.schedule.pass > 0;
+        let is_repeated = self.schedule.is_repeated();
         self.schedule.next().map(|(segment, visit)| Segment {
             visit,
             is_repeated,
@@ -138,6 +144,11 @@ impl RowPlan {
             }
         };
         Self { schedule }
+    }
+
+    /// Returns whether the current pass repeats an earlier one.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.schedule.is_repeated()
     }
 
     pub(super) fn next(&mut self) -> Option<(u64, u64)> {

@@ -8,7 +8,7 @@ use clipn_base::random::RandomSource;
 use clipn_image::{Augmentation, ImageError, Preprocessing, RgbImage, decode_bytes, decode_file};
 
 use crate::training::random::{KeyedRandom, Purpose};
-use crate::training::sample::{RawImage, RawSample};
+use crate::training::sample::{RawImage, RawSample, SampleId};
 use crate::training::skipped::{SkipReason, SkippedSample};
 
 /// Set of samples whose images need not be decoded, because their features are already known.
@@ -67,10 +67,11 @@ impl SamplePreparer {
                 caption,
                 crop: Some(crop),
             }),
-            Ok(Err(error)) => Err(bad_image(key, chain_in_one_line(&error))),
+            Ok(Err(error)) => Err(bad_image(key, chain_in_one_line(&error), id)),
             Err(_) => Err(bad_image(
                 key,
                 "internal error while decoding or cropping".to_string(),
+                id,
             )),
         }
     }
@@ -85,6 +86,7 @@ impl SamplePreparer {
     }
 }
 
-fn bad_image(key: String, detail: String) -> Box<SkippedSample> {
-    Box::new(SkippedSample::new(key, SkipReason::BadImage, detail))
+fn bad_image(key: String, detail: String, id: SampleId) -> Box<SkippedSample> {
+    let skipped = SkippedSample::new(key, SkipReason::BadImage, detail);
+    Box::new(skipped.repeated(id.is_repeated))
 }

@@ -7,7 +7,7 @@ use crate::training::random::KeyedRandom;
 use crate::training::sample::{DrawnItem, RawSample};
 
 /// Iterator with a shuffle buffer. For each sample that enters the full buffer, a random one leaves
-/// it. SkippedSamples samples pass at once, and the end of a pass empties the buffer.
+/// it. Skipped samples pass at once, and the end of a pass empties the buffer.
 pub(super) struct ShuffleIterator<I> {
     items: I,
     random: KeyedRandom,

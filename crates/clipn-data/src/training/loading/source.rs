@@ -5,6 +5,8 @@ use crate::training::error::TrainingDataError;
 use crate::training::loading::draw::ItemIterator;
 use crate::training::loading::plan::{RowPlan, ShardPlan};
 use crate::training::loading::settings::LoaderSettings;
+#[cfg(feature = "parquet")]
+use crate::training::parquet::ParquetCaptions;
 use crate::training::webdataset::{DamageReport, ShardSet};
 
 /// Source of images with captions.
@@ -13,8 +15,11 @@ use crate::training::webdataset::{DamageReport, ShardSet};
 pub enum CaptionSource {
     /// WebDataset shards.
     Shards(Arc<ShardSet>),
-    /// A caption table, CSV or TSV.
+    /// A caption table: CSV, TSV, JSON Lines, or Parquet with paths of images.
     Table(Arc<CaptionTable>),
+    /// Parquet files with the images themselves.
+    #[cfg(feature = "parquet")]
+    Parquet(Arc<ParquetCaptions>),
 }
 
 impl CaptionSource {
@@ -32,11 +37,30 @@ impl CaptionSource {
         })
     }
 
+    /// Opens Parquet files: one whose column of images has paths, or any number with the images
+    /// themselves. `spec` is a path, a list, a pattern with braces or wildcards, or a directory.
+    ///
+    /// Columns that Hugging Face's features call images, and usual names, replace defaults that are
+    /// missing. A column of class indices needs names: in `format`, or in Hugging Face's features.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::Table`] if a file is damaged or lacks a column,
+    /// [`TrainingDataError::ShardSpec`] if there is no file.
+    #[cfg(feature = "parquet")]
+    pub fn open_parquet(
+        spec: &str,
+        format: &CaptionTableFormat,
+    ) -> Result<Self, TrainingDataError> {
+        crate::training::parquet::open(spec, format)
+    }
+
     /// Returns the number of samples, if known.
     pub fn samples(&self) -> Option<u64> {
         match self {
             Self::Shards(set) => set.samples(),
             Self::Table(table) => Some(table.len() as u64),
+            #[cfg(feature = "parquet")]
+            Self::Parquet(files) => Some(files.samples()),
         }
     }
 
@@ -46,6 +70,8 @@ impl CaptionSource {
         match self {
             Self::Shards(set) => set.damage(train_num_samples),
             Self::Table(_) => None,
+            #[cfg(feature = "parquet")]
+            Self::Parquet(_) => None,
         }
     }
 
@@ -53,11 +79,17 @@ impl CaptionSource {
     pub(super) fn items(&self, settings: &LoaderSettings, epoch: u64) -> ItemIterator {
         match self {
             Self::Shards(set) => {
-                let plan = ShardPlan::new(set.shards(), settings, epoch);
+                let sizes: Vec<_> = set.shards().iter().map(|shard| shard.samples).collect();
+                let plan = ShardPlan::new(&sizes, settings, epoch);
                 ItemIterator::shards(set, plan, set.mean_samples(settings.train_num_samples))
             }
             Self::Table(table) => {
                 ItemIterator::rows(table, RowPlan::new(table.len() as u64, settings, epoch))
+            }
+            #[cfg(feature = "parquet")]
+            Self::Parquet(files) => {
+                let plan = ShardPlan::new(&files.sizes(), settings, epoch);
+                ItemIterator::parquet(files, plan)
             }
         }
     }

@@ -17,3 +17,5 @@ pub use spec::{expand_braces, expand_shards};
 pub(crate) use fields::SampleFiles;
 pub(crate) use reader::SegmentReader;
 pub(crate) use samples::SampleReader;
+#[cfg(feature = "parquet")]
+pub(crate) use spec::{FileSelection, expand_files};

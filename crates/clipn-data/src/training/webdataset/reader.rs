@@ -84,9 +84,10 @@ impl SegmentReader {
                     shard: self.segment.shard as u64,
                     index: self.position - 1,
                     visit: self.segment.visit,
+                    is_repeated: self.segment.is_repeated,
                 },
             })),
-            Err(skipped) => DrawnItem::Skip(Box::new(skipped)),
+            Err(skipped) => DrawnItem::Skip(Box::new(skipped.repeated(self.segment.is_repeated))),
         }
     }
 

@@ -18,17 +18,40 @@ const MAX_SHARDS: usize = 1_000_000;
 /// [`TrainingDataError::ShardSpec`] if braces are unbalanced, nothing is found, a shard is duplicate or
 /// a shard is remote; [`TrainingDataError::File`] if a path is missing.
 pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
+    expand_files(
+        spec,
+        FileSelection {
+            accepts: is_archive_name,
+            extensions: ".tar, .tar.gz, .tgz, .tar.zst or .tzst",
+        },
+    )
+}
+
+/// Files that a directory stands for.
+#[derive(Clone, Copy)]
+pub(crate) struct FileSelection {
+    /// Whether a file of this name is one of them.
+    pub(crate) accepts: fn(&str) -> bool,
+    /// Their extensions, for messages.
+    pub(crate) extensions: &'static str,
+}
+
+/// Expands a specification of files as [`expand_shards`] does.
+pub(crate) fn expand_files(
+    spec: &str,
+    selection: FileSelection,
+) -> Result<Vec<PathBuf>, TrainingDataError> {
     let refuse = |problem: String| TrainingDataError::ShardSpec {
         spec: spec.to_string(),
         problem,
     };
     let mut shards = Vec::new();
     if Path::new(spec).exists() {
-        find(spec, &mut shards)?;
+        find(spec, selection, &mut shards)?;
     } else {
         for part in split(spec).map_err(refuse)? {
             for path in braces(&part).map_err(refuse)? {
-                find(&path, &mut shards)?;
+                find(&path, selection, &mut shards)?;
                 if shards.len() > MAX_SHARDS {
                     return Err(refuse(format!("more than {MAX_SHARDS} shards")));
                 }
@@ -36,9 +59,10 @@ pub fn expand_shards(spec: &str) -> Result<Vec<PathBuf>, TrainingDataError> {
         }
     }
     if shards.is_empty() {
-        return Err(refuse(
-            "no shards; expected paths of .tar, .tar.gz or .tar.zst files".to_string(),
-        ));
+        return Err(refuse(format!(
+            "no files; expected paths of {} files",
+            selection.extensions
+        )));
     }
     let mut seen = HashSet::new();
     match shards.iter().find(|shard| !seen.insert(shard.as_path())) {
@@ -69,7 +93,11 @@ pub fn expand_braces(text: &str) -> Result<Vec<String>, TrainingDataError> {
 }
 
 /// Adds the shards of a path or pattern.
-fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> {
+fn find(
+    path: &str,
+    selection: FileSelection,
+    shards: &mut Vec<PathBuf>,
+) -> Result<(), TrainingDataError> {
     let refuse = |problem: String| TrainingDataError::ShardSpec {
         spec: path.to_string(),
         problem,
@@ -81,11 +109,12 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
     }
     let plain = Path::new(path);
     if plain.is_dir() {
-        let found = shards_in_directory(plain)?;
+        let found = files_in_directory(plain, selection)?;
         if found.is_empty() {
-            return Err(refuse(
-                "no .tar, .tar.gz, .tgz, .tar.zst or .tzst files in the directory".to_string(),
-            ));
+            return Err(refuse(format!(
+                "no {} files in the directory",
+                selection.extensions
+            )));
         }
         shards.extend(found);
     } else if plain.exists() {
@@ -117,12 +146,23 @@ fn find(path: &str, shards: &mut Vec<PathBuf>) -> Result<(), TrainingDataError> 
 
 /// Returns the shards in a directory, sorted by name.
 pub(super) fn shards_in_directory(directory: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let selection = FileSelection {
+        accepts: is_archive_name,
+        extensions: "",
+    };
+    files_in_directory(directory, selection)
+}
+
+fn files_in_directory(
+    directory: &Path,
+    selection: FileSelection,
+) -> Result<Vec<PathBuf>, DatasetError> {
     let unreadable = |source| DatasetError::io(directory, source);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !name.starts_with('.') && is_archive_name(&name) && path.is_file() {
+        if !name.starts_with('.') && (selection.accepts)(&name) && path.is_file() {
             found.push(path);
         }
     }

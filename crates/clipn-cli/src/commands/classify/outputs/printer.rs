@@ -130,6 +130,7 @@ pub(crate) fn print_tally(
         labeled,
         unknown,
         unreadable,
+        lost_sources,
     } = *tally;
     let written = match format {
         Format::Table => {
@@ -138,9 +139,14 @@ pub(crate) fn print_tally(
             } else {
                 String::new()
             };
+            let lost = match lost_sources {
+                0 => String::new(),
+                1 => ", the rest of 1 source lost".to_owned(),
+                many => format!(", the rest of {many} sources lost"),
+            };
             writeln!(
                 out,
-                "{images} images{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable; \
+                "{images} images{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable{lost}; \
                  {}",
                 printable(output)
             )
@@ -148,7 +154,7 @@ pub(crate) fn print_tally(
         Format::Json => {
             let counts = serde_json::json!({
                 "pictures": images, "labelled": labeled, "unknown": unknown, "unreadable": unreadable,
-                "before": before, "output": output, "skipped_files": skipped,
+                "lost_sources": lost_sources, "before": before, "output": output, "skipped_files": skipped,
             });
             writeln!(out, "{counts}")
         }
@@ -159,12 +165,13 @@ pub(crate) fn print_tally(
                 "labelled",
                 "unknown",
                 "unreadable",
+                "lost_sources",
                 "before",
                 "output",
                 "skipped_files",
             ])?;
-            let counts =
-                [images, labeled, unknown, unreadable, before].map(|count| count.to_string());
+            let counts = [images, labeled, unknown, unreadable, lost_sources, before]
+                .map(|count| count.to_string());
             let skipped = skipped.total().to_string();
             let counts = counts.iter().map(String::as_str);
             csv.write_record(counts.chain([output, &skipped]))?;

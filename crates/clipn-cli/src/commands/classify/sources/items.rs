@@ -7,13 +7,16 @@ use std::sync::{Arc, OnceLock};
 
 use clipn::dataset::{
     ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
-    PathList, expand_braces, is_archive_name,
+    PathList, TableImages, TableKind, expand_braces, is_archive_name,
 };
+
+use clipn::content::ContentKind;
 
 use super::remote::Remote;
 use super::{SharedSkippedFiles, SourceItem, SourceItems};
 use crate::commands::classify::args::ClassifyArgs;
 use crate::common::error::{CliError, chain_in_one_line};
+use crate::common::messages::detail;
 
 /// Source items, and their number as far as it is known without reading them.
 pub(crate) struct Sources {
@@ -85,8 +88,13 @@ pub(crate) fn resolve(
         skipped,
     };
     let mut found = Vec::new();
+    let image_key = args.image_key.as_deref();
     for path in &args.paths {
-        found.push(argument(path, &shared)?);
+        found.push(if is_table(path) {
+            table(path, image_key)?
+        } else {
+            argument(path, &shared)?
+        });
     }
     let separator = if args.null {
         ListSeparator::Nul
@@ -94,7 +102,11 @@ pub(crate) fn resolve(
         ListSeparator::Line
     };
     for list in &args.list {
-        found.push(listed(list, separator, &shared)?);
+        found.push(if is_table(list) {
+            table(list, image_key)?
+        } else {
+            listed(list, separator, &shared)?
+        });
     }
     // Chain in pairs: a million paths must not become a chain a million deep.
     while found.len() > 1 {
@@ -109,6 +121,30 @@ pub(crate) fn resolve(
         found = joined;
     }
     Ok(found.pop().unwrap_or_else(Sources::none))
+}
+
+/// Whether a file is a table of images, by its extension or, for Parquet, by its content.
+fn is_table(path: &Path) -> bool {
+    let is_parquet = || ContentKind::of_file(path).is_ok_and(|kind| kind == ContentKind::Parquet);
+    match TableKind::of_file(path) {
+        Some(TableKind::JsonLines | TableKind::Parquet) => path.is_file(),
+        _ => path.is_file() && is_parquet(),
+    }
+}
+
+/// Resolves the images of a table.
+fn table(path: &Path, image_key: Option<&str>) -> Result<Sources, CliError> {
+    let images = TableImages::open(path, image_key)?;
+    detail(format_args!(
+        "{}: images from `{}`",
+        path.display(),
+        images.image_key()
+    ));
+    Ok(Sources {
+        images: Some(images.total()),
+        items: Box::new(images.map(SourceItem::Image)),
+        archives: 0,
+    })
 }
 
 /// Resolves one argument.
@@ -239,10 +275,11 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
                     skipped.merge(images.skipped());
                     Box::new(images.map(SourceItem::Image))
                 }
-                Err(error) => Box::new(std::iter::once(lost(
-                    &path,
-                    io::Error::other(chain_in_one_line(&error)),
-                ))),
+                Err(error) => {
+                    let error = io::Error::other(chain_in_one_line(&error));
+                    let image = NamedImage::lost(path.display().to_string(), 0, error);
+                    Box::new(std::iter::once(SourceItem::Image(image)))
+                }
             },
             Ok(path) => Box::new(std::iter::once(local(path))),
             Err(error) => {
@@ -279,18 +316,41 @@ fn listed(list: &Path, separator: ListSeparator, shared: &Shared) -> Result<Sour
         } else {
             None
         };
+        if metadata.is_file()
+            && let Some(kind) = unlike_list(list).map_err(unreadable)?
+        {
+            return Err(CliError::usage_with_hint(
+                format!("expected a list of paths in {name}, got {kind}"),
+                kind.advice()
+                    .unwrap_or("give images and archives themselves without --list"),
+            ));
+        }
         (Box::new(BufReader::new(file)), counted)
     };
+    let mut read = 0;
     let remote = shared.remote.clone();
     let items = PathList::new(source, separator).map(move |path| match path {
-        Ok(path) => entry(path, &remote),
-        Err(error) => SourceItem::Image(NamedImage::failed(name.as_str(), error)),
+        Ok(path) => {
+            read += 1;
+            entry(path, &remote)
+        }
+        Err(error) => SourceItem::Image(NamedImage::lost(name.as_str(), read, error)),
     });
     Ok(Sources {
         items: Box::new(items),
         images,
         archives: 0,
     })
+}
+
+/// What a file is that is no list of paths.
+fn unlike_list(list: &Path) -> io::Result<Option<ContentKind>> {
+    let kind = ContentKind::of_file(list)?;
+    let is_list = matches!(
+        kind,
+        ContentKind::Text | ContentKind::Unknown | ContentKind::Empty
+    );
+    Ok((!is_list).then_some(kind))
 }
 
 /// Number of images in a list, or `None` if it has archives.

@@ -389,7 +389,10 @@ impl Iterator for Listing {
                 }
                 Ok(Some(Err(error))) => without_secrets(&error, &self.url),
                 Ok(None) if self.yielded == 0 => {
-                    io::Error::other("no image or archive below this prefix")
+                    self.listing = None;
+                    let error = io::Error::other("no image or archive below this prefix");
+                    let image = NamedImage::failed(self.url.as_str(), error);
+                    return Some(SourceItem::Image(image));
                 }
                 Ok(None) => {
                     self.listing = None;
@@ -398,8 +401,9 @@ impl Iterator for Listing {
                 Err(error) => error,
             };
             self.listing = None;
-            return Some(SourceItem::Image(NamedImage::failed(
+            return Some(SourceItem::Image(NamedImage::lost(
                 self.url.as_str(),
+                self.yielded,
                 error,
             )));
         }

@@ -16,6 +16,10 @@ fn dataset(error: &DatasetError) -> Option<&'static str> {
         DatasetError::EmptyClassName { .. } => "give every class a name",
         DatasetError::EmptyList { .. } => "give lines `path label`",
         DatasetError::MissingClassNames { .. } => "give the names with --classes",
+        DatasetError::WithoutParquet { .. } => {
+            "build clipn with --features parquet, or list the images as JSON Lines"
+        }
+        DatasetError::Table { .. } => "name the column or key of images with --image-key",
         DatasetError::Definition { .. } => "docs/benchmarks.md lists the keys",
         _ => return None,
     })

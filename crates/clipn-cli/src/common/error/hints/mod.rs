@@ -57,6 +57,9 @@ fn program_hint(error: &CliError) -> Option<String> {
         CliError::ClassifyInterrupted { .. } => {
             "run the same command with --resume to continue there"
         }
+        CliError::SourcesLost { .. } => {
+            "the rows with errors name them; repair or download them again"
+        }
         CliError::ReadFile { source, .. } | CliError::ReadRecipe { source, .. }
             if source.kind() == std::io::ErrorKind::NotFound =>
         {
