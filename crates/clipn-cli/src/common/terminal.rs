@@ -74,11 +74,9 @@ pub(crate) fn without_bar<T>(write: impl FnOnce() -> T) -> T {
 pub(crate) fn print_line(text: impl Display) {
     let text = text.to_string();
     // Line feeds at the start set messages apart; others come from names.
-    let line = text.trim_start_matches('
-');
+    let line = text.trim_start_matches('\n');
     let space = &text[..text.len() - line.len()];
-    let line = format!("{space}{}
-", printable(line));
+    let line = format!("{space}{}\n", printable(line));
     let printed = without_bar(|| io::stderr().write_all(line.as_bytes()));
     if printed.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
         interrupt::close_pipe();

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clipn::calibration::CalibrationSample;
-use clipn::dataset::{
-    ImageFolder, ListedClasses, SkippedFiles, is_archive_file, read_path_list,
-};
+use clipn::dataset::{ImageFolder, ListedClasses, SkippedFiles, is_archive_file, read_path_list};
 use clipn::detector::Detector;
 use clipn::inference::{InferenceError, InferencePipeline, ItemError};
 use clipn::progress::Progress;

@@ -109,7 +109,7 @@ impl Row {
         match self.outcome() {
             Outcome::Labeled => self.label.as_deref(),
             Outcome::Unknown => Some(UNKNOWN),
-            Outcome::Unreadable => None,
+            Outcome::Unreadable | Outcome::Lost => None,
         }
     }
 
