@@ -20,6 +20,9 @@ const COMPILED: &str = "_orig_mod.";
 /// Words in the names of averaged copies of a model, which training programs store beside it.
 const AVERAGED: [&str; 5] = ["ema", "averaged", "swa", "shadow", "polyak"];
 
+/// State of optimizers, which has the names and shapes of the parameters but is no model.
+const MOMENTS: [&str; 4] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer"];
+
 /// Maximum depth of dictionaries that are searched; real checkpoints nest them once or twice.
 const MAX_DEPTH: usize = 3;
 
@@ -146,6 +149,10 @@ fn prefixes<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
             let Some(prefix) = prefix.filter(|p| p.is_empty() || p.ends_with('.')) else {
                 continue;
             };
+            let wrapper = prefix.trim_end_matches('.').rsplit('.').next();
+            if wrapper.is_some_and(|last| MOMENTS.contains(&last)) {
+                continue;
+            }
             if !found.iter().any(|other| other == prefix) {
                 found.push(prefix.to_owned());
             }
@@ -377,6 +384,18 @@ mod tests {
             select(&nested, Some("ema.state_dict")).1.alternatives,
             ["model"]
         );
+    }
+
+    #[test]
+    fn moments_of_an_optimizer_are_no_models() {
+        let names = [with_prefix("exp_avg."), with_prefix("exp_avg_sq.")].concat();
+        assert!(
+            from_tensors(Path::new("f"), &named(&names), None)
+                .unwrap()
+                .is_none()
+        );
+        let names = [names, with_prefix("")].concat();
+        assert_eq!(select(&names, None).1.prefix, "");
     }
 
     #[test]
