@@ -248,7 +248,7 @@ fn screen(bytes: &str) -> Vec<String> {
                 let command = loop {
                     match characters.next().unwrap() {
                         digit if digit.is_ascii_digit() || "?;".contains(digit) => {
-                            number.push(digit)
+                            number.push(digit);
                         }
                         command => break command,
                     }

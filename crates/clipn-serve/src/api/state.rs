@@ -94,7 +94,7 @@ impl App {
         names.join(", ")
     }
 
-    /// Looks for changed files of bundles once.
+    /// Polls the files of bundles once.
     pub(crate) fn watch_bundles(&self) {
         watch(&self.bundles, &self.resources, &self.metrics);
     }

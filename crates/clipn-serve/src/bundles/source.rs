@@ -7,7 +7,7 @@ use clipn::detector::Detector;
 use super::watch::FileStamp;
 use crate::classes::ClassEncoder;
 
-/// A detector with what the server tells about it.
+/// A detector with its model name and text towers.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServedModel {
