@@ -17,7 +17,7 @@ use crate::bundles::{Bundles, Deployment, ServedBundle, Slot, watch};
 use crate::classes::Classes;
 use crate::classify_error::ClassifyError;
 use crate::engine::{Health, Resources};
-use crate::metrics::{Metrics, SharedMetrics};
+use crate::metrics::{MeasuredBundle, Metrics, SharedMetrics};
 use crate::{ServeError, ServeSettings};
 
 /// Maximum number of requests that use or wait for the text towers.
@@ -68,7 +68,8 @@ impl App {
         settings: ServeSettings,
         bundles: Vec<ServedBundle>,
     ) -> Result<Self, ServeError> {
-        let metrics = Arc::new(Metrics::new(&bundles));
+        let measured: Vec<MeasuredBundle<'_>> = bundles.iter().map(measured).collect();
+        let metrics = Arc::new(Metrics::new(&measured));
         let resources = Arc::new(Resources::new(&settings, Arc::clone(&metrics))?);
         let bundles = Bundles::start(bundles, &resources)?;
         let bodies = BodyLimits::new(
@@ -216,6 +217,15 @@ impl App {
             }
         }
         Ok(names)
+    }
+}
+
+fn measured(bundle: &ServedBundle) -> MeasuredBundle<'_> {
+    let model = bundle.model();
+    MeasuredBundle {
+        name: bundle.name(),
+        model: &model.name,
+        has_probabilities: model.detector.rule().score().is_probability(),
     }
 }
 
