@@ -11,7 +11,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, line
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
-use crate::bundles::ServedBundle;
 use crate::classify_error::ClassifyError;
 
 /// Media type of [`Metrics::text`].
@@ -98,17 +97,21 @@ impl MetricConstructor<Histogram> for ScoreBuckets {
     }
 }
 
+/// What the metrics need to know of a bundle.
+pub(crate) struct MeasuredBundle<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) model: &'a str,
+    /// Whether the score that decides is a probability.
+    pub(crate) has_probabilities: bool,
+}
+
 impl Metrics {
     /// Registers all metrics.
-    pub(crate) fn new(bundles: &[ServedBundle]) -> Self {
+    pub(crate) fn new(bundles: &[MeasuredBundle<'_>]) -> Self {
         let short = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
-        let is_probability = |bundle: &ServedBundle| {
-            let rule = bundle.model().detector.rule();
-            rule.score().is_probability()
-        };
         let score = Family::new_with_constructor(ScoreBuckets {
-            has_probabilities: bundles.iter().any(is_probability),
-            has_unbounded: !bundles.iter().all(is_probability),
+            has_probabilities: bundles.iter().any(|bundle| bundle.has_probabilities),
+            has_unbounded: bundles.iter().any(|bundle| !bundle.has_probabilities),
         });
         let mut metrics = Self {
             registry: Registry::default(),
@@ -135,15 +138,15 @@ impl Metrics {
             reloads: Family::default(),
             memory: Gauge::default(),
         };
-        metrics.register(bundles.first().map_or("", |bundle| &bundle.model().name));
+        metrics.register(bundles.first().map_or("", |bundle| bundle.model));
         metrics.create_series(bundles);
         metrics
     }
 
     /// Creates the series of each bundle before its first image: `rate()` needs an initial sample.
-    fn create_series(&self, bundles: &[ServedBundle]) {
+    fn create_series(&self, bundles: &[MeasuredBundle<'_>]) {
         for bundle in bundles {
-            let bundle = bundle.name().to_owned();
+            let bundle = bundle.name.to_owned();
             for outcome in ["label", "unknown", "error"] {
                 drop(self.images.get_or_create(&OutcomeLabels {
                     bundle: bundle.clone(),

@@ -44,8 +44,8 @@ pub struct ServeSettings {
     /// Time without progress after which a worker counts as stuck and `/health` returns 503.
     /// Default: 30 s.
     pub stuck_timeout: Duration,
-    /// Time between two looks at the files of bundles, which are opened again if they have changed;
-    /// 0 never looks. Default: 2 s.
+    /// Polling interval of the files of bundles, which are opened again if they have changed; 0 turns
+    /// polling off. Default: 2 s.
     pub reload_interval: Duration,
     /// Accepted API keys; an empty set disables authentication (default).
     pub api_keys: ApiKeys,

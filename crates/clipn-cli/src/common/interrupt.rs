@@ -32,7 +32,7 @@ fn on_signal() {
     }
 }
 
-/// Requests a stop because nobody reads standard error any more.
+/// Requests a stop because the reader of standard error has gone.
 pub(crate) fn close_pipe() {
     PIPE_CLOSED.store(true, Ordering::SeqCst);
     INTERRUPTED.store(true, Ordering::SeqCst);

@@ -25,6 +25,7 @@ pub(crate) fn bytes(number: u64) -> String {
 }
 
 /// Parses a number of bytes: digits, or a number with a unit such as 500kB, 32MiB or 1.5GB.
+#[cfg(any(feature = "serve", test))]
 pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, f64); 10] = [
         ("", 1.0),

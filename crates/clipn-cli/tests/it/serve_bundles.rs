@@ -78,7 +78,7 @@ fn several_bundles_are_served_and_opened_again_when_they_change() {
     let names: Vec<Value> = bundles(&served).iter().map(|b| b["name"].clone()).collect();
     assert_eq!(names, ["shop", "cars"]);
 
-    build(&s, "zeppelin", "cars.clipn");
+    build(&s, "zeppelin,", "cars.clipn");
     wait_for("the new classes", || {
         info(&served, "cars")["classes"] == json!(["zeppelin"])
     });
@@ -112,7 +112,7 @@ fn several_bundles_are_served_and_opened_again_when_they_change() {
 fn variables_may_hold_host_names_sizes_and_several_bundles() {
     let s = Sandbox::new();
     build(&s, CLASSES, "shop.clipn");
-    build(&s, "teapot", "cars.clipn");
+    build(&s, "teapot,", "cars.clipn");
     let mut command = command(&s, &[]);
     command
         .env("CLIPN_PORT", "0")
@@ -168,7 +168,7 @@ fn a_wrong_value_of_a_variable_names_the_variable() {
 #[test]
 fn wrong_bundles_are_refused() {
     let s = Sandbox::new();
-    build(&s, "teapot", "cars.clipn");
+    build(&s, "teapot,", "cars.clipn");
     let cars = std::fs::read(s.path("cars.clipn")).unwrap();
     s.write("old cars.clipn", cars);
     for (bundles, code, reason) in [

@@ -204,7 +204,7 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
         (format!("{classify} --format csv many"), 1),
         (format!("{classify} texts"), 1),
         (format!("{classify} --output rows.jsonl many --verbose"), 1),
-        // Nobody reads the log: the run stops as with Ctrl-C.
+        // The log has no reader: the run stops as with Ctrl-C.
         (train.to_owned(), 2),
     ] {
         let script =
@@ -248,7 +248,7 @@ fn screen(bytes: &str) -> Vec<String> {
                 let command = loop {
                     match characters.next().unwrap() {
                         digit if digit.is_ascii_digit() || "?;".contains(digit) => {
-                            number.push(digit)
+                            number.push(digit);
                         }
                         command => break command,
                     }

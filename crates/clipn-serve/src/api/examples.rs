@@ -272,6 +272,10 @@ fn add_examples(
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "an optional mutable reference is passed on"
+)]
 fn set_example(content: Option<&mut RefOr<Content>>, example: Value) {
     if let Some(RefOr::T(content)) = content {
         content.example = Some(example);

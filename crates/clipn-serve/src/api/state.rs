@@ -18,7 +18,7 @@ use crate::bundles::{Bundles, Deployment, ServedBundle, Slot, watch};
 use crate::classes::Classes;
 use crate::classify_error::ClassifyError;
 use crate::engine::{Health, Resources};
-use crate::metrics::{Metrics, SharedMetrics};
+use crate::metrics::{MeasuredBundle, Metrics, SharedMetrics};
 use crate::{ServeError, ServeSettings};
 
 /// Maximum number of requests that use or wait for the text towers.
@@ -69,7 +69,8 @@ impl App {
         settings: ServeSettings,
         bundles: Vec<ServedBundle>,
     ) -> Result<Self, ServeError> {
-        let metrics = Arc::new(Metrics::new(&bundles));
+        let measured: Vec<MeasuredBundle<'_>> = bundles.iter().map(measured).collect();
+        let metrics = Arc::new(Metrics::new(&measured));
         let resources = Arc::new(Resources::new(&settings, Arc::clone(&metrics))?);
         let bundles = Bundles::start(bundles, &resources)?;
         let bodies = BodyLimits::new(
@@ -95,7 +96,7 @@ impl App {
         names.join(", ")
     }
 
-    /// Looks for changed files of bundles once.
+    /// Polls the files of bundles once.
     pub(crate) fn watch_bundles(&self) {
         watch(&self.bundles, &self.resources, &self.metrics);
     }
@@ -226,6 +227,15 @@ impl App {
             }
             None => Ok(names),
         }
+    }
+}
+
+fn measured(bundle: &ServedBundle) -> MeasuredBundle<'_> {
+    let model = bundle.model();
+    MeasuredBundle {
+        name: bundle.name(),
+        model: &model.name,
+        has_probabilities: model.detector.rule().score().is_probability(),
     }
 }
 

@@ -7,7 +7,7 @@ use clipn::detector::Detector;
 use super::watch::FileStamp;
 use crate::classes::ClassEncoder;
 
-/// A detector with what the server tells about it.
+/// A detector with its model name and text towers.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServedModel {
@@ -39,7 +39,7 @@ impl ServedModel {
 /// Any error of opening a bundle.
 pub(super) type OpenError = Box<dyn Error + Send + Sync>;
 
-/// Opens a bundle again. It is passed the models in service, one of which may have the towers that
+/// Opens a bundle again. It is passed the models in service; one may have the towers that
 /// the bundle needs.
 type Open = dyn Fn(&[ServedModel]) -> Result<ServedModel, OpenError> + Send + Sync;
 

@@ -9,7 +9,7 @@ use super::{Bundles, Deployment, ServedModel, Slot, engine_for};
 use crate::engine::Resources;
 use crate::metrics::Metrics;
 
-/// What tells one state of a file from another without reading it.
+/// State of a file, compared without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileStamp {
     modified: Option<SystemTime>,
@@ -50,7 +50,7 @@ pub(super) struct WatchState {
 #[derive(Debug, PartialEq, Eq)]
 enum Poll {
     Unchanged,
-    /// The file cannot be looked at, for the first time.
+    /// The metadata of the file cannot be read, for the first time.
     Missing(String),
     /// The file has changed, and then stayed the same for one interval.
     Changed,
@@ -92,7 +92,7 @@ impl WatchState {
     }
 }
 
-/// Looks at the files of all bundles once, and replaces the models of those that have changed.
+/// Polls the files of all bundles once, and replaces the models of those that have changed.
 pub(crate) fn watch(bundles: &Bundles, resources: &Arc<Resources>, metrics: &Metrics) {
     for slot in bundles.iter() {
         let Some((file, state)) = &slot.file else {

@@ -215,7 +215,7 @@ async fn serve_until(
     finished
 }
 
-/// Looks for changed files of bundles until it is aborted.
+/// Polls the files of bundles until it is aborted.
 async fn watch_bundles(app: Arc<App>) {
     let interval = app.settings.reload_interval;
     if interval.is_zero() {

@@ -137,8 +137,7 @@ pub(crate) struct ServeArgs {
         default_value = "30000"
     )]
     pub stuck_after_ms: u64,
-    /// Time between two looks at the files of bundles, which are opened again if they have changed;
-    /// 0 never looks
+    /// Polling interval of bundle files, which are opened again if they have changed; 0 turns it off
     #[arg(
         long,
         value_name = "MS",

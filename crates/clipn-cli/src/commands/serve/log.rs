@@ -19,7 +19,7 @@ pub(crate) fn install(format: LogFormat, level: LogLevel) {
         .with_writer(stderr)
         .with_max_level(level)
         .with_target(false)
-        // The server goes on if the reader of its log has gone.
+        // The server continues if the reader of its log has gone.
         .log_internal_errors(false);
     match format {
         LogFormat::Text => log.with_ansi(stderr().is_terminal()).init(),
