@@ -1,6 +1,7 @@
 //! `clipn classify` over the network: a local server replaces the web, S3 and Google Cloud Storage.
 
 use std::collections::BTreeMap;
+use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::common::hub::{Reply, Request, Server};
@@ -11,8 +12,8 @@ use serde_json::Value;
 /// Modification date of everything on the server.
 const DATE: &str = "Tue, 01 Jul 2025 10:00:00 GMT";
 
-/// The rows of these sources, with the cloud endpoints on `server`.
-fn rows(s: &Sandbox, server: &Server, more: &[&str]) -> Vec<Value> {
+/// Runs the command on these sources, with the cloud endpoints on `server`.
+fn run(s: &Sandbox, server: &Server, more: &[&str]) -> Output {
     let arguments = with_model(
         "classify",
         &[&["--classes", "classes.txt", "--format", "json"], more].concat(),
@@ -33,7 +34,12 @@ fn rows(s: &Sandbox, server: &Server, more: &[&str]) -> Vec<Value> {
         "{more:?}: {}",
         text(&output.stderr)
     );
-    text(&output.stdout)
+    output
+}
+
+/// The rows of these sources.
+fn rows(s: &Sandbox, server: &Server, more: &[&str]) -> Vec<Value> {
+    text(&run(s, server, more).stdout)
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
@@ -218,6 +224,58 @@ fn retries_failed_requests_and_resumes_broken_transfers() {
         .filter(|request| request.header("range").is_some())
         .count();
     assert_eq!(ranges, 1);
+}
+
+#[test]
+fn the_content_decides_about_objects_without_an_extension_and_others_are_counted() {
+    let s = Sandbox::new();
+    let image = std::fs::read(s.path("noise/0.bmp")).unwrap();
+    let objects = [
+        ("mix/.hidden/0.bmp", image.clone()),
+        ("mix/0a1b", image.clone()),
+        (
+            "mix/LICENSE",
+            b"These are the terms of the license.".to_vec(),
+        ),
+        ("mix/a.jfif", image.clone()),
+        ("mix/b.heic", b"\0\0\0\x20ftypheic".to_vec()),
+        ("mix/notes.txt", b"x".to_vec()),
+        ("mix/short", b"x".to_vec()),
+        ("mix/sub/", Vec::new()),
+        ("mix/sub/Thumbs.db", b"x".to_vec()),
+        ("mix/sub/c.PPM", b"P6 1".to_vec()),
+    ];
+    let server = bucket(objects.map(|(key, bytes)| (key.to_owned(), bytes)).into());
+    let output = run(&s, &server, &["s3://images/mix/"]);
+    let found: Vec<Value> = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let expected = ["0a1b", "a.jfif", "b.heic", "sub/c.PPM"];
+    assert_eq!(
+        names(&found),
+        expected.map(|name| format!("s3://images/mix/{name}"))
+    );
+    assert_eq!(found[0]["error"], Value::Null);
+    assert_eq!(found[1]["error"], Value::Null);
+    assert!(error(&found[2]).contains("got a HEIC image"), "{found:?}");
+    assert!(
+        error(&found[3]).contains("truncated PNM image"),
+        "{found:?}"
+    );
+    let note = "note: skipped 3 files that are no images: no extension 2, .txt 1\n";
+    assert!(
+        text(&output.stderr).contains(note),
+        "{}",
+        text(&output.stderr)
+    );
+    // Of a whole text, no more than its start is requested.
+    let ranges = server.seen();
+    let ranges = ranges
+        .iter()
+        .filter(|request| request.target.contains("LICENSE"));
+    let ranges: Vec<_> = ranges.map(|request| request.header("range")).collect();
+    assert_eq!(ranges, [Some("bytes=0-31")]);
 }
 
 #[test]

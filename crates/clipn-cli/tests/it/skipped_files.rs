@@ -105,7 +105,8 @@ fn the_summary_of_a_written_file_has_the_counts() {
         json!({ ".txt": 2, ".xml": 1, "no extension": 1 })
     );
     let csv = write(&["--format", "csv"]);
-    assert!(csv.starts_with("pictures,labelled,unknown,unreadable,before,output,skipped_files\n"));
+    let heading = csv.lines().next().unwrap();
+    assert!(heading.ends_with(",output,skipped_files"), "{csv}");
     assert!(csv.ends_with("rows.csv,4\n"), "{csv}");
 }
 

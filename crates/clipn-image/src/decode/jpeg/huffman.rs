@@ -120,8 +120,8 @@ impl<'a> BitReader<'a> {
         self.position
     }
 
-    /// Returns the position after the last byte of which a bit was consumed; up to a few bytes more
-    /// if stuffed zeros are buffered.
+    /// Returns the position after the last byte with a consumed bit; up to a few bytes more if
+    /// stuffed zeros are buffered.
     pub(super) fn consumed(&self) -> usize {
         self.position.saturating_sub(self.count as usize / 8)
     }

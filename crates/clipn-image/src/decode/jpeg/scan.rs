@@ -76,14 +76,17 @@ pub(super) fn decode(
             _ => {}
         }
     }
-    let Some(mut components) = components else {
-        return Err(match has_eoi {
-            true => corrupt(NAME, "no scan"),
-            false => truncated(NAME),
-        });
-    };
-    if !has_eoi && !components.iter().all(Component::is_complete) {
+    finish(components.unwrap_or_default(), has_eoi)
+}
+
+/// Computes the samples of all components from their coefficients.
+fn finish(mut components: Vec<Component>, has_eoi: bool) -> Result<Vec<Component>, ImageError> {
+    let is_complete = !components.is_empty() && components.iter().all(Component::is_complete);
+    if !has_eoi && !is_complete {
         return Err(truncated(NAME));
+    }
+    if components.is_empty() {
+        return Err(corrupt(NAME, "no scan"));
     }
     components
         .iter_mut()
