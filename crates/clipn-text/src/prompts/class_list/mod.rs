@@ -269,7 +269,7 @@ impl ClassList {
     }
 
     /// Describes what was read in one line, with what was skipped; `None` if there is nothing to
-    /// report, as there is one name per line.
+    /// report: one name per line, without comments.
     pub fn description(&self) -> Option<String> {
         if self.form.is_plain() && self.comments == 0 {
             return None;

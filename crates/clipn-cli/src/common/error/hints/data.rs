@@ -16,6 +16,8 @@ fn dataset(error: &DatasetError) -> Option<&'static str> {
         DatasetError::EmptyClassName { .. } => "give every class a name",
         DatasetError::EmptyList { .. } => "give lines `path label`",
         DatasetError::MissingClassNames { .. } => "give the names with --classes",
+        // The source is in a box, which the chain of errors does not see through.
+        DatasetError::InSet { source, .. } => return dataset(source),
         DatasetError::Definition { .. } => "docs/benchmarks.md lists the keys",
         _ => return None,
     })
