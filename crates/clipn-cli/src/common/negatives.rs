@@ -1,5 +1,6 @@
 //! Words that are no class: what `--negatives` and `--reject` name, as negatives of a classifier.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -14,10 +15,11 @@ use clipn::negatives::{
     NegativeSource, Negatives, NegativesBuilder, NegativesError, Selection, WordFeatureCache,
 };
 use clipn::progress::Progress;
+use clipn::prompts::{ClassList, duplicate_names};
 use clipn::tokenizer::TokenBatch;
 
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::messages::{detail, warning};
+use crate::common::messages::{detail, note, warning};
 use crate::common::model::LoadedModel;
 
 /// Extension of files of negatives; other files are lists.
@@ -52,15 +54,20 @@ impl NegativesArgs {
     }
 
     /// The source for these weights.
-    pub(crate) fn source(&self, loaded: &LoadedModel) -> NegativeSource {
-        match (&self.reject, &self.negatives) {
-            (Some(list), _) => NegativeSource::list(list),
+    fn source(&self, loaded: &LoadedModel) -> Result<NegativeSource, CliError> {
+        Ok(match (&self.reject, &self.negatives) {
+            (Some(list), _) => match ClassList::parse_inline(list) {
+                Ok(list) => list_source(list),
+                Err(error) if list.trim_start().starts_with(['[', '{']) => return Err(error.into()),
+                // Empty texts are dropped.
+                Err(_) => NegativeSource::list(list),
+            },
             (None, Some(source)) => source.clone(),
             (None, None) if loaded.weights.no_side_origin() == NoSideOrigin::CopiedFromYes => {
                 NegativeSource::WordNet
             }
             (None, None) => NegativeSource::None,
-        }
+        })
     }
 
     /// Adds the negatives to a classifier of these prompts.
@@ -71,7 +78,7 @@ impl NegativesArgs {
         prompts: &ClassPrompts,
         progress: &dyn Progress,
     ) -> Result<Classifier, CliError> {
-        let source = self.source(loaded);
+        let source = self.source(loaded)?;
         attach(&source, loaded, classifier, prompts, progress)
     }
 }
@@ -198,17 +205,43 @@ fn is_safetensors(path: &Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case(SAFETENSORS_EXTENSION))
 }
 
-/// Reads a file with one text per line.
+/// Reads a file with one text per line, or in another form of class lists.
 fn read_list(path: &Path) -> Result<NegativeSource, CliError> {
     let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadFile {
         path: path.to_owned(),
         source,
     })?;
-    let mut texts: Vec<String> = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        if !texts.iter().any(|known| known == line) {
-            texts.push(line.to_owned());
-        }
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    let origin = path.display().to_string();
+    Ok(list_source(ClassList::parse_text(
+        &lines.join("\n"),
+        &origin,
+    )?))
+}
+
+/// Texts of a list in any form, each once.
+fn list_source(list: ClassList) -> NegativeSource {
+    if let Some(description) = list.description() {
+        note(description.replacen("class name", "text", 1));
     }
-    Ok(NegativeSource::List(texts))
+    let mut texts: Vec<String> = list.into_names().into();
+    let repeated: HashSet<usize> = duplicate_names(&texts)
+        .into_iter()
+        .flat_map(|group| group.into_iter().skip(1))
+        .collect();
+    if !repeated.is_empty() {
+        note(format_args!(
+            "dropped repeated texts to reject: {}",
+            repeated.len()
+        ));
+        let mut index = 0;
+        texts.retain(|_| {
+            index += 1;
+            !repeated.contains(&(index - 1))
+        });
+    }
+    NegativeSource::List(texts)
 }

@@ -233,6 +233,20 @@ fn sentences_per_class_are_kept_in_a_bundle() {
     // Negatives leave out what describes the classes, and use a template.
     let with_list = [&arguments[..], &["--reject", "a hand, an empty table"]].concat();
     build(&s, &with_list).0.unwrap();
+    s.write("reject.json", r#"["a hand", "an empty table", "A hand"]"#);
+    let with_file = [&arguments[..], &["--negatives", "reject.json"]].concat();
+    let (names, stderr) = build(&s, &with_file);
+    names.unwrap();
+    assert!(
+        stderr.contains("note: read 3 texts from reject.json: a list in JSON or Python"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("note: dropped repeated texts to reject: 1"),
+        "{stderr}"
+    );
+    let shown = s.done(&["classifier", "show", "b.clipn"]);
+    assert!(shown.contains("negatives    2 of list"), "{shown}");
 
     s.write("more.json", r#"{"zebra": ["a zebra has stripes."]}"#);
     let add = |arguments: &[&str]| {
@@ -273,7 +287,7 @@ fn accuracy(s: &Sandbox, arguments: &[&str]) -> (f64, String) {
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     let record: Value = serde_json::from_slice(&output.stdout).unwrap();
-    (record["results"]["accuracy"].as_f64().unwrap(), stderr)
+    (record["accuracy"].as_f64().unwrap(), stderr)
 }
 
 #[test]

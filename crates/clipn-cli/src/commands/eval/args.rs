@@ -32,14 +32,14 @@ pub(crate) struct EvalArgs {
     pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    /// Class names in the order of the sorted class folders: a file, imagenet-1k, or "a,b,c"
-    /// [default: from the benchmark, else the names of the folders]
+    /// Class names: a file, imagenet-1k, or "a,b,c"; class folders are matched by name, synset id or
+    /// number, else by position [default: from the benchmark, else the names of the folders]
     #[arg(long, value_name = "FILE|NAME|LIST")]
     pub classes: Option<String>,
     #[command(flatten)]
     pub prompts: PromptArgs,
-    /// In-distribution images: a directory with one folder per class, or an image list (.txt with
-    /// lines `path label`)
+    /// In-distribution images: a directory with one folder per class, an image list (.txt with lines
+    /// `path label`), or tar archives with labels (cls or json)
     #[arg(
         long,
         value_name = "[NAME=]DIR",
@@ -48,7 +48,7 @@ pub(crate) struct EvalArgs {
         requires = "ood"
     )]
     pub id: Option<String>,
-    /// Out-of-distribution images: a directory of any depth or an image list; repeatable
+    /// Out-of-distribution images: a directory of any depth, an image list or tar archives; repeatable
     #[arg(
         long,
         value_name = "NAME=DIR",

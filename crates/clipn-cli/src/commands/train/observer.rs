@@ -23,7 +23,7 @@ use super::TrainArgs;
 use crate::commands::eval::{is_built_in, report_matching, write_tables};
 use crate::common::classes;
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::messages::{is_quiet, status, warning};
+use crate::common::messages::{is_quiet, note, status, warning};
 use crate::common::{interrupt, terminal};
 
 /// A benchmark that is evaluated between epochs.
@@ -54,10 +54,13 @@ impl RunReporter {
             Some(benchmark) => {
                 let matched = benchmark.match_classes(classes::built_in)?;
                 report_matching(&matched);
+                let (templates, description) =
+                    TemplateSet::resolve_described(&args.eval_templates)?;
+                description.iter().for_each(note);
                 Some(PeriodicEvaluation {
                     class_names: matched.names,
                     benchmark,
-                    templates: TemplateSet::resolve(&args.eval_templates)?,
+                    templates,
                     every: args.eval_frequency.max(1),
                 })
             }

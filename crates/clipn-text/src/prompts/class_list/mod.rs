@@ -128,6 +128,14 @@ impl ClassList {
         )
     }
 
+    /// Parses the text of a file of class names; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// Same as [`load`](Self::load), except for I/O errors.
+    pub fn parse_text(text: &str, origin: &str) -> Result<Self, PromptError> {
+        Self::parse(text, origin, "")
+    }
+
     /// Parses names on a command line: separated by commas, or a list or dictionary in JSON or
     /// Python. One trailing comma is allowed, and names with commas are quoted.
     ///
@@ -261,7 +269,7 @@ impl ClassList {
     }
 
     /// Describes what was read in one line, with what was skipped; `None` if there is nothing to
-    /// report, as the names stand one per line.
+    /// report: one name per line, without comments.
     pub fn description(&self) -> Option<String> {
         if self.form.is_plain() && self.comments == 0 {
             return None;
@@ -287,7 +295,7 @@ impl ClassList {
     /// [`duplicate_names`](super::duplicate_names)) and that no class is called `unknown`.
     ///
     /// # Errors
-    /// [`PromptError::DuplicateNames`] with the names and where they stand, and
+    /// [`PromptError::DuplicateNames`] with the names and their locations, and
     /// [`PromptError::ReservedName`].
     pub fn check_names(&self) -> Result<(), PromptError> {
         self.check_reserved()?;
@@ -303,7 +311,7 @@ impl ClassList {
     /// Checks that no class is called `unknown`, the label of images that belong to no class.
     ///
     /// # Errors
-    /// [`PromptError::ReservedName`] with the name and where it stands.
+    /// [`PromptError::ReservedName`] with the name and its location.
     pub fn check_reserved(&self) -> Result<(), PromptError> {
         match self.names.iter().position(|name| is_reserved_name(name)) {
             Some(index) => Err(PromptError::ReservedName {
@@ -315,7 +323,7 @@ impl ClassList {
         }
     }
 
-    /// Describes the duplicate names and where they stand, such as `` `pizza` (line 3, line 13) ``;
+    /// Describes the duplicate names with their locations, such as `` `pizza` (line 3, line 13) ``;
     /// `None` if there are none.
     pub fn duplicates(&self) -> Option<String> {
         /// Maximum number of groups in a message.

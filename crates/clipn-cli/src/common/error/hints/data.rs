@@ -20,6 +20,8 @@ fn dataset(error: &DatasetError) -> Option<&'static str> {
             "build clipn with --features parquet, or list the images as JSON Lines"
         }
         DatasetError::Table { .. } => "name the column or key of images with --image-key",
+        // The source is in a box, which the chain of errors does not see through.
+        DatasetError::InSet { source, .. } => return dataset(source),
         DatasetError::Definition { .. } => "docs/benchmarks.md lists the keys",
         _ => return None,
     })
