@@ -17,6 +17,7 @@ mod world;
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod completions;
 mod convert;
+mod data_forms;
 mod documentation;
 #[cfg(feature = "download")]
 mod download;
