@@ -1,4 +1,4 @@
-//! Caption tables, image lists, class folder maps, training logs and shard sizes.
+//! Caption tables, tables of images, image lists, class folder maps, training logs and shard sizes.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -10,19 +10,20 @@ use std::path::Path;
 
 use clipn_data::{
     CaptionTable, CaptionTableFormat, ClassMap, ClassMapSource, SampleFields, ShardSet,
-    read_image_list,
+    TableImages, read_image_list,
 };
 
 /// Maximum memory per byte of input: a row of a few bytes has a line, field offsets and an error.
 const MEMORY_PER_BYTE: usize = 256;
 
 fn read(bytes: &[u8]) {
-    for separator in ['\t', ','] {
+    let names = ["captions.csv", "captions.tsv", "captions.jsonl"];
+    for (name, separator) in names.into_iter().zip([',', '\t', '\t']) {
         let format = CaptionTableFormat {
             separator,
             ..CaptionTableFormat::default()
         };
-        let Ok(table) = CaptionTable::read(&temp::write_file("captions.csv", bytes), &format)
+        let Ok(table) = CaptionTable::read(&temp::write_file(name, bytes), &format)
         else {
             continue;
         };
@@ -31,6 +32,10 @@ fn read(bytes: &[u8]) {
                 assert!(!caption.trim().is_empty());
             }
         }
+    }
+    if let Ok(images) = TableImages::open(temp::write_file("images.jsonl", bytes), None) {
+        let total = images.total();
+        assert_eq!(images.count() as u64, total);
     }
     let list = temp::write_file("list.txt", bytes);
     if let Ok(set) = read_image_list("fuzz", &list, Path::new("/nowhere"), Some(10)) {

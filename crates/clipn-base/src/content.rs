@@ -357,8 +357,8 @@ fn is_json(text: &str) -> bool {
     match (first, next) {
         (_, None) => true,
         ('{', Some(next)) => matches!(next, '"' | '}'),
-        // A path may begin with a number in brackets.
-        (_, Some(next)) => matches!(next, '{' | '[' | ']' | '"'),
+        // A path may begin with a number in brackets, and TOML with `[[step]]`.
+        (_, Some(next)) => matches!(next, '{' | ']' | '"'),
     }
 }
 
@@ -428,6 +428,7 @@ mod tests {
             (b" {\"a\": 1}", "JSON"),
             (b"[\"hot dog\"]", "JSON"),
             (b"[data]\nkind = 1", "a text file"),
+            (b"[[step]]\nname = \"a\"", "a text file"),
             (b"{red,green}", "a text file"),
             (b"[1].jpg\n[2].jpg\n", "a text file"),
             (b"name,label\n1,2\n", "a text file"),

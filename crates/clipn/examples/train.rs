@@ -6,12 +6,12 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use clipn::dataset::{CaptionTableFormat, Sampling, SkipLimit};
+use clipn::dataset::SkipLimit;
 use clipn::image::Augmentation;
 use clipn::prelude::*;
 use clipn::training::{
-    AdamWSettings, DataSettings, DatasetKind, GradientScaling, ObjectiveSettings, RunObserver,
-    StepEvent, TrainRun, TrainSettings,
+    AdamWSettings, DataSettings, GradientScaling, ObjectiveSettings, RunObserver, StepEvent, TrainRun,
+    TrainSettings,
 };
 
 /// Prints the losses of every step.
@@ -71,13 +71,8 @@ pub(crate) fn train(
         optimizer: AdamWSettings::default(),
         gradient_scaling: GradientScaling::default(),
         data: DataSettings {
-            train_data: captions.display().to_string(),
-            kind: DatasetKind::Csv,
-            num_samples: None,
-            sampling: Sampling::Shuffled,
             max_bad: SkipLimit::Count(0),
-            captions: Vec::new(),
-            table: CaptionTableFormat::default(),
+            ..DataSettings::new(captions.display().to_string())
         },
         augmentation: Augmentation::published(),
     };

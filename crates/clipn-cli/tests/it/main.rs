@@ -19,6 +19,7 @@ mod completions;
 mod control_characters;
 mod convert;
 mod damaged_weights;
+mod data_forms;
 mod documentation;
 #[cfg(feature = "download")]
 mod download;

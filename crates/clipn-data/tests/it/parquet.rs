@@ -15,6 +15,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
+use proptest::prelude::*;
 
 use crate::loader_helpers::settings;
 
@@ -78,7 +79,7 @@ fn write(path: &Path, rows: &[Row], group: usize, compression: Compression) {
 }
 
 fn good(number: u32) -> Row {
-    let text = Some(format!("picture {number}"));
+    let text = Some(format!("image {number}"));
     (
         Some(bmp(number)),
         Some("ignored.jpg"),
@@ -205,12 +206,12 @@ fn rows_without_a_value_are_skipped_and_paths_are_read() {
     all[1].0 = None;
     all[1].1 = None;
     all[2].2 = None;
-    all.push((None, Some("5.bmp"), Some("picture 5".to_string()), 0));
+    all.push((None, Some("5.bmp"), Some("image 5".to_string()), 0));
     write(&path, &all, 3, Compression::SNAPPY);
     let loader = CaptionLoader::new(open(&path).unwrap(), in_order(3)).unwrap();
     let mut epoch = loader.epoch(0).unwrap();
     let batch = epoch.next().unwrap().unwrap();
-    assert_eq!(batch.captions, ["picture 0", "picture 3", "picture 5"]);
+    assert_eq!(batch.captions, ["image 0", "image 3", "image 5"]);
     let skipped: Vec<_> = epoch
         .skipped()
         .examples
@@ -241,14 +242,14 @@ fn damaged_files_are_clear_errors() {
     assert!(message(b"").contains("got an empty file"));
     fs::write(&path, &whole).unwrap();
     let format = CaptionTableFormat {
-        image_key: "picture".to_string(),
+        image_key: "other".to_string(),
         ..CaptionTableFormat::default()
     };
     let error = CaptionSource::open_parquet(path.to_str().unwrap(), &format).unwrap_err();
     assert!(
         error
             .to_string()
-            .ends_with("missing column `picture`; columns: `photo`, `text`, `label`"),
+            .ends_with("missing column `other`; columns: `photo`, `text`, `label`"),
         "{error}"
     );
     // Damage in the first row group loses its rows, and is weighed by them.
@@ -265,6 +266,37 @@ fn damaged_files_are_clear_errors() {
         "{}",
         epoch.skipped()
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn damaged_bytes_never_panic(
+        cut in 0.5f64..1.2,
+        flips in prop::collection::vec((any::<prop::sample::Index>(), 1u8..), 0..6),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        write(&path, &rows(12), 5, Compression::SNAPPY);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.truncate((bytes.len() as f64 * cut) as usize);
+        for (index, flip) in flips {
+            let at = index.index(bytes.len());
+            bytes[at] ^= flip;
+        }
+        fs::write(&path, &bytes).unwrap();
+        if let Ok(images) = TableImages::open(&path, None) {
+            // A damaged footer may claim any number of rows.
+            prop_assert!(images.take(1000).count() <= 1000);
+        }
+        if let Ok(source) = open(&path) {
+            let loader = CaptionLoader::new(source, in_order(1));
+            for batch in loader.iter().flat_map(|loader| loader.epoch(0).unwrap().take(20)) {
+                prop_assert!(batch.is_err() || batch.is_ok_and(|batch| batch.keys.len() == 1));
+            }
+        }
+    }
 }
 
 #[test]

@@ -226,11 +226,11 @@ impl CaptionTable {
 
     /// Adds a row, of an image path and a caption, or why it is malformed.
     pub(crate) fn push(&mut self, line: u64, fields: Result<(&str, Cow<'_, str>), RowProblem>) {
-        let (image, caption, problem) = match &fields {
-            Ok((image, caption)) => (*image, &**caption, None),
-            Err(problem) => ("", "", Some(*problem)),
+        let (image, caption, problem) = match fields {
+            Ok((image, caption)) => (image, caption, None),
+            Err(problem) => ("", Cow::Borrowed(""), Some(problem)),
         };
-        let multiline = [image, caption]
+        let multiline = [image, &*caption]
             .iter()
             .filter(|field| field.trim_end().contains(['\n', '\r']))
             .count() as u64;
@@ -243,7 +243,7 @@ impl CaptionTable {
         }
         self.text.push_str(image);
         let image_end = self.text.len() as u64;
-        self.text.push_str(caption);
+        self.text.push_str(&caption);
         self.rows.push(Row {
             image_end,
             caption_end: self.text.len() as u64,

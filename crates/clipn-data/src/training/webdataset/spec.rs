@@ -60,7 +60,7 @@ pub(crate) fn expand_files(
     }
     if shards.is_empty() {
         return Err(refuse(format!(
-            "no files; expected paths of {} files",
+            "no shards; expected paths of {} files",
             selection.extensions
         )));
     }

@@ -61,7 +61,7 @@ fn training_data(error: &TrainingDataError) -> Option<&'static str> {
     })
 }
 
-/// Advice for samples most of which lack a file.
+/// Advice if most of the skipped samples lack a file.
 fn fields(skipped: &SkippedSamples) -> Option<&'static str> {
     let count = |reason| skipped.counts.get(&reason).copied().unwrap_or(0);
     let incomplete = count(SkipReason::NoImage).max(count(SkipReason::NoCaption));
