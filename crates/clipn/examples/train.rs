@@ -10,8 +10,8 @@ use clipn::dataset::SkipLimit;
 use clipn::image::Augmentation;
 use clipn::prelude::*;
 use clipn::training::{
-    AdamWSettings, DataSettings, GradientScaling, ObjectiveSettings, RunObserver, StepEvent, TrainRun,
-    TrainSettings,
+    AdamWSettings, DataSettings, GradientScaling, ObjectiveSettings, RunObserver, StepEvent,
+    TrainRun, TrainSettings,
 };
 
 /// Prints the losses of every step.
