@@ -86,9 +86,8 @@ pub enum DatasetError {
     /// Some class directories have the names of classes and some have not, and the order of the
     /// directories is not that of the names.
     #[error(
-        "{matched} class directories in {} have the name of a class, {count} have not ({}), and \
-         there are classes without a directory ({})",
-        .path.display(), list(.directories, *.count), list(.names, .names.len())
+        "{matched} class directories in {} have the name of a class, {count} have not ({}){}",
+        .path.display(), list(.directories, *.count), without_directory(.names)
     )]
     PartialMatch {
         /// The directory.
@@ -363,6 +362,14 @@ fn list(first: &[String], count: usize) -> String {
         _ if count > first.len() => format!("{}, …", first.join(", ")),
         _ => first.join(", "),
     }
+}
+
+fn without_directory(names: &[String]) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let names = list(names, names.len());
+    format!(", and there are classes without a directory ({names})")
 }
 
 fn others(skipped: &SkippedFiles) -> String {

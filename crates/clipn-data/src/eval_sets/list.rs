@@ -1,6 +1,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use clipn_base::content::ContentKind;
+
 use crate::error::DatasetError;
 use crate::eval_sets::{ImageSet, LabeledImage};
 use crate::image_name::is_image_name;
@@ -59,11 +61,13 @@ fn read_list(
     parse: impl Fn(&[u8]) -> Result<(PathBuf, Option<usize>), String>,
 ) -> Result<ImageSet, DatasetError> {
     let bytes = read_limited(list, MAX_BYTES)?;
-    if bytes.iter().take(MAX_PROBED).any(|&byte| byte == 0) {
+    let other = ContentKind::other_than(&bytes, &[ContentKind::Text, ContentKind::Empty]);
+    let has_zeros = || bytes.iter().take(MAX_PROBED).any(|&byte| byte == 0);
+    if let Some(kind) = other.or_else(|| has_zeros().then_some(ContentKind::Unknown)) {
         return Err(DatasetError::ListLine {
             path: list.to_path_buf(),
             line: 1,
-            problem: "not a text file".to_string(),
+            problem: format!("expected a list of images, got {kind}"),
         });
     }
     let mut samples = Vec::new();

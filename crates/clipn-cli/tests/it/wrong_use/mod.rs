@@ -271,7 +271,7 @@ fn rejects_unusable_class_names_and_templates() {
         s,
         1,
         &eval(&[&SETS[..], &["--classes", "goldfish,pizza"]].concat()),
-        &["got 2", "3 class directories"],
+        &["2 class directories in id have the name of a class, 1 have not (school bus)"],
     );
     fails(
         s,
