@@ -219,7 +219,9 @@ fn archives_without_usable_labels_are_refused_as_in_distribution_sets() {
     // A file that is no text is no list either.
     let error = read_path_list("x", root.path().join("whole.tar"), root.path()).unwrap_err();
     assert!(
-        error.to_string().contains("line 1: not a text file"),
+        error
+            .to_string()
+            .contains("line 1: expected a list of images, got a tar archive"),
         "{error}"
     );
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clipn_base::progress::Progress;
-use clipn_data::{ImageSet, LabeledImage, OodKind, OodSet, SkippedFiles};
+use clipn_data::{ImageSet, LabeledImage, OodKind, OodSet};
 use clipn_detect::classifier::Classifier;
 use clipn_detect::inference::{InferencePipeline, Parallelism};
 use clipn_eval::{
