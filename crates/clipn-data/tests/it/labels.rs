@@ -244,7 +244,7 @@ fn archives_without_labels_are_out_of_distribution_sets() {
         .open(root.path())
         .unwrap();
     let set = &opened.ood[0].set;
-    assert_eq!((set.len(), set.samples_without_image), (2, 1));
+    assert_eq!((set.len(), set.skipped.total()), (2, 1));
     assert_eq!(set.images().count(), 2);
     fs::write(root.path().join("o"), tar(&files[..2])).unwrap();
     let changed: Vec<_> = set
