@@ -95,3 +95,28 @@ pub(crate) fn token_batch(batch: &[Text]) -> Result<TokenBatch, TokenizerError> 
     };
     TokenBatch::new(batch.iter().flat_map(padded).collect(), length)
 }
+
+/// Shortens a long name for a message. The end stays, by which long names often differ.
+pub(crate) fn shortened(name: &str) -> String {
+    const BEGINNING: usize = 30;
+    const END: usize = 12;
+    let characters: Vec<char> = name.chars().collect();
+    if characters.len() <= BEGINNING + END {
+        return name.to_owned();
+    }
+    let beginning = &characters[..BEGINNING];
+    let end = &characters[characters.len() - END..];
+    beginning.iter().chain(['…'].iter()).chain(end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_keep_their_ends() {
+        assert_eq!(shortened("school bus"), "school bus");
+        let long = format!("{}{}", "a".repeat(50), "é: the end");
+        assert_eq!(shortened(&long), format!("{}…aaé: the end", "a".repeat(30)));
+    }
+}

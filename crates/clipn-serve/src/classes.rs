@@ -223,32 +223,11 @@ impl Classes {
                 no.extend(rows.1.ok_or(ClassifierError::MixedNo)?);
             }
         }
-        self.check_rows(names, &yes)?;
         let negatives = self.own.negatives();
         let negatives = negatives.map(|own| own.for_classes(names)).transpose()?;
         Classifier::new(names.to_vec(), yes, no)?
             .with_scale(self.own.scale())
             .with_negatives(negatives)
-    }
-
-    /// Checks that no two classes have the same row: their names differ, but not in what the text
-    /// tower reads of them.
-    fn check_rows(&self, names: &[String], yes: &[f32]) -> Result<(), ClassifierError> {
-        let rows: Vec<&[f32]> = yes.chunks_exact(self.own.dim().max(1)).collect();
-        let equal = |second: usize| {
-            Some((
-                rows[..second].iter().position(|row| *row == rows[second])?,
-                second,
-            ))
-        };
-        match (&self.encoder, (1..rows.len()).find_map(equal)) {
-            (Some(encoder), Some((first, second))) => Err(ClassifierError::EqualTexts {
-                first: names[first].clone(),
-                second: names[second].clone(),
-                context_length: encoder.towers.yes.context_length(),
-            }),
-            _ => Ok(()),
-        }
     }
 }
 

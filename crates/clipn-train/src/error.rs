@@ -11,8 +11,8 @@ use crate::communicator::CommunicatorError;
 use crate::feature_cache::FeatureCacheError;
 use crate::objective::{ObjectiveError, ObjectiveName};
 use crate::optimizer::OptimizerError;
-use crate::run::SettingDifference;
 use crate::schedule::ScheduleError;
+use crate::setting_difference::SettingDifference;
 use crate::state::StateError;
 use crate::training_log::TrainingLogError;
 

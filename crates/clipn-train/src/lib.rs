@@ -80,6 +80,7 @@ mod objective;
 mod optimizer;
 mod run;
 mod schedule;
+mod setting_difference;
 mod state;
 mod towers;
 mod trainer;
@@ -99,10 +100,11 @@ pub use optimizer::{
     has_weight_decay,
 };
 pub use run::{
-    DataSettings, DatasetKind, RunBuilder, RunObserver, RunOutcome, RunStart, SettingDifference,
-    StepEvent, TrainRun, TrainSettings,
+    DataSettings, DatasetKind, RunBuilder, RunObserver, RunOutcome, RunStart, StepEvent, TrainRun,
+    TrainSettings,
 };
 pub use schedule::{Schedule, ScheduleError};
+pub use setting_difference::SettingDifference;
 pub use state::{
     CheckpointContents, CheckpointLabel, CheckpointStore, FileRecord, ParseLabelError,
     PublishedCheckpoint, RetentionPolicy, STATE_FORMAT_VERSION, SavedCheckpoint, StateError,

@@ -103,7 +103,7 @@ fn an_unreadable_image_becomes_a_row_with_its_error() {
             .starts_with("photos/gone.png: error: "),
         "{out}"
     );
-    assert!(text(&output.stderr).contains("2 of 4 images could not be read"));
+    assert!(text(&output.stderr).contains("2 of 4 images could not be classified"));
 
     let strict = sandbox.clipn(&[&arguments[..], &["--strict"]].concat());
     assert_eq!(strict.status.code(), Some(1));

@@ -192,7 +192,7 @@ fn unreadable_sources_become_rows_and_the_rest_continues() {
     let stderr = text(&output.stderr);
     assert!(
         stderr.contains(&format!(
-            "5 of {} images could not be read",
+            "5 of {} images could not be classified",
             found.len() - 2
         )) && stderr.contains("error: 2 sources could not be read to the end"),
         "{stderr}"

@@ -40,8 +40,9 @@ fn damaged_image_towers_label_nothing_unknown() {
         let error = text(&strict.stderr);
         assert_eq!(strict.status.code(), Some(1));
         assert!(
-            error.contains("cannot classify photos/gradient.bmp: the image features are NaN")
-                && error.contains("hint: download the weights or save them again"),
+            error.contains(
+                "error: cannot classify photos/gradient.bmp\ncaused by: the image features are NaN"
+            ) && error.contains("hint: download the weights or save them again"),
             "{error}"
         );
         let output = classify(&["--output", "rows.csv", "--force"]);

@@ -132,7 +132,7 @@ fn inspects_a_repository_and_then_again_offline() {
         (&report["source"], &report["file"]),
         (&"training checkpoint".into(), &"hf-hub:test/clipn".into())
     );
-    // A file alone.
+    // A file alone: the config beside it in the cache belongs to it.
     let (out, _) = done(
         &s,
         &url,
@@ -141,7 +141,7 @@ fn inspects_a_repository_and_then_again_offline() {
             "hf-hub:test/tiny/open_clip_model.safetensors@main",
         ],
     );
-    assert!(out.contains("weights alone"), "{out}");
+    assert!(out.contains("open_clip hub"), "{out}");
 }
 
 #[test]

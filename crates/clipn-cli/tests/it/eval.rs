@@ -170,7 +170,7 @@ fn strict_makes_an_unreadable_image_fatal() {
 fn gray_images_and_precision_change_the_scores() {
     let sandbox = Sandbox::new();
     let scores = |more: &[&str]| {
-        sandbox.done(&eval(&[&["--output", "out"], more].concat()));
+        sandbox.done(&eval(&[&["--output", "out", "--force"], more].concat()));
         std::fs::read_to_string(sandbox.path("out/scores.csv")).unwrap()
     };
     let plain = scores(&[]);
@@ -263,6 +263,7 @@ fn photos_give_the_published_table() {
             "json",
             "--output",
             "out",
+            "--force",
         ]);
         for set in &sets {
             arguments.extend(["--ood", set]);

@@ -118,7 +118,7 @@ fn quiet_keeps_warnings_and_errors() {
     let (code, rows, warnings) = run(&s, &arguments);
     assert_eq!(code, Some(0));
     assert_eq!(rows.lines().count(), 3, "{rows}");
-    assert_eq!(warnings, "warning: 1 of 3 images could not be read\n");
+    assert_eq!(warnings, "warning: 1 of 3 images could not be classified\n");
     let (code, _, error) = run(&s, &["-q", "inspect", "gone.pt"]);
     assert_eq!(code, Some(1));
     assert!(

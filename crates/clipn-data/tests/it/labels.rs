@@ -208,7 +208,9 @@ fn archives_without_usable_labels_are_refused_as_in_distribution_sets() {
     assert!(error("two.tar").contains("expected one image, got png, jpg"));
     archive(root.path(), "whole.tar", "cls", ["0", "1", "0"]);
     let mut bytes = fs::read(root.path().join("whole.tar")).unwrap();
-    bytes.truncate(1700);
+    // In the header of the second image.
+    // Two blocks of zeros end the archive of three samples.
+    bytes.truncate((bytes.len() - 1024) / 3 + 100);
     fs::write(root.path().join("cut.tar"), bytes).unwrap();
     assert!(
         error("cut.tar").contains("cannot read the archive"),

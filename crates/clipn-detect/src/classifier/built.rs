@@ -3,6 +3,7 @@ use std::fmt;
 use clipn_model::Real;
 
 use crate::classifier::Classifier;
+use crate::texts::shortened;
 
 /// Result of [`ClassifierBuilder::build_with_report`](crate::classifier::ClassifierBuilder::build_with_report).
 #[derive(Debug, Clone)]
@@ -35,30 +36,5 @@ impl fmt::Display for TruncatedClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = shortened(&self.name);
         write!(f, "`{name}` ({} of {} texts)", self.truncated, self.texts)
-    }
-}
-
-/// Shortens a long name for a message. The end stays, by which long names often differ.
-pub(crate) fn shortened(name: &str) -> String {
-    const BEGINNING: usize = 30;
-    const END: usize = 12;
-    let characters: Vec<char> = name.chars().collect();
-    if characters.len() <= BEGINNING + END {
-        return name.to_owned();
-    }
-    let beginning = &characters[..BEGINNING];
-    let end = &characters[characters.len() - END..];
-    beginning.iter().chain(['…'].iter()).chain(end).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_names_keep_their_ends() {
-        assert_eq!(shortened("school bus"), "school bus");
-        let long = format!("{}{}", "a".repeat(50), "é: the end");
-        assert_eq!(shortened(&long), format!("{}…aaé: the end", "a".repeat(30)));
     }
 }

@@ -4,9 +4,9 @@ use clipn_base::progress::Progress;
 use clipn_model::{Real, TextTower, normalize_row};
 
 use crate::classifier::{
-    BuiltClassifier, ClassPrompts, Classifier, ClassifierError, TruncatedClass, shortened,
+    BuiltClassifier, ClassPrompts, Classifier, ClassifierError, TruncatedClass,
 };
-use crate::texts::{Text, equal_texts, own_texts, texts, token_batch};
+use crate::texts::{Text, equal_texts, own_texts, shortened, texts, token_batch};
 
 /// Maximum number of texts encoded between two checks for cancellation.
 const BATCH_SIZE: usize = 1024;

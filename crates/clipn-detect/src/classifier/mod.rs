@@ -27,7 +27,6 @@ mod matrices;
 mod prompts;
 
 pub use builder::ClassifierBuilder;
-pub(crate) use built::shortened;
 pub use built::{BuiltClassifier, TruncatedClass};
 pub use clipn_text::prompts::PromptVariant;
 pub use cosines::TextCosines;

@@ -6,13 +6,13 @@ use clipn_text::prompts::Template;
 use clipn_text::tokenizer::Tokenizer;
 use clipn_text::wordnet::{Corpus, Exclusions, WordNet};
 
-use crate::classifier::shortened;
 use crate::negatives::choice::{Choice, Chosen, Grouping, check_rows};
 use crate::negatives::half_rows::round_to_half;
 use crate::negatives::{
     NegativeSource, Negatives, NegativesError, NegativesOrigin, Selection, TemplateJoin,
     WordFeatureCache, WordList, encode_words,
 };
+use crate::texts::shortened;
 
 /// Chooses [`Negatives`] for the rows of classes: encodes candidate words, keeps those that are least
 /// similar to the classes, and groups them.

@@ -635,7 +635,7 @@ impl Score for OwnMargin {
     }
 }
 
-/// Nobody who reads the file has the score, and the built-in one of that name is another.
+/// A reader of the file does not have the score, and the built-in one of that name is another.
 #[test]
 fn a_bundle_with_a_score_of_the_callers_own_is_not_written() {
     let folder = tempfile::tempdir().unwrap();

@@ -338,7 +338,12 @@ fn an_open_clip_hub_directory_produces_the_reference_features() {
             (pixels.size, pixels.mean, pixels.std),
             (32, [0.5, 0.25, 0.125], [0.5; 3])
         );
-        let alone = PretrainedWeights::open(&path).unwrap();
+        let named = PretrainedWeights::open(&path).unwrap();
+        assert_eq!(named.kind(), PretrainedKind::OpenClipHub);
+        // The config may belong to other weights than a file of another name.
+        let other = folder.path().join("epoch_3.pt");
+        fs::copy(&path, &other).unwrap();
+        let alone = PretrainedWeights::open(&other).unwrap();
         assert_eq!(alone.kind(), PretrainedKind::TensorsOnly);
         let error = alone.weights(None).unwrap_err().to_string();
         assert!(

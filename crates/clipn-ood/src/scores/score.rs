@@ -20,7 +20,7 @@ use super::{LogitsRow, NegativeLogits, ScoreError, by_name};
 /// # Implementing a score
 /// The trait may be implemented for other types, and methods that later versions add have a
 /// default. Such a score is not found by its name, so a rule that uses it can be serialized but not
-/// deserialized; [`is_built_in`](super::is_built_in) tells the two apart.
+/// deserialized; [`is_built_in`](super::is_built_in) distinguishes the two.
 ///
 /// ```
 /// use clipn_ood::scores::{DecisionRule, LogitsRow, Score};
@@ -68,8 +68,8 @@ pub trait Score: Send + Sync + fmt::Debug {
     /// Name in command lines and files, such as `msp`.
     fn name(&self) -> &'static str;
 
-    /// Name of the Rust type, which tells a score of the caller's own from a built-in one of the same
-    /// name. No implementation needs to replace it.
+    /// Name of the Rust type, which distinguishes a score of the caller's own from a built-in one of the
+    /// same name. No implementation needs to replace it.
     fn type_name(&self) -> &'static str {
         std::any::type_name::<Self>()
     }

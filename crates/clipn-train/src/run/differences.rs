@@ -1,11 +1,11 @@
 //! How the settings of a resumed run differ from those of its checkpoint.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde_json::Value;
 
 use crate::run::settings::TrainSettings;
+use crate::setting_difference::SettingDifference;
 
 /// Settings without influence on the weights that a run ends with, and those that are compared in
 /// another way: the architecture is that of the config, and initial weights are not read again.
@@ -19,30 +19,18 @@ const IGNORED: [&str; 7] = [
     "keep",
 ];
 
-/// A setting with another value than the checkpoint was trained with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SettingDifference {
-    /// Key in `settings.toml`, such as `optimizer.beta1`.
-    pub setting: String,
-    /// Value of the checkpoint.
-    pub before: String,
-    /// Value of the run.
-    pub now: String,
-}
-
-impl fmt::Display for SettingDifference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}, now {}", self.setting, self.before, self.now)
-    }
-}
-
 /// Compares the settings of a run with those that a checkpoint's state has. Settings that the state
 /// lacks, as those of an earlier version may, count as their defaults.
 pub(super) fn differences(before: &Value, now: &TrainSettings) -> Vec<SettingDifference> {
     let before = match serde_json::from_value::<TrainSettings>(before.clone()) {
         Ok(settings) => flattened(&settings),
-        Err(_) => return Vec::new(),
+        Err(_) => {
+            return vec![SettingDifference {
+                setting: "settings".to_owned(),
+                before: "not readable".to_owned(),
+                now: "the given ones".to_owned(),
+            }];
+        }
     };
     let now = flattened(now);
     let keys = before

@@ -10,8 +10,9 @@ use clipn_model::{
 use crate::error::TrainingError;
 use crate::objective::ObjectiveName;
 use crate::optimizer::AdamW;
-use crate::run::differences::{SettingDifference, differences};
+use crate::run::differences::differences;
 use crate::run::settings::TrainSettings;
+use crate::setting_difference::SettingDifference;
 use crate::state::{PublishedCheckpoint, TrainingCheckpoint};
 use crate::towers::CpuTowers;
 

@@ -9,7 +9,6 @@ mod settings;
 mod text_sampler;
 
 pub use builder::{RunBuilder, RunStart};
-pub use differences::SettingDifference;
 pub use observer::{RunObserver, RunOutcome, StepEvent};
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
 
@@ -28,6 +27,7 @@ use crate::communicator::SingleProcess;
 use crate::error::TrainingError;
 use crate::run::frozen_features::FrozenFeatures;
 use crate::run::text_sampler::TextSampler;
+use crate::setting_difference::SettingDifference;
 use crate::state::{
     CheckpointContents, CheckpointLabel, CheckpointStore, RetentionPolicy, STATE_FORMAT_VERSION,
     TrainingState,

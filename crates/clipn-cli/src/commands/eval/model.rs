@@ -104,7 +104,7 @@ impl OpenedModel {
                 (classifier, prompts, loaded.preprocessing.clone(), templates)
             }
             Source::Bundle { bundle, .. } => (
-                bundle.classifier().clone(),
+                in_order(bundle.classifier(), &classes.names)?,
                 bundle.prompts().clone(),
                 bundle.preprocessing().clone(),
                 bundle.templates().name().to_owned(),
@@ -121,6 +121,33 @@ impl OpenedModel {
             templates,
         })
     }
+}
+
+/// The classifier with its classes in the order of the labels.
+fn in_order(classifier: &Classifier, names: &[String]) -> Result<Classifier, CliError> {
+    let own = classifier.class_names();
+    let indices: Option<Vec<usize>> = names
+        .iter()
+        .map(|name| own.iter().position(|other| other == name))
+        .collect();
+    let Some(indices) = indices.filter(|indices| indices.len() == own.len()) else {
+        return Err(CliError::usage(format!(
+            "the bundle has the classes {}, the benchmark {}",
+            own.join(", "),
+            names.join(", ")
+        )));
+    };
+    let dim = classifier.dim();
+    let rows = |rows: &[f32]| -> Vec<f32> {
+        let row = |&index: &usize| &rows[index * dim..][..dim];
+        indices.iter().flat_map(row).copied().collect()
+    };
+    let no = classifier.no_weights().map(rows);
+    Ok(
+        Classifier::new(names.to_vec(), rows(classifier.yes_weights()), no)?
+            .with_scale(classifier.scale())
+            .with_negatives(classifier.negatives().cloned())?,
+    )
 }
 
 impl EvaluatedModel {
