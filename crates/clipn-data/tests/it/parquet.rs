@@ -296,6 +296,9 @@ proptest! {
             // A damaged footer may claim any number of rows.
             prop_assert!(images.take(1000).count() <= 1000);
         }
+        if let Ok(opened) = evaluate(&path, "") {
+            prop_assert_eq!(opened.id.images().count(), opened.id.len());
+        }
         if let Ok(source) = open(&path) {
             let loader = CaptionLoader::new(source, in_order(1));
             for batch in loader.iter().flat_map(|loader| loader.epoch(0).unwrap().take(20)) {

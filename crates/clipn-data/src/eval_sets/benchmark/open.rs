@@ -261,8 +261,8 @@ fn open_id_table(
     Ok((set, classes))
 }
 
-/// Returns the classes of a set with class directories, of which there were `all` before any was
-/// excluded. In a table, the names of the labels are the directories.
+/// Returns the classes of a set with class directories. `all` are those before any was excluded. In a
+/// table, the names of the labels are the directories.
 fn classes_of_directories(
     source: &ClassSource,
     all: Vec<String>,
