@@ -104,7 +104,7 @@ pub enum DatasetError {
     /// A set has labels, but no class names.
     #[error("{} has labels, but no class names", .path.display())]
     MissingClassNames {
-        /// The list or archive.
+        /// The list, archive or table.
         path: PathBuf,
     },
     /// An archive cannot be read to its end.
@@ -190,7 +190,7 @@ pub enum DatasetError {
         /// The roles in the map, separated by commas.
         known: String,
     },
-    /// A line of an image list is malformed.
+    /// A line of an image list or of JSON Lines is malformed.
     #[error("{} line {line}: {problem}", .path.display())]
     ListLine {
         /// The list.
@@ -205,6 +205,16 @@ pub enum DatasetError {
     Table {
         /// The table.
         path: PathBuf,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// A row of a table has no image or no usable label.
+    #[error("row {row} of {}: {problem}", .path.display())]
+    TableRow {
+        /// The table.
+        path: PathBuf,
+        /// Number of the row, from 0.
+        row: u64,
         /// Description of the problem.
         problem: String,
     },

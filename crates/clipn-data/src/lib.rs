@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  evaluation      ImageFolder ─┐
-//!                  image list  ─┼─▶ ImageSet (paths, labels) ─┐
+//!                  list, table ─┼─▶ ImageSet (paths, labels) ─┐
 //!                  ClassMap    ─┘                             ├─▶ OpenedBenchmark (ID and OOD sets)
 //!                  Benchmark (TOML) ──────────────────────────┘
 //!
@@ -42,7 +42,7 @@
 //!
 //! | feature | default | |
 //! |---|---|---|
-//! | `parquet` | no | Parquet files as training data and as lists of images |
+//! | `parquet` | no | Parquet files as training data, as sets for evaluation and as lists of images |
 
 mod archive;
 mod error;
@@ -71,7 +71,7 @@ pub use sources::{
     ArchiveImages, FolderImages, ImageContent, ListSeparator, LostSource, MAX_STREAMED_IMAGE_BYTES,
     NamedImage, PathList, TableImages,
 };
-pub use tables::TableKind;
+pub use tables::{TableKind, is_table_file};
 #[cfg(feature = "parquet")]
 pub use training::ParquetCaptions;
 pub use training::{

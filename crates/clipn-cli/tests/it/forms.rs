@@ -455,6 +455,104 @@ fn archives_and_lists_without_labels_are_evaluated() {
 }
 
 #[test]
+fn tables_are_evaluated_like_folders() {
+    let s = Sandbox::new();
+    let table = |label: &dyn Fn(usize, &str) -> String| {
+        let mut lines = String::new();
+        for (number, class) in CLASSES.iter().enumerate() {
+            for image in 0..4 {
+                let label = label(number, class);
+                lines += &format!("{{\"image\": \"{class}/{image}.bmp\", \"label\": {label}}}\n");
+            }
+        }
+        lines
+    };
+    s.write("id/numbers.jsonl", table(&|number, _| number.to_string()));
+    s.write("id/names.jsonl", table(&|_, class| format!("{class:?}")));
+    let noise = |k| format!("{{\"path\": \"noise/{k}.bmp\"}}\n");
+    s.write("noise.jsonl", (0..5).map(noise).collect::<String>());
+    let run = |arguments: &[&str]| {
+        let model = [
+            &["eval", "--format", "json", "--verbose"],
+            &MODEL[..],
+            &["--templates", "simple"],
+            arguments,
+        ];
+        let output = s.clipn(&model.concat());
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        let record: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let results = record["results"].as_array().unwrap();
+        let numbers: Vec<Value> = results
+            .iter()
+            .map(|row| serde_json::json!([row["score"], row["auroc"], row["fpr95"], row["n_id"]]))
+            .collect();
+        ((record["accuracy"].clone(), numbers), stderr)
+    };
+    let classes = ["--classes", "classes.txt"];
+    let (folders, _) = run(&[&["--id", "id", "--ood", "noise"], &classes[..]].concat());
+    for (id, how) in [
+        ("id/numbers.jsonl", "labels are indices of 3 class names"),
+        ("id/names.jsonl", "belong to 3 class names by name"),
+    ] {
+        let arguments = ["--id", id, "--ood", "noise.jsonl"];
+        let (found, stderr) = run(&[&arguments, &classes[..]].concat());
+        assert_eq!(found, folders, "{id}");
+        assert!(stderr.contains(how), "{stderr}");
+    }
+    s.write(
+        "b.toml",
+        "name = \"b\"\n[id]\ntable = \"id/names.jsonl\"\n[[ood]]\nname = \"n\"\ntable = \"noise.jsonl\"\n",
+    );
+    let (named, _) = run(&["--benchmark", "b.toml", "--data-root", "."]);
+    let (plain, _) = run(&["--id", "id", "--ood", "noise"]);
+    assert_eq!(named, plain);
+
+    let refused = |id: &str| {
+        let output = s.clipn(&with_model("eval", &["--id", id, "--ood", "noise"]));
+        assert!(!output.status.success());
+        text(&output.stderr)
+    };
+    let stderr = refused("id/numbers.jsonl");
+    assert!(
+        stderr.contains("has labels, but no class names") && stderr.contains("--classes"),
+        "{stderr}"
+    );
+    let stderr = refused("noise.jsonl");
+    assert!(
+        stderr.contains("noise.jsonl line 1: no label; expected one of the keys label, cls"),
+        "{stderr}"
+    );
+    s.write(
+        "photo.jsonl",
+        "{\"photo\": \"noise/0.bmp\", \"label\": 0}\n",
+    );
+    let stderr = refused("photo.jsonl");
+    assert!(
+        stderr.contains("missing key `filepath`")
+            && stderr.contains("hint: name the column or key of images `filepath` or `image`")
+            && !stderr.contains("--image-key"),
+        "{stderr}"
+    );
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn images_embedded_in_a_table_are_evaluated_and_shown() {
+    let s = Sandbox::new();
+    let Some(table) = test_data("cases/public/tables/image-column.parquet") else {
+        return;
+    };
+    let table = table.display().to_string();
+    let command = with_model("eval", &["--id", "id", "--ood", &table, "--output", "out"]);
+    s.done(&command);
+    let page = std::fs::read_to_string(s.path("out/report.html")).unwrap();
+    assert!(page.contains("data:image/") && !page.contains("unreadable</span>"));
+    let scores = std::fs::read_to_string(s.path("out/scores.csv")).unwrap();
+    assert!(scores.contains("image-column.parquet:0,"), "{scores}");
+}
+
+#[test]
 fn captions_that_are_cut_are_counted() {
     let s = Sandbox::new();
     s.training_set();

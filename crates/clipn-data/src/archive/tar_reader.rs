@@ -143,8 +143,8 @@ impl<R: Read> TarReader<R> {
     fn finish_entry(&mut self) -> io::Result<()> {
         let rest = self.left.saturating_add(self.padding);
         let read = io::copy(&mut (&mut self.source).take(rest), &mut io::sink())?;
-        // Some writers omit the padding of the last entry.
-        if read < self.left {
+        // Some writers omit the padding of the last entry, but none writes a part of it.
+        if read < rest && read != self.left {
             return Err(truncated());
         }
         (self.left, self.padding) = (0, 0);

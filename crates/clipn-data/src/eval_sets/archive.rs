@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::archive::{catch_panic, is_archive_name, open_archive};
 use crate::error::DatasetError;
+use crate::eval_sets::table::{TableStream, read_embedded};
 use crate::eval_sets::{ImageSet, LabeledImage};
 use crate::image_name::is_image_name;
 use crate::sources::{ImageContent, MAX_STREAMED_IMAGE_BYTES, NamedImage};
@@ -20,7 +21,8 @@ use crate::training::{CaptionField, SampleFields, SampleFiles, SampleReader, exp
 const LABELS: [&str; 2] = ["cls", "json"];
 
 /// Keys of a label in a JSON object, in order of preference.
-const LABEL_KEYS: [&str; 6] = ["label", "cls", "class", "class_index", "class_id", "target"];
+pub(super) const LABEL_KEYS: [&str; 6] =
+    ["label", "cls", "class", "class_index", "class_id", "target"];
 
 /// Use of the labels of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,27 +201,35 @@ fn label(sample: &SampleFiles, classes: Option<usize>) -> Result<Option<usize>, 
         }
     };
     match field.parse::<i64>() {
-        Ok(-1) => Ok(None),
-        Ok(label) => match (usize::try_from(label), classes) {
-            (Ok(label), Some(classes)) if label >= classes => Err(format!(
-                "label {label} is out of range for {classes} class names"
-            )),
-            (Ok(label), _) => Ok(Some(label)),
-            (Err(_), _) => Err(format!("negative label {label}")),
-        },
+        Ok(label) => check_label(label, classes),
         Err(_) => Err(format!("label `{field}` is not an integer")),
+    }
+}
+
+/// Returns a label as an index, `None` for -1. It must be below the number of classes, if known.
+pub(super) fn check_label(label: i64, classes: Option<usize>) -> Result<Option<usize>, String> {
+    if label == -1 {
+        return Ok(None);
+    }
+    match (usize::try_from(label), classes) {
+        (Ok(label), Some(classes)) if label >= classes => Err(format!(
+            "label {label} is out of range for {classes} class names"
+        )),
+        (Ok(label), _) => Ok(Some(label)),
+        (Err(_), _) => Err(format!("negative label {label}")),
     }
 }
 
 /// Iterator over the images of an [`ImageSet`]; see [`ImageSet::images`].
 ///
-/// An image of an archive that changed since the set was opened is a failed image.
+/// An image of an archive or a table that changed since the set was opened is a failed image.
 pub struct SetImages<'a> {
     samples: std::slice::Iter<'a, LabeledImage>,
     archives: std::slice::Iter<'a, PathBuf>,
     fields: SampleFields,
     current: Option<(&'a Path, Reader)>,
     is_archive: bool,
+    table: Option<TableStream>,
 }
 
 impl fmt::Debug for SetImages<'_> {
@@ -239,6 +249,7 @@ impl<'a> SetImages<'a> {
             fields: image_fields(set.samples.iter().map(|sample| sample.path.as_path())),
             current: None,
             is_archive: !set.archives.is_empty(),
+            table: set.table.as_deref().map(TableStream::new),
         }
     }
 
@@ -297,6 +308,9 @@ impl Iterator for SetImages<'_> {
 
     fn next(&mut self) -> Option<NamedImage> {
         let sample = self.samples.next()?;
+        if let Some(table) = &mut self.table {
+            return Some(table.read(sample.path.display().to_string()));
+        }
         if !self.is_archive {
             return Some(NamedImage::from_path(sample.path.clone()));
         }
@@ -316,13 +330,19 @@ impl Iterator for SetImages<'_> {
     }
 }
 
-/// Reads images of archives, which have paths as in a set: that of the archive and the name in it.
-/// Images that cannot be read are left out. Every archive is read at most once.
+/// Reads images of archives and those embedded in tables, which have paths as in a set: that of the
+/// archive and the name in it, or `TABLE:ROW`. Images that cannot be read are left out. Every archive
+/// is read at most once.
 pub fn read_archived_images<'p>(
     paths: impl IntoIterator<Item = &'p Path>,
 ) -> HashMap<PathBuf, Vec<u8>> {
+    let mut images = HashMap::new();
     let mut by_archive: HashMap<PathBuf, BTreeSet<&Path>> = HashMap::new();
     for path in paths {
+        if let Some(image) = read_embedded(path) {
+            images.insert(path.to_path_buf(), image);
+            continue;
+        }
         if let Some(archive) = path.ancestors().skip(1).find(|archive| archive.is_file()) {
             by_archive
                 .entry(archive.to_path_buf())
@@ -330,7 +350,6 @@ pub fn read_archived_images<'p>(
                 .insert(path);
         }
     }
-    let mut images = HashMap::new();
     for (archive, wanted) in by_archive {
         let fields = image_fields(wanted.iter().copied());
         let Ok(mut reader) = open(&archive) else {

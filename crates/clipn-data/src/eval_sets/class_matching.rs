@@ -58,6 +58,8 @@ impl ListedClasses {
 pub enum ClassMatching {
     /// The names are those of the class directories.
     DirectoryNames,
+    /// The names are those of the labels in a table.
+    LabelNames,
     /// A map has a name for each class directory.
     Map,
     /// The set has labels, which are indices of the names.
@@ -88,7 +90,7 @@ pub struct MatchedClasses {
     pub names: Vec<String>,
     /// How names and labels go together.
     pub matching: ClassMatching,
-    /// Class directories by label; empty for a set without.
+    /// Class directories, or names of labels in a table, by label; empty for a set without.
     pub directories: Vec<String>,
 }
 
@@ -133,6 +135,9 @@ impl fmt::Display for MatchedClasses {
         let how = match &self.matching {
             ClassMatching::DirectoryNames => {
                 return write!(f, "{names} classes have the names of their directories");
+            }
+            ClassMatching::LabelNames => {
+                return write!(f, "{names} classes have the names of the labels");
             }
             ClassMatching::Map => return write!(f, "{names} class names are from the map"),
             ClassMatching::Labels => return write!(f, "labels are indices of {names} class names"),

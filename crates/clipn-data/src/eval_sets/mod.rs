@@ -1,4 +1,4 @@
-//! Sets of images for evaluation: class directories, image lists, class maps, and the benchmarks that
+//! Sets of images for evaluation: class directories, image lists, archives, tables, class maps, and the benchmarks that
 //! combine them.
 
 mod archive;
@@ -8,6 +8,7 @@ mod folder;
 mod list;
 mod map;
 mod set;
+mod table;
 
 pub use archive::{SetImages, is_archive_file, read_archived_images};
 pub use benchmark::{

@@ -6,7 +6,8 @@ use crate::skipped_files::SkippedFiles;
 /// An image of an [`ImageSet`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabeledImage {
-    /// Path of the file, or of the archive and the name in it; not necessarily valid UTF-8.
+    /// Path of the file, that of the archive and the name in it, or `TABLE:ROW` of an image embedded in
+    /// a table; not necessarily valid UTF-8.
     pub path: PathBuf,
     /// Index of the class name; `None` if the class is unknown or irrelevant.
     pub label: Option<usize>,
@@ -21,12 +22,15 @@ pub struct ImageSet {
     pub root: PathBuf,
     /// Images, in order.
     pub samples: Vec<LabeledImage>,
-    /// Names of the class directories by label, `[K]`; empty for an unlabeled set or a list.
+    /// Names of the class directories, or of the labels of a table, by label, `[K]`; empty for an
+    /// unlabeled set, a list, or labels without names.
     pub class_directories: Vec<String>,
     /// Files and samples that were skipped because they are no images; empty for a list.
     pub skipped: SkippedFiles,
     /// Archives with the images, in order; empty if the images are files.
     pub archives: Vec<PathBuf>,
+    /// Table with the images; `None` for other sets.
+    pub table: Option<PathBuf>,
 }
 
 impl ImageSet {
@@ -40,8 +44,8 @@ impl ImageSet {
         self.samples.is_empty()
     }
 
-    /// Iterates over the images with their contents, in the order of the samples. Archives are read as
-    /// streams.
+    /// Iterates over the images with their contents, in the order of the samples. Archives and
+    /// tables are read as streams.
     pub fn images(&self) -> SetImages<'_> {
         SetImages::new(self)
     }

@@ -16,5 +16,8 @@ pub use archive_images::ArchiveImages;
 pub use folder::FolderImages;
 pub use lost_source::LostSource;
 pub use named_image::{ImageContent, MAX_STREAMED_IMAGE_BYTES, NamedImage};
+#[cfg(feature = "parquet")]
+pub(crate) use parquet_images::{image_column, read_row, row_path};
 pub use path_list::{ListSeparator, PathList};
 pub use table_images::TableImages;
+pub(crate) use table_images::{beside, scan};

@@ -110,7 +110,7 @@ impl Iterator for TableImages {
 }
 
 /// Counts the lines of a file, and finds the key of images in the first object.
-fn scan(
+pub(crate) fn scan(
     path: &Path,
     image_key: Option<&str>,
     kind: ContentKind,
@@ -140,6 +140,11 @@ fn scan(
     let key =
         found.ok_or_else(|| refuse(format!("expected one JSON object per line, got {kind}")))?;
     Ok((total, key))
+}
+
+/// Path of an image that a table lists.
+pub(crate) fn beside(table: &Path, image: impl AsRef<Path>) -> PathBuf {
+    table.parent().unwrap_or(Path::new("")).join(image)
 }
 
 /// Images of JSON Lines.
@@ -173,8 +178,7 @@ impl JsonLineImages {
             JsonLine::Malformed(problem) => failed(problem),
             JsonLine::Object(object) => match object.get(&self.key) {
                 Some(Value::String(image)) if !image.is_empty() => {
-                    let directory = self.path.parent().unwrap_or(Path::new(""));
-                    NamedImage::from_path(directory.join(image))
+                    NamedImage::from_path(beside(&self.path, image))
                 }
                 _ => failed(&format!("no path under the key `{}`", self.key)),
             },

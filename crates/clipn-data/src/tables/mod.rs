@@ -47,6 +47,17 @@ impl TableKind {
     }
 }
 
+/// Whether a file is a table of JSON Lines or Parquet, by its extension or, for Parquet, by its content.
+pub fn is_table_file(path: impl AsRef<Path>) -> bool {
+    let path = path.as_ref();
+    let is_parquet = || ContentKind::of_file(path).is_ok_and(|kind| kind == ContentKind::Parquet);
+    path.is_file()
+        && match TableKind::of_file(path) {
+            Some(TableKind::JsonLines | TableKind::Parquet) => true,
+            _ => is_parquet(),
+        }
+}
+
 /// Names the content of a file that is no table of text, for an error message.
 pub(crate) fn unlike_text(path: &Path) -> Option<&'static str> {
     match ContentKind::of_file(path).ok()? {

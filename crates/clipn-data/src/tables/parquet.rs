@@ -44,6 +44,8 @@ enum TextColumn {
     Text(usize),
     /// Leaf column of class indices, and the names of the classes.
     Label { leaf: usize, names: Vec<String> },
+    /// Leaf column of integers, which become text.
+    Integer(usize),
 }
 
 /// An image of a row.
@@ -96,6 +98,11 @@ pub(crate) struct Columns {
 }
 
 impl Columns {
+    /// Whether the labels are strings.
+    pub(crate) fn has_text(&self) -> bool {
+        matches!(self.text, Some(TextColumn::Text(_)))
+    }
+
     /// Whether the file has the images themselves.
     pub(crate) fn has_images(&self) -> bool {
         !matches!(self.image, ImageColumn::Path(_))
@@ -175,6 +182,49 @@ impl ParquetTable {
             text,
             image_name,
             text_name,
+        })
+    }
+
+    /// Finds the column of images and that of labels, whose integers become text: the only column of
+    /// Hugging Face's type `ClassLabel`, or else the first with one of the names `keys`.
+    ///
+    /// # Errors
+    /// Same as [`columns`](Self::columns).
+    pub(crate) fn label_columns(
+        &self,
+        image: ColumnNames<'_>,
+        keys: &[&str],
+    ) -> Result<Columns, String> {
+        let top = self.top_columns();
+        let is_class = |name: &&String| self.features[name.as_str()]["_type"] == "ClassLabel";
+        let of_classes: Vec<&String> = top.iter().filter(is_class).collect();
+        let named = keys
+            .iter()
+            .find_map(|key| top.iter().find(|name| name == key));
+        let label = match of_classes.as_slice() {
+            [only] => Some(*only),
+            _ => named,
+        };
+        let name = label.ok_or_else(|| {
+            format!(
+                "no column of labels; expected one of {}; columns: {}",
+                list_keys(keys),
+                list_keys(&top)
+            )
+        })?;
+        let (leaf, column) = self
+            .leaf(&[name])
+            .filter(|(_, column)| column.max_rep_level() == 0)
+            .ok_or_else(|| format!("column `{name}`: expected class names or integers"))?;
+        let text = match column.physical_type() {
+            Physical::BYTE_ARRAY => TextColumn::Text(leaf),
+            Physical::INT32 | Physical::INT64 => TextColumn::Integer(leaf),
+            _ => return Err(format!("column `{name}`: expected class names or integers")),
+        };
+        Ok(Columns {
+            text: Some(text),
+            text_name: name.clone(),
+            ..self.columns(image, None, &[])?
         })
     }
 
@@ -320,6 +370,7 @@ impl ParquetTable {
             Some(TextColumn::Label { leaf, names }) => {
                 (Some(open(*leaf)?), Some(Arc::from(names.as_slice())))
             }
+            Some(TextColumn::Integer(leaf)) => (Some(open(*leaf)?), None),
         };
         let left = self.groups.get(group).copied().unwrap_or(0);
         Ok(GroupRows {
@@ -366,13 +417,13 @@ impl GroupRows {
         let (image, path) = (read(&mut self.image)?, read(&mut self.path)?);
         let text = match read(&mut self.text)? {
             LeafValue::Bytes(bytes) => Some(String::from_utf8_lossy(bytes.data()).into_owned()),
-            LeafValue::Int(index) => {
-                let names = self.names.as_deref().unwrap_or_default();
-                let name = usize::try_from(index)
-                    .ok()
-                    .and_then(|index| names.get(index));
-                name.cloned()
-            }
+            LeafValue::Int(integer) => match &self.names {
+                Some(names) => {
+                    let index = usize::try_from(integer).ok();
+                    index.and_then(|index| names.get(index)).cloned()
+                }
+                None => Some(integer.to_string()),
+            },
             LeafValue::None => None,
         };
         let image = match (image, path) {

@@ -221,12 +221,12 @@ fn rejects_inconsistent_definitions() {
     assert_rejects(
         "folder = \"id\"\nlist = \"l\"",
         FLAT,
-        "[id]: expected one of `folder`, `list` and `archive`",
+        "[id]: expected one of `folder`, `list`, `archive` and `table`",
     );
     assert_rejects(
         "",
         FLAT,
-        "[id]: expected one of `folder`, `list` and `archive`",
+        "[id]: expected one of `folder`, `list`, `archive` and `table`",
     );
     assert_rejects(
         "folder = \"id\"\nfolders = \"x\"",

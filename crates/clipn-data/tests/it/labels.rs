@@ -1,11 +1,11 @@
-//! Labels of evaluation sets: class directories and their names, lists without labels, and archives.
+//! Labels of evaluation sets: class directories and their names, lists without labels, archives and tables.
 
 use std::fs;
 use std::path::Path;
 
 use clipn_data::{
     Benchmark, ClassMatching, ImageContent, ListedClasses, MatchedClasses, OpenedBenchmark,
-    is_archive_file, read_archived_images, read_image_list, read_path_list,
+    is_archive_file, is_table_file, read_archived_images, read_image_list, read_path_list,
 };
 use clipn_testing::shards::{bmp, tar};
 
@@ -254,4 +254,160 @@ fn archives_without_labels_are_out_of_distribution_sets() {
         .map(|image| format!("{:?}", image.content))
         .collect();
     assert!(changed[1].contains("the archive changed"), "{changed:?}");
+}
+
+/// Labels of the samples, and the names of the classes.
+fn labels(opened: &OpenedBenchmark) -> (Vec<Option<usize>>, Vec<String>) {
+    let labels = opened.id.samples.iter().map(|sample| sample.label);
+    (labels.collect(), opened.class_names(|_| None).unwrap())
+}
+
+#[test]
+fn tables_of_json_lines_are_sets_with_labels() {
+    let root = folder(&["t/a.jpg", "t/b.jpg", "t/c d.jpg", "flat/1.jpg"]);
+    let write = |text: &str| fs::write(root.path().join("t/t.jsonl"), text).unwrap();
+    let names = "table = \"t/t.jsonl\"\nclasses = [\"school bus\", \"goldfish\", \"zebra\"]";
+    write(
+        "{\"image\": \"a.jpg\", \"label\": 2, \"class\": \"x\"}\n\n{\"image\": \"b.jpg\", \"target\": 0}\n\
+         {\"image\": \"c d.jpg\", \"class_id\": -1}\n",
+    );
+    let opened = open(root.path(), names).unwrap();
+    assert_eq!(labels(&opened).0, [Some(2), Some(0), None]);
+    let matching = opened.match_classes(|_| None).unwrap().matching;
+    assert_eq!(matching, ClassMatching::Labels);
+    let set = &opened.id;
+    assert_eq!(set.relative(&set.samples[2]), Path::new("c d.jpg"));
+    for (image, sample) in set.images().zip(&set.samples) {
+        assert!(
+            matches!(&image.content, ImageContent::File(path) if *path == sample.path),
+            "{image:?}"
+        );
+    }
+    let error = open(root.path(), "table = \"t/t.jsonl\"").unwrap_err();
+    assert!(error.contains("has labels, but no class names"), "{error}");
+
+    write(
+        "{\"image\": \"a.jpg\", \"cls\": \"School_bus\"}\n{\"image\": \"b.jpg\", \"cls\": \"Goldfish\"}\n\
+         {\"image\": \"c d.jpg\", \"cls\": \"School_bus\"}\n",
+    );
+    let opened = open(root.path(), names).unwrap();
+    let expected = [Some(1), Some(0), Some(1)].to_vec();
+    let of = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let matched = of(&["goldfish", "school bus", "zebra"]);
+    assert_eq!(labels(&opened), (expected.clone(), matched));
+    let matching = opened.match_classes(|_| None).unwrap().matching;
+    assert_eq!(matching, ClassMatching::Names);
+    let opened = open(root.path(), "table = \"t/t.jsonl\"").unwrap();
+    assert_eq!(labels(&opened), (expected, of(&["Goldfish", "School_bus"])));
+    let list = "table = \"t/t.jsonl\"\nclasses = \"list\"";
+    let listed = |names: &[&str]| Some(ListedClasses::from(of(names)));
+    let opened = open(root.path(), list).unwrap();
+    let found = opened.match_classes(|_| listed(&["school bus", "goldfish"]));
+    assert_eq!(found.unwrap().names, ["goldfish", "school bus"]);
+    let error = opened.match_classes(|_| listed(&["school bus", "cat"]));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("t.jsonl") && error.contains("(Goldfish)"),
+        "{error}"
+    );
+}
+
+#[test]
+fn tables_without_usable_labels_or_images_are_refused_by_line() {
+    let root = folder(&["a.jpg", "flat/1.jpg"]);
+    let refused = |second: &str, key: &str, expected: &str| {
+        let text = format!("{{\"image\": \"a.jpg\", \"label\": 0}}\n\n{second}\n");
+        fs::write(root.path().join("t.jsonl"), text).unwrap();
+        let error = open(root.path(), &format!("table = \"t.jsonl\"\n{key}")).unwrap_err();
+        assert!(
+            error.contains(&format!("t.jsonl line 3: {expected}")),
+            "{error}"
+        );
+    };
+    let classes = "classes = [\"x\", \"y\"]";
+    for (line, expected) in [
+        ("{\"image\": \"a.jpg\"", "the line is not valid JSON"),
+        ("{\"label\": 1}", "no image"),
+        ("{\"image\": \"\", \"label\": 1}", "no image"),
+        ("{\"image\": \"a.jpg\"}", "no label; expected one of"),
+        (
+            "{\"image\": \"a.jpg\", \"label\": 0.5}",
+            "label `0.5` is neither",
+        ),
+        (
+            "{\"image\": \"a.jpg\", \"label\": null}",
+            "label `null` is neither",
+        ),
+        ("{\"image\": \"a.jpg\", \"label\": \" \"}", "empty label"),
+        ("{\"image\": \"a.jpg\", \"label\": -2}", "negative label -2"),
+        (
+            "{\"image\": \"a.jpg\", \"label\": 2}",
+            "label 2 is out of range for 2 class names",
+        ),
+        (
+            "{\"image\": \"a.jpg\", \"label\": \"cat\"}",
+            "label `cat` is a class name, but labels before it are integers",
+        ),
+    ] {
+        refused(line, classes, expected);
+    }
+    let both =
+        "name = \"t\"\n[id]\ntable = \"a\"\nlist = \"b\"\n[[ood]]\nname = \"o\"\ntable = \"c\"\n";
+    let error = Benchmark::parse(both, "t.toml").unwrap_err().to_string();
+    assert!(
+        error.contains("expected one of `folder`, `list`, `archive` and `table`"),
+        "{error}"
+    );
+    // JSON Lines are no list.
+    let list = "list = \"t.jsonl\"\nclasses = [\"x\"]";
+    let error = open(root.path(), list).unwrap_err();
+    assert!(
+        error.contains("expected a list of images, got JSON"),
+        "{error}"
+    );
+}
+
+#[test]
+fn tables_without_labels_are_out_of_distribution_sets() {
+    let root = folder(&["id/x/1.jpg", "a.jpg", "b.jpg"]);
+    let text = "{\"filepath\": \"a.jpg\", \"label\": 7}\n{\"label\": 1}\n{\"filepath\": \"b.jpg\", \"label\": \"cat\"}\n";
+    fs::write(root.path().join("o.ndjson"), text).unwrap();
+    assert!(
+        is_table_file(root.path().join("o.ndjson")) && !is_table_file(root.path().join("a.jpg"))
+    );
+    let definition =
+        "name = \"t\"\n[id]\nfolder = \"id\"\n[[ood]]\nname = \"o\"\ntable = \"o.ndjson\"\n";
+    let benchmark = Benchmark::parse(definition, "t.toml").unwrap();
+    let opened = benchmark.open(root.path()).unwrap();
+    let set = &opened.ood[0].set;
+    assert!(set.samples.iter().all(|sample| sample.label.is_none()));
+    assert_eq!((set.len(), set.skipped.total()), (2, 1));
+    let names: Vec<_> = set.images().map(|image| image.name).collect();
+    let expected = set.samples.iter().map(|s| s.path.display().to_string());
+    assert_eq!(names, expected.collect::<Vec<_>>());
+
+    fs::write(root.path().join("o.ndjson"), &text[..40]).unwrap();
+    let changed: Vec<_> = set.images().collect();
+    assert!(
+        matches!(&changed[1].content, ImageContent::Failed(error) if error.to_string() == "the table changed"),
+        "{changed:?}"
+    );
+    fs::write(root.path().join("o.ndjson"), format!("{text}{{")).unwrap();
+    let error = message(&benchmark.open(root.path()).unwrap_err());
+    assert!(
+        error.contains("o.ndjson line 4: the line is not valid JSON"),
+        "{error}"
+    );
+}
+
+#[cfg(not(feature = "parquet"))]
+#[test]
+fn parquet_tables_need_the_feature() {
+    let root = folder(&["flat/1.jpg"]);
+    fs::write(root.path().join("t"), b"PAR1PAR1").unwrap();
+    let error = open(root.path(), "table = \"t\"").unwrap_err();
+    assert!(
+        error.contains("this build does not read Parquet"),
+        "{error}"
+    );
 }

@@ -1,12 +1,12 @@
-//! Parquet files as training data and as lists of images.
+//! Parquet files as training data, as sets for evaluation and as lists of images.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clipn_data::{
-    CaptionLoader, CaptionSource, CaptionTableFormat, ImageContent, LoaderSettings, Sampling,
-    SkipReason, TableImages, TrainingDataError,
+    Benchmark, CaptionLoader, CaptionSource, CaptionTableFormat, ImageContent, LoaderSettings,
+    OpenedBenchmark, Sampling, SkipReason, TableImages, TrainingDataError, read_archived_images,
 };
 use clipn_testing::shards::bmp;
 use parquet::basic::Compression;
@@ -17,6 +17,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use proptest::prelude::*;
 
+use crate::directories::message;
 use crate::loader_helpers::settings;
 
 /// A row: the bytes and the path of the image, the text and the index of the class.
@@ -29,6 +30,11 @@ const FEATURES: &str = r#"{"info": {"features": {
 
 /// Writes a file as Hugging Face's `datasets` does, with row groups of `group` rows.
 fn write(path: &Path, rows: &[Row], group: usize, compression: Compression) {
+    write_with(path, rows, group, compression, FEATURES);
+}
+
+/// Writes a file with these features in its metadata.
+fn write_with(path: &Path, rows: &[Row], group: usize, compression: Compression, features: &str) {
     let schema = parse_message_type(
         "message rows {
             optional group photo { optional binary bytes; optional binary path (STRING); }
@@ -41,7 +47,7 @@ fn write(path: &Path, rows: &[Row], group: usize, compression: Compression) {
         .set_compression(compression)
         .set_key_value_metadata(Some(vec![KeyValue::new(
             "huggingface".to_string(),
-            FEATURES.to_string(),
+            features.to_string(),
         )]))
         .build();
     let file = File::create(path).unwrap();
@@ -290,6 +296,9 @@ proptest! {
             // A damaged footer may claim any number of rows.
             prop_assert!(images.take(1000).count() <= 1000);
         }
+        if let Ok(opened) = evaluate(&path, "") {
+            prop_assert_eq!(opened.id.images().count(), opened.id.len());
+        }
         if let Ok(source) = open(&path) {
             let loader = CaptionLoader::new(source, in_order(1));
             for batch in loader.iter().flat_map(|loader| loader.epoch(0).unwrap().take(20)) {
@@ -346,5 +355,120 @@ fn reads_a_table_of_hugging_face() {
     assert_eq!(
         (batch.captions.len() as u64, epoch.skipped().total()),
         (samples, 0)
+    );
+}
+
+/// Opens a benchmark whose sets are both this table; `id` has more keys of the ID set.
+fn evaluate(path: &Path, id: &str) -> Result<OpenedBenchmark, String> {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let text = format!(
+        "name = \"t\"\n[id]\ntable = {name:?}\n{id}\n[[ood]]\nname = \"o\"\ntable = {name:?}\n"
+    );
+    let benchmark = Benchmark::parse(&text, "t.toml").unwrap();
+    let opened = benchmark.open(path.parent().unwrap());
+    opened.map_err(|error| message(&error))
+}
+
+fn labels(opened: &OpenedBenchmark) -> Vec<Option<usize>> {
+    let samples = opened.id.samples.iter();
+    samples.map(|sample| sample.label).collect()
+}
+
+#[test]
+fn tables_with_class_names_are_sets_for_evaluation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    fs::write(folder.path().join("4.bmp"), bmp(4)).unwrap();
+    let mut all = rows(4);
+    all.push((None, Some("4.bmp"), None, -1));
+    write(&path, &all, 2, Compression::SNAPPY);
+    let opened = evaluate(&path, "").unwrap();
+    assert_eq!(opened.class_names(|_| None).unwrap(), ["ant", "bee"]);
+    let expected = [Some(0), Some(1), Some(0), Some(1), None];
+    assert_eq!(labels(&opened), expected);
+    let renamed = evaluate(&path, "classes = [\"wasp\", \"Bee\", \"ANT\"]").unwrap();
+    assert_eq!(
+        renamed.class_names(|_| None).unwrap(),
+        ["ANT", "Bee", "wasp"]
+    );
+    assert_eq!(labels(&renamed), expected);
+    for set in [&opened.id, &opened.ood[0].set] {
+        let names: Vec<_> = set.samples.iter().map(|s| set.relative(s)).collect();
+        assert_eq!(names[3], Path::new("a.parquet:3"));
+        assert_eq!(names[4], Path::new("4.bmp"));
+        for (number, image) in set.images().enumerate() {
+            let bytes = match image.content {
+                ImageContent::Bytes(bytes) => bytes,
+                ImageContent::File(path) => fs::read(path).unwrap(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(bytes, bmp(number as u32));
+        }
+        let paths = set.samples.iter().map(|sample| sample.path.as_path());
+        let read = read_archived_images(paths);
+        assert_eq!(read.len(), 4);
+        assert_eq!(read[&set.samples[3].path], bmp(3));
+    }
+}
+
+#[test]
+fn tables_with_indices_need_class_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    write_with(&path, &rows(4), 3, Compression::SNAPPY, "{}");
+    let error = evaluate(&path, "").unwrap_err();
+    assert!(error.contains("missing column `filepath`"), "{error}");
+    let image = r#"{"info": {"features": {"photo": {"_type": "Image"}}}}"#;
+    write_with(&path, &rows(4), 3, Compression::SNAPPY, image);
+    let error = evaluate(&path, "").unwrap_err();
+    assert!(error.contains("has labels, but no class names"), "{error}");
+    let opened = evaluate(&path, "classes = [\"x\", \"y\"]").unwrap();
+    assert_eq!(opened.class_names(|_| None).unwrap(), ["x", "y"]);
+    assert_eq!(labels(&opened), [Some(0), Some(1), Some(0), Some(1)]);
+}
+
+#[test]
+fn tables_with_unusable_rows_are_refused_by_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let mut all = rows(4);
+    all[3].3 = 2;
+    write(&path, &all, 2, Compression::SNAPPY);
+    let error = evaluate(&path, "").unwrap_err();
+    assert!(
+        error.contains("row 3 of ") && error.contains("label 2 is out of range for 2 class names"),
+        "{error}"
+    );
+    all[2].0 = None;
+    all[2].1 = None;
+    write(&path, &all, 2, Compression::SNAPPY);
+    let error = evaluate(&path, "").unwrap_err();
+    assert!(
+        error.contains("row 2 of ") && error.ends_with("no image"),
+        "{error}"
+    );
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let error = evaluate(&path, "").unwrap_err();
+    assert!(error.contains("damaged Parquet file"), "{error}");
+
+    // In an OOD set, the row is skipped.
+    fs::write(&path, &whole).unwrap();
+    fs::create_dir(folder.path().join("id")).unwrap();
+    fs::create_dir(folder.path().join("id/x")).unwrap();
+    fs::write(folder.path().join("id/x/1.bmp"), bmp(1)).unwrap();
+    let text =
+        "name = \"t\"\n[id]\nfolder = \"id\"\n[[ood]]\nname = \"o\"\ntable = \"a.parquet\"\n";
+    let opened = Benchmark::parse(text, "t.toml")
+        .unwrap()
+        .open(folder.path());
+    let set = &opened.unwrap().ood[0].set;
+    assert_eq!((set.len(), set.skipped.total()), (3, 1));
+    let contents: Vec<_> = set.images().map(|image| image.content).collect();
+    assert!(
+        contents
+            .iter()
+            .all(|content| matches!(content, ImageContent::Bytes(_))),
+        "{contents:?}"
     );
 }

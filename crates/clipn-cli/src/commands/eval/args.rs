@@ -39,7 +39,7 @@ pub(crate) struct EvalArgs {
     #[command(flatten)]
     pub prompts: PromptArgs,
     /// In-distribution images: a directory with one folder per class, an image list (.txt with lines
-    /// `path label`), or tar archives with labels (cls or json)
+    /// `path label`), tar archives with labels (cls or json), or a table with labels (.jsonl, .parquet)
     #[arg(
         long,
         value_name = "[NAME=]DIR",
@@ -48,7 +48,8 @@ pub(crate) struct EvalArgs {
         requires = "ood"
     )]
     pub id: Option<String>,
-    /// Out-of-distribution images: a directory of any depth, an image list or tar archives; repeatable
+    /// Out-of-distribution images: a directory of any depth, an image list, tar archives or a table;
+    /// repeatable
     #[arg(
         long,
         value_name = "NAME=DIR",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clipn::dataset::{
     Benchmark, BenchmarkClasses, ClassMatching, ClassSource, IdDefinition, ListedClasses,
     MatchedClasses, OodDefinition, OpenedBenchmark, Selection, SetSource, is_archive_file,
-    is_archive_name, is_image_name,
+    is_archive_name, is_image_name, is_table_file,
 };
 use clipn::prompts::ClassListForm;
 
@@ -104,8 +104,8 @@ fn named_path(spec: &str) -> (String, PathBuf) {
     }
 }
 
-/// A file is a tar archive, or an image list with paths relative to its directory. Anything else is a
-/// directory of images, or archives in a directory or of a pattern.
+/// A file is a tar archive, a table, or an image list with paths relative to its directory. Anything
+/// else is a directory of images, or archives in a directory or of a pattern.
 fn source(path: PathBuf) -> SetSource {
     let is_pattern = || {
         let text = path.to_string_lossy();
@@ -113,6 +113,8 @@ fn source(path: PathBuf) -> SetSource {
     };
     if is_archive_file(&path) || is_archive_directory(&path) || is_pattern() {
         SetSource::Archives { path }
+    } else if is_table_file(&path) {
+        SetSource::Table { path }
     } else if path.is_file() {
         let root = path.parent().unwrap_or(Path::new("")).to_owned();
         SetSource::List { path, root }
@@ -152,15 +154,18 @@ pub(crate) fn report_matching(matched: &MatchedClasses) {
             "{matched}; not named like a class: {}",
             unmatched.join(", ")
         )),
-        ClassMatching::DirectoryNames => {
+        ClassMatching::DirectoryNames | ClassMatching::LabelNames => {
+            let of = match &matched.matching {
+                ClassMatching::LabelNames => "labels",
+                _ => "directories",
+            };
             let are_codes = |name: &String| {
                 let digits = name.strip_prefix('n').unwrap_or(name);
                 !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
             };
             if matched.names.iter().all(are_codes) {
                 warning(format_args!(
-                    "the class names are the names of the directories, which are numbers or synset \
-                     ids: {}",
+                    "the class names are the names of the {of}, which are numbers or synset ids: {}",
                     matched
                         .names
                         .iter()

@@ -112,6 +112,12 @@ pub enum SetSource {
         /// `val-{000..009}.tar`.
         path: PathBuf,
     },
+    /// A table of images and, for an ID set, labels: JSON Lines or, with the feature `parquet`,
+    /// Parquet.
+    Table {
+        /// Path of the table. Paths in it are relative to its directory.
+        path: PathBuf,
+    },
 }
 
 /// Selection of class directories.
@@ -130,9 +136,9 @@ pub struct Selection {
 #[non_exhaustive]
 pub enum ClassSource {
     /// A built-in class list such as `imagenet-1k`. The `k`-th name belongs to label `k` of an image
-    /// list or an archive. Class directories are matched by name, synset id or number; if they have
-    /// none of these, the `k`-th name belongs to the `k`-th directory in sorted order, before any is
-    /// excluded.
+    /// list, an archive or a table. Class directories, and names of labels in a table, are matched by
+    /// name, synset id or number; if they have none of these, the `k`-th name belongs to the `k`-th
+    /// directory in sorted order, before any is excluded.
     BuiltIn(String),
     /// Names given in the definition, with the same rule.
     Inline(ListedClasses),

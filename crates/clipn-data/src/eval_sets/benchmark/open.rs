@@ -7,6 +7,7 @@ use crate::eval_sets::benchmark::definition::{
     Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
 };
 use crate::eval_sets::class_matching::{match_directories, number};
+use crate::eval_sets::table::read_table;
 use crate::eval_sets::{
     ClassMap, ClassMapSource, ClassMatching, ImageFolder, ImageSet, ListedClasses, MatchedClasses,
     read_image_list, read_path_list,
@@ -173,6 +174,7 @@ fn open_id(
             let set = read_archives(&id.name, &archive, LabelUse::Required { classes })?;
             Ok((set, names))
         }
+        SetSource::Table { path } => open_id_table(id, &data_root.join(path), data_root),
         SetSource::Directory { path, selection } => {
             open_id_directory(id, &data_root.join(path), selection, data_root)
         }
@@ -236,23 +238,56 @@ fn open_id_directory(
     }
     select(&mut folder, selection, data_root)?;
     let set = folder.labeled(&id.name)?;
+    let classes = classes_of_directories(&id.classes, all, &set, data_root)?;
+    Ok((set, classes))
+}
+
+fn open_id_table(
+    id: &IdDefinition,
+    path: &Path,
+    data_root: &Path,
+) -> Result<(ImageSet, BenchmarkClasses), DatasetError> {
+    let count = match &id.classes {
+        ClassSource::Inline(listed) => Some(listed.names.len()),
+        _ => None,
+    };
+    let set = read_table(&id.name, path, LabelUse::Required { classes: count })?;
+    let classes = if set.class_directories.is_empty() {
+        classes_of_labels(&id.classes, path)?.1
+    } else {
+        let all = set.class_directories.clone();
+        classes_of_directories(&id.classes, all, &set, data_root)?
+    };
+    Ok((set, classes))
+}
+
+/// Returns the classes of a set with class directories. `all` are those before any was excluded. In a
+/// table, the names of the labels are the directories.
+fn classes_of_directories(
+    source: &ClassSource,
+    all: Vec<String>,
+    set: &ImageSet,
+    data_root: &Path,
+) -> Result<BenchmarkClasses, DatasetError> {
     let named = |names: Vec<String>, matching: ClassMatching| {
         BenchmarkClasses::Names(MatchedClasses::new(names, matching, &set.class_directories))
     };
-    let classes = match &id.classes {
+    Ok(match source {
         ClassSource::BuiltIn(list) => BenchmarkClasses::BuiltIn {
             list: list.clone(),
             all_directories: Some(all),
         },
-        ClassSource::Inline(listed) => BenchmarkClasses::Names(match_kept(listed, &all, &set)?),
-        ClassSource::ClassMap(map) => {
-            named(mapped_names(map, data_root, &set)?, ClassMatching::Map)
-        }
+        ClassSource::Inline(listed) => BenchmarkClasses::Names(match_kept(listed, &all, set)?),
+        ClassSource::ClassMap(map) => named(mapped_names(map, data_root, set)?, ClassMatching::Map),
         ClassSource::DirectoryNames => {
-            named(set.class_directories.clone(), ClassMatching::DirectoryNames)
+            let matching = if set.table.is_some() {
+                ClassMatching::LabelNames
+            } else {
+                ClassMatching::DirectoryNames
+            };
+            named(set.class_directories.clone(), matching)
         }
-    };
-    Ok((set, classes))
+    })
 }
 
 fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetError> {
@@ -263,6 +298,9 @@ fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetEr
         }
         SetSource::Archives { path } => {
             read_archives(&ood.name, &data_root.join(path), LabelUse::Ignored)
+        }
+        SetSource::Table { path } => {
+            read_table(&ood.name, &data_root.join(path), LabelUse::Ignored)
         }
         SetSource::Directory { path, selection } => {
             let mut folder = ImageFolder::read(data_root.join(path))?;
@@ -395,7 +433,7 @@ fn match_kept(
     if let Some(index) = names.iter().position(|name| name.trim().is_empty()) {
         return Err(DatasetError::EmptyClassName { index });
     }
-    let matched = match_directories(listed, all, &set.root)?;
+    let matched = match_directories(listed, all, location(set))?;
     let kept: HashSet<&String> = set.class_directories.iter().collect();
     let with_directory: HashSet<usize> = matched.classes.iter().copied().collect();
     let of_directories = all
@@ -415,6 +453,11 @@ fn match_kept(
     ))
 }
 
+/// Path of a set in messages: its table or its directory.
+fn location(set: &ImageSet) -> &Path {
+    set.table.as_deref().unwrap_or(&set.root)
+}
+
 fn mapped_names(
     map: &ClassMapSource,
     data_root: &Path,
@@ -426,7 +469,7 @@ fn mapped_names(
             .get(folder)
             .map(|row| row.name.clone())
             .ok_or_else(|| DatasetError::ClassesMissingFromMap {
-                path: set.root.clone(),
+                path: location(set).to_path_buf(),
                 map: map.origin.clone(),
                 count: 1,
                 examples: first_few([folder]),

@@ -47,6 +47,7 @@ struct RawId {
     list: Option<PathBuf>,
     root: Option<PathBuf>,
     archive: Option<PathBuf>,
+    table: Option<PathBuf>,
     classes: Option<RawClasses>,
     map: Option<String>,
     #[serde(default)]
@@ -74,6 +75,7 @@ struct RawOod {
     list: Option<PathBuf>,
     root: Option<PathBuf>,
     archive: Option<PathBuf>,
+    table: Option<PathBuf>,
     map: Option<String>,
     #[serde(default)]
     roles: Vec<String>,
@@ -87,6 +89,7 @@ struct RawSource {
     list: Option<PathBuf>,
     root: Option<PathBuf>,
     archive: Option<PathBuf>,
+    table: Option<PathBuf>,
     map: Option<ClassMapSource>,
     roles: Vec<String>,
     exclude: Vec<String>,
@@ -180,6 +183,7 @@ impl RawId {
             list: self.list,
             root: self.root,
             archive: self.archive,
+            table: self.table,
             map,
             roles: self.roles,
             exclude: self.exclude,
@@ -189,7 +193,8 @@ impl RawId {
             let key = match source {
                 SetSource::List { .. } => Some("list"),
                 SetSource::Archives { .. } => Some("archive"),
-                SetSource::Directory { .. } => None,
+                // The labels of a table may have names.
+                SetSource::Directory { .. } | SetSource::Table { .. } => None,
             };
             if let Some(key) = key {
                 return Err(format!("{at}: missing `classes`, required with `{key}`"));
@@ -221,6 +226,7 @@ impl RawOod {
             list: self.list,
             root: self.root,
             archive: self.archive,
+            table: self.table,
             map,
             roles: self.roles,
             exclude: self.exclude,
@@ -236,8 +242,17 @@ impl RawOod {
 impl RawSource {
     fn check(self, at: &str) -> Checked<SetSource> {
         let selects = self.map.is_some() || !self.roles.is_empty() || !self.exclude.is_empty();
-        match (self.folder, self.list, self.archive) {
-            (Some(path), None, None) => {
+        let is_alone = !selects && self.root.is_none();
+        let check_alone = |key: &str| {
+            if is_alone {
+                return Ok(());
+            }
+            Err(format!(
+                "{at}: expected none of `map`, `roles`, `exclude` and `root` with `{key}`"
+            ))
+        };
+        match (self.folder, self.list, self.archive, self.table) {
+            (Some(path), None, None, None) => {
                 if self.root.is_some() {
                     return Err(format!(
                         "{at}: `root` requires `list`, but `folder` is given"
@@ -255,15 +270,15 @@ impl RawSource {
                 };
                 Ok(SetSource::Directory { path, selection })
             }
-            (None, None, Some(path)) => {
-                if selects || self.root.is_some() {
-                    return Err(format!(
-                        "{at}: expected none of `map`, `roles`, `exclude` and `root` with `archive`"
-                    ));
-                }
+            (None, None, Some(path), None) => {
+                check_alone("archive")?;
                 Ok(SetSource::Archives { path })
             }
-            (None, Some(path), None) => {
+            (None, None, None, Some(path)) => {
+                check_alone("table")?;
+                Ok(SetSource::Table { path })
+            }
+            (None, Some(path), None, None) => {
                 if selects {
                     return Err(format!(
                         "{at}: `map`, `roles` and `exclude` select class directories; \
@@ -276,7 +291,7 @@ impl RawSource {
                 })
             }
             _ => Err(format!(
-                "{at}: expected one of `folder`, `list` and `archive`"
+                "{at}: expected one of `folder`, `list`, `archive` and `table`"
             )),
         }
     }

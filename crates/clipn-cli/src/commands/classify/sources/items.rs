@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use clipn::dataset::{
     ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
-    PathList, TableImages, TableKind, expand_braces, is_archive_name,
+    PathList, TableImages, expand_braces, is_archive_name, is_table_file,
 };
 
 use clipn::content::ContentKind;
@@ -90,7 +90,7 @@ pub(crate) fn resolve(
     let mut found = Vec::new();
     let image_key = args.image_key.as_deref();
     for path in &args.paths {
-        found.push(if is_table(path) {
+        found.push(if is_table_file(path) {
             table(path, image_key)?
         } else {
             argument(path, &shared)?
@@ -102,7 +102,7 @@ pub(crate) fn resolve(
         ListSeparator::Line
     };
     for list in &args.list {
-        found.push(if is_table(list) {
+        found.push(if is_table_file(list) {
             table(list, image_key)?
         } else {
             listed(list, separator, &shared)?
@@ -121,15 +121,6 @@ pub(crate) fn resolve(
         found = joined;
     }
     Ok(found.pop().unwrap_or_else(Sources::none))
-}
-
-/// Whether a file is a table of images, by its extension or, for Parquet, by its content.
-fn is_table(path: &Path) -> bool {
-    let is_parquet = || ContentKind::of_file(path).is_ok_and(|kind| kind == ContentKind::Parquet);
-    match TableKind::of_file(path) {
-        Some(TableKind::JsonLines | TableKind::Parquet) => path.is_file(),
-        _ => path.is_file() && is_parquet(),
-    }
 }
 
 /// Resolves the images of a table.

@@ -20,6 +20,9 @@ fn dataset(error: &DatasetError) -> Option<&'static str> {
             "build clipn with --features parquet, or list the images as JSON Lines"
         }
         DatasetError::Table { .. } => "name the column or key of images with --image-key",
+        DatasetError::InSet { source, .. } if matches!(**source, DatasetError::Table { .. }) => {
+            "name the column or key of images `filepath` or `image`, and that of labels `label`"
+        }
         // The source is in a box, which the chain of errors does not see through.
         DatasetError::InSet { source, .. } => return dataset(source),
         DatasetError::Definition { .. } => "docs/benchmarks.md lists the keys",
