@@ -96,25 +96,12 @@ impl<'a> BundleBuilder<'a> {
         };
         let source = pretrained.checkpoint().path().display().to_string();
         let identity = ModelIdentity::from_weights(&weights, source);
-        check_image_tower(&weights)?;
+        Bundle::check_features(&weights)?;
         let bundle = Bundle::new(classifier, prompts, identity, preprocessing);
         if self.image_tower {
             return bundle.with_image_tower(&weights);
         }
         Ok(bundle)
-    }
-}
-
-/// Encodes one uniform image: damaged weights are found now, not with the first image of a user.
-fn check_image_tower(weights: &ModelWeights) -> Result<(), BundleError> {
-    let size = weights.config().vision.image_size;
-    let pixels = vec![0.5; 3 * size * size];
-    let mut features = image_tower(weights).encode(ImageBatch::new(&pixels, size, size)?)?;
-    features.normalize();
-    if features.rows().all(has_direction) {
-        Ok(())
-    } else {
-        Err(BundleError::DamagedImageTower)
     }
 }
 
@@ -130,6 +117,22 @@ impl fmt::Debug for BundleBuilder<'_> {
 }
 
 impl Bundle {
+    /// Encodes one uniform image, so that damaged weights are found before the first image of a user.
+    ///
+    /// # Errors
+    /// [`BundleError::DamagedImageTower`] if the features are NaN, infinite or zero.
+    pub fn check_features(weights: &ModelWeights) -> Result<(), BundleError> {
+        let size = weights.config().vision.image_size;
+        let pixels = vec![0.5; 3 * size * size];
+        let mut features = image_tower(weights).encode(ImageBatch::new(&pixels, size, size)?)?;
+        features.normalize();
+        if features.rows().all(has_direction) {
+            Ok(())
+        } else {
+            Err(BundleError::DamagedImageTower)
+        }
+    }
+
     /// Builds a bundle for user images with the default settings of [`BundleBuilder`] and
     /// [`ClassifierBuilder`].
     ///

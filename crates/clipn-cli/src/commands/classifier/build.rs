@@ -16,6 +16,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     check_output(&args.out, args.force)?;
     let names = classes::to_encode(&args.classes, args.prompts.allow_duplicates)?;
     let loaded = LoadedModel::open(&args.model)?;
+    Bundle::check_features(&loaded.weights)?;
     let bar = Bar::default();
     let (classifier, prompts) = loaded.classifier(&names, &args.prompts, &bar)?;
     let classifier = args.negatives.attach(&loaded, classifier, &prompts, &bar)?;
