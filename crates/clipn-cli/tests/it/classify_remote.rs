@@ -237,7 +237,7 @@ fn the_content_decides_about_objects_without_an_extension_and_others_are_counted
             "mix/LICENSE",
             b"These are the terms of the license.".to_vec(),
         ),
-        ("mix/a.jfif", image.clone()),
+        ("mix/a.jfif", image),
         ("mix/b.heic", b"\0\0\0\x20ftypheic".to_vec()),
         ("mix/notes.txt", b"x".to_vec()),
         ("mix/short", b"x".to_vec()),
