@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::common::*;
+use clipn::model::{FeatureMatrix, ImageBatch, ImageTower, ModelError};
 use clipn_serve::ServeSettings;
 
 /// Panic payload that panics when it is dropped, so that `catch_unwind` cannot save the thread.
@@ -45,6 +46,45 @@ fn panic_fails_only_the_image_at_fault() {
     assert_eq!(server.classify(&good).results().len(), 1);
     assert_eq!(server.get("/health").status, 200);
     assert_eq!(server.metric("clipn_worker_restarts_total"), 0.0);
+}
+
+/// Returns NaN for images whose first value is above 1, as a damaged tower does, and else a direction.
+struct DamagedTower;
+
+impl ImageTower<f32> for DamagedTower {
+    fn embed_dim(&self) -> usize {
+        detector().classifier().dim()
+    }
+
+    fn image_size(&self) -> usize {
+        preprocessing().size
+    }
+
+    fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
+        let dim = self.embed_dim();
+        let rows = images.pixels().chunks_exact(images.image_len());
+        let values = rows.flat_map(|image| {
+            let first = if image[0] > 1.0 { f32::NAN } else { 1.0 };
+            std::iter::repeat_n(first, dim)
+        });
+        Ok(FeatureMatrix::new(values.collect(), dim))
+    }
+}
+
+#[test]
+fn features_that_are_not_finite_fail_only_their_image() {
+    let server = start(settings(), detector_with(Arc::new(DamagedTower)));
+    let (good, red) = (image(1), red());
+    assert_eq!(server.classify(&red).error(500), "computation_failed");
+    let (content_type, body) = form(&[("file", None, &red), ("file", None, &good)]);
+    let results = server.post("/v1/classify", &content_type, &body).results();
+    assert_eq!(results[0]["error"]["code"], "computation_failed");
+    assert!(results[1]["error"].is_null(), "{}", results[1]);
+    let metrics = server.get("/metrics").text();
+    assert!(
+        metrics.contains("outcome=\"error\"} 2") && !metrics.contains("outcome=\"unknown\"} 2"),
+        "{metrics}"
+    );
 }
 
 #[test]
