@@ -85,7 +85,7 @@ pub(super) async fn bundles(State(app): State<Arc<App>>) -> Response {
     post,
     path = "/v1/bundles/{name}/classify",
     params(("name" = String, Path, description = "Name of a bundle"), ClassifyQuery),
-    request_body(description = "One or more images: JPEG, PNG, WebP, BMP, GIF or TIFF", content(
+    request_body(description = "One or more images: JPEG, PNG, WebP, BMP, GIF, TIFF, PNM or QOI", content(
         ("image/*"),
         ("application/octet-stream"),
         (ClassifyForm = "multipart/form-data"),
