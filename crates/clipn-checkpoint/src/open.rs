@@ -163,19 +163,14 @@ impl Checkpoint {
             selection,
             budget,
         } = file;
-        let selected = match (selection, wanted) {
-            (Some(model), _) => Some((tensors.clone(), model)),
-            (None, Wanted::Model(key)) => selection::from_tensors(path, &tensors, key)?,
-            (None, Wanted::Tensors) => None,
+        let (tensors, model) = match (selection, wanted) {
+            (Some(model), _) => (tensors, model),
+            (None, Wanted::Model(key)) => match selection::from_tensors(path, &tensors, key)? {
+                Some(selected) => selected,
+                None => without_wrappers(tensors),
+            },
+            (None, Wanted::Tensors) => without_wrappers(tensors),
         };
-        let (tensors, model) = selected.unwrap_or_else(|| {
-            let (tensors, prefix) = state_dict::strip_wrappers(tensors);
-            let model = SelectedModel {
-                prefix,
-                ..SelectedModel::default()
-            };
-            (tensors, model)
-        });
         let (tensors, layout) = layout::to_open_clip(path, tensors, budget)?;
         Ok(Checkpoint {
             format,
@@ -271,6 +266,18 @@ impl Checkpoint {
     pub fn object(&self) -> Option<&Value> {
         self.object.as_ref()
     }
+}
+
+/// Strips the prefixes of wrappers from tensors among which no model is sought.
+fn without_wrappers(
+    tensors: IndexMap<String, Tensor>,
+) -> (IndexMap<String, Tensor>, SelectedModel) {
+    let (tensors, prefix) = state_dict::strip_wrappers(tensors);
+    let model = SelectedModel {
+        prefix,
+        ..SelectedModel::default()
+    };
+    (tensors, model)
 }
 
 impl<'a> IntoIterator for &'a Checkpoint {

@@ -70,7 +70,7 @@ pub use pretrained::{BUNDLE_KEY, PretrainedKind, PretrainedWeights};
 pub use real::Real;
 pub use tower::{
     FeatureMatrix, ImageBatch, ImageTower, PromptSelection, TextTower, TrainableImageTower,
-    TrainableTextTower, normalize_backward, normalize_row,
+    TrainableTextTower, has_direction, normalize_backward, normalize_row,
 };
 pub use weights::{
     ImageTowerWeights, InferredArchitecture, InferredImageTower, InferredTextTower, LogitScale,

@@ -2,11 +2,10 @@ use std::fmt;
 
 use clipn_engine::image_tower;
 use clipn_image::{DecodeOptions, Preprocessing};
-use clipn_model::{ImageBatch, ModelConfig, ModelWeights, PretrainedWeights};
+use clipn_model::{ImageBatch, ModelConfig, ModelWeights, PretrainedWeights, has_direction};
 
 use crate::bundle::{Bundle, BundleError, ModelIdentity};
 use crate::classifier::ClassifierBuilder;
-use crate::inference::has_direction;
 
 /// Builds a [`Bundle`] for user images from class names and pretrained weights.
 ///

@@ -55,13 +55,13 @@ use std::sync::Arc;
 
 use clipn_engine::image_tower;
 use clipn_image::{Preprocessing, RgbImage};
-use clipn_model::{FeatureMatrix, ImageTower, ModelWeights, PretrainedWeights};
+use clipn_model::{FeatureMatrix, ImageTower, ModelWeights, PretrainedWeights, has_direction};
 use clipn_ood::calibration::Calibration;
 use clipn_ood::scores::{DecisionRule, LogitsRow, MaxLogit};
 
 use crate::bundle::Bundle;
 use crate::classifier::{Classifier, ClassifierError};
-use crate::inference::{InferencePipeline, ItemError, has_direction};
+use crate::inference::{InferencePipeline, ItemError};
 use crate::negatives::Negatives;
 
 /// Default number of top classes in a [`Detection`].

@@ -41,4 +41,4 @@ pub use error::{InferenceError, ItemError};
 pub use parallelism::Parallelism;
 pub(crate) use parallelism::Work;
 pub use pipeline::InferencePipeline;
-pub(crate) use pipeline::{first_row, has_direction};
+pub(crate) use pipeline::first_row;

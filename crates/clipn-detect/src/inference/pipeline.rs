@@ -3,7 +3,7 @@ use std::fmt;
 use clipn_base::ordered::map_ordered;
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_image::{ImageSource, Preprocessing};
-use clipn_model::{FeatureMatrix, ImageBatch, ImageTower};
+use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, has_direction};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
@@ -229,11 +229,6 @@ impl<'a> InferencePipeline<'a> {
         self.progress.advance(images.len() as u64);
         Some(Ok(results))
     }
-}
-
-/// Whether normalized features are finite and not all zero. The features of damaged weights are not.
-pub(crate) fn has_direction(features: &[f32]) -> bool {
-    features.iter().all(|value| value.is_finite()) && features.iter().any(|&value| value != 0.0)
 }
 
 /// Adapts a closure for the row of one classifier to rows of several, and passes the first.

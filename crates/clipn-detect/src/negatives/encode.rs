@@ -1,7 +1,7 @@
 //! Words to rows: the "yes" text tower, and the mean over templates.
 
 use clipn_base::progress::Progress;
-use clipn_model::{Real, TextTower, normalize_row};
+use clipn_model::{Real, TextTower, has_direction, normalize_row};
 use clipn_text::prompts::Template;
 use serde::{Deserialize, Serialize};
 
@@ -72,8 +72,7 @@ pub fn encode_words<T: Real>(
     progress.end();
     for (row, word) in rows.chunks_exact_mut(dim.max(1)).zip(words) {
         normalize_row(row);
-        let is_zero = row.iter().all(|value| *value == T::zero());
-        if is_zero || row.iter().any(|value| !value.is_finite()) {
+        if !has_direction(row) {
             return Err(NegativesError::NotFinite { word: word.clone() });
         }
     }

@@ -68,6 +68,20 @@ pub fn normalize_row<T: Real>(row: &mut [T]) {
     }
 }
 
+/// Whether a vector is finite and not zero, so that it has a direction. The features of damaged weights
+/// have none, also after normalization.
+///
+/// ```
+/// use clipn_model::has_direction;
+///
+/// assert!(has_direction(&[0.0, 0.5]));
+/// assert!(!has_direction(&[0.0, 0.0]) && !has_direction(&[1.0, f32::NAN]));
+/// ```
+#[must_use]
+pub fn has_direction<T: Real>(row: &[T]) -> bool {
+    row.iter().all(|value| value.is_finite()) && row.iter().any(|&value| value != T::zero())
+}
+
 /// Backward pass of [`FeatureMatrix::normalize`]. It maps the gradient of the normalized features `[N,
 /// D]` to that of the original features: `(d − n·(n·d)) / |f|` for each row f with n = f/|f|. A
 /// zero row, which has no direction, gets a zero gradient.

@@ -18,7 +18,7 @@ use crate::error::ModelError;
 use crate::params::{TextGradient, TextParams, VisionParams};
 use crate::real::Real;
 
-pub use features::{FeatureMatrix, normalize_backward, normalize_row};
+pub use features::{FeatureMatrix, has_direction, normalize_backward, normalize_row};
 pub use image_batch::ImageBatch;
 
 /// "No" prompt that a text tower adds to its token embeddings.

@@ -163,15 +163,7 @@ impl TrainRun {
                 None => self.loader.epoch(self.epoch)?,
             };
             if !self.run_epoch(&mut data, observer, &mut newest)? {
-                let checkpoint = match newest {
-                    Some(newest) => newest,
-                    None => self.newest_checkpoint(observer)?,
-                };
-                return Ok(RunOutcome {
-                    interrupted: true,
-                    step: self.step,
-                    checkpoint,
-                });
+                return self.outcome(true, newest, observer);
             }
             self.epoch += 1;
             let due = self.epoch.is_multiple_of(self.settings.save_frequency)
@@ -181,24 +173,29 @@ impl TrainRun {
             }
             observer.epoch_ended(self, self.epoch, data.skipped());
         }
+        self.outcome(false, newest, observer)
+    }
+
+    /// The outcome with the newest checkpoint: the one of this call, or else of the run's directory. One
+    /// is written if there is none, as after resuming a finished run of another directory.
+    fn outcome(
+        &mut self,
+        interrupted: bool,
+        newest: Option<PathBuf>,
+        observer: &dyn RunObserver,
+    ) -> Result<RunOutcome, TrainingError> {
         let checkpoint = match newest {
             Some(newest) => newest,
-            None => self.newest_checkpoint(observer)?,
+            None => match self.store.latest()? {
+                Some(saved) => saved.path,
+                None => self.save(CheckpointLabel::Epoch(self.epoch), None, observer)?,
+            },
         };
         Ok(RunOutcome {
-            interrupted: false,
+            interrupted,
             step: self.step,
             checkpoint,
         })
-    }
-
-    /// The newest checkpoint in the run's directory; one is written if there is none, as after
-    /// resuming a finished run of another directory.
-    fn newest_checkpoint(&mut self, observer: &dyn RunObserver) -> Result<PathBuf, TrainingError> {
-        match self.store.latest()? {
-            Some(saved) => Ok(saved.path),
-            None => self.save(CheckpointLabel::Epoch(self.epoch), None, observer),
-        }
     }
 
     /// Runs the rest of an epoch. Returns `false` if the observer canceled.

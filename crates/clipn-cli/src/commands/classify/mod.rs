@@ -105,8 +105,7 @@ impl ClassifyRun<'_> {
         let outcome = self.classify(detector, images, |row| printer.row(row));
         printer.finish()?;
         match outcome? {
-            Completion::All => self.check_lost(),
-            Completion::AllFailed => Err(self.all_failed()),
+            Completion::All => self.check_results(),
             Completion::Interrupted => Err(CliError::Interrupted {
                 done: self.tally.images,
                 total: self.total,
@@ -129,13 +128,7 @@ impl ClassifyRun<'_> {
                 return file
                     .finish()
                     .and_then(|()| self.print_counts(target, before))
-                    .and_then(|()| self.check_lost());
-            }
-            Ok(Completion::AllFailed) => {
-                return file
-                    .finish()
-                    .and_then(|()| self.print_counts(target, before))
-                    .and_then(|()| Err(self.all_failed()));
+                    .and_then(|()| self.check_results());
             }
             Ok(Completion::Interrupted) => Err(CliError::ClassifyInterrupted {
                 done: self.tally.images,
@@ -148,20 +141,19 @@ impl ClassifyRun<'_> {
         result
     }
 
-    fn all_failed(&self) -> CliError {
-        CliError::NoImageClassified {
-            images: self.tally.images,
-        }
+    /// Whether there are rows, but every one has an error.
+    fn all_failed(&self) -> bool {
+        self.tally.unreadable > 0 && self.tally.unreadable == self.tally.images
     }
 
-    /// Fails if a source ended early, since an unknown number of images has no rows.
-    fn check_lost(&self) -> Result<(), CliError> {
+    /// Fails if no image has a result, or if a source ended early, since an unknown number of images has
+    /// no rows then.
+    fn check_results(&self) -> Result<(), CliError> {
+        let images = self.tally.images;
         match self.tally.lost_sources {
+            _ if self.all_failed() => Err(CliError::NoImageClassified { images }),
             0 => Ok(()),
-            sources => Err(CliError::SourcesLost {
-                sources,
-                images: self.tally.images,
-            }),
+            sources => Err(CliError::SourcesLost { sources, images }),
         }
     }
 
@@ -283,18 +275,10 @@ impl ClassifyRun<'_> {
             }
         }
         note_of_skipped("", &self.skipped.get());
-        self.report_unreadable()
-    }
-
-    /// Reports images without a result; that no image has one is an error.
-    fn report_unreadable(&self) -> Result<Completion, CliError> {
         let Tally {
             images, unreadable, ..
         } = self.tally;
-        if unreadable > 0 && unreadable == images {
-            return Ok(Completion::AllFailed);
-        }
-        if unreadable > 0 {
+        if unreadable > 0 && !self.all_failed() {
             warning(format_args!(
                 "{unreadable} of {images} images could not be classified"
             ));
@@ -306,8 +290,6 @@ impl ClassifyRun<'_> {
 /// How a run ended.
 enum Completion {
     All,
-    /// There are rows, but every one has an error.
-    AllFailed,
     Interrupted,
 }
 
