@@ -115,8 +115,9 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
     let classes = text(&files.class_names);
     let near = text(&Path::new(&root).join("near"));
     status(format_args!(
-        "\nReport with charts and images: {results}/report.html\n\nNext steps:"
+        "\nReport with charts and images: {results}/report.html"
     ));
+    status("\nNext steps:");
     status(format_args!("  clipn inspect {clipn}"));
     status(format_args!(
         "  clipn classify --model {model} --pretrained {clipn} --classes {classes} \
