@@ -33,6 +33,7 @@
 //! | [`DecodeOptions`] | EXIF orientation, 16-bit grayscale, maximum number of pixels |
 //! | [`Preprocessing`] | resize, center crop and normalization; from file to tensor in one call |
 //! | [`Augmentation`], [`random_crop_box`], [`resized_crop`] | torchvision's random crop, flip, color jitter, grayscale and erasing |
+//! | [`SyntheticOutlier`] | images without content, made from training images |
 //! | [`ImageSource`] | trait for images that a pipeline reads later |
 //!
 //! Files are not trusted: sizes are checked before memory is allocated, and a decoder that panics
@@ -41,6 +42,7 @@
 mod augment;
 mod decode;
 mod error;
+mod outliers;
 mod preprocess;
 mod resample;
 mod rgb;
@@ -52,6 +54,7 @@ pub use augment::{
 };
 pub use decode::{DecodeOptions, IMAGE_START_BYTES, decode_bytes, decode_file, is_image_start};
 pub use error::{ImageError, ImageOrigin};
+pub use outliers::SyntheticOutlier;
 pub use preprocess::Preprocessing;
 pub use rgb::RgbImage;
 pub use source::ImageSource;
