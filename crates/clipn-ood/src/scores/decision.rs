@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::atd::joint_probabilities;
-use super::{Atd, Ctw, LogitsRow, NegLabel, Score, predict, stable};
+use super::{Atd, AtdNeg, Ctw, CtwNeg, LogitsRow, NegLabel, Score, predict, stable};
 
 /// Decision of a [`DecisionRule`] on one image: a label or "unknown".
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -62,13 +62,18 @@ impl DecisionRule {
     /// NegLabel at 0.5, below which the negatives together outweigh the classes. Other scores have
     /// none and require [`DecisionRule::Threshold`].
     pub fn default_for(score: &dyn Score) -> Option<Self> {
+        let half = |score: &'static dyn Score| {
+            Some(Self::Threshold {
+                score,
+                threshold: 0.5,
+            })
+        };
         match score.name() {
             "ctw" => Some(Self::Ctw { threshold: 0.5 }),
             "atd" => Some(Self::AtdExtraClass),
-            "neglabel" => Some(Self::Threshold {
-                score: &NegLabel,
-                threshold: 0.5,
-            }),
+            "neglabel" => half(&NegLabel),
+            "ctw-neg" => half(&CtwNeg),
+            "atd-neg" => half(&AtdNeg),
             _ => None,
         }
     }
@@ -138,7 +143,10 @@ mod tests {
         for score in all() {
             assert_eq!(
                 DecisionRule::default_for(*score).is_some(),
-                matches!(score.name(), "ctw" | "atd" | "neglabel"),
+                matches!(
+                    score.name(),
+                    "ctw" | "atd" | "neglabel" | "ctw-neg" | "atd-neg"
+                ),
                 "{}",
                 score.name()
             );

@@ -88,7 +88,7 @@ mod tests {
         );
         assert_eq!(
             names(5, true, false),
-            "msp maxlogit energy mcm margin gen logitgap ctw atd"
+            "msp maxlogit energy mcm margin gen logitgap ctw atd gated-energy"
         );
         assert_eq!(names(1, false, true), "maxlogit energy neglabel");
         assert_eq!(names(5, true, true).split(' ').count(), all().len());

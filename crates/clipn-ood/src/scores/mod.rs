@@ -7,6 +7,7 @@
 //! | [`KlMatching`] | known images, at least two classes | the softmax is typical of its class |
 //! | [`NegLabel`], [`Cma`], [`Eoe`] | negatives | the classes outweigh the negatives |
 //! | [`Ctw`], [`Atd`] | "no" logits | the "no" texts do not contradict |
+//! | [`GatedEnergy`] | "no" logits | the image resembles a class that its "no" text does not contradict |
 //! | [`CtwNeg`], [`AtdNeg`], [`Ole`] | "no" logits and negatives | both |
 //!
 //! A score needs the "yes" logits of a row and what the table lists; [`ScoreInputs`] checks it. All
@@ -33,6 +34,7 @@ mod decision;
 mod energy;
 mod eoe;
 mod error;
+mod gated_energy;
 mod generalized_entropy;
 mod grouped;
 mod inputs;
@@ -59,6 +61,7 @@ pub use decision::{Decision, DecisionRule};
 pub use energy::{Energy, HandcraftedEnergy};
 pub use eoe::Eoe;
 pub use error::ScoreError;
+pub use gated_energy::GatedEnergy;
 pub use generalized_entropy::Gen;
 pub use inputs::ScoreInputs;
 pub use kl_matching::KlMatching;

@@ -1,13 +1,13 @@
 //! The built-in scores by name.
 
 use super::{
-    Atd, AtdNeg, Cma, Ctw, CtwNeg, Energy, Eoe, Gen, HandcraftedEnergy, LogitGap, Margin, MaxLogit,
-    Mcm, Msp, NegLabel, Ole, Score, ScoreError,
+    Atd, AtdNeg, Cma, Ctw, CtwNeg, Energy, Eoe, GatedEnergy, Gen, HandcraftedEnergy, LogitGap,
+    Margin, MaxLogit, Mcm, Msp, NegLabel, Ole, Score, ScoreError,
 };
 
 /// Scores selected by `all`: those of "yes" only, then those with negatives, with "no", and with
 /// both.
-static ALL: [&dyn Score; 12] = [
+static ALL: [&dyn Score; 13] = [
     &Msp,
     &MaxLogit,
     &Energy,
@@ -18,6 +18,7 @@ static ALL: [&dyn Score; 12] = [
     &NegLabel,
     &Ctw,
     &Atd,
+    &GatedEnergy,
     &CtwNeg,
     &AtdNeg,
 ];
@@ -34,7 +35,7 @@ const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// All standard scores: `msp`, `maxlogit`, `energy`, `mcm`, `margin`, `gen`, `logitgap`, `neglabel`,
-/// `ctw`, `atd`, `ctw-neg`, `atd-neg`. [`ScoreInputs::available`](super::ScoreInputs::available)
+/// `ctw`, `atd`, `gated-energy`, `ctw-neg`, `atd-neg`. [`ScoreInputs::available`](super::ScoreInputs::available)
 /// returns those that a model allows.
 pub fn all() -> &'static [&'static dyn Score] {
     &ALL
@@ -178,12 +179,23 @@ mod tests {
         assert_eq!(
             named("all"),
             [
-                "msp", "maxlogit", "energy", "mcm", "margin", "gen", "logitgap", "neglabel", "ctw",
-                "atd", "ctw-neg", "atd-neg"
+                "msp",
+                "maxlogit",
+                "energy",
+                "mcm",
+                "margin",
+                "gen",
+                "logitgap",
+                "neglabel",
+                "ctw",
+                "atd",
+                "gated-energy",
+                "ctw-neg",
+                "atd-neg"
             ]
         );
-        assert_eq!(named("atd,ALL").len(), 12);
-        assert_eq!(named("all,energy-handcrafted").len(), 13);
+        assert_eq!(named("atd,ALL").len(), 13);
+        assert_eq!(named("all,energy-handcrafted").len(), 14);
         assert_eq!(parse_list(" , ").unwrap_err(), ScoreError::EmptyList);
         assert!(parse_list("msp,nope").is_err());
     }
@@ -214,6 +226,7 @@ mod tests {
                 "energy",
                 "gen",
                 "logitgap",
+                "gated-energy",
                 "eoe",
                 "energy-handcrafted"
             ]

@@ -65,8 +65,8 @@ pub(super) fn sigmoid(x: f64) -> f64 {
 }
 
 /// `ln(sigmoid(x))` with relative precision in both tails.
-pub(super) fn ln_sigmoid(x: f64) -> f64 {
-    if x >= 0.0 {
+pub(super) fn ln_sigmoid<T: Float>(x: T) -> T {
+    if x >= T::zero() {
         -(-x).exp().ln_1p()
     } else {
         x - x.exp().ln_1p()
@@ -79,10 +79,10 @@ mod tests {
 
     #[test]
     fn tails_keep_their_precision() {
-        assert_eq!(ln_sigmoid(800.0), 0.0);
-        assert!((ln_sigmoid(40.0) / -(-40.0_f64).exp() - 1.0).abs() < 1e-15);
-        assert_eq!(ln_sigmoid(-1e4), -1e4);
-        assert!((ln_sigmoid(0.0) + std::f64::consts::LN_2).abs() < 1e-16);
+        assert_eq!(ln_sigmoid(800.0_f64), 0.0);
+        assert!((ln_sigmoid(40.0_f64) / -(-40.0_f64).exp() - 1.0).abs() < 1e-15);
+        assert_eq!(ln_sigmoid(-1e4_f64), -1e4);
+        assert!((ln_sigmoid(0.0_f64) + std::f64::consts::LN_2).abs() < 1e-16);
         assert!((sigmoid(-40.0) / (-40.0_f64).exp() - 1.0).abs() < 1e-15);
         assert_eq!(
             logsumexp([1e4, 1e4].into_iter()),

@@ -111,6 +111,14 @@ proptest! {
     }
 
     #[test]
+    fn gated_energy_is_energy_plus_the_logarithm_of_atd(case in Case::strategy(ORDINARY)) {
+        let stable = |name| case.stable(by_name(name).unwrap());
+        let expected = stable("energy") + stable("atd");
+        let actual = stable("gated-energy");
+        prop_assert!((actual - expected).abs() <= 1e-12 * expected.abs().max(1.0), "{} {}", actual, expected);
+    }
+
+    #[test]
     fn stable_scores_are_monotone_with_their_definitions(
         a in Case::strategy(MODERATE),
         b in Case::strategy(MODERATE),

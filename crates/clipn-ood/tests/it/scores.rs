@@ -342,6 +342,8 @@ fn rounding_bound(score: &dyn Score, value: f64) -> f64 {
     let relative = (90.0 + 40.0) * u;
     match score.name() {
         "maxlogit" | "energy" => 22.0 * u * 60.0,
+        // Its terms may be twice the largest logit below 0.
+        "gated-energy" => 22.0 * u * 2.0 * 60.0,
         // The factor of 100 applies to the logits and to the result.
         "energy-handcrafted" => 22.0 * u * 6100.0,
         "margin" | "logitgap" | "eoe" => 2.0 * relative,
