@@ -53,7 +53,7 @@
 //! let mut optimizer = AdamW::<f32>::new(AdamWSettings::default())?;
 //! let mut losses = Vec::new();
 //! for _ in 0..5 {
-//!     let features = PairFeatures { dim: 2, image: &image, yes: &yes, no: Some(&no) };
+//!     let features = PairFeatures { dim: 2, image: &image, yes: &yes, no: Some(&no), outliers: &[] };
 //!     let result = objective.evaluate(&features, 14.3, &GradientMask::no_only(2))?;
 //!     losses.push(result.total);
 //!     let gradient = result.gradients.no.unwrap_or_default();

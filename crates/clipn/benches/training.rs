@@ -69,6 +69,7 @@ fn step(bencher: Bencher<'_, '_>, tokens: &TokenBatch, is_cached: bool) {
             tokens: tokens.clone(),
             prompts,
         }),
+        outliers: None,
     }];
     bencher
         .counter(ItemsCount::new(batch))

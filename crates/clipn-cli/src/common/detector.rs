@@ -47,8 +47,8 @@ pub(crate) struct DetectorArgs {
     /// from the bundle's calibration, else atd for weights that have learned "no", else neglabel]
     #[arg(long, value_name = "NAME", value_parser = parse_score)]
     pub score: Option<&'static dyn Score>,
-    /// Minimum score for a label [default: from the bundle's calibration, else the rule of atd, ctw
-    /// or neglabel]
+    /// Minimum score for a label [default: from the bundle's calibration, else the rule of the
+    /// score, if it has one]
     #[arg(long, value_name = "X", allow_negative_numbers = true)]
     pub threshold: Option<f64>,
     /// Reject nothing: every image gets its best label
@@ -155,7 +155,7 @@ fn default_rule(score: &'static dyn Score) -> Result<DecisionRule, CliError> {
     DecisionRule::default_for(score).ok_or_else(|| {
         CliError::usage_with_hint(
             format!("the score {} has no default threshold", score.name()),
-            "give --threshold, or calibrate a bundle with this score; atd, ctw and neglabel need neither",
+            "give --threshold, or calibrate a bundle with this score; atd, ctw, neglabel, atd-neg and ctw-neg need neither",
         )
     })
 }

@@ -14,6 +14,7 @@ pub(crate) enum Purpose {
     Buffer = 2,
     Draw = 3,
     Augment = 4,
+    Outlier = 5,
 }
 
 impl KeyedRandom {

@@ -221,6 +221,57 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
 }
 
 #[test]
+fn outliers_come_with_the_images_and_repeat() {
+    let (_folder, path) = folder(30, rows(30).as_bytes());
+    let read = |synthetic_outliers, seed, epoch, workers, known: Option<u32>| {
+        let settings = LoaderSettings {
+            synthetic_outliers,
+            seed,
+            workers,
+            ..settings(4)
+        };
+        let loader = CaptionLoader::new(read(&path).unwrap().into(), settings).unwrap();
+        let loader = match known {
+            Some(every) => loader.with_cached_images(Arc::new(Lines(every))),
+            None => loader,
+        };
+        let batches: Result<Vec<TrainBatch>, _> = loader.epoch(epoch).unwrap().collect();
+        batches.unwrap()
+    };
+    let without = read(false, 1, 0, 0, None);
+    let with = read(true, 1, 0, 0, None);
+    for (with, without) in with.iter().zip(&without) {
+        assert!(without.outliers.is_empty());
+        assert_eq!((&with.pixels, &with.keys), (&without.pixels, &without.keys));
+        assert_eq!(with.outliers.len(), with.pixels.len());
+    }
+    assert!(with.iter().any(|batch| batch.outliers != batch.pixels));
+    assert_eq!(with, read(true, 1, 0, 2, None));
+    let outliers = |batches: &[TrainBatch]| {
+        let pairs = batches.iter().flat_map(|batch| {
+            let keys = batch.decoded.iter().map(|&i| batch.keys[i].clone());
+            keys.zip(batch.outliers.chunks(192).map(<[f32]>::to_vec))
+        });
+        pairs.collect::<std::collections::HashMap<_, _>>()
+    };
+    let (first, second) = (outliers(&with), outliers(&read(true, 1, 1, 0, None)));
+    let differ = |(key, pixels): (&String, &Vec<f32>)| second.get(key).is_some_and(|p| p != pixels);
+    assert!(
+        first.iter().any(differ),
+        "the outliers of every epoch are the same"
+    );
+    // If features are cached, what an image's outlier is depends on nothing but the sample.
+    let cached = outliers(&read(true, 1, 0, 0, Some(1000)));
+    assert_eq!(cached.len(), first.len());
+    for (key, pixels) in outliers(&read(true, 9, 3, 2, Some(1000))) {
+        assert!(cached.get(&key).is_none_or(|p| *p == pixels), "{key}");
+    }
+    for batch in read(true, 1, 0, 0, Some(3)) {
+        assert_eq!(batch.outliers.len(), batch.pixels.len());
+    }
+}
+
+#[test]
 fn skips_malformed_rows_and_reports_their_lines() {
     let table =
         b"filepath\ttitle\nimages/0.bmp\tpicture 0\nimages/1.bmp\nimages/2.bmp\t\xff\nimages/3.bmp\t \n\

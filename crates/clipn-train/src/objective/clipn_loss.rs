@@ -13,6 +13,7 @@ use clipn_text::prompts::PromptVariant;
 use crate::objective::error::ObjectiveError;
 use crate::objective::features::{FeatureGradients, GradientMask, LossAndGradients, PairFeatures};
 use crate::objective::matmul::{combine, combine_transposed, matmul_transposed, row_dots};
+use crate::objective::outlier_loss::{Texts, add, outlier_loss};
 use crate::objective::{Objective, sigmoid, softplus};
 
 /// Form of TSO: the similarity of a "yes" and a "no" text, which the loss decreases.
@@ -62,15 +63,20 @@ pub struct LossWeights {
     pub no: f64,
     /// Weight of L_tso: the "yes" and "no" features of a text are opposites.
     pub tso: f64,
+    /// Weight of L_inlier and L_outlier, which need outliers: the texts that fit an image best are not
+    /// rejected if it is of the training data, and rejected if it is an outlier.
+    #[serde(default)]
+    pub outlier: f64,
 }
 
 impl Default for LossWeights {
-    /// One half each, as published.
+    /// One half for each published term, as published, and none for outliers.
     fn default() -> Self {
         Self {
             yes: 0.5,
             no: 0.5,
             tso: 0.5,
+            outlier: 0.0,
         }
     }
 }
@@ -82,6 +88,12 @@ impl Default for LossWeights {
 /// ln(1 + eˣ): L_yes = mean_i softplus(−x_ii), L_no = mean over i ≠ j of softplus(x_ij). This
 /// equals the published softmax over the two logits followed by a logarithm, without its underflow.
 /// One product `[N, N]` serves both logits.
+///
+/// If the weight of outliers is not 0, w_outlier·(L_inlier + L_outlier) is added, a term of clipn's own:
+/// with p_ij the softmax of the "yes" logits over the texts of the batch, L_inlier = mean_i Σ_j p_ij
+/// softplus(−x_ij), and L_outlier = mean_m Σ_j p_mj softplus(x_mj) over the outliers m. They are bounds of
+/// −ln ATD of images and of −ln(1 − ATD) of outliers: the texts count as much as they would in
+/// ATD, so that "no" must be right about the best of many names.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Clipn {
     /// Variant, which determines the texts of the towers. The losses are the same.
@@ -102,6 +114,10 @@ impl<T: Real> Objective<T> for Clipn {
 
     fn uses_no(&self) -> bool {
         true
+    }
+
+    fn uses_outliers(&self) -> bool {
+        self.weights.outlier != 0.0
     }
 
     fn evaluate(
@@ -128,16 +144,67 @@ impl<T: Real> Objective<T> for Clipn {
             .collect();
         let itbo = itbo(&pair, &opposite, scale, self.weights);
         let tso = tso(&pair, self.tso, self.weights.tso);
-        let total =
-            self.weights.yes * itbo.yes + self.weights.no * itbo.no + self.weights.tso * tso.loss;
-        if !total.is_finite() || !itbo.d_scale.is_finite() {
-            return Err(features.not_finite(scale));
-        }
-        Ok(LossAndGradients {
-            total,
+        let mut result = LossAndGradients {
+            total: self.weights.yes * itbo.yes
+                + self.weights.no * itbo.no
+                + self.weights.tso * tso.loss,
             terms: vec![("yes", itbo.yes), ("no", itbo.no), ("tso", tso.loss)],
             gradients: gradients(&pair, &opposite, scale, &itbo, &tso, mask),
-        })
+        };
+        if self.weights.outlier != 0.0 {
+            let texts = Texts {
+                dim: pair.dim,
+                yes: pair.yes,
+                opposite: &opposite,
+            };
+            self.add_outliers(&mut result, &texts, features, scale, mask)?;
+        }
+        if !result.total.is_finite() || !result.gradients.scale.is_finite() {
+            return Err(features.not_finite(scale));
+        }
+        Ok(result)
+    }
+}
+
+impl Clipn {
+    /// Adds L_inlier and L_outlier.
+    fn add_outliers<T: Real>(
+        &self,
+        result: &mut LossAndGradients<T>,
+        texts: &Texts<'_, T>,
+        features: &PairFeatures<'_, T>,
+        scale: T,
+        mask: &GradientMask,
+    ) -> Result<(), ObjectiveError> {
+        if features.outliers.is_empty() {
+            return Err(ObjectiveError::MissingOutliers {
+                objective: Objective::<T>::name(self),
+            });
+        }
+        let weight = self.weights.outlier;
+        let loss = outlier_loss(
+            texts,
+            features.image,
+            features.outliers,
+            scale,
+            weight,
+            mask,
+        );
+        result.total += weight * (loss.inlier + loss.outlier);
+        result.terms.push(("inlier", loss.inlier));
+        result.terms.push(("outlier", loss.outlier));
+        let (sum, more) = (&mut result.gradients, loss.gradients);
+        for (sum, more) in [
+            (&mut sum.image, more.image),
+            (&mut sum.yes, more.yes),
+            (&mut sum.no, more.no),
+        ] {
+            if let (Some(sum), Some(more)) = (sum, more) {
+                add(sum, &more);
+            }
+        }
+        sum.scale = sum.scale + more.scale;
+        Ok(())
     }
 }
 

@@ -29,7 +29,7 @@ pub enum ObjectiveError {
     /// Features are not `[N, D]` with the same N.
     #[error("`{what}` features: expected {expected}, got {length} values")]
     Shape {
-        /// Which features: `image`, `yes` or `no`.
+        /// Which features: `image`, `yes`, `no` or `outlier`.
         what: &'static str,
         /// Number of values.
         length: usize,
@@ -39,6 +39,14 @@ pub enum ObjectiveError {
     /// The objective needs "no" features and got none.
     #[error("the objective `{objective}` needs features of the \"no\" tower, got none")]
     MissingNoFeatures {
+        /// Name of the objective.
+        objective: &'static str,
+    },
+    /// The objective needs features of outliers and got none.
+    #[error(
+        "the objective `{objective}` with a weight of outliers needs features of outliers, got none"
+    )]
+    MissingOutliers {
         /// Name of the objective.
         objective: &'static str,
     },

@@ -17,6 +17,9 @@ pub struct PairFeatures<'a, T> {
     pub yes: &'a [T],
     /// Features of the "no" text tower, `[N, D]`, for objectives that use it.
     pub no: Option<&'a [T]>,
+    /// Features of images that no text describes, `[M, D]`, for objectives that use them; empty for
+    /// none.
+    pub outliers: &'a [T],
 }
 
 impl<T: Real> PairFeatures<'_, T> {
@@ -57,6 +60,13 @@ impl<T: Real> PairFeatures<'_, T> {
                 format!("a multiple of the dimension {dim}, which must be at least 1"),
             );
         }
+        if self.outliers.len() % dim != 0 {
+            return bad(
+                "outlier",
+                self.outliers.len(),
+                format!("a multiple of the dimension {dim}"),
+            );
+        }
         let texts = [("yes", Some(self.yes)), ("no", self.no)];
         for (what, features) in texts.into_iter().filter_map(|(what, f)| Some((what, f?))) {
             if features.len() != image.len() {
@@ -77,6 +87,7 @@ impl<T: Real> PairFeatures<'_, T> {
             ("image", Some(self.image)),
             ("yes", Some(self.yes)),
             ("no", self.no),
+            ("outlier", Some(self.outliers)),
         ];
         for (what, features) in inputs.into_iter().filter_map(|(what, f)| Some((what, f?))) {
             if let Some(at) = features.iter().position(|v| !v.is_finite()) {
@@ -133,7 +144,8 @@ impl GradientMask {
     }
 }
 
-/// Gradients of the total loss for the requested rows, `[rows, D]` each; `None` if not requested.
+/// Gradients of the total loss for the requested rows, `[rows, D]` each; `None` if not requested. There is
+/// none for outliers: they pass through a frozen image tower.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureGradients<T> {
     /// Gradient of the image features.
@@ -158,8 +170,8 @@ impl<T: Real> FeatureGradients<T> {
 pub struct LossAndGradients<T> {
     /// Total loss, which is minimized.
     pub total: f64,
-    /// Terms of the loss by name, before weighting: `yes`, `no` and `tso` of CLIPN, `image` and
-    /// `text` of CLIP.
+    /// Terms of the loss by name, before weighting: `yes`, `no` and `tso` of CLIPN, also
+    /// `inlier` and `outlier` with outliers; `image` and `text` of CLIP.
     pub terms: Vec<(&'static str, f64)>,
     /// Gradients of the total loss.
     pub gradients: FeatureGradients<T>,

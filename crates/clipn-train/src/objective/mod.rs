@@ -10,6 +10,7 @@ mod error;
 mod features;
 mod matmul;
 mod name;
+mod outlier_loss;
 mod ranks;
 mod settings;
 
@@ -33,6 +34,11 @@ pub trait Objective<T: Real>: Send + Sync {
 
     /// Returns whether it needs features of the "no" tower.
     fn uses_no(&self) -> bool;
+
+    /// Returns whether it needs features of outliers.
+    fn uses_outliers(&self) -> bool {
+        false
+    }
 
     /// Returns the losses over all rows of `features`, and the gradient of the total for the
     /// features and rows in `mask` and for `scale`, which is exp(logit_scale).

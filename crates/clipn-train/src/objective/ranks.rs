@@ -66,6 +66,11 @@ where
         Some(no) => Cow::Owned(communicator.all_gather(no)?.into_parts().0),
         None => Cow::Borrowed(&[][..]),
     };
+    let outliers = if objective.uses_outliers() {
+        Cow::Owned(communicator.all_gather(local.outliers)?.into_parts().0)
+    } else {
+        Cow::Borrowed(&[][..])
+    };
     let preceding: usize = lengths.iter().take(communicator.rank()).sum();
     let first = preceding / local.dim;
     let global = PairFeatures {
@@ -73,6 +78,7 @@ where
         image: &image,
         yes: &yes,
         no: (objective.uses_no() && local.no.is_some()).then_some(&no),
+        outliers: &outliers,
     };
     let mask = GradientMask {
         rows: first..first + local.rows(),

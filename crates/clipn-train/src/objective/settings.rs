@@ -28,11 +28,17 @@ impl ObjectiveSettings {
     /// # Errors
     /// [`ObjectiveError::InvalidWeight`] if a weight is not finite.
     pub fn build<T: Real>(&self) -> Result<Box<dyn Objective<T>>, ObjectiveError> {
-        let LossWeights { yes, no, tso } = self.weights;
+        let LossWeights {
+            yes,
+            no,
+            tso,
+            outlier,
+        } = self.weights;
         for (what, value) in [
             ("weight of L_yes", yes),
             ("weight of L_no", no),
             ("weight of L_tso", tso),
+            ("weight of L_inlier and L_outlier", outlier),
         ] {
             if !value.is_finite() {
                 return Err(ObjectiveError::InvalidWeight { what, value });
@@ -72,7 +78,7 @@ mod tests {
 
     #[test]
     fn settings_read_as_written() {
-        let toml = "name = \"clipn-handcrafted\"\ntso = \"cosine\"\n\n[weights]\nyes = 1.0\nno = 0.5\ntso = 0.25\n";
+        let toml = "name = \"clipn-handcrafted\"\ntso = \"cosine\"\n\n[weights]\nyes = 1.0\nno = 0.5\ntso = 0.25\noutlier = 1.0\n";
         let settings: ObjectiveSettings = toml::from_str(toml).unwrap();
         assert_eq!(settings.name, ObjectiveName::ClipnHandcrafted);
         assert_eq!(settings.tso, TsoForm::Cosine);

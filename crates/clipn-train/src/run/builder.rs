@@ -13,7 +13,7 @@ use crate::communicator::SingleProcess;
 use crate::error::TrainingError;
 use crate::objective::ObjectiveName;
 use crate::run::TrainRun;
-use crate::run::frozen_features::{FrozenFeatures, image_identity};
+use crate::run::frozen_features::{CacheImages, FrozenFeatures, image_identity};
 use crate::run::initial_state::InitialState;
 use crate::run::settings::{DatasetKind, TrainSettings};
 use crate::run::text_sampler::TextSampler;
@@ -220,6 +220,7 @@ fn open_data(
     let mut loader = LoaderSettings::new(config.vision.image_size, settings.batch_size);
     loader.preprocessing = Preprocessing::clip(config.vision.image_size);
     loader.augmentation = settings.augmentation;
+    loader.synthetic_outliers = settings.objective.weights.outlier != 0.0;
     loader.seed = settings.seed;
     loader.workers = settings.workers;
     loader.sampling = data.sampling;
@@ -257,7 +258,10 @@ fn open_features(
         None => (run_dir.join("cache"), None),
     };
     let identity = image_identity(preprocessing, shared_data);
-    FrozenFeatures::open(&dir, towers, &identity, settings.cache_image_features)
+    let images = settings.cache_image_features.then(|| CacheImages {
+        outliers: settings.objective.weights.outlier != 0.0,
+    });
+    FrozenFeatures::open(&dir, towers, &identity, images)
 }
 
 /// Creates the log of a fresh run, or opens it at the step of a checkpoint.

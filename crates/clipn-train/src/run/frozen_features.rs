@@ -30,24 +30,80 @@ pub(crate) struct FrozenFeatures {
     uses_yes: bool,
 }
 
+/// Which image features are cached.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CacheImages {
+    /// Whether those of outliers too.
+    pub(crate) outliers: bool,
+}
+
 /// Image features by sample name. The loader's threads query which names are cached.
 #[derive(Debug)]
-struct SharedImageCache(RwLock<FeatureCache>);
+struct SharedImageCache {
+    cache: RwLock<FeatureCache>,
+    /// Whether each image has an outlier that is made from it.
+    outliers: bool,
+}
 
 impl SharedImageCache {
     fn read(&self) -> RwLockReadGuard<'_, FeatureCache> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.cache.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, FeatureCache> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        self.cache.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Encodes the images, or outliers, of a batch whose `keys` `[N]` are not in the cache. `pixels` holds
+    /// `each` values for each decoded sample. Returns whether all were in the cache.
+    fn encode_missing(
+        &self,
+        keys: &[u128],
+        batch: &TrainBatch,
+        pixels: &[f32],
+        each: usize,
+        towers: &CpuTowers,
+    ) -> Result<bool, TrainingError> {
+        // The loader skips only images that are cached, and a cached image stays cached.
+        let missing: Vec<(usize, usize)> = {
+            let cache = self.read();
+            let decoded = batch.decoded.iter().copied().enumerate();
+            decoded.filter(|&(_, i)| is_new(&cache, keys, i)).collect()
+        };
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        let size = (each / 3).isqrt();
+        let pixels = missing_pixels(pixels, &missing, each);
+        let mut features = towers.image.encode(ImageBatch::new(&pixels, size, size)?)?;
+        features.normalize();
+        let mut cache = self.write();
+        for (&(_, index), row) in missing.iter().zip(features.rows()) {
+            cache.insert(keys[index], row);
+        }
+        flush_if_large(&mut cache)?;
+        Ok(false)
     }
 }
 
 impl CachedImages for SharedImageCache {
     fn is_cached(&self, key: &str) -> bool {
-        self.read().get(Digest::hash_text(key)).is_some()
+        let cache = self.read();
+        cache.get(Digest::hash_text(key)).is_some()
+            && (!self.outliers || cache.get(outlier_key(key)).is_some())
     }
+}
+
+/// Key of the outlier that is made from the image of a sample.
+fn outlier_key(key: &str) -> u128 {
+    Digest::hash_text(&format!("{key}\0outlier"))
+}
+
+/// Normalized features of the images of a batch, `[N, D]`, and of their outliers, `[N, D]`.
+#[derive(Debug)]
+pub(crate) struct CachedFeatures {
+    pub(crate) images: Vec<f32>,
+    pub(crate) outliers: Option<Vec<f32>>,
 }
 
 /// Returns the text that identifies what image features depend on beside the tower: the
@@ -85,7 +141,7 @@ impl FrozenFeatures {
         dir: &Path,
         towers: &CpuTowers,
         image_identity: &str,
-        cache_images: bool,
+        cache_images: Option<CacheImages>,
     ) -> Result<Self, TrainingError> {
         std::fs::create_dir_all(dir).map_err(|source| FeatureCacheError::Io {
             path: dir.to_owned(),
@@ -111,10 +167,11 @@ impl FrozenFeatures {
             ],
             "",
         );
-        let images = if cache_images {
+        let images = if let Some(CacheImages { outliers }) = cache_images {
             let identity = digest(&towers.image.identifying_params(), image_identity);
             let cache = FeatureCache::open(dir.join("images.features"), dim, identity)?;
-            Some(Arc::new(SharedImageCache(RwLock::new(cache))))
+            let cache = RwLock::new(cache);
+            Some(Arc::new(SharedImageCache { cache, outliers }))
         } else {
             None
         };
@@ -162,44 +219,36 @@ impl FrozenFeatures {
         Ok(gather(&self.yes, &keys))
     }
 
-    /// Returns normalized features of a batch's images of side `size`, `[N, D]`, looked up by
-    /// sample name; `None` if image features are not cached. If all are cached, releases the
+    /// Returns normalized features of a batch's images of side `size`, and of the outliers made from
+    /// them, looked up by sample name; `None` if image features are not cached. If all are cached, releases the
     /// tower's mapped weights from memory.
     pub(crate) fn images(
         &mut self,
         batch: &TrainBatch,
         size: usize,
         towers: &CpuTowers,
-    ) -> Result<Option<Vec<f32>>, TrainingError> {
+    ) -> Result<Option<CachedFeatures>, TrainingError> {
         let Some(images) = &self.images else {
             return Ok(None);
         };
-        let keys: Vec<u128> = batch
-            .keys
-            .iter()
-            .map(|name| Digest::hash_text(name))
-            .collect();
-        // The loader skips only images that are cached, and a cached image stays cached.
-        let missing: Vec<(usize, usize)> = {
-            let cache = images.read();
-            let decoded = batch.decoded.iter().copied().enumerate();
-            decoded.filter(|&(_, i)| is_new(&cache, &keys, i)).collect()
-        };
-        if !missing.is_empty() {
-            let pixels = missing_pixels(batch, &missing, 3 * size * size);
-            let mut features = towers.image.encode(ImageBatch::new(&pixels, size, size)?)?;
-            features.normalize();
-            let mut cache = images.write();
-            for (&(_, index), row) in missing.iter().zip(features.rows()) {
-                cache.insert(keys[index], row);
-            }
-            flush_if_large(&mut cache)?;
-        } else if self.uses_image {
+        let each = 3 * size * size;
+        let keys = |digest: fn(&str) -> u128| batch.keys.iter().map(|key| digest(key)).collect();
+        let of_images: Vec<u128> = keys(Digest::hash_text);
+        let mut is_complete =
+            images.encode_missing(&of_images, batch, &batch.pixels, each, towers)?;
+        let of_outliers: Option<Vec<u128>> = images.outliers.then(|| keys(outlier_key));
+        if let Some(keys) = &of_outliers {
+            is_complete &= images.encode_missing(keys, batch, &batch.outliers, each, towers)?;
+        }
+        if is_complete && self.uses_image {
             release(&towers.image.params().buffers());
         }
-        self.uses_image = !missing.is_empty();
+        self.uses_image = !is_complete;
         let cache = images.read();
-        Ok(Some(gather(&cache, &keys)))
+        Ok(Some(CachedFeatures {
+            images: gather(&cache, &of_images),
+            outliers: of_outliers.map(|keys| gather(&cache, &keys)),
+        }))
     }
 
     /// Writes new features to the files, so that a resumed run finds the very same features.
@@ -220,14 +269,14 @@ fn is_new(cache: &FeatureCache, keys: &[u128], i: usize) -> bool {
 /// Returns the pixels of the images `missing`, `each` values an image. The first index of a pair is
 /// the position among the images whose pixels the batch has.
 fn missing_pixels<'a>(
-    batch: &'a TrainBatch,
+    pixels: &'a [f32],
     missing: &[(usize, usize)],
     each: usize,
 ) -> Cow<'a, [f32]> {
-    if missing.len() == batch.decoded.len() {
-        return Cow::Borrowed(&batch.pixels);
+    if missing.len() * each == pixels.len() {
+        return Cow::Borrowed(pixels);
     }
-    let pixels = |&(at, _): &(usize, usize)| &batch.pixels[at * each..(at + 1) * each];
+    let pixels = |&(at, _): &(usize, usize)| &pixels[at * each..(at + 1) * each];
     missing.iter().flat_map(pixels).copied().collect()
 }
 

@@ -262,15 +262,22 @@ impl TrainRun {
                 .texts
                 .sample(&batch.captions, context, self.settings.seed, key);
             let mut truncated = sampled.truncated;
-            let pixels = || ImageInput::Pixels {
-                values: (&batch.pixels[..]).into(),
-                size,
-            };
+            fn pixels(values: &[f32], size: usize) -> ImageInput<'_, f32> {
+                ImageInput::Pixels {
+                    values: values.into(),
+                    size,
+                }
+            }
+            let images = || pixels(&batch.pixels, size);
+            let mut outliers = (!batch.outliers.is_empty()).then(|| pixels(&batch.outliers, size));
             let (images, yes) = match &mut self.frozen {
                 Some(frozen) => {
-                    let cached = frozen.images(batch, size, towers)?;
+                    let cached = frozen.images(batch, size, towers)?.map(|cached| {
+                        outliers = cached.outliers.map(ImageInput::Features);
+                        ImageInput::Features(cached.images)
+                    });
                     let yes = TextInput::Features(frozen.yes(&sampled.yes, towers)?);
-                    (cached.map_or_else(pixels, ImageInput::Features), yes)
+                    (cached.unwrap_or_else(images), yes)
                 }
                 None => {
                     let tokenizer = Tokenizer::clip();
@@ -280,7 +287,7 @@ impl TrainRun {
                         .training_vocabulary
                         .iter_mut()
                         .for_each(|words| words.extend(&tokens));
-                    (pixels(), TextInput::Tokens(tokens))
+                    (images(), TextInput::Tokens(tokens))
                 }
             };
             self.truncated_captions += truncated as u64;
@@ -288,6 +295,7 @@ impl TrainRun {
                 images,
                 yes,
                 no: sampled.no,
+                outliers,
             });
         }
         self.trainer.step(&inputs, lr)

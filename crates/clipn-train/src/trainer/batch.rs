@@ -47,6 +47,8 @@ pub struct MicroBatch<'a, T: Real> {
     pub yes: TextInput<T>,
     /// Input of the "no" tower; `None` if there is no such tower.
     pub no: Option<NoTexts>,
+    /// Outliers, for an objective that uses them.
+    pub outliers: Option<ImageInput<'a, T>>,
 }
 
 /// Losses of one optimizer step.

@@ -38,6 +38,8 @@ struct EncodedBatch<'a, T: Real, ImageTape, TextTape> {
     image: Encoded<'a, T, ImageTape>,
     yes: Encoded<'a, T, TextTape>,
     no: Encoded<'a, T, TextTape>,
+    /// Features of the outliers, which pass through the frozen image tower.
+    outliers: Cow<'a, [T]>,
 }
 
 /// Takes optimizer steps: encodes all micro-batches, evaluates the loss over the batches of all
@@ -158,7 +160,11 @@ where
             .iter()
             .map(|micro_batch| {
                 Ok(EncodedBatch {
-                    image: self.encode_images(micro_batch, keep)?,
+                    image: self.encode_images(&micro_batch.images, keep)?,
+                    outliers: match &micro_batch.outliers {
+                        Some(outliers) => self.encode_images(outliers, false)?.normalized,
+                        None => Cow::Borrowed(&[]),
+                    },
                     yes: self.encode_yes(micro_batch, keep)?,
                     no: self.encode_no(micro_batch, keep)?,
                 })
@@ -187,10 +193,10 @@ where
 
     fn encode_images<'a>(
         &self,
-        micro_batch: &'a MicroBatch<'_, T>,
+        images: &'a ImageInput<'_, T>,
         keep: bool,
     ) -> Result<Encoded<'a, T, Image::Tape>, TrainingError> {
-        let (values, size) = match &micro_batch.images {
+        let (values, size) = match images {
             ImageInput::Features(known) => {
                 return Ok(Encoded {
                     raw: None,
@@ -274,11 +280,13 @@ where
         let image = concatenated(encoded.iter().map(|batch| &batch.image.normalized[..]));
         let yes = concatenated(encoded.iter().map(|batch| &batch.yes.normalized[..]));
         let no = concatenated(encoded.iter().map(|batch| &batch.no.normalized[..]));
+        let outliers = concatenated(encoded.iter().map(|batch| &batch.outliers[..]));
         let local = PairFeatures {
             dim: self.towers.image.embed_dim(),
             image: &image,
             yes: &yes,
             no: (self.trainable == TrainableTowers::NoTower).then_some(&no[..]),
+            outliers: &outliers,
         };
         let trains_clip = self.trainable == TrainableTowers::Clip;
         let mask = GradientMask {
@@ -320,7 +328,7 @@ where
         gradients: &FeatureGradients<T>,
         rows: Range<usize>,
     ) -> Result<(), TrainingError> {
-        let EncodedBatch { image, yes, no } = encoded;
+        let EncodedBatch { image, yes, no, .. } = encoded;
         let (tower, text, d_text) = match self.trainable {
             TrainableTowers::NoTower => (self.towers.no.as_ref(), no, gradients.no.as_ref()),
             TrainableTowers::Clip => (Some(&self.towers.yes), yes, gradients.yes.as_ref()),

@@ -22,13 +22,15 @@ struct Batch<T> {
     image: Vec<T>,
     yes: Vec<T>,
     no: Vec<T>,
+    /// Two outliers for each pair.
+    outliers: Vec<T>,
 }
 
 impl<T: Real> Batch<T> {
     /// Random rows of unit length; for f32, those of f64 rounded.
     fn random(rows: usize, dim: usize, seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let mut unit = || {
+        let mut unit = |rows: usize| {
             let mut values: Vec<f64> = random.values(rows * dim, 1.0);
             for row in values.chunks_mut(dim) {
                 let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
@@ -41,9 +43,10 @@ impl<T: Real> Batch<T> {
         };
         Self {
             dim,
-            image: unit(),
-            yes: unit(),
-            no: unit(),
+            image: unit(rows),
+            yes: unit(rows),
+            no: unit(rows),
+            outliers: unit(2 * rows),
         }
     }
 
@@ -57,17 +60,22 @@ impl<T: Real> Batch<T> {
             image: &self.image,
             yes: &self.yes,
             no: Some(&self.no),
+            outliers: &self.outliers,
         }
     }
 
     /// Rows of the batch, as one rank has them.
     fn part(&self, rows: std::ops::Range<usize>) -> Self {
-        let slice = |values: &[T]| values[rows.start * self.dim..rows.end * self.dim].to_vec();
+        let slice = |values: &[T]| {
+            let each = values.len() / self.rows();
+            values[rows.start * each..rows.end * each].to_vec()
+        };
         Self {
             dim: self.dim,
             image: slice(&self.image),
             yes: slice(&self.yes),
             no: slice(&self.no),
+            outliers: slice(&self.outliers),
         }
     }
 }
@@ -101,6 +109,7 @@ fn golden<T: Real>(figures: &Figures, case: &str) -> (Batch<T>, T) {
             image: get("image"),
             yes: get("yes"),
             no: get("no"),
+            outliers: Vec::new(),
         },
         get("scale")[0],
     )
@@ -199,6 +208,7 @@ fn hand_crafted_variant_matches_the_published_losses() {
         image: get("image"),
         yes: get("yes"),
         no: get("no"),
+        outliers: Vec::new(),
     };
     let objective = Clipn {
         variant: PromptVariant::HandCrafted,
@@ -218,6 +228,7 @@ fn losses_of_a_training_step_match_the_published_ones() {
         image: get("image_features"),
         yes: get("text_yes"),
         no: get("text_no"),
+        outliers: Vec::new(),
     };
     let outcome = evaluate(
         &Clipn::default(),
@@ -262,12 +273,41 @@ fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: TsoForm, weights: LossWeight
         }
     };
     let tso = (0..n).map(tso_term).sum::<f64>() / n as f64;
+    let outliers = if weights.outlier == 0.0 {
+        0.0
+    } else {
+        let [inlier, outlier] = naive_outlier_terms(batch, scale);
+        weights.outlier * (inlier + outlier)
+    };
     [
         yes,
         no,
         tso,
-        weights.yes * yes + weights.no * no + weights.tso * tso,
+        weights.yes * yes + weights.no * no + weights.tso * tso + outliers,
     ]
+}
+
+/// L_inlier and L_outlier from probabilities.
+fn naive_outlier_terms(batch: &Batch<f64>, scale: f64) -> [f64; 2] {
+    let mean = |images: &[f64], of_yes: bool| {
+        let rows = images.chunks(batch.dim).map(|image| {
+            let logits = |texts: &[f64]| -> Vec<f64> {
+                let dot = |text: &[f64]| image.iter().zip(text).map(|(a, b)| a * b).sum::<f64>();
+                texts
+                    .chunks(batch.dim)
+                    .map(|text| (scale * dot(text)).exp())
+                    .collect()
+            };
+            let (y, z) = (logits(&batch.yes), logits(&batch.no));
+            let total: f64 = y.iter().sum();
+            y.iter()
+                .zip(&z)
+                .map(|(y, z)| -y / total * (if of_yes { y } else { z } / (y + z)).ln())
+                .sum::<f64>()
+        });
+        rows.sum::<f64>() / (images.len() / batch.dim) as f64
+    };
+    [mean(&batch.image, true), mean(&batch.outliers, false)]
 }
 
 fn naive_clip(batch: &Batch<f64>, scale: f64) -> f64 {
@@ -348,10 +388,10 @@ proptest! {
     #[test]
     fn clipn_matches_its_definition(
         rows in 2usize..9, dim in 2usize..20, seed: u64, scale in 0.5f64..30.0, cosine: bool,
-        weights in (0.0f64..2.0, 0.0f64..2.0, 0.0f64..2.0),
+        weights in (0.0f64..2.0, 0.0f64..2.0, 0.0f64..2.0, prop_oneof![Just(0.0), 0.1f64..2.0]),
     ) {
         let tso = if cosine { TsoForm::Cosine } else { TsoForm::L2 };
-        let weights = LossWeights { yes: weights.0, no: weights.1, tso: weights.2 };
+        let weights = LossWeights { yes: weights.0, no: weights.1, tso: weights.2, outlier: weights.3 };
         let objective = Clipn { tso, weights, ..Clipn::default() };
         let mut batch = Batch::<f64>::random(rows, dim, seed);
         let expected = naive_clipn(&batch, scale, tso, weights);
@@ -394,7 +434,8 @@ proptest! {
     /// of their rows.
     #[test]
     fn ranks_together_equal_one_batch(sizes in proptest::collection::vec(1usize..4, 2..5), seed: u64, clip: bool) {
-        let objective: &dyn Objective<f64> = if clip { &Clip } else { &Clipn::default() };
+        let weights = LossWeights { outlier: 1.5, ..LossWeights::default() };
+        let objective: &dyn Objective<f64> = if clip { &Clip } else { &Clipn { weights, ..Clipn::default() } };
         let rows: usize = sizes.iter().sum();
         let whole = Batch::<f64>::random(rows, 7, seed);
         let expected = evaluate(objective, &whole, 9.0);
@@ -477,6 +518,7 @@ fn two_ranks_match_the_published_two_processes() {
                 image: get("image"),
                 yes: get("yes"),
                 no: get("no"),
+                outliers: Vec::new(),
             }
         };
         let parts = [part(0), part(1)];
@@ -492,6 +534,7 @@ fn two_ranks_match_the_published_two_processes() {
             image: wide(&parts[0].image, &parts[1].image),
             yes: wide(&parts[0].yes, &parts[1].yes),
             no: wide(&parts[0].no, &parts[1].no),
+            outliers: Vec::new(),
         };
         let reference = evaluate(&Clipn::default(), &whole, f64::from(scale));
         let factor = if scaling == GradientScaling::Published {
@@ -614,6 +657,39 @@ fn rejects_invalid_batches() {
             &all
         )
         .contains("\"no\" tower")
+    );
+    let outliers = |outliers| {
+        let weights = LossWeights {
+            outlier: 1.0,
+            ..LossWeights::default()
+        };
+        let features = PairFeatures {
+            outliers,
+            ..batch.features()
+        };
+        Clipn {
+            weights,
+            ..Clipn::default()
+        }
+        .evaluate(&features, 1.0, &all)
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+    };
+    assert_eq!(outliers(&batch.outliers), Ok(()));
+    assert!(
+        outliers(&[])
+            .unwrap_err()
+            .contains("features of outliers, got none")
+    );
+    assert!(
+        outliers(&[0.5; 5])
+            .unwrap_err()
+            .contains("`outlier` features")
+    );
+    assert!(
+        outliers(&[f32::NAN; 4])
+            .unwrap_err()
+            .contains("`outlier` features of row 0")
     );
     assert!(
         fail(batch.features(), 1.0, &GradientMask::all(4))

@@ -129,6 +129,53 @@ fn a_resumed_run_has_the_losses_of_an_uninterrupted_one() {
 }
 
 #[test]
+fn outliers_are_trained_on_with_and_without_a_cache_and_resume_exactly() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = clipn_settings(dir.path());
+    settings.objective.weights.outlier = 1.0;
+    let losses = |name: &str| {
+        let log = read_log(dir.path().join(name).join(TrainingLog::LINES_FILE)).unwrap();
+        log.into_iter().map(|r| r.losses).collect::<Vec<_>>()
+    };
+    let run = |settings: &TrainSettings, name: &str| {
+        let mut run = TrainRun::open(settings.clone(), dir.path().join(name)).unwrap();
+        run.run(&NoProgress).unwrap();
+        losses(name)
+    };
+    let whole = run(&settings, "whole");
+    for losses in &whole {
+        // "No" starts as a copy of "yes": every q is one half.
+        let total = 0.5 * (losses["yes"] + losses["no"] + losses["tso"]);
+        let expected = total + losses["inlier"] + losses["outlier"];
+        assert!((losses["total"] - expected).abs() < 1e-6, "{losses:?}");
+    }
+    assert!((whole[0]["outlier"] - 2f64.ln()).abs() < 1e-4, "{whole:?}");
+    assert!(whole[3]["outlier"] != whole[0]["outlier"]);
+
+    let mut first = TrainRun::open(settings.clone(), dir.path().join("parts")).unwrap();
+    first.run(&CancelAfter(Mutex::new(3))).unwrap();
+    drop(first);
+    let mut second = TrainRun::builder(settings.clone(), dir.path().join("parts"))
+        .with_start(RunStart::Latest)
+        .open()
+        .unwrap();
+    second.run(&NoProgress).unwrap();
+    assert_eq!(losses("parts"), whole);
+
+    // A cache that a run without outliers has filled lacks theirs.
+    settings.feature_cache = Some(dir.path().join("features"));
+    let mut without = settings.clone();
+    without.objective.weights.outlier = 0.0;
+    assert!(!run(&without, "without")[0].contains_key("outlier"));
+    assert_eq!(run(&settings, "shared"), whole);
+    assert_eq!(run(&settings, "again"), whole);
+
+    settings.cache_image_features = false;
+    let uncached = run(&settings, "uncached");
+    assert_eq!(uncached[0]["inlier"], whole[0]["inlier"]);
+}
+
+#[test]
 fn a_feature_cache_belongs_to_its_data_if_it_is_shared() {
     let dir = tempfile::tempdir().unwrap();
     let shared = TrainSettings {

@@ -95,6 +95,7 @@ fn batch<T: Real>(
         },
         yes: TextInput::Tokens(tokens.clone()),
         no: Some(NoTexts { tokens, prompts }),
+        outliers: None,
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn text(model: &Model, batch: usize, length: usize) -> Result<Workloa
                         tokens: tokens.clone(),
                         prompts: vec![PromptSelection::Mean; batch],
                     }),
+                    outliers: None,
                 }],
                 LEARNING_RATE,
             )?;
@@ -144,6 +145,7 @@ pub(crate) fn step(model: &Model, args: &BenchArgs, cached: bool) -> Result<Work
                     tokens,
                     prompts: drawn,
                 }),
+                outliers: None,
             };
             trainer.step(&[micro_batch], LEARNING_RATE)?;
             Ok(())

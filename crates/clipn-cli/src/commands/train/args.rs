@@ -177,6 +177,15 @@ pub(crate) struct TrainArgs {
     /// Weights of the losses L_yes, L_no and L_tso
     #[arg(long, value_name = "YES,NO,TSO", default_value = "0.5,0.5,0.5", value_parser = parse_weights)]
     pub loss_weights: LossWeights,
+    /// Weight of the losses of synthetic outliers: images without content, one made from each training
+    /// image, to which "no" must be said [default: 0, no outliers]
+    #[arg(
+        long,
+        value_name = "WEIGHT",
+        hide_default_value = true,
+        default_value = "0"
+    )]
+    pub outlier_weight: f64,
     /// Distance of the loss L_tso
     #[arg(long, value_name = "l2|cosine", default_value = "l2")]
     pub tso: TsoForm,
@@ -294,7 +303,12 @@ fn parse_quoting(text: &str) -> Result<TableQuoting, String> {
 
 fn parse_weights(text: &str) -> Result<LossWeights, String> {
     let [yes, no, tso] = parse_numbers(text, "expected three numbers, such as 0.5,0.5,0.5")?;
-    Ok(LossWeights { yes, no, tso })
+    Ok(LossWeights {
+        yes,
+        no,
+        tso,
+        ..LossWeights::default()
+    })
 }
 
 fn parse_range(text: &str) -> Result<[f64; 2], String> {

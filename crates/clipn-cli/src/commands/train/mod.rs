@@ -14,8 +14,8 @@ use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
 use clipn::inference::Parallelism;
 use clipn::model::{ModelConfig, PretrainedWeights};
 use clipn::training::{
-    AdamWSettings, GradientScaling, ObjectiveName, ObjectiveSettings, RunStart, TrainRun,
-    TrainSettings,
+    AdamWSettings, GradientScaling, LossWeights, ObjectiveName, ObjectiveSettings, RunStart,
+    TrainRun, TrainSettings,
 };
 
 pub(crate) use args::TrainArgs;
@@ -184,7 +184,10 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         objective: ObjectiveSettings {
             name: args.objective.into(),
             tso: args.tso,
-            weights: args.loss_weights,
+            weights: LossWeights {
+                outlier: args.outlier_weight,
+                ..args.loss_weights
+            },
         },
         optimizer: AdamWSettings {
             beta1: args.beta1,

@@ -9,7 +9,7 @@ use super::args::TrainArgs;
 use crate::common::error::CliError;
 
 /// The flags of `clipn train` whose values `settings.toml` has, with the keys that they set.
-const SETTINGS_FLAGS: [(&str, &[&str]); 43] = [
+const SETTINGS_FLAGS: [(&str, &[&str]); 44] = [
     ("objective", &["objective.name"]),
     ("model", &["model"]),
     ("pretrained", &["pretrained"]),
@@ -43,7 +43,15 @@ const SETTINGS_FLAGS: [(&str, &[&str]); 43] = [
     ("eps", &["optimizer.eps"]),
     ("grad_clip_norm", &["optimizer.max_gradient_norm"]),
     ("no_prompts", &["no_prompts"]),
-    ("loss_weights", &["objective.weights"]),
+    (
+        "loss_weights",
+        &[
+            "objective.weights.yes",
+            "objective.weights.no",
+            "objective.weights.tso",
+        ],
+    ),
+    ("outlier_weight", &["objective.weights.outlier"]),
     ("tso", &["objective.tso"]),
     ("templates", &["templates"]),
     ("cache_image_features", &["cache_image_features"]),
@@ -125,7 +133,7 @@ mod tests {
         (super::super::settings(&args).unwrap(), args.given)
     }
 
-    const EVERY_FLAG: [&str; 41] = [
+    const EVERY_FLAG: [&str; 42] = [
         "--objective=clipn-handcrafted",
         "--model=ViT-B-32",
         "--pretrained=b.pt",
@@ -158,6 +166,7 @@ mod tests {
         "--grad-clip-norm=9",
         "--no-prompts=11",
         "--loss-weights=1,2,3",
+        "--outlier-weight=4",
         "--tso=cosine",
         "--templates=simple",
         "--cache-image-features",

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use clipn_image::Preprocessing;
+use clipn_image::{Preprocessing, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use crate::training::error::TrainingDataError;
@@ -12,6 +12,9 @@ use crate::training::skipped::{SkippedSample, SkippedSamples};
 pub struct TrainBatch {
     /// Normalized pixels of the samples in `decoded`, `[P, 3, S, S]`.
     pub pixels: Vec<f32>,
+    /// Normalized pixels of the outliers made from the samples in `decoded`, `[P, 3, S, S]`; empty if
+    /// [`LoaderSettings::synthetic_outliers`](crate::LoaderSettings::synthetic_outliers) is off.
+    pub outliers: Vec<f32>,
     /// Indices of the samples with pixels, ascending, `[P]`: all but those that
     /// [`CachedImages`](crate::CachedImages) lists.
     pub decoded: Vec<usize>,
@@ -137,6 +140,7 @@ impl Epoch {
         batch.captions.clear();
         batch.keys.clear();
         batch.decoded.clear();
+        batch.outliers.clear();
         let mut drawn = 0;
         let mut skipped = self.position.skipped.clone();
         while batch.keys.len() < self.batch_size {
@@ -146,6 +150,7 @@ impl Epoch {
                     if let Some(crop) = &sample.crop {
                         self.preprocessing
                             .normalize_into(crop, self.next_pixels(batch))?;
+                        self.add_outlier(sample.outlier.as_ref(), &mut batch.outliers)?;
                         batch.decoded.push(batch.keys.len());
                     }
                     batch.captions.push(sample.caption);
@@ -186,6 +191,21 @@ impl Epoch {
             batch.pixels.resize(start + values, 0.0);
         }
         &mut batch.pixels[start..start + values]
+    }
+
+    fn add_outlier(
+        &self,
+        outlier: Option<&RgbImage>,
+        outliers: &mut Vec<f32>,
+    ) -> Result<(), TrainingDataError> {
+        let Some(outlier) = outlier else {
+            return Ok(());
+        };
+        let start = outliers.len();
+        outliers.resize(start + self.preprocessing.tensor_len(), 0.0);
+        Ok(self
+            .preprocessing
+            .normalize_into(outlier, &mut outliers[start..])?)
     }
 
     fn add_skipped(

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use clipn_base::error::chain_in_one_line;
 use clipn_base::random::RandomSource;
-use clipn_image::{Augmentation, ImageError, Preprocessing, RgbImage, decode_bytes, decode_file};
+use clipn_image::{
+    Augmentation, ImageError, Preprocessing, RgbImage, SyntheticOutlier, decode_bytes, decode_file,
+};
 
 use crate::training::random::{KeyedRandom, Purpose};
 use crate::training::sample::{RawImage, RawSample, SampleId};
@@ -25,6 +27,8 @@ pub(super) struct Prepared {
     pub caption: String,
     /// Cropped image, `[S, S, 3]`; `None` if the image is cached.
     pub crop: Option<RgbImage>,
+    /// Outlier made from the crop, `[S, S, 3]`; `None` if the image is cached or outliers are off.
+    pub outlier: Option<RgbImage>,
 }
 
 /// Decoder and augmenter of the samples of an epoch.
@@ -32,6 +36,7 @@ pub(super) struct Prepared {
 pub(super) struct SamplePreparer {
     pub preprocessing: Preprocessing,
     pub augmentation: Augmentation,
+    pub synthetic_outliers: bool,
     pub seed: u64,
     pub epoch: u64,
     pub cached: Option<Arc<dyn CachedImages>>,
@@ -56,16 +61,20 @@ impl SamplePreparer {
                 key,
                 caption,
                 crop: None,
+                outlier: None,
             });
         }
-        let key_words = [self.seed, self.epoch, id.shard, id.index, id.visit];
-        let mut random = KeyedRandom::keyed(Purpose::Augment, &key_words);
-        let crop = catch_unwind(AssertUnwindSafe(|| self.crop(&image, &mut random)));
-        match crop {
-            Ok(Ok(crop)) => Ok(Prepared {
+        let images = catch_unwind(AssertUnwindSafe(|| {
+            let crop = self.crop(&image, id)?;
+            let outlier = self.outlier(&crop, id)?;
+            Ok::<_, ImageError>((crop, outlier))
+        }));
+        match images {
+            Ok(Ok((crop, outlier))) => Ok(Prepared {
                 key,
                 caption,
                 crop: Some(crop),
+                outlier,
             }),
             Ok(Err(error)) => Err(bad_image(key, chain_in_one_line(&error), id)),
             Err(_) => Err(bad_image(
@@ -76,13 +85,33 @@ impl SamplePreparer {
         }
     }
 
-    fn crop(&self, image: &RawImage, random: &mut KeyedRandom) -> Result<RgbImage, ImageError> {
+    fn crop(&self, image: &RawImage, id: SampleId) -> Result<RgbImage, ImageError> {
+        let mut random = KeyedRandom::keyed(Purpose::Augment, &self.key_words(id));
         let image = match image {
             RawImage::Bytes(bytes) => decode_bytes(bytes, &self.preprocessing.decode)?,
             RawImage::File(path) => decode_file(path, &self.preprocessing.decode)?,
         };
         self.augmentation
             .apply(&image, &self.preprocessing, &mut || random.unit())
+    }
+
+    /// The outlier of a crop. If features are cached, it is the same in every epoch and with every seed,
+    /// as the crop is.
+    fn outlier(&self, crop: &RgbImage, id: SampleId) -> Result<Option<RgbImage>, ImageError> {
+        if !self.synthetic_outliers {
+            return Ok(None);
+        }
+        let mut random = if self.cached.is_some() {
+            KeyedRandom::keyed(Purpose::Outlier, &[id.shard, id.index])
+        } else {
+            KeyedRandom::keyed(Purpose::Outlier, &self.key_words(id))
+        };
+        let kind = SyntheticOutlier::random(&mut random);
+        kind.apply(crop, &mut random).map(Some)
+    }
+
+    fn key_words(&self, id: SampleId) -> [u64; 5] {
+        [self.seed, self.epoch, id.shard, id.index, id.visit]
     }
 }
 

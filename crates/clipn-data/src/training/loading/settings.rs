@@ -70,6 +70,10 @@ pub struct LoaderSettings {
     pub preprocessing: Preprocessing,
     /// Random augmentation of images.
     pub augmentation: Augmentation,
+    /// Whether each image comes with a synthetic outlier that is made from it, see
+    /// [`SyntheticOutlier`](clipn_image::SyntheticOutlier).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub synthetic_outliers: bool,
     /// Seed of the order and the augmentation, combined with the epoch.
     pub seed: u64,
     /// Index of this process, from 0.
@@ -103,6 +107,7 @@ impl LoaderSettings {
             batch_size,
             preprocessing: Preprocessing::clip(size),
             augmentation: Augmentation::published(),
+            synthetic_outliers: false,
             seed: 0,
             rank: 0,
             world_size: 1,
