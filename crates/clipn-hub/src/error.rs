@@ -8,6 +8,10 @@ use thiserror::Error;
 use clipn_checkpoint::CheckpointError;
 use clipn_model::ModelError;
 
+use crate::cache::CacheMiss;
+use crate::hub_name::HubName;
+use crate::settings::DownloadSettings;
+
 /// Reason why downloads are disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -99,6 +103,47 @@ pub enum DownloadError {
         what: String,
         /// Directory of the cache.
         cache: PathBuf,
+        /// Why downloads are disabled.
+        reason: OfflineReason,
+    },
+    /// Downloads are disabled, and the revision was never resolved, while the weights of other
+    /// commits are in the cache.
+    #[error(
+        "{what} is not in the cache {}, which has the weights of commit {}, and downloads are \
+         disabled: {}",
+        cache.display(),
+        commits.join(", "),
+        reason
+    )]
+    RevisionNotCached {
+        /// Repository and revision.
+        what: String,
+        /// Directory of the cache.
+        cache: PathBuf,
+        /// Cached commits with complete weights.
+        commits: Vec<String>,
+        /// Why downloads are disabled.
+        reason: OfflineReason,
+    },
+    /// Downloads are disabled, and files in the cache are links to files that do not exist, as in a
+    /// directory that was copied out of another cache.
+    #[error(
+        "{what}: {} in the cache is a link that leads nowhere: {} does not exist{}; downloads are \
+         disabled: {}",
+        file.display(),
+        target.display(),
+        more_links(*.count),
+        reason
+    )]
+    BrokenLinks {
+        /// Repository and revision.
+        what: String,
+        /// First such file.
+        file: PathBuf,
+        /// Missing file to which it leads.
+        target: PathBuf,
+        /// Number of such files.
+        count: usize,
         /// Why downloads are disabled.
         reason: OfflineReason,
     },
@@ -280,7 +325,45 @@ pub enum DownloadError {
     },
 }
 
+/// Further links that lead nowhere, for a message.
+fn more_links(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        _ => format!(", and {} more", count - 1),
+    }
+}
+
 impl DownloadError {
+    /// The error of weights that are not in the cache while downloads are disabled.
+    pub(crate) fn not_cached(
+        name: &HubName,
+        settings: &DownloadSettings,
+        reason: OfflineReason,
+        miss: CacheMiss,
+    ) -> Self {
+        let (what, cache) = (name.to_string(), settings.cache.clone());
+        match miss {
+            CacheMiss::Incomplete => Self::NotCached {
+                what,
+                cache,
+                reason,
+            },
+            CacheMiss::UnknownRevision(commits) => Self::RevisionNotCached {
+                what,
+                cache,
+                commits,
+                reason,
+            },
+            CacheMiss::BrokenLinks(links) => Self::BrokenLinks {
+                what,
+                file: links.file,
+                target: links.target,
+                count: links.count,
+                reason,
+            },
+        }
+    }
+
     /// Whether the error is transient, so that a retry may succeed: connection errors, timeouts,
     /// and the statuses 408, 425, 429, 500 and 502 to 504.
     pub fn is_transient(&self) -> bool {
@@ -302,6 +385,11 @@ impl DownloadError {
                 variable: "HF_HOME",
                 ..
             } => "set HF_HOME to a directory for downloads",
+            Self::RevisionNotCached { .. } => "give a cached commit as OWNER/NAME@COMMIT",
+            Self::BrokenLinks { .. } => {
+                "copy the whole cache directory, with its `blobs`, or only the files of the snapshot with \
+                 links followed (`cp -rL`); or enable downloads once, which fetches the files again"
+            }
             Self::NotCached { reason, .. } => match reason {
                 OfflineReason::Requested => "enable downloads once, with a network connection",
                 OfflineReason::Variable(variable) => {
