@@ -83,7 +83,9 @@ impl PretrainedTag {
     /// Path of the weights, a directory or a file, if all of them are in the cache.
     pub fn cached(&self, settings: &DownloadSettings) -> Option<PathBuf> {
         match &self.source {
-            PretrainedSource::Hub(name) => find_cached(name, settings).ok().map(|cached| cached.path),
+            PretrainedSource::Hub(name) => {
+                find_cached(name, settings).ok().map(|cached| cached.path)
+            }
             PretrainedSource::Url { url, sha256 } => {
                 Some(url_file_path(url, sha256, settings)).filter(|path| path.is_file())
             }

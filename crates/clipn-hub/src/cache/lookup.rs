@@ -78,9 +78,9 @@ impl Repository {
             check_configs(directory, file)?;
             return Ok(path.into());
         }
-        let Some(weights) =
-            clipn_checkpoint::preferred_weights_name(|name| is_file_or_broken(&snapshot.join(name)))
-        else {
+        let Some(weights) = clipn_checkpoint::preferred_weights_name(|name| {
+            is_file_or_broken(&snapshot.join(name))
+        }) else {
             let entries = fs::read_dir(&snapshot).map_err(|_| CacheMiss::Incomplete)?;
             let files: Vec<String> = entries
                 .flatten()
@@ -192,8 +192,7 @@ fn read_json(path: &Path) -> Option<Value> {
 fn check_complete(weights: &Path) -> Result<(), CacheMiss> {
     let mut files = vec![weights.to_owned()];
     if weights.is_file() && weights.to_string_lossy().ends_with(".index.json") {
-        let parts =
-            clipn_checkpoint::shard_names(weights).map_err(|_| CacheMiss::Incomplete)?;
+        let parts = clipn_checkpoint::shard_names(weights).map_err(|_| CacheMiss::Incomplete)?;
         files.extend(parts.iter().map(|part| weights.with_file_name(part)));
     }
     check_links(&files)?;

@@ -28,7 +28,10 @@ fn share(home: &TestCache, bytes: &[u8]) -> PathBuf {
     fs::create_dir_all(&prefix).unwrap();
     fs::write(store.join(".huggingface-shared-blobs"), "1\n").unwrap();
     let etag = sha256(bytes);
-    let (blob, shared) = (home.repository().join("blobs").join(&etag), prefix.join(XET_HASH));
+    let (blob, shared) = (
+        home.repository().join("blobs").join(&etag),
+        prefix.join(XET_HASH),
+    );
     fs::rename(&blob, &shared).unwrap();
     fs::set_permissions(&shared, fs::Permissions::from_mode(0o444)).unwrap();
     let manifest = format!("models--test--tiny/blobs/{etag}\n");
@@ -76,7 +79,10 @@ fn reads_weights_in_the_shared_store_and_never_writes_to_it() {
     let found = &listed(&home)[0];
     let bytes = (weights.len() + MODEL.len()) as u64;
     assert_eq!(listed(&home).len(), 1, "the store is no repository");
-    assert_eq!((found.files, found.bytes, found.is_complete), (2, bytes, true));
+    assert_eq!(
+        (found.files, found.bytes, found.is_complete),
+        (2, bytes, true)
+    );
     assert_eq!(found.broken_links, 0);
 
     // Online the link is a complete blob.
@@ -118,7 +124,10 @@ fn a_copy_without_the_shared_store_is_named_and_repaired_by_a_download() {
         "{error:?}"
     );
     let found = &listed(&copied)[0];
-    assert_eq!((found.is_complete, found.broken_links, found.files), (false, 1, 1));
+    assert_eq!(
+        (found.is_complete, found.broken_links, found.files),
+        (false, 1, 1)
+    );
 
     let fetched = copied.fetch(NAME).unwrap();
     assert_content(&fetched, WEIGHTS, &weights);
@@ -151,7 +160,11 @@ fn a_broken_link_is_not_replaced_by_other_weights_or_another_config() {
             &[&format!("{} in the cache", snapshot.join(file).display())],
         );
         let found = &listed(&home)[0];
-        assert_eq!((found.is_complete, found.broken_links), (false, 1), "{file}");
+        assert_eq!(
+            (found.is_complete, found.broken_links),
+            (false, 1),
+            "{file}"
+        );
         fs::write(&blob, bytes).unwrap();
     }
 }
@@ -192,8 +205,10 @@ fn the_preprocessing_of_transformers_5_is_missed_when_it_was_never_requested() {
     let notes = offline(&home).fetch(NAME).unwrap().notes;
     assert_eq!(
         notes,
-        ["processor_config.json is not in the cache; using preprocessor_config.json, which it may \
-          override, until it is fetched online"]
+        [
+            "processor_config.json is not in the cache; using preprocessor_config.json, which it may \
+          override, until it is fetched online"
+        ]
     );
     // The list of files that huggingface_hub 2 keeps says that there is none.
     let trees = home.repository().join("trees");
@@ -214,13 +229,18 @@ fn the_preprocessing_of_transformers_5_is_missed_when_it_was_never_requested() {
     let home = TestCache::for_hub(&server.url());
     let files: &[(&str, &[u8])] = &[
         ("config.json", b"{}"),
-        ("processor_config.json", b"{\"processor_class\": \"CLIPProcessor\"}"),
+        (
+            "processor_config.json",
+            b"{\"processor_class\": \"CLIPProcessor\"}",
+        ),
         ("model.safetensors", b"weights"),
     ];
     python_cache(&home, files);
     assert_eq!(
         offline(&home).fetch(NAME).unwrap().notes,
-        ["preprocessor_config.json is not in the cache; using the preprocessing of CLIP until it is \
-          fetched online"]
+        [
+            "preprocessor_config.json is not in the cache; using the preprocessing of CLIP until it is \
+          fetched online"
+        ]
     );
 }

@@ -3,6 +3,7 @@
 //! single files. [`PretrainedWeights::open`] detects the format.
 
 pub(crate) mod hub;
+pub(crate) mod image_processor;
 mod kind;
 mod mini;
 mod openai;
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use crate::config::{ConfigObject, ModelConfig};
 use crate::error::{ModelError, NoConfigReason};
+use crate::pretrained::image_processor::ImageProcessorConfigs;
 use crate::weights::{ModelWeights, WeightsMetadata};
 
 pub use kind::{BUNDLE_KEY, PretrainedKind};
@@ -132,10 +134,7 @@ impl PretrainedWeights {
                 hub::preprocessing(&ConfigObject::read(&self.sibling(hub::CONFIG_FILE))?, size)
             }
             PretrainedKind::Transformers => {
-                match self.existing_sibling(transformers::PREPROCESSOR_FILE) {
-                    Some(path) => transformers::preprocessing(&path, size).map(Some),
-                    None => Ok(None),
-                }
+                ImageProcessorConfigs::find(self.directory())?.preprocessing(size)
             }
         }
     }
@@ -208,10 +207,27 @@ impl PretrainedWeights {
             return Ok(());
         }
         let size = transformers::config(&config)?.vision.image_size;
-        match path(transformers::PREPROCESSOR_FILE) {
-            Some(pixels) => transformers::preprocessing(&pixels, size).map(drop),
-            None => Ok(()),
+        ImageProcessorConfigs::find(directory.as_ref())?
+            .preprocessing(size)
+            .map(drop)
+    }
+
+    /// Returns the `preprocessor_config.json` of a `transformers` model whose pixels differ from
+    /// those of the `processor_config.json` that overrides it. `transformers` 5 reads the latter, as
+    /// clipn does; version 4 reads the former.
+    pub fn overridden_preprocessing(&self) -> Option<PathBuf> {
+        if self.kind != PretrainedKind::Transformers {
+            return None;
         }
+        let size = self.config().ok()??.vision.image_size;
+        ImageProcessorConfigs::find(self.directory())
+            .ok()?
+            .differing(size)
+    }
+
+    /// Directory of the weights.
+    fn directory(&self) -> &Path {
+        self.checkpoint.path().parent().unwrap_or(Path::new(""))
     }
 
     fn sibling(&self, name: &str) -> PathBuf {

@@ -14,7 +14,7 @@ pub use fields::{CaptionField, SampleFields};
 pub use shards::{Shard, ShardSet};
 pub use spec::{expand_braces, expand_shards};
 
-pub(crate) use fields::SampleFiles;
+pub(crate) use fields::{SampleFiles, first_keys};
 pub(crate) use reader::SegmentReader;
 pub(crate) use samples::SampleReader;
 #[cfg(feature = "parquet")]
