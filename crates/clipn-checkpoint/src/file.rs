@@ -126,7 +126,10 @@ pub(crate) fn memory_map(path: &Path) -> Result<FileBytes, CheckpointError> {
 pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> CheckpointError {
     let path = path.to_owned();
     match source.kind() {
-        io::ErrorKind::NotFound => CheckpointError::NotFound { path },
+        io::ErrorKind::NotFound => match fs::read_link(&path) {
+            Ok(target) => CheckpointError::BrokenLink { path, target },
+            Err(_) => CheckpointError::NotFound { path },
+        },
         io::ErrorKind::PermissionDenied => CheckpointError::PermissionDenied { path },
         _ => CheckpointError::Io {
             action,

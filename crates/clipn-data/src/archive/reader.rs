@@ -24,7 +24,7 @@ const MAX_INDEXED: usize = 4 << 20;
 const MAX_RESTARTS: u32 = 64;
 
 /// Maximum size in bytes of the contents that are kept for links, of a stream or of targets.
-const MAX_KEPT: usize = 64 << 20;
+const MAX_KEPT: usize = 32 << 20;
 
 /// Size of the buffer of a second reader in bytes.
 const BUFFER: usize = 64 << 10;

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::ConfigObject;
 use crate::error::ModelError;
-use crate::pretrained::validated;
+use crate::pretrained::{is_there, validated};
 
 /// File name of the preprocessing in version 5.
 pub(crate) const PROCESSOR_FILE: &str = "processor_config.json";
@@ -49,7 +49,7 @@ impl ImageProcessorConfigs {
     /// # Errors
     /// [`ModelError::ReadConfig`] and [`ModelError::BadConfig`] if a file cannot be read.
     pub(super) fn find(directory: &Path) -> Result<Self, ModelError> {
-        let path = |name| Some(directory.join(name)).filter(|path| path.is_file());
+        let path = |name| Some(directory.join(name)).filter(|path| is_there(path));
         let legacy = path(PREPROCESSOR_FILE);
         let current = match path(PROCESSOR_FILE) {
             // Older files of this name are those of a tokenizer and have no image processor.

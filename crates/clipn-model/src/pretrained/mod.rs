@@ -182,7 +182,7 @@ impl PretrainedWeights {
         directory: impl AsRef<Path>,
         is_open_clip: bool,
     ) -> Result<(), ModelError> {
-        let path = |name| Some(directory.as_ref().join(name)).filter(|path| path.is_file());
+        let path = |name| Some(directory.as_ref().join(name)).filter(|path| is_there(path));
         if is_open_clip {
             let Some(config) = path(hub::CONFIG_FILE) else {
                 return Ok(());
@@ -235,7 +235,7 @@ impl PretrainedWeights {
     }
 
     fn existing_sibling(&self, name: &str) -> Option<PathBuf> {
-        Some(self.sibling(name)).filter(|path| path.is_file())
+        Some(self.sibling(name)).filter(|path| is_there(path))
     }
 
     fn no_config_reason(&self) -> NoConfigReason {
@@ -275,6 +275,12 @@ impl ModelConfig {
             embedded => embedded,
         }
     }
+}
+
+/// Whether a directory has a config. A link that leads nowhere counts, so that reading it is an error:
+/// without the config, the weights would be computed otherwise.
+fn is_there(path: &Path) -> bool {
+    path.is_file() || path.is_symlink()
 }
 
 /// Returns the preprocessing if it is valid.

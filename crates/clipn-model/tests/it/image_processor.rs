@@ -244,3 +244,17 @@ fn conversions_keep_the_pixels_and_write_the_forms_of_both_versions() {
         }
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn a_config_that_is_a_link_to_nowhere_is_an_error() {
+    let folder = directory();
+    let folder = folder.path();
+    write_json(folder, OLD, &image_processor(0.5, 0.25));
+    std::os::unix::fs::symlink("../../blobs/gone", folder.join(NEW)).unwrap();
+    let error = preprocessing(folder).unwrap_err();
+    assert!(
+        matches!(&error, ModelError::ReadConfig { path, .. } if path.ends_with(NEW)),
+        "{error}"
+    );
+}

@@ -80,6 +80,10 @@ impl Default for SampleFields {
     }
 }
 
+/// Maximum size of all requested files of a sample, in sizes of an image. Links and the holes of
+/// sparse files take no room in a shard, but in memory.
+const MAX_SAMPLE_IMAGES: u64 = 4;
+
 /// Whether an extension is the one of a field, or fits its pattern.
 fn is_of_field(field: &str, extension: &str) -> bool {
     match field.strip_prefix("*.") {
@@ -154,6 +158,17 @@ impl SampleFiles {
             key,
             ..Self::default()
         }
+    }
+
+    /// Returns the maximum size in bytes of the next file with this extension, or `None` if it is
+    /// not read.
+    pub(super) fn limit(&self, fields: &SampleFields, extension: &str) -> Option<u64> {
+        let read: u64 = self.files.values().map(|bytes| bytes.len() as u64).sum();
+        let left = fields
+            .max_image_bytes
+            .saturating_mul(MAX_SAMPLE_IMAGES)
+            .saturating_sub(read);
+        Some(fields.limit(extension)?.min(left))
     }
 
     pub(super) fn add_problem(&mut self, reason: SkipReason, extension: &str, problem: &str) {

@@ -85,7 +85,8 @@ impl SampleReader {
                 finished = self.current.replace(SampleFiles::new(key.to_string()));
             }
             if let Some(group) = &mut self.current {
-                if let Some(limit) = fields.and_then(|fields| fields.limit(&extension)) {
+                let limit = fields.and_then(|fields| group.limit(fields, &extension));
+                if let Some(limit) = limit {
                     match self.archive.read(limit) {
                         Ok(Content::Bytes(bytes)) => {
                             group.files.insert(extension.clone(), bytes);
