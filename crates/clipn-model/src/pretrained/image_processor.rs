@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::ConfigObject;
 use crate::error::ModelError;
-use crate::pretrained::{is_there, validated};
+use crate::pretrained::{is_there, of_preprocessing, validated};
 
 /// File name of the preprocessing in version 5.
 pub(crate) const PROCESSOR_FILE: &str = "processor_config.json";
@@ -96,9 +96,13 @@ impl ImageProcessorConfigs {
 /// `CLIPImageProcessor`.
 ///
 /// # Errors
-/// [`ModelError::BadConfig`] if a value is invalid, [`ModelError::UnsupportedConfig`] if a step
-/// differs from CLIP's.
+/// [`ModelError::BadConfig`] if a value is invalid, [`ModelError::UnsupportedPreprocessing`] if a
+/// step differs from CLIP's.
 fn preprocessing(object: &ConfigObject, size: usize) -> Result<Preprocessing, ModelError> {
+    parse(object, size).map_err(of_preprocessing)
+}
+
+fn parse(object: &ConfigObject, size: usize) -> Result<Preprocessing, ModelError> {
     for key in ["image_processor_type", "feature_extractor_type"] {
         let kind = object.text(key, CLIP_TYPES[0])?;
         if !CLIP_TYPES.contains(&kind) {

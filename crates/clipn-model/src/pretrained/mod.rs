@@ -118,7 +118,8 @@ impl PretrainedWeights {
     /// means that of CLIP.
     ///
     /// # Errors
-    /// Same as [`config`](Self::config), also for the preprocessing.
+    /// Same as [`config`](Self::config), also for the preprocessing;
+    /// [`ModelError::UnsupportedPreprocessing`] if it is not CLIP's.
     pub fn preprocessing(&self) -> Result<Option<Preprocessing>, ModelError> {
         let Some(config) = self.config()? else {
             return Ok(None);
@@ -274,6 +275,16 @@ impl ModelConfig {
             _ if is_json || path.is_file() => Self::load(path),
             embedded => embedded,
         }
+    }
+}
+
+/// Returns the error of an unsupported value as one of the preprocessing.
+fn of_preprocessing(error: ModelError) -> ModelError {
+    match error {
+        ModelError::UnsupportedConfig { origin, what } => {
+            ModelError::UnsupportedPreprocessing { origin, what }
+        }
+        other => other,
     }
 }
 
