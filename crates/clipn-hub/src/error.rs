@@ -8,10 +8,6 @@ use thiserror::Error;
 use clipn_checkpoint::CheckpointError;
 use clipn_model::ModelError;
 
-use crate::cache::CacheMiss;
-use crate::hub_name::HubName;
-use crate::settings::DownloadSettings;
-
 /// Reason why downloads are disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -334,36 +330,6 @@ fn more_links(count: usize) -> String {
 }
 
 impl DownloadError {
-    /// The error of weights that are not in the cache while downloads are disabled.
-    pub(crate) fn not_cached(
-        name: &HubName,
-        settings: &DownloadSettings,
-        reason: OfflineReason,
-        miss: CacheMiss,
-    ) -> Self {
-        let (what, cache) = (name.to_string(), settings.cache.clone());
-        match miss {
-            CacheMiss::Incomplete => Self::NotCached {
-                what,
-                cache,
-                reason,
-            },
-            CacheMiss::UnknownRevision(commits) => Self::RevisionNotCached {
-                what,
-                cache,
-                commits,
-                reason,
-            },
-            CacheMiss::BrokenLinks(links) => Self::BrokenLinks {
-                what,
-                file: links.file,
-                target: links.target,
-                count: links.count,
-                reason,
-            },
-        }
-    }
-
     /// Whether the error is transient, so that a retry may succeed: connection errors, timeouts,
     /// and the statuses 408, 425, 429, 500 and 502 to 504.
     pub fn is_transient(&self) -> bool {

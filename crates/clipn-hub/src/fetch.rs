@@ -101,8 +101,7 @@ fn fetch_repository(
     progress: &dyn Progress,
 ) -> Result<CachedModel, DownloadError> {
     let from_cache = |reason| {
-        find_cached(name, settings)
-            .map_err(|miss| DownloadError::not_cached(name, settings, reason, miss))
+        find_cached(name, settings).map_err(|miss| miss.into_error(name, settings, reason))
     };
     match settings.offline {
         Some(reason) => from_cache(reason),

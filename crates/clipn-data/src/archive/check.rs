@@ -7,7 +7,7 @@ use std::path::Path;
 use clipn_base::content::ContentKind;
 
 use crate::archive::compression::{ZSTD, decompress};
-use crate::archive::tar_reader::{BLOCK, invalid_start, is_start};
+use crate::archive::header::{BLOCK, invalid_start, is_start};
 
 /// Zero bytes that end a tar archive.
 const END_MARK: u64 = 2 * BLOCK as u64;

@@ -6,6 +6,7 @@
 
 mod check;
 mod compression;
+mod header;
 mod member;
 mod pax;
 mod reader;

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cache::{
     CachedModel, OPEN_CLIP_CONFIG, PREPROCESSOR, PROCESSOR, Repository, nonstandard_names,
 };
+use crate::error::{DownloadError, OfflineReason};
 use crate::hub_name::{HubName, is_commit};
 use crate::settings::DownloadSettings;
 
@@ -48,6 +49,38 @@ pub(crate) struct BrokenLinks {
     pub(crate) target: PathBuf,
     /// Number of the files.
     pub(crate) count: usize,
+}
+
+impl CacheMiss {
+    /// Returns the error of weights that are not in the cache while downloads are disabled.
+    pub(crate) fn into_error(
+        self,
+        name: &HubName,
+        settings: &DownloadSettings,
+        reason: OfflineReason,
+    ) -> DownloadError {
+        let (what, cache) = (name.to_string(), settings.cache.clone());
+        match self {
+            Self::Incomplete => DownloadError::NotCached {
+                what,
+                cache,
+                reason,
+            },
+            Self::UnknownRevision(commits) => DownloadError::RevisionNotCached {
+                what,
+                cache,
+                commits,
+                reason,
+            },
+            Self::BrokenLinks(links) => DownloadError::BrokenLinks {
+                what,
+                file: links.file,
+                target: links.target,
+                count: links.count,
+                reason,
+            },
+        }
+    }
 }
 
 /// Finds the complete weights of a repository in the cache.

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use crate::hub_name::{HubName, is_commit};
 use crate::settings::DownloadSettings;
 
-pub(crate) use lookup::{CacheMiss, find_cached};
+pub(crate) use lookup::find_cached;
 
 pub use inventory::{CacheInventory, CachedWeights, IncompleteDownloads};
 #[cfg(feature = "download")]
