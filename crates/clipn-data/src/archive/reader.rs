@@ -131,7 +131,7 @@ impl ArchiveReader {
             });
         }
         let Some(member) = &self.current else {
-            return Ok(Content::Unavailable("is absent".to_owned()));
+            return Ok(Content::Unavailable("no member".to_owned()));
         };
         match member.kind {
             MemberKind::File | MemberKind::SparseFile => {
@@ -141,7 +141,7 @@ impl ArchiveReader {
                 }
                 Ok(content)
             }
-            MemberKind::Special(kind) => Ok(Content::Unavailable(format!("is a {kind}"))),
+            MemberKind::Special(kind) => Ok(Content::Unavailable(kind.to_string())),
             MemberKind::HardLink(_) | MemberKind::SymbolicLink(_) => Ok(self.read_link(limit)),
         }
     }
@@ -169,7 +169,7 @@ impl ArchiveReader {
     /// Reads the contents of the target of the current link.
     fn read_link(&mut self, limit: u64) -> Content {
         let Some(link) = self.current.take() else {
-            return Content::Unavailable("is absent".to_owned());
+            return Content::Unavailable("no member".to_owned());
         };
         let (what, target) = match &link.kind {
             MemberKind::SymbolicLink(target) => ("symbolic link", target),
@@ -177,10 +177,7 @@ impl ArchiveReader {
             _ => ("link", &link.name),
         };
         let problem = |problem: &str| {
-            Content::Unavailable(format!(
-                "is a {what} to `{}`, which {problem}",
-                shown(target)
-            ))
+            Content::Unavailable(format!("{what} to `{}`, which {problem}", shown(target)))
         };
         let content = match self.follow(&link, limit) {
             Ok(content) => {

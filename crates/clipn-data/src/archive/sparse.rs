@@ -59,37 +59,49 @@ impl SparseMap {
     }
 }
 
-/// Parses the map of form 1.0 as far as it is there: decimal numbers, each ended by a line feed,
-/// first the number of parts. Returns the parts and the length of the map, or `None` while more
-/// bytes are needed.
-///
-/// # Errors
-/// `Err` if the bytes are no map.
-pub(super) fn leading_map(bytes: &[u8]) -> Result<Option<(Vec<(u64, u64)>, usize)>, ()> {
-    let mut position = 0;
-    let mut next = || {
-        let rest = &bytes[position..];
-        let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
+/// The map of form 1.0 at the start of a member, as far as it was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LeadingMap {
+    /// Offset and length of every part.
+    Parts(Vec<(u64, u64)>),
+    /// More bytes are needed.
+    Incomplete,
+    /// The bytes are no map.
+    Invalid,
+}
+
+impl LeadingMap {
+    /// Returns the number of lines of the map, by the first one; `None` while that is incomplete, 0
+    /// if it is no number.
+    pub(super) fn lines(bytes: &[u8]) -> Option<u64> {
+        match bytes.iter().take(21).position(|&byte| byte == b'\n') {
+            Some(end) => {
+                let count = number(&bytes[..end]).unwrap_or(0);
+                Some(count.saturating_mul(2).saturating_add(1))
+            }
+            None if bytes.len() > 20 => Some(0),
+            None => None,
+        }
+    }
+
+    /// Parses decimal numbers, each ended by a line feed: first the number of parts.
+    pub(super) fn parse(bytes: &[u8]) -> Self {
+        let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+        let mut next = || match lines.next() {
+            Some([digits @ .., b'\n']) => number(digits).ok_or(Self::Invalid),
             // A number has at most 20 digits.
-            return if rest.len() > 20 { Err(()) } else { Ok(None) };
+            Some(rest) if rest.len() > 20 => Err(Self::Invalid),
+            _ => Err(Self::Incomplete),
         };
-        position += length + 1;
-        number(&rest[..length]).ok_or(()).map(Some)
-    };
-    let Some(count) = next()? else {
-        return Ok(None);
-    };
-    if count > MAX_PARTS as u64 {
-        return Err(());
-    }
-    let mut parts = Vec::new();
-    for _ in 0..count {
-        let (Some(offset), Some(length)) = (next()?, next()?) else {
-            return Ok(None);
+        let mut parts = || {
+            let count = next()?;
+            if count > MAX_PARTS as u64 {
+                return Err(Self::Invalid);
+            }
+            (0..count).map(|_| Ok((next()?, next()?))).collect()
         };
-        parts.push((offset, length));
+        parts().map_or_else(|problem| problem, Self::Parts)
     }
-    Ok(Some((parts, position)))
 }
 
 #[cfg(test)]
@@ -129,12 +141,14 @@ mod tests {
     #[test]
     fn a_leading_map_is_read_as_far_as_it_is_there() {
         let whole = b"2\n0\n512\n1024\n7\nDATA";
-        assert_eq!(
-            leading_map(whole),
-            Ok(Some((vec![(0, 512), (1024, 7)], 15)))
-        );
+        assert_eq!(LeadingMap::lines(whole), Some(5));
+        assert_eq!(LeadingMap::lines(b"2"), None);
+        assert_eq!(LeadingMap::lines(&[b'2'; 21]), Some(0));
+        let parts = LeadingMap::Parts(vec![(0, 512), (1024, 7)]);
+        assert_eq!(LeadingMap::parse(whole), parts);
         for length in 0..15 {
-            assert_eq!(leading_map(&whole[..length]), Ok(None), "{length}");
+            let found = LeadingMap::parse(&whole[..length]);
+            assert_eq!(found, LeadingMap::Incomplete, "{length}");
         }
         for text in [
             &b"x\n"[..],
@@ -143,7 +157,7 @@ mod tests {
             b"111111111111111111111",
             b"1\n\n",
         ] {
-            assert_eq!(leading_map(text), Err(()), "{text:?}");
+            assert_eq!(LeadingMap::parse(text), LeadingMap::Invalid, "{text:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use super::compression::CountingReader;
 use super::header::{BLOCK, damaged, not_an_archive, stored_size, truncated, valid_header};
 use super::member::{Member, MemberKind, SpecialKind};
 use super::pax::PaxRecords;
-use super::sparse::{MAX_PARTS, SparseMap, leading_map};
+use super::sparse::{LeadingMap, MAX_PARTS, SparseMap};
 
 /// Maximum size in bytes of a long name, a pax header or the map of a sparse file.
 const MAX_NAME: u64 = 1 << 20;
@@ -25,7 +25,7 @@ pub(crate) enum Content {
     Bytes(Vec<u8>),
     /// The size, which exceeds the limit.
     TooLarge(u64),
-    /// Why there are no bytes, as a clause: `is a named pipe`.
+    /// What is in place of bytes, as a noun phrase: `named pipe`.
     Unavailable(String),
 }
 
@@ -237,19 +237,24 @@ impl<R: Read> TarReader<R> {
             let map = SparseMap::from_pax(records, self.left);
             return Ok(self.sparse_file(map));
         }
-        let mut bytes = Vec::new();
-        let map = loop {
+        let (mut bytes, mut lines) = (Vec::new(), 0);
+        loop {
             let block = self.read_start(BLOCK)?;
-            let is_end = block.is_empty();
+            lines += block.iter().filter(|&&byte| byte == b'\n').count() as u64;
+            let is_end = block.is_empty() || bytes.len() as u64 >= MAX_NAME;
             bytes.extend(block);
-            match leading_map(&bytes) {
-                Ok(None) if !is_end && (bytes.len() as u64) < MAX_NAME => {}
-                Ok(Some((parts, _))) if records.major == Some(1) && !records.is_damaged => {
-                    let size = records.real_size;
-                    break size.and_then(|size| SparseMap::new(size, parts, self.left));
-                }
-                _ => break None,
+            // Parsed once, so that the time is linear.
+            if is_end || LeadingMap::lines(&bytes).is_some_and(|needed| lines >= needed) {
+                break;
             }
+        }
+        let map = match (LeadingMap::parse(&bytes), records.real_size) {
+            (LeadingMap::Parts(parts), Some(size))
+                if records.major == Some(1) && !records.is_damaged =>
+            {
+                SparseMap::new(size, parts, self.left)
+            }
+            _ => None,
         };
         Ok(self.sparse_file(map))
     }

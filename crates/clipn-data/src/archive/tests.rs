@@ -81,7 +81,7 @@ fn expected_links() -> Vec<(String, String)> {
     let blue = "246 Some(0)";
     let long = "n".repeat(120);
     let link =
-        |target: &str, problem: &str| format!("is a symbolic link to `{target}`, which {problem}");
+        |target: &str, problem: &str| format!("symbolic link to `{target}`, which {problem}");
     let (outside, missing) = ("leads out of the archive", "is no file in the archive");
     let circle = "leads over too many links";
     [
@@ -96,11 +96,11 @@ fn expected_links() -> Vec<(String, String)> {
         ("g.bmp", link("nowhere.bmp", missing)),
         ("h.bmp", link("i.bmp", circle)),
         ("i.bmp", link("h.bmp", circle)),
-        ("j.bmp", "is a named pipe".to_owned()),
+        ("j.bmp", "named pipe".to_owned()),
         (&format!("k{long}.bmp"), blue.to_owned()),
         (&format!("l{long}.bmp"), blue.to_owned()),
         ("m.bmp", red.to_owned()),
-        ("pipe", "is a named pipe".to_owned()),
+        ("pipe", "named pipe".to_owned()),
         ("more/z.bmp", blue.to_owned()),
     ]
     .map(|(name, content)| (format!("set/{name}"), content))
@@ -167,7 +167,7 @@ fn pieces_of_a_multi_volume_archive_are_named() {
         [
             (
                 "big.bmp".to_owned(),
-                "is a piece of a file that begins in another volume".to_owned()
+                "piece of a file that begins in another volume".to_owned()
             ),
             ("a.bmp".to_owned(), "246 Some(255)".to_owned()),
         ]
@@ -347,7 +347,7 @@ fn false_maps_of_sparse_files_are_named() {
         &[(u64::MAX >> 3, 5)],
     ] {
         let found = read_all(&old_sparse(10, parts, b"abcde"));
-        let problem = "is a sparse file with an invalid map".to_owned();
+        let problem = "sparse file with an invalid map".to_owned();
         assert_eq!(found, [("s".to_owned(), problem)], "{parts:?}");
     }
 }

@@ -128,8 +128,8 @@ fn training_reads_linked_images_and_captions_and_names_broken_links() {
     assert_eq!(
         details,
         [
-            "png: is a symbolic link to `nowhere.png`, which is no file in the archive",
-            "png: is a named pipe",
+            "png: symbolic link to `nowhere.png`, which is no file in the archive",
+            "png: named pipe",
         ]
     );
 }
@@ -244,7 +244,7 @@ fn evaluation_sets_have_linked_images_and_labels() {
     };
     assert_eq!(
         error.to_string(),
-        "png: is a symbolic link to `s.png`, which is no file in the archive"
+        "png: symbolic link to `s.png`, which is no file in the archive"
     );
     assert_eq!(
         set.skipped.to_string(),
@@ -257,7 +257,7 @@ fn evaluation_sets_have_linked_images_and_labels() {
     let broken = [File("a.png", bmp(3)), Link("a.cls", "none.cls")];
     fs::write(root.path().join("broken.tar"), labeled(&broken)).unwrap();
     let error = benchmark(root.path(), "broken.tar").unwrap_err();
-    let expected = "cls: is a hard link to `none.cls`, which is no file in the archive";
+    let expected = "cls: hard link to `none.cls`, which is no file in the archive";
     assert!(error.contains(expected), "{error}");
     let mut dotted = Vec::new();
     for key in ["k.1", "k.2"] {
