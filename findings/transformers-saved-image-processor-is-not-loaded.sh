@@ -9,7 +9,7 @@
 # warning: a changed mean, size or crop is written, and the old one is loaded. transformers 4.57.1 loads the
 # other of the two from the same directory.
 #
-# Who is hurt: whoever fine-tunes CLIP with another normalization or resolution and saves the changed image processor
+# Who is hurt: all who fine-tune CLIP with another normalization or resolution and save the changed image processor
 # into the directory of the checkpoint. Training, evaluation and other machines then see different pixels of the same
 # images, and accuracy and OOD scores move for no visible reason.
 #

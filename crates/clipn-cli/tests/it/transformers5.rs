@@ -141,7 +141,7 @@ fn squash_and_bilinear_are_refused_wherever_pixels_are_needed() {
 
 #[cfg(feature = "download")]
 #[test]
-fn the_hub_is_asked_for_the_file_and_refused_before_the_weights_come() {
+fn the_hub_provides_the_file_and_weights_that_need_other_pixels_are_not_fetched() {
     let s = sandbox();
     let server = s.hub(&[("test/tiny", "clip-transformers")]);
     let run = |arguments: &[&str]| s.command(&server.url(), arguments).output().unwrap();

@@ -14,7 +14,7 @@ pub(super) struct PaxRecords {
 /// Records of GNU tar for sparse files, in the forms 0.0, 0.1 and 1.0.
 #[derive(Debug, Default)]
 pub(super) struct PaxSparse {
-    /// Version, of which 1.0 has the map before the data.
+    /// Major version: 1 has the map before the data.
     pub(super) major: Option<u64>,
     /// Size with all holes.
     pub(super) real_size: Option<u64>,

@@ -158,7 +158,7 @@ fn samples_that_dots_in_their_keys_merge_are_counted() {
     let mut files = Vec::new();
     for key in ["000001.a", "000001.b", "000002.a", "000002.b"] {
         files.push((format!("{key}.png"), bmp(1)));
-        files.push((format!("{key}.txt"), b"picture 1".to_vec()));
+        files.push((format!("{key}.txt"), b"image 1".to_vec()));
     }
     files.extend(samples(3..4));
     fs::write(&shard, tar(&files)).unwrap();
