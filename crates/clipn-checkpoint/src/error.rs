@@ -24,7 +24,7 @@ pub enum CheckpointError {
     BrokenLink {
         /// The given path.
         path: PathBuf,
-        /// Target of the link.
+        /// Missing file to which it leads.
         target: PathBuf,
     },
     /// The directory contains no weights file.
