@@ -11,9 +11,10 @@ mod temp;
 use clipn_data::{CaptionLoader, LoaderSettings, SampleFields, Sampling, ShardSet, SkipLimit};
 use clipn_image::Augmentation;
 
-/// Maximum memory in bytes, in addition to twice the file: a zstd window (100 MiB), the files of
-/// two samples, images.
-const LIMIT: usize = 256 << 20;
+/// Maximum memory in bytes, in addition to twice the file: two zstd windows (100 MiB each; links need
+/// a second reader), the files of two samples (256 MiB each, from sparse files), what is kept for
+/// links (32 MiB), images.
+const LIMIT: usize = 1 << 30;
 
 /// Maximum number of batches: if most samples are corrupt, the same data are read again for each.
 const MAX_BATCHES: usize = 4;

@@ -30,7 +30,12 @@ const MAX_ENTRIES: usize = 10_000;
 /// content is that of a weights file. A directory with both open_clip and `transformers` files has
 /// the same model twice; the open_clip file is preferred if its config is present.
 pub(crate) fn find_weights_file(directory: &Path) -> Result<PathBuf, CheckpointError> {
-    if let Some(name) = preferred_weights_name(|name| directory.join(name).is_file()) {
+    // A link that leads nowhere is an error, not a reason to take other weights.
+    let is_there = |name: &str| {
+        let path = directory.join(name);
+        path.is_file() || (path.is_symlink() && !path.exists())
+    };
+    if let Some(name) = preferred_weights_name(is_there) {
         return Ok(directory.join(name));
     }
     let mut candidates = files_by_content(directory);

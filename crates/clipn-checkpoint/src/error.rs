@@ -18,6 +18,15 @@ pub enum CheckpointError {
         /// The given path.
         path: PathBuf,
     },
+    /// The path is a link to a file that does not exist, as in a directory that was copied out of a
+    /// cache of the hub.
+    #[error("{} is a link that leads nowhere: {} does not exist", path.display(), target.display())]
+    BrokenLink {
+        /// The given path.
+        path: PathBuf,
+        /// Missing file to which it leads.
+        target: PathBuf,
+    },
     /// The directory contains no weights file.
     #[error(
         "cannot choose a weights file in directory {}: {}",
@@ -257,6 +266,7 @@ impl CheckpointError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NotFound { .. } => "check the path",
+            Self::BrokenLink { .. } => "copy the files themselves, with links followed (`cp -rL`)",
             Self::NoWeightsInDirectory { subdirectories, .. } if subdirectories.is_empty() => {
                 "name a weights file or a directory that contains one"
             }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -123,9 +123,26 @@ pub(crate) fn memory_map(path: &Path) -> Result<FileBytes, CheckpointError> {
         .map_err(|error| io_error(path, "memory-map", error))
 }
 
+/// Follows a link over others to the path that does not exist.
+fn last_target(link: &Path) -> PathBuf {
+    const MAX_LINKS: usize = 8;
+    let mut target = link.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(next) = fs::read_link(&target) else {
+            break;
+        };
+        target = target.parent().unwrap_or(Path::new("")).join(next);
+    }
+    target
+}
+
 pub(crate) fn io_error(path: &Path, action: &'static str, source: io::Error) -> CheckpointError {
     let path = path.to_owned();
     match source.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => CheckpointError::BrokenLink {
+            target: last_target(&path),
+            path,
+        },
         io::ErrorKind::NotFound => CheckpointError::NotFound { path },
         io::ErrorKind::PermissionDenied => CheckpointError::PermissionDenied { path },
         _ => CheckpointError::Io {

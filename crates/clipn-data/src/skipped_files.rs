@@ -25,8 +25,15 @@ const OUTSIDE_CLASSES: &str = "image outside the class directories";
 /// Kind of samples of an archive that have no image.
 const SAMPLE_WITHOUT_IMAGE: &str = "sample without an image";
 
+/// Maximum number of members of one kind that are counted by their names.
+const MAX_NAMED_MEMBERS: usize = 3;
+
+/// Maximum number of characters of the name of a member.
+const MAX_MEMBER_NAME: usize = 80;
+
 /// Number of files that were skipped because they are no images, by kind: the extension in lower
-/// case with its dot, or `no extension`.
+/// case with its dot, or `no extension`. Members of archives that are no files, such as a volume
+/// label, are counted by their kind, the first three of each by kind and name.
 ///
 /// Hidden files and files that systems leave behind ([`is_ignored_name`](crate::is_ignored_name))
 /// are not counted. More than 20 kinds are summed up as `other`.
@@ -72,6 +79,18 @@ impl SkippedFiles {
     /// Counts a sample of an archive that has no image.
     pub(crate) fn add_sample_without_image(&mut self) {
         self.count(SAMPLE_WITHOUT_IMAGE, 1);
+    }
+
+    /// Counts a member of an archive that is no file, by its kind and name.
+    pub(crate) fn add_member(&mut self, kind: &str, name: &str) {
+        let prefix = format!("{kind} `");
+        let named = self.counts.keys().filter(|key| key.starts_with(&prefix));
+        if named.count() >= MAX_NAMED_MEMBERS {
+            return self.count(kind, 1);
+        }
+        let shown: String = name.chars().take(MAX_MEMBER_NAME).collect();
+        let cut = if shown.len() < name.len() { "…" } else { "" };
+        self.count(&format!("{prefix}{shown}{cut}`"), 1);
     }
 
     /// Adds the counts of `other`.
@@ -137,6 +156,23 @@ mod tests {
         assert_eq!(skipped.total(), 104);
         assert_eq!(skipped.counts().len(), MAX_KINDS);
         assert_eq!(skipped.counts()["other"], 85);
+    }
+
+    #[test]
+    fn the_first_members_of_a_kind_are_named() {
+        let mut skipped = SkippedFiles::default();
+        for index in 0..5 {
+            skipped.add_member("named pipe", &format!("p{index}"));
+        }
+        skipped.add_member("volume label", &"l".repeat(100));
+        let label = "l".repeat(80);
+        assert_eq!(
+            skipped.to_string(),
+            format!(
+                "named pipe 2, named pipe `p0` 1, named pipe `p1` 1, named pipe `p2` 1, \
+                 volume label `{label}…` 1"
+            )
+        );
     }
 
     #[test]

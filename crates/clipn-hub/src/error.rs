@@ -102,6 +102,47 @@ pub enum DownloadError {
         /// Why downloads are disabled.
         reason: OfflineReason,
     },
+    /// Downloads are disabled, and the revision was never resolved, while the weights of other
+    /// commits are in the cache.
+    #[error(
+        "{what} is not in the cache {}, which has the weights of commit {}, and downloads are \
+         disabled: {}",
+        cache.display(),
+        commits.join(", "),
+        reason
+    )]
+    RevisionNotCached {
+        /// Repository and revision.
+        what: String,
+        /// Directory of the cache.
+        cache: PathBuf,
+        /// Cached commits with complete weights.
+        commits: Vec<String>,
+        /// Why downloads are disabled.
+        reason: OfflineReason,
+    },
+    /// Downloads are disabled, and files in the cache are links to files that do not exist, as in a
+    /// directory that was copied out of another cache.
+    #[error(
+        "{what}: {} in the cache is a link that leads nowhere: {} does not exist{}; downloads are \
+         disabled: {}",
+        file.display(),
+        target.display(),
+        more_links(*.count),
+        reason
+    )]
+    BrokenLinks {
+        /// Repository and revision.
+        what: String,
+        /// First such file.
+        file: PathBuf,
+        /// Missing file to which it leads.
+        target: PathBuf,
+        /// Number of such files.
+        count: usize,
+        /// Why downloads are disabled.
+        reason: OfflineReason,
+    },
     /// The connection failed.
     #[error("cannot reach {host}: {reason}")]
     Connection {
@@ -280,6 +321,14 @@ pub enum DownloadError {
     },
 }
 
+/// Further links that lead nowhere, for a message.
+fn more_links(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        _ => format!(", and {} more", count - 1),
+    }
+}
+
 impl DownloadError {
     /// Whether the error is transient, so that a retry may succeed: connection errors, timeouts,
     /// and the statuses 408, 425, 429, 500 and 502 to 504.
@@ -302,6 +351,11 @@ impl DownloadError {
                 variable: "HF_HOME",
                 ..
             } => "set HF_HOME to a directory for downloads",
+            Self::RevisionNotCached { .. } => "give a cached commit as OWNER/NAME@COMMIT",
+            Self::BrokenLinks { .. } => {
+                "copy the whole cache directory, with its `blobs`, or only the files of the snapshot with \
+                 links followed (`cp -rL`); or enable downloads once, which fetches the files again"
+            }
             Self::NotCached { reason, .. } => match reason {
                 OfflineReason::Requested => "enable downloads once, with a network connection",
                 OfflineReason::Variable(variable) => {

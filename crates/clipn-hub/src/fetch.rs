@@ -32,7 +32,8 @@ impl WeightsName {
     /// a note in [`FetchedWeights::notes`].
     ///
     /// # Errors
-    /// - [`DownloadError::NotCached`] if downloads are disabled and files are missing.
+    /// - [`DownloadError::NotCached`], [`DownloadError::RevisionNotCached`] or
+    ///   [`DownloadError::BrokenLinks`] if downloads are disabled and files are missing.
     /// - [`DownloadError::AccessDenied`], [`DownloadError::NotFound`] or
     ///   [`DownloadError::NoWeights`] if the repository does not provide the weights.
     /// - [`DownloadError::Model`] or [`DownloadError::Index`] if its config or index is invalid.
@@ -82,7 +83,9 @@ impl PretrainedTag {
     /// Path of the weights, a directory or a file, if all of them are in the cache.
     pub fn cached(&self, settings: &DownloadSettings) -> Option<PathBuf> {
         match &self.source {
-            PretrainedSource::Hub(name) => find_cached(name, settings).map(|cached| cached.path),
+            PretrainedSource::Hub(name) => {
+                find_cached(name, settings).ok().map(|cached| cached.path)
+            }
             PretrainedSource::Url { url, sha256 } => {
                 Some(url_file_path(url, sha256, settings)).filter(|path| path.is_file())
             }
@@ -98,11 +101,7 @@ fn fetch_repository(
     progress: &dyn Progress,
 ) -> Result<CachedModel, DownloadError> {
     let from_cache = |reason| {
-        find_cached(name, settings).ok_or_else(|| DownloadError::NotCached {
-            what: name.to_string(),
-            cache: settings.cache.clone(),
-            reason,
-        })
+        find_cached(name, settings).map_err(|miss| miss.into_error(name, settings, reason))
     };
     match settings.offline {
         Some(reason) => from_cache(reason),

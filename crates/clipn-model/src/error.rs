@@ -50,6 +50,17 @@ pub enum ModelError {
         /// The key with its value.
         what: String,
     },
+    /// The weights need a preprocessing of images that clipn does not compute.
+    #[error(
+        "unsupported preprocessing {what} (config {origin}); expected that of CLIP: the short side \
+         resized with bicubic interpolation, the center cropped, values scaled and normalized"
+    )]
+    UnsupportedPreprocessing {
+        /// The file, or the location of the config in a file of weights.
+        origin: String,
+        /// The key with its value.
+        what: String,
+    },
     /// Weights without a config, and no architecture given.
     #[error("unknown architecture of the weights {}: {reason}", path.display())]
     NoConfig {

@@ -351,3 +351,30 @@ fn rejects_values_that_do_not_match_the_shape() {
         [0.5]
     );
 }
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_is_named_and_not_replaced_by_other_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("pytorch_model.bin");
+    fs::copy(fixture("checkpoint/plain_clip.pt"), &other).unwrap();
+    Checkpoint::open(folder.path()).unwrap();
+    let link = folder.path().join("model.safetensors");
+    // As in the cache of huggingface_hub 2: over the repository's own blobs to the shared ones.
+    std::os::unix::fs::symlink("own", &link).unwrap();
+    std::os::unix::fs::symlink("../../blobs/5ea1ed", folder.path().join("own")).unwrap();
+    for path in [folder.path(), &link] {
+        let error = Checkpoint::open(path).unwrap_err();
+        assert!(
+            matches!(&error, CheckpointError::BrokenLink { path, .. } if *path == link),
+            "{error}"
+        );
+        let message = error.to_string();
+        assert!(
+            message.contains("is a link that leads nowhere: ")
+                && message.ends_with("/../../blobs/5ea1ed does not exist"),
+            "{message}"
+        );
+        assert!(error.hint().unwrap().contains("cp -rL"));
+    }
+}

@@ -46,10 +46,11 @@ impl DtypeName {
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
     /// Output format: clipn is a safetensors file with its config, the others are directories of
-    /// the CLIP part
+    /// the CLIP part; transformers has the preprocessing in the forms of versions 4 and 5,
+    /// transformers-4 and transformers-5 in one of them
     #[arg(
         long,
-        value_name = "clipn|open-clip|transformers",
+        value_name = "clipn|open-clip|transformers|transformers-4|transformers-5",
         default_value = "clipn"
     )]
     pub to: ConversionTarget,

@@ -57,6 +57,13 @@ impl WeightsKeyArgs {
                 escape_for_display(first)
             ));
         }
+        if let Some(older) = weights.overridden_preprocessing() {
+            warning(format_args!(
+                "{} has other pixels than processor_config.json, which is used; transformers 5 \
+                 reads the latter, transformers 4 the former",
+                older.display()
+            ));
+        }
         Ok(weights)
     }
 }

@@ -120,6 +120,7 @@ fn directories_for_other_programs_contain_the_clip_and_report_the_rest() {
                 "model.safetensors",
                 "config.json",
                 "preprocessor_config.json",
+                "processor_config.json",
             ],
         ),
     ] {
@@ -402,7 +403,10 @@ fn rejects_unusable_inputs_and_outputs() {
         &s,
         2,
         &["openai.pt", out, "--to", "onnx"],
-        &["onnx", "clipn, open-clip, transformers"],
+        &[
+            "onnx",
+            "clipn, open-clip, transformers, transformers-4, transformers-5",
+        ],
     );
     fails(
         &s,

@@ -1,6 +1,7 @@
 //! Integration tests of `clipn-cli`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
+mod archives;
 mod bench;
 mod classifier;
 mod classify;
@@ -50,6 +51,7 @@ mod serve_bundles;
 mod signals;
 mod skipped_files;
 mod train;
+mod transformers5;
 #[cfg(not(feature = "mini"))]
 mod without_mini;
 mod wrong_use;

@@ -214,7 +214,7 @@ fn lists_the_cache_in_each_format() {
     let csv = s.done(&["models", "--cache", "--format", "csv"]);
     let row = format!("laion/CLIP-ViT-B-16-laion2B-s34B-b88K,{COMMIT},main,2,");
     assert!(
-        csv.starts_with("name,revision,refs,files,bytes,is_whole,tags,path\n")
+        csv.starts_with("name,revision,refs,files,bytes,is_whole,tags,path,broken_links\n")
             && csv.contains(&row),
         "{csv}"
     );

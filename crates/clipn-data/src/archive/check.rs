@@ -7,7 +7,7 @@ use std::path::Path;
 use clipn_base::content::ContentKind;
 
 use crate::archive::compression::{ZSTD, decompress};
-use crate::archive::tar_reader::{BLOCK, invalid_start, is_start};
+use crate::archive::header::{BLOCK, invalid_start, is_start};
 
 /// Zero bytes that end a tar archive.
 const END_MARK: u64 = 2 * BLOCK as u64;
@@ -40,7 +40,7 @@ pub(crate) fn check_ends(path: &Path) -> io::Result<EndsCheck> {
     let is_packed = matches!(kind, ContentKind::Gzip | ContentKind::Zstd);
     let start = if is_packed {
         file.seek(SeekFrom::Start(0))?;
-        match first_block(&mut decompress(file.try_clone()?)?) {
+        match first_block(&mut decompress(file.try_clone()?)?.source) {
             Ok(start) => start,
             // Reading all of it says what is wrong.
             Err(_) => return Ok(EndsCheck::Doubtful),

@@ -20,8 +20,15 @@ const MAX_RATIO: u64 = 1032;
 /// Decompressed bytes that any shard may have, whatever its compression ratio.
 const MIN_BYTE_LIMIT: u64 = 64 << 20;
 
+/// Bytes of a tar archive, without its compression.
+pub(super) struct Decompressed {
+    pub(super) source: Box<dyn Read + Send>,
+    /// Whether the archive is not compressed.
+    pub(super) is_plain: bool,
+}
+
 /// Opens an archive. The compression is detected from the first bytes, not from the name.
-pub(crate) fn open_archive(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+pub(super) fn open_archive(path: &Path) -> io::Result<Decompressed> {
     // A pipe or a device could block forever or never end.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -30,20 +37,22 @@ pub(crate) fn open_archive(path: &Path) -> io::Result<Box<dyn Read + Send>> {
 }
 
 /// Decompresses an archive from any reader.
-pub(crate) fn decompress(
-    mut source: impl Read + Send + 'static,
-) -> io::Result<Box<dyn Read + Send>> {
+pub(super) fn decompress(mut source: impl Read + Send + 'static) -> io::Result<Decompressed> {
     let mut start = Vec::new();
     (&mut source).take(4).read_to_end(&mut start)?;
     let gzip = start.starts_with(&GZIP);
     let zstd = start == ZSTD || is_skippable(&start);
     let whole = BufReader::with_capacity(BUFFER, io::Cursor::new(start).chain(source));
-    Ok(if gzip {
+    let source: Box<dyn Read + Send> = if gzip {
         Box::new(MultiGzDecoder::new(whole))
     } else if zstd {
         Box::new(Zstandard::new(whole))
     } else {
         Box::new(whole)
+    };
+    Ok(Decompressed {
+        source,
+        is_plain: !gzip && !zstd,
     })
 }
 
@@ -126,9 +135,9 @@ impl<R: BufRead> Zstandard<R> {
 }
 
 /// Reader that counts the bytes read.
-struct CountingReader<R> {
-    source: R,
-    count: u64,
+pub(super) struct CountingReader<R> {
+    pub(super) source: R,
+    pub(super) count: u64,
 }
 
 impl<R: Read> Read for CountingReader<R> {
@@ -194,7 +203,7 @@ mod tests {
         let path = directory.path().join("a.tar");
         let read = |frame: Vec<u8>| {
             std::fs::write(&path, frame).unwrap();
-            io::copy(&mut open_archive(&path).unwrap(), &mut io::sink())
+            io::copy(&mut open_archive(&path).unwrap().source, &mut io::sink())
         };
         assert_eq!(read(runs(100)).unwrap(), 100 * (128 << 10));
         let error = read(runs(2000)).unwrap_err();

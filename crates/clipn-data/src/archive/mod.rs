@@ -1,16 +1,26 @@
-//! Tar archives, plain or compressed with gzip or zstd, read as streams. Sizes in headers are not
-//! trusted.
+//! Tar archives as tar programs write them, plain or compressed with gzip or zstd, read as streams.
+//! Sizes in headers are not trusted.
+//!
+//! [`TarReader`](tar_reader) reads one member after the other, sparse files of all forms among them;
+//! [`ArchiveReader`] adds what needs a second look: the targets of hard and symbolic links.
 
 mod check;
 mod compression;
+mod header;
+mod member;
+mod pax;
+mod reader;
+mod sparse;
 mod tar_reader;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub(crate) use check::{EndsCheck, check_ends};
-pub(crate) use compression::{decompress, open_archive};
-pub(crate) use tar_reader::TarReader;
+pub(crate) use reader::ArchiveReader;
+pub(crate) use tar_reader::Content;
 
 /// Extensions of archives.
 pub(crate) const ARCHIVE_EXTENSIONS: [&str; 5] = [".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"];
@@ -34,7 +44,7 @@ pub(crate) fn catch_panic<T>(
 }
 
 #[cfg(test)]
-mod tests {
+mod name_tests {
     use super::*;
 
     #[test]

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::archive::{catch_panic, is_archive_name, open_archive};
+use crate::archive::{catch_panic, is_archive_name};
 use crate::error::DatasetError;
 use crate::eval_sets::table::{TableStream, read_embedded};
 use crate::eval_sets::{ImageSet, LabeledImage};
 use crate::image_name::is_image_name;
 use crate::sources::{ImageContent, MAX_STREAMED_IMAGE_BYTES, NamedImage};
-use crate::training::{CaptionField, SampleFields, SampleFiles, SampleReader, expand_shards};
+use crate::training::{
+    CaptionField, SampleFields, SampleFiles, SampleReader, expand_shards, first_keys,
+};
 
 /// Extensions of files with a label.
 const LABELS: [&str; 2] = ["cls", "json"];
@@ -35,8 +37,6 @@ pub(super) enum LabelUse {
     /// Labels are ignored.
     Ignored,
 }
-
-type Reader = SampleReader<Box<dyn Read + Send>>;
 
 /// Whether a file is a tar archive by its name or by its first bytes.
 pub fn is_archive_file(path: impl AsRef<Path>) -> bool {
@@ -91,7 +91,7 @@ pub(super) fn read_archives(
             path: archive.clone(),
             source,
         };
-        let mut reader = open(archive).map_err(failed)?;
+        let mut reader = SampleReader::open(archive).map_err(failed)?;
         while let Some(sample) = catch_panic(|| reader.next(Some(&fields))) {
             let sample = sample.map_err(failed)?;
             let invalid = |problem: String| DatasetError::ArchiveSample {
@@ -99,6 +99,9 @@ pub(super) fn read_archives(
                 sample: sample.key.clone(),
                 problem,
             };
+            if let (Some((_, problem)), LabelUse::Required { .. }) = (&sample.problem, labels) {
+                return Err(invalid(problem.clone()));
+            }
             let Some(extension) = image_extension(&sample).map_err(invalid)? else {
                 if labels != LabelUse::Ignored {
                     let found = sample.seen.join(", ");
@@ -116,6 +119,7 @@ pub(super) fn read_archives(
                 label,
             });
         }
+        set.skipped.merge(&reader.take_skipped());
     }
     if set.samples.is_empty() {
         return Err(DatasetError::NoImages {
@@ -125,10 +129,6 @@ pub(super) fn read_archives(
     }
     set.archives = archives;
     Ok(set)
-}
-
-fn open(archive: &Path) -> io::Result<Reader> {
-    Ok(SampleReader::new(open_archive(archive)?))
 }
 
 /// Path of an image: that of the archive and the name in it.
@@ -159,6 +159,7 @@ fn image_extension(sample: &SampleFiles) -> Result<Option<String>, String> {
     match images.as_slice() {
         [] => Ok(None),
         [only] => Ok(Some((*only).clone())),
+        _ if !sample.merged_keys().is_empty() => Err(merged_problem(sample)),
         several => Err(format!(
             "expected one image, got {}",
             several
@@ -168,6 +169,17 @@ fn image_extension(sample: &SampleFiles) -> Result<Option<String>, String> {
                 .join(", ")
         )),
     }
+}
+
+/// Says that the samples whose keys have dots are one.
+fn merged_problem(sample: &SampleFiles) -> String {
+    let keys = sample.merged_keys();
+    format!(
+        "{} samples with dots in their keys ({}) are one by WebDataset's rule, which ends a key at \
+         the first dot",
+        keys.len(),
+        first_keys(&sample.key, &keys)
+    )
 }
 
 /// Returns the label of a sample; `None` for the label -1.
@@ -227,7 +239,7 @@ pub struct SetImages<'a> {
     samples: std::slice::Iter<'a, LabeledImage>,
     archives: std::slice::Iter<'a, PathBuf>,
     fields: SampleFields,
-    current: Option<(&'a Path, Reader)>,
+    current: Option<(&'a Path, SampleReader)>,
     is_archive: bool,
     table: Option<TableStream>,
 }
@@ -259,7 +271,7 @@ impl<'a> SetImages<'a> {
             let (archive, reader) = match &mut self.current {
                 Some(current) => current,
                 None => match self.archives.next() {
-                    Some(archive) => self.current.insert((archive, open(archive)?)),
+                    Some(archive) => self.current.insert((archive, SampleReader::open(archive)?)),
                     None => return Ok(None),
                 },
             };
@@ -294,9 +306,9 @@ fn image(archive: &Path, mut sample: SampleFiles) -> io::Result<Option<NamedImag
         return Ok(None);
     };
     let name = image_path(archive, &sample.key, &extension);
-    let content = match (sample.files.remove(&extension), sample.too_large) {
+    let content = match (sample.files.remove(&extension), sample.problem) {
         (Some(bytes), _) => ImageContent::Bytes(bytes),
-        (None, Some(problem)) => ImageContent::Failed(io::Error::other(problem)),
+        (None, Some((_, problem))) => ImageContent::Failed(io::Error::other(problem)),
         (None, None) => ImageContent::Failed(io::Error::other("the archive changed")),
     };
     let name = name.display().to_string();
@@ -352,7 +364,7 @@ pub fn read_archived_images<'p>(
     }
     for (archive, wanted) in by_archive {
         let fields = image_fields(wanted.iter().copied());
-        let Ok(mut reader) = open(&archive) else {
+        let Ok(mut reader) = SampleReader::open(&archive) else {
             continue;
         };
         let mut left = wanted.len();

@@ -5,22 +5,27 @@ use std::path::Path;
 
 use clipn_image::{IMAGE_START_BYTES, is_image_start};
 
-use crate::archive::{TarReader, catch_panic, decompress, open_archive};
+use crate::archive::{ArchiveReader, Content, catch_panic};
 use crate::image_name::NameKind;
 use crate::skipped_files::SkippedFiles;
 use crate::sources::{ImageContent, MAX_STREAMED_IMAGE_BYTES, NamedImage};
 
-type OpenFn = Box<dyn FnOnce() -> io::Result<Box<dyn Read + Send>> + Send>;
+type OpenFn = Box<dyn FnOnce() -> io::Result<ArchiveReader> + Send>;
 
 enum ReaderState {
     Closed(OpenFn),
-    Open(TarReader<Box<dyn Read + Send>>),
+    Open(Box<ArchiveReader>),
     Finished,
 }
 
 /// Iterator over the images in a tar archive, plain or compressed with gzip or zstd. Every file
 /// with an image extension, or without an extension and with the first bytes of an image, is an
 /// image named `ARCHIVE/NAME`. Other files are skipped and counted, hidden ones ignored.
+///
+/// Hard and symbolic links are images with the contents of their targets in the archive, and sparse
+/// files have their holes restored. A link that leads to no file, a pipe, a device or a piece of a
+/// multi-volume file is a failed image if it has the name of one, and counted if not. Links in an
+/// archive on disk may lead to any member, those in a stream only to the images shortly before.
 ///
 /// An archive that cannot be opened, is damaged or contains no images yields one failed image with
 /// the archive's name, after the images before the damage. The error of a damaged one is a
@@ -64,7 +69,7 @@ impl ArchiveImages {
         let file = path.to_path_buf();
         Self::new(
             path.display().to_string(),
-            Box::new(move || open_archive(&file)),
+            Box::new(move || ArchiveReader::open(&file)),
         )
     }
 
@@ -74,7 +79,7 @@ impl ArchiveImages {
         name: String,
         open: impl FnOnce() -> io::Result<R> + Send + 'static,
     ) -> Self {
-        Self::new(name, Box::new(|| decompress(open()?)))
+        Self::new(name, Box::new(|| ArchiveReader::from_stream(open()?)))
     }
 
     fn new(name: String, open: OpenFn) -> Self {
@@ -100,12 +105,16 @@ impl ArchiveImages {
                     if let ReaderState::Closed(open) =
                         std::mem::replace(&mut self.state, ReaderState::Finished)
                     {
-                        self.state = ReaderState::Open(TarReader::new(open()?));
+                        self.state = ReaderState::Open(Box::new(open()?));
                     }
                     continue;
                 }
             };
-            let Some(entry) = archive.next()? else {
+            let entry = archive.next()?;
+            for label in archive.take_labels() {
+                self.skipped.add_member("volume label", &label);
+            }
+            let Some(entry) = entry else {
                 self.state = ReaderState::Finished;
                 if self.yielded > 0 {
                     return Ok(None);
@@ -121,23 +130,27 @@ impl ArchiveImages {
                 NameKind::Ignored => continue,
                 NameKind::Image => (true, Vec::new()),
                 NameKind::NoExtension => {
-                    let start = archive.read_start(IMAGE_START_BYTES)?;
+                    let start = archive.read_start(IMAGE_START_BYTES, MAX_STREAMED_IMAGE_BYTES)?;
                     (is_image_start(&start), start)
                 }
                 NameKind::Other => (false, Vec::new()),
             };
             if !is_image {
-                self.skipped.add(file_name(&name));
+                match entry.special {
+                    Some(kind) => self.skipped.add_member(&kind.to_string(), &name),
+                    None => self.skipped.add(file_name(&name)),
+                }
                 continue;
             }
             let name = format!("{}/{}", self.name, name.strip_prefix("./").unwrap_or(&name));
+            let failed = |problem: String| ImageContent::Failed(io::Error::other(problem));
             let content = match archive.read(MAX_STREAMED_IMAGE_BYTES)? {
-                Some(rest) if start.is_empty() => ImageContent::Bytes(rest),
-                Some(rest) => ImageContent::Bytes([start, rest].concat()),
-                None => ImageContent::Failed(io::Error::other(format!(
-                    "declared size {} exceeds the limit of {MAX_STREAMED_IMAGE_BYTES} bytes",
-                    entry.size
-                ))),
+                Content::Bytes(rest) if start.is_empty() => ImageContent::Bytes(rest),
+                Content::Bytes(rest) => ImageContent::Bytes([start, rest].concat()),
+                Content::TooLarge(size) => failed(format!(
+                    "declared size {size} exceeds the limit of {MAX_STREAMED_IMAGE_BYTES} bytes"
+                )),
+                Content::Unavailable(problem) => failed(problem),
             };
             return Ok(Some(NamedImage { name, content }));
         }

@@ -25,4 +25,4 @@ pub use webdataset::{
     expand_shards,
 };
 
-pub(crate) use webdataset::{SampleFiles, SampleReader};
+pub(crate) use webdataset::{SampleFiles, SampleReader, first_keys};

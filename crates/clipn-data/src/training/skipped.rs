@@ -18,6 +18,12 @@ pub enum SkipReason {
     Shard,
     /// A file in a shard exceeds the size limit.
     TooLarge,
+    /// A file of the sample is a link that leads to no file in the shard, a pipe, a device or a piece
+    /// of a multi-volume file.
+    NotAFile,
+    /// Several samples whose keys have a dot are one by WebDataset's rule: the key ends at the first
+    /// dot.
+    DottedKeys,
     /// The sample has no image.
     NoImage,
     /// The sample has no caption or an empty one.
@@ -35,6 +41,8 @@ impl fmt::Display for SkipReason {
         f.write_str(match self {
             Self::Shard => "in a damaged shard",
             Self::TooLarge => "too large",
+            Self::NotAFile => "with a link or pipe in place of a file",
+            Self::DottedKeys => "merged from samples with dots in their keys",
             Self::NoImage => "without an image",
             Self::NoCaption => "without a caption",
             Self::BadCaption => "with an unreadable caption",

@@ -1,6 +1,7 @@
 //! Integration tests of `clipn-data`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
+mod archives;
 mod benchmark;
 mod captions;
 mod damage;

@@ -369,7 +369,7 @@ fn converts_every_vit_to_a_clip_model_of_transformers() {
             continue;
         }
         assert_has_clip_part(source, &out, PretrainedKind::Transformers);
-        assert_eq!(converted.unwrap().files.len(), 3);
+        assert_eq!(converted.unwrap().files.len(), 4);
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::cache::Repository;
+use crate::cache::lookup::broken_target;
 use crate::error::DownloadError;
 use crate::hub_name::{HubName, is_commit, is_safe_path};
 use crate::settings::DownloadSettings;
@@ -54,9 +55,12 @@ pub struct CachedWeights {
     pub files: usize,
     /// Total size in bytes. Files that several revisions share count for each of them.
     pub bytes: u64,
-    /// Whether it contains complete weights in a supported format, with all shards.
+    /// Whether it contains complete weights in a supported format, with all shards: those that can
+    /// be used without downloads, by the revision if it has no [`refs`](Self::refs).
     #[serde(rename = "is_whole")]
     pub is_complete: bool,
+    /// Number of files that are links to files that do not exist.
+    pub broken_links: usize,
     /// Architectures and tags of open_clip, for example `ViT-B-16 laion2b_s34b_b88k`.
     pub tags: Vec<String>,
     /// Directory of the revision, or the file.
@@ -120,9 +124,13 @@ impl CacheInventory {
             else {
                 continue;
             };
-            let (mut files, mut bytes) = (0, 0u64);
-            for size in files_in(&path).filter_map(|(_, file)| size(&file)) {
-                (files, bytes) = (files + 1, bytes.saturating_add(size));
+            let (mut files, mut bytes, mut broken_links) = (0, 0u64, 0);
+            for (_, file) in files_in(&path) {
+                if let Some(size) = size(&file) {
+                    (files, bytes) = (files + 1, bytes.saturating_add(size));
+                } else if broken_target(&file).is_some() {
+                    broken_links += 1;
+                }
             }
             let mut refs = refs.remove(commit).unwrap_or_default();
             refs.sort_unstable();
@@ -135,7 +143,8 @@ impl CacheInventory {
                 revision: commit.to_owned(),
                 files,
                 bytes,
-                is_complete: repository.weights(commit, None).is_some(),
+                is_complete: repository.weights(commit, None).is_ok(),
+                broken_links,
                 tags: tags(is_of),
                 refs,
                 path,
@@ -174,6 +183,7 @@ impl CacheInventory {
                 files,
                 bytes: size,
                 is_complete: true,
+                broken_links: 0,
                 tags,
                 path,
             });

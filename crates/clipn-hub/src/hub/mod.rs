@@ -37,7 +37,8 @@ pub(crate) fn fetch(
 ) -> Result<CachedModel, DownloadError> {
     // Commits are immutable: no request is needed if the cache has all files.
     if is_commit(&name.revision)
-        && let Some(cached) = find_cached(name, settings).filter(|cached| cached.notes.is_empty())
+        && let Ok(cached) = find_cached(name, settings)
+        && cached.notes.is_empty()
     {
         return Ok(cached);
     }
@@ -97,7 +98,7 @@ fn from_cache_after(
     name: &HubName,
     settings: &DownloadSettings,
 ) -> Result<CachedModel, DownloadError> {
-    let Some(mut cached) = find_cached(name, settings) else {
+    let Ok(mut cached) = find_cached(name, settings) else {
         return Err(error);
     };
     cached.notes.insert(

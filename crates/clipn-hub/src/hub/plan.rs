@@ -1,11 +1,17 @@
-use crate::cache::{OPEN_CLIP_CONFIG, PREPROCESSOR, nonstandard_names};
+use crate::cache::{OPEN_CLIP_CONFIG, PREPROCESSOR, PROCESSOR, nonstandard_names};
 use crate::error::DownloadError;
 use crate::hub_name::HubName;
 
 /// Configs of weights with a name of `transformers` or a non-standard name: the model config and
-/// the preprocessing of `transformers`, the state of clipn's own checkpoints, and open_clip's
-/// config.
-const OTHER_CONFIGS: [&str; 4] = ["config.json", PREPROCESSOR, "state.json", OPEN_CLIP_CONFIG];
+/// the preprocessing of `transformers` in both forms, the state of clipn's own checkpoints, and
+/// open_clip's config.
+const OTHER_CONFIGS: [&str; 5] = [
+    "config.json",
+    PREPROCESSOR,
+    PROCESSOR,
+    "state.json",
+    OPEN_CLIP_CONFIG,
+];
 
 /// Files of a repository that form a model.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,7 +79,7 @@ impl DownloadPlan {
         let expected: &[&str] = if is_open_clip {
             &[OPEN_CLIP_CONFIG]
         } else {
-            &["config.json", PREPROCESSOR]
+            &["config.json", PREPROCESSOR, PROCESSOR]
         };
         let absent = expected
             .iter()
@@ -176,6 +182,7 @@ mod tests {
             "flax_model.msgpack",
             "model.safetensors",
             "preprocessor_config.json",
+            "processor_config.json",
             "pytorch_model.bin",
             "tf_model.h5",
         ];
@@ -183,7 +190,11 @@ mod tests {
             chosen(&transformers),
             (
                 "model.safetensors".into(),
-                configs(&["config.json", "preprocessor_config.json"])
+                configs(&[
+                    "config.json",
+                    "preprocessor_config.json",
+                    "processor_config.json"
+                ])
             )
         );
         let sharded = [

@@ -5,4 +5,6 @@ mod download;
 mod download_cache;
 mod download_faults;
 mod download_hostile;
+#[cfg(unix)]
+mod download_links;
 mod local_hub;

@@ -200,8 +200,10 @@ impl WeightsConversion {
             ConversionTarget::OpenClip => {
                 output.write_directory(|directory| writer.hub(directory, entries))?;
             }
-            ConversionTarget::Transformers => {
-                output.write_directory(|directory| writer.transformers(directory, entries))?;
+            to @ (ConversionTarget::Transformers
+            | ConversionTarget::Transformers4
+            | ConversionTarget::Transformers5) => {
+                output.write_directory(|directory| writer.transformers(directory, entries, to))?;
             }
         }
         let files = written_files(out, self.to)?;
@@ -220,7 +222,7 @@ impl WeightsConversion {
     /// Checks that other programs can use the tensors of the image tower as they are.
     fn check_tower(&self, weights: &ModelWeights) -> Result<(), ConvertError> {
         let config = weights.config();
-        if self.to == ConversionTarget::Transformers && config.vision.stages.is_some() {
+        if self.to.is_transformers() && config.vision.stages.is_some() {
             return Err(ConvertError::ResNetUnsupported {
                 model: config.name.clone(),
             });
@@ -297,7 +299,9 @@ impl WeightsConversion {
             let tensor = scalar.flatten().unwrap_or(tensor);
             match self.to {
                 ConversionTarget::Clipn | ConversionTarget::OpenClip => push(name, tensor),
-                ConversionTarget::Transformers => {
+                ConversionTarget::Transformers
+                | ConversionTarget::Transformers4
+                | ConversionTarget::Transformers5 => {
                     to_transformers(&name, &tensor)?
                         .into_iter()
                         .for_each(|(name, tensor)| push(name, tensor));

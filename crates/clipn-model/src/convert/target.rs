@@ -2,6 +2,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::error::UnknownName;
+use crate::pretrained::image_processor::{PREPROCESSOR_FILE, PROCESSOR_FILE};
 use crate::pretrained::{hub, transformers};
 
 /// Output format of a conversion.
@@ -14,21 +15,39 @@ pub enum ConversionTarget {
     /// An open_clip hub directory with the CLIP part of the model: image tower, "yes" tower and
     /// logit scale.
     OpenClip,
-    /// A `CLIPModel` directory for Hugging Face `transformers`, with the same part.
+    /// A `CLIPModel` directory for Hugging Face `transformers`, with the same part. The preprocessing
+    /// is written in the form of version 4 and in that of version 5.
     Transformers,
+    /// Same as [`Transformers`](Self::Transformers) with the preprocessing in the form of version 4
+    /// only, `preprocessor_config.json`, which version 5 reads too. `CLIPProcessor` of 4.40 to 4.55
+    /// fails if the other form is there.
+    Transformers4,
+    /// Same as [`Transformers`](Self::Transformers) with the preprocessing in the form of version 5
+    /// only, `processor_config.json`, as `CLIPProcessor.save_pretrained` writes it.
+    Transformers5,
 }
 
 impl ConversionTarget {
     /// All formats.
-    pub const ALL: [ConversionTarget; 3] = [
+    pub const ALL: [ConversionTarget; 5] = [
         ConversionTarget::Clipn,
         ConversionTarget::OpenClip,
         ConversionTarget::Transformers,
+        ConversionTarget::Transformers4,
+        ConversionTarget::Transformers5,
     ];
 
     /// Returns whether the output is a directory rather than a file.
     pub fn is_directory(self) -> bool {
         self != ConversionTarget::Clipn
+    }
+
+    /// Returns whether the output is for Hugging Face `transformers`.
+    pub fn is_transformers(self) -> bool {
+        matches!(
+            self,
+            Self::Transformers | Self::Transformers4 | Self::Transformers5
+        )
     }
 
     /// Returns the name that [`FromStr`] parses, such as `open-clip`.
@@ -37,6 +56,8 @@ impl ConversionTarget {
             ConversionTarget::Clipn => "clipn",
             ConversionTarget::OpenClip => "open-clip",
             ConversionTarget::Transformers => "transformers",
+            ConversionTarget::Transformers4 => "transformers-4",
+            ConversionTarget::Transformers5 => "transformers-5",
         }
     }
 
@@ -46,6 +67,8 @@ impl ConversionTarget {
             ConversionTarget::Clipn => "a safetensors file with its config",
             ConversionTarget::OpenClip => "an open_clip hub directory",
             ConversionTarget::Transformers => "a transformers CLIPModel directory",
+            ConversionTarget::Transformers4 => "a CLIPModel directory of transformers 4",
+            ConversionTarget::Transformers5 => "a CLIPModel directory of transformers 5",
         }
     }
 
@@ -57,7 +80,18 @@ impl ConversionTarget {
             ConversionTarget::Transformers => &[
                 transformers::WEIGHTS_FILE,
                 transformers::CONFIG_FILE,
-                transformers::PREPROCESSOR_FILE,
+                PREPROCESSOR_FILE,
+                PROCESSOR_FILE,
+            ],
+            ConversionTarget::Transformers4 => &[
+                transformers::WEIGHTS_FILE,
+                transformers::CONFIG_FILE,
+                PREPROCESSOR_FILE,
+            ],
+            ConversionTarget::Transformers5 => &[
+                transformers::WEIGHTS_FILE,
+                transformers::CONFIG_FILE,
+                PROCESSOR_FILE,
             ],
         }
     }
@@ -77,7 +111,8 @@ impl FromStr for ConversionTarget {
             .into_iter()
             .find(|format| format.as_str() == name)
             .ok_or_else(|| {
-                UnknownName::new("format", name, "one of clipn, open-clip, transformers")
+                let known = "one of clipn, open-clip, transformers, transformers-4, transformers-5";
+                UnknownName::new("format", name, known)
             })
     }
 }
@@ -93,7 +128,8 @@ mod tests {
         }
         assert_eq!(
             "onnx".parse::<ConversionTarget>().unwrap_err().to_string(),
-            "unknown format `onnx`; expected one of clipn, open-clip, transformers"
+            "unknown format `onnx`; expected one of clipn, open-clip, transformers, \
+             transformers-4, transformers-5"
         );
     }
 }

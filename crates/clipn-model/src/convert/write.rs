@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 use crate::config::{Activation, ModelConfig};
 use crate::convert::{ConversionTarget, ConvertError};
+use crate::pretrained::image_processor::{
+    PREPROCESSOR_FILE, PROCESSOR_FILE, decimal, to_preprocessor_config, to_processor_config,
+};
 use crate::pretrained::{hub, transformers};
 use crate::weights::WeightsMetadata;
 
@@ -66,6 +69,7 @@ impl Writer<'_> {
         &self,
         directory: &Path,
         entries: Vec<TensorEntry>,
+        to: ConversionTarget,
     ) -> Result<(), ConvertError> {
         let dtypes = entries
             .iter()
@@ -80,10 +84,16 @@ impl Writer<'_> {
             &directory.join(transformers::CONFIG_FILE),
             &self.transformers_config(widest, mixed),
         )?;
-        self.json(
-            &directory.join(transformers::PREPROCESSOR_FILE),
-            &self.preprocessor_config(),
-        )
+        let preprocessing = [
+            (PREPROCESSOR_FILE, to_preprocessor_config(self.pixels)),
+            (PROCESSOR_FILE, to_processor_config(self.pixels)),
+        ];
+        for (name, config) in preprocessing {
+            if to.files().contains(&name) {
+                self.json(&directory.join(name), &config)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes weights for other programs, with `"format": "pt"` as their only metadata.
@@ -207,29 +217,6 @@ impl Writer<'_> {
             },
         })
     }
-
-    fn preprocessor_config(&self) -> Value {
-        let size = self.pixels.size;
-        json!({
-            "image_processor_type": "CLIPImageProcessor",
-            "do_convert_rgb": true,
-            "do_resize": true,
-            "size": { "shortest_edge": size },
-            "resample": transformers::BICUBIC,
-            "do_center_crop": true,
-            "crop_size": { "height": size, "width": size },
-            "do_rescale": true,
-            "rescale_factor": 1.0 / 255.0,
-            "do_normalize": true,
-            "image_mean": self.pixels.mean.map(decimal),
-            "image_std": self.pixels.std.map(decimal),
-        })
-    }
-}
-
-/// Returns the shortest decimal that rounds to this `f32`.
-fn decimal(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| value.into())
 }
 
 /// Returns the files of an output with their sizes in bytes.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::config::{ConfigObject, ModelConfig};
 use crate::error::ModelError;
-use crate::pretrained::validated;
+use crate::pretrained::{of_preprocessing, validated};
 
 pub(crate) const CONFIG_FILE: &str = "open_clip_config.json";
 
@@ -72,6 +72,13 @@ pub(super) fn config(object: ConfigObject, name: &str) -> Result<ModelConfig, Mo
 /// Parses the preprocessing of images for a tower of `size`. The keys are those of open_clip's
 /// `PreprocessCfg`; training augmentation (`aug_cfg`) is ignored.
 pub(super) fn preprocessing(
+    whole: &ConfigObject,
+    size: usize,
+) -> Result<Option<Preprocessing>, ModelError> {
+    parse_preprocessing(whole, size).map_err(of_preprocessing)
+}
+
+fn parse_preprocessing(
     whole: &ConfigObject,
     size: usize,
 ) -> Result<Option<Preprocessing>, ModelError> {

@@ -3,6 +3,7 @@
 //! single files. [`PretrainedWeights::open`] detects the format.
 
 pub(crate) mod hub;
+pub(crate) mod image_processor;
 mod kind;
 mod mini;
 mod openai;
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 use crate::config::{ConfigObject, ModelConfig};
 use crate::error::{ModelError, NoConfigReason};
+use crate::pretrained::image_processor::ImageProcessorConfigs;
 use crate::weights::{ModelWeights, WeightsMetadata};
 
 pub use kind::{BUNDLE_KEY, PretrainedKind};
@@ -116,7 +118,8 @@ impl PretrainedWeights {
     /// means that of CLIP.
     ///
     /// # Errors
-    /// Same as [`config`](Self::config), also for the preprocessing.
+    /// Same as [`config`](Self::config), also for the preprocessing;
+    /// [`ModelError::UnsupportedPreprocessing`] if it is not CLIP's.
     pub fn preprocessing(&self) -> Result<Option<Preprocessing>, ModelError> {
         let Some(config) = self.config()? else {
             return Ok(None);
@@ -132,10 +135,7 @@ impl PretrainedWeights {
                 hub::preprocessing(&ConfigObject::read(&self.sibling(hub::CONFIG_FILE))?, size)
             }
             PretrainedKind::Transformers => {
-                match self.existing_sibling(transformers::PREPROCESSOR_FILE) {
-                    Some(path) => transformers::preprocessing(&path, size).map(Some),
-                    None => Ok(None),
-                }
+                ImageProcessorConfigs::find(self.directory())?.preprocessing(size)
             }
         }
     }
@@ -183,7 +183,7 @@ impl PretrainedWeights {
         directory: impl AsRef<Path>,
         is_open_clip: bool,
     ) -> Result<(), ModelError> {
-        let path = |name| Some(directory.as_ref().join(name)).filter(|path| path.is_file());
+        let path = |name| Some(directory.as_ref().join(name)).filter(|path| is_there(path));
         if is_open_clip {
             let Some(config) = path(hub::CONFIG_FILE) else {
                 return Ok(());
@@ -208,10 +208,27 @@ impl PretrainedWeights {
             return Ok(());
         }
         let size = transformers::config(&config)?.vision.image_size;
-        match path(transformers::PREPROCESSOR_FILE) {
-            Some(pixels) => transformers::preprocessing(&pixels, size).map(drop),
-            None => Ok(()),
+        ImageProcessorConfigs::find(directory.as_ref())?
+            .preprocessing(size)
+            .map(drop)
+    }
+
+    /// Returns the `preprocessor_config.json` of a `transformers` model whose pixels differ from
+    /// those of the `processor_config.json` that overrides it. `transformers` 5 reads the latter, as
+    /// clipn does; version 4 reads the former.
+    pub fn overridden_preprocessing(&self) -> Option<PathBuf> {
+        if self.kind != PretrainedKind::Transformers {
+            return None;
         }
+        let size = self.config().ok()??.vision.image_size;
+        ImageProcessorConfigs::find(self.directory())
+            .ok()?
+            .differing(size)
+    }
+
+    /// Directory of the weights.
+    fn directory(&self) -> &Path {
+        self.checkpoint.path().parent().unwrap_or(Path::new(""))
     }
 
     fn sibling(&self, name: &str) -> PathBuf {
@@ -219,7 +236,7 @@ impl PretrainedWeights {
     }
 
     fn existing_sibling(&self, name: &str) -> Option<PathBuf> {
-        Some(self.sibling(name)).filter(|path| path.is_file())
+        Some(self.sibling(name)).filter(|path| is_there(path))
     }
 
     fn no_config_reason(&self) -> NoConfigReason {
@@ -259,6 +276,22 @@ impl ModelConfig {
             embedded => embedded,
         }
     }
+}
+
+/// Returns the error of an unsupported value as one of the preprocessing.
+fn of_preprocessing(error: ModelError) -> ModelError {
+    match error {
+        ModelError::UnsupportedConfig { origin, what } => {
+            ModelError::UnsupportedPreprocessing { origin, what }
+        }
+        other => other,
+    }
+}
+
+/// Whether a directory has a config. A link that leads nowhere counts, so that reading it is an error:
+/// without the config, the weights would be computed otherwise.
+fn is_there(path: &Path) -> bool {
+    path.is_file() || path.is_symlink()
 }
 
 /// Returns the preprocessing if it is valid.

@@ -1,29 +1,21 @@
-//! `CLIPModel` directories of Hugging Face `transformers`: `config.json` and
-//! `preprocessor_config.json`.
+//! `CLIPModel` directories of Hugging Face `transformers`: `config.json`.
 
 use std::path::Path;
 
-use clipn_image::Preprocessing;
 use serde_json::{Value, json};
 
 use crate::config::{ConfigObject, ModelConfig, mlp_ratio};
 use crate::error::ModelError;
-use crate::pretrained::{model_name_of_directory, validated};
+use crate::pretrained::model_name_of_directory;
 
 /// File name of the config.
 pub(crate) const CONFIG_FILE: &str = "config.json";
-
-/// File name of the preprocessing.
-pub(crate) const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
 /// File name of the weights.
 pub(crate) const WEIGHTS_FILE: &str = "model.safetensors";
 
 /// Epsilon of CLIP's layer norms.
 pub(crate) const EPSILON: f64 = 1e-5;
-
-/// Pillow's constant for the bicubic filter.
-pub(crate) const BICUBIC: u64 = 3;
 
 /// Id of `<end_of_text>` in CLIP's vocabulary.
 const END_OF_TEXT: u64 = 49407;
@@ -137,63 +129,4 @@ fn hidden_ratio(tower: &ConfigObject, width: u64, default: u64) -> Result<f64, M
     let hidden = tower.whole("intermediate_size", default)?;
     let to_usize = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     Ok(mlp_ratio(to_usize(width), to_usize(hidden)))
-}
-
-/// Parses the preprocessing for a tower of `size`, with the keys and defaults of
-/// `CLIPImageProcessor`.
-pub(super) fn preprocessing(path: &Path, size: usize) -> Result<Preprocessing, ModelError> {
-    let object = ConfigObject::read(path)?;
-    for step in ["do_resize", "do_center_crop", "do_rescale", "do_normalize"] {
-        if !object.flag(step, true)? {
-            return Err(object.unsupported(step, &Value::from(false)));
-        }
-    }
-    let resample = object.whole("resample", BICUBIC)?;
-    if resample != BICUBIC {
-        return Err(object.unsupported("resample", &Value::from(resample)));
-    }
-    let factor = object.number("rescale_factor", 1.0 / 255.0)?;
-    if (factor * 255.0 - 1.0).abs() > 1e-6 {
-        return Err(object.unsupported("rescale_factor", &Value::from(factor)));
-    }
-    check_size(&object, "size", &["shortest_edge"], size)?;
-    check_size(&object, "crop_size", &["height", "width"], size)?;
-    let own = Preprocessing::clip(size);
-    let (mean, std) = (
-        object.channels("image_mean", own.mean)?,
-        object.channels("image_std", own.std)?,
-    );
-    validated(object.origin(), Preprocessing { mean, std, ..own })
-}
-
-/// Checks that a size, a number or an object with exactly the keys `sides`, equals the tower's.
-fn check_size(
-    object: &ConfigObject,
-    key: &str,
-    sides: &[&str],
-    size: usize,
-) -> Result<(), ModelError> {
-    let Some(value) = object.get(key) else {
-        // The default of `CLIPImageProcessor`.
-        return if size == 224 {
-            Ok(())
-        } else {
-            Err(object.bad(
-                key,
-                &Value::from(224),
-                &format!("the image tower's image_size {size}"),
-            ))
-        };
-    };
-    let is_size = |value: &Value| value.as_u64() == Some(size as u64);
-    match value {
-        Value::Object(map)
-            if map.len() != sides.len() || sides.iter().any(|side| !map.contains_key(*side)) =>
-        {
-            Err(object.unsupported(key, value))
-        }
-        Value::Object(map) if map.values().all(is_size) => Ok(()),
-        value if is_size(value) => Ok(()),
-        value => Err(object.bad(key, value, &format!("the image tower's image_size {size}"))),
-    }
 }

@@ -2,4 +2,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod convert_output;
+mod image_processor;
 mod pretrained_hostile;

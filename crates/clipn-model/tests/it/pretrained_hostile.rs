@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Name of a tensor that identifies a `CLIPModel`.
-const TRANSFORMERS_TENSOR: &str = "text_model.embeddings.token_embedding.weight";
+pub(crate) const TRANSFORMERS_TENSOR: &str = "text_model.embeddings.token_embedding.weight";
 
 fn read(bytes: Vec<u8>) -> Result<Checkpoint, CheckpointError> {
     Checkpoint::from_bytes(Path::new("hostile.pt"), bytes)
@@ -30,12 +30,12 @@ fn read_all_values(bytes: Vec<u8>) {
     }
 }
 
-fn write_json(folder: &Path, name: &str, value: &Value) {
+pub(crate) fn write_json(folder: &Path, name: &str, value: &Value) {
     fs::write(folder.join(name), serde_json::to_vec(value).unwrap()).unwrap();
 }
 
 /// Writes a weights file with one number, without syncing.
-fn write_one(path: &Path, name: &str) {
+pub(crate) fn write_one(path: &Path, name: &str) {
     write_one_with(path, name, &json!({}));
 }
 
@@ -738,6 +738,7 @@ fn read_everything(pretrained: &PretrainedWeights) {
         );
     }
     let _ = (pretrained.preprocessing(), pretrained.weights(None));
+    let _ = pretrained.overridden_preprocessing();
 }
 
 // Each case writes files.
@@ -752,16 +753,20 @@ proptest! {
         for (config, weights, name) in [
             ("config.json", "model.safetensors", TRANSFORMERS_TENSOR),
             ("preprocessor_config.json", "model.safetensors", TRANSFORMERS_TENSOR),
+            ("processor_config.json", "model.safetensors", TRANSFORMERS_TENSOR),
             ("open_clip_config.json", "open_clip_model.safetensors", "logit_scale"),
             ("state.json", "model.safetensors", "logit_scale"),
         ] {
             let inside = folder.path().join(config);
             fs::create_dir_all(&inside).unwrap();
-            if config == "preprocessor_config.json" {
+            if config.ends_with("processor_config.json") {
                 write_json(&inside, "config.json", &plain_clip_config());
             }
-            let value =
-                if config == "state.json" { json!({ "format": 1, "model": value.clone() }) } else { value.clone() };
+            let value = match config {
+                "state.json" => json!({ "format": 1, "model": value.clone() }),
+                "processor_config.json" => json!({ "image_processor": value.clone() }),
+                _ => value.clone(),
+            };
             write_json(&inside, config, &value);
             write_one(&inside.join(weights), name);
             read_everything(&PretrainedWeights::open(&inside).unwrap());

@@ -47,7 +47,15 @@ pub(crate) fn run(format: Format) -> Result<(), CliError> {
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(out);
             csv.write_record([
-                "name", "revision", "refs", "files", "bytes", "is_whole", "tags", "path",
+                "name",
+                "revision",
+                "refs",
+                "files",
+                "bytes",
+                "is_whole",
+                "tags",
+                "path",
+                "broken_links",
             ])?;
             for one in &cached.weights {
                 csv.write_record([
@@ -59,6 +67,7 @@ pub(crate) fn run(format: Format) -> Result<(), CliError> {
                     &one.is_complete.to_string(),
                     &one.tags.join(";"),
                     &one.path.display().to_string(),
+                    &one.broken_links.to_string(),
                 ])?;
             }
             csv.flush().map_err(CliError::Output)
@@ -90,7 +99,7 @@ fn table(
                 one.path.display().to_string(),
                 one.files.to_string(),
                 bytes(one.bytes),
-                if one.is_complete { "yes" } else { "no" }.to_owned(),
+                usable(one),
             ]);
         }
         table.write(out)?;
@@ -133,6 +142,19 @@ fn pretrained_name(one: &CachedWeights) -> String {
         format!("{}{}", HubName::PREFIX, one.name)
     } else {
         one.name.clone()
+    }
+}
+
+/// Whether weights can be used without downloads, and how if not by name.
+fn usable(one: &CachedWeights) -> String {
+    match (one.is_complete, one.broken_links) {
+        (true, _) if one.name.contains('/') && one.refs.is_empty() => {
+            "yes, as @REVISION".to_owned()
+        }
+        (true, _) => "yes".to_owned(),
+        (false, 0) => "no".to_owned(),
+        (false, 1) => "no: 1 link leads nowhere".to_owned(),
+        (false, links) => format!("no: {links} links lead nowhere"),
     }
 }
 

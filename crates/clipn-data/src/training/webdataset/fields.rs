@@ -78,6 +78,10 @@ impl Default for SampleFields {
     }
 }
 
+/// Maximum size of all requested files of a sample, in sizes of an image. Links and the holes of
+/// sparse files take no room in a shard, but in memory.
+const MAX_SAMPLE_IMAGES: u64 = 4;
+
 /// Whether an extension is the one of a field, or fits its pattern.
 fn is_of_field(field: &str, extension: &str) -> bool {
     match field.strip_prefix("*.") {
@@ -115,8 +119,8 @@ impl SampleFields {
         let skip = |(reason, detail): (SkipReason, String)| {
             SkippedSample::new(sample_key.to_string(), reason, detail)
         };
-        if let Some(large) = &group.too_large {
-            return Err(skip((SkipReason::TooLarge, large.clone())));
+        if let Some(problem) = group.problem.take() {
+            return Err(skip(problem));
         }
         let captions: Vec<&str> = self.captions.iter().map(CaptionField::extension).collect();
         let images: Vec<&str> = self.images.iter().map(String::as_str).collect();
@@ -142,8 +146,8 @@ pub(crate) struct SampleFiles {
     pub files: BTreeMap<String, Vec<u8>>,
     /// All extensions found, read or not, to detect the start of the next sample.
     pub seen: Vec<String>,
-    /// Message about a file over the size limit.
-    pub too_large: Option<String>,
+    /// Why a requested file has no contents: the first such file.
+    pub problem: Option<(SkipReason, String)>,
 }
 
 impl SampleFiles {
@@ -152,6 +156,22 @@ impl SampleFiles {
             key,
             ..Self::default()
         }
+    }
+
+    /// Returns the maximum size in bytes of the next file with this extension, or `None` if it is
+    /// not read.
+    pub(super) fn limit(&self, fields: &SampleFields, extension: &str) -> Option<u64> {
+        let read: u64 = self.files.values().map(|bytes| bytes.len() as u64).sum();
+        let left = fields
+            .max_image_bytes
+            .saturating_mul(MAX_SAMPLE_IMAGES)
+            .saturating_sub(read);
+        Some(fields.limit(extension)?.min(left))
+    }
+
+    pub(super) fn add_problem(&mut self, reason: SkipReason, extension: &str, problem: &str) {
+        let problem = || (reason, format!("{extension}: {problem}"));
+        self.problem.get_or_insert_with(problem);
     }
 
     /// Returns the first of the fields that the sample has, and the extension of its file.
@@ -172,10 +192,16 @@ impl SampleFiles {
                 continue;
             };
             if fitting.next().is_some() {
+                if let Some(merged) = self.merged_problem() {
+                    return Err(merged);
+                }
                 let problem = format!("several files fit `{field}`: {}", self.shown_fields());
                 return Err((missing, problem));
             }
             return Ok((index, extension.clone()));
+        }
+        if let Some(merged) = self.merged_problem() {
+            return Err(merged);
         }
         let problem = format!(
             "expected one of the files {}, got {}",
@@ -186,7 +212,7 @@ impl SampleFiles {
     }
 
     /// Lists the extensions of the sample's files.
-    fn shown_fields(&self) -> String {
+    pub(super) fn shown_fields(&self) -> String {
         let shown: Vec<&str> = self
             .seen
             .iter()

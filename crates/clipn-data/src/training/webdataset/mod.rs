@@ -3,6 +3,7 @@
 
 mod damage;
 mod fields;
+mod merged_keys;
 mod reader;
 mod samples;
 mod shards;
@@ -15,6 +16,7 @@ pub use shards::{Shard, ShardSet};
 pub use spec::{expand_braces, expand_shards};
 
 pub(crate) use fields::SampleFiles;
+pub(crate) use merged_keys::first_keys;
 pub(crate) use reader::SegmentReader;
 pub(crate) use samples::SampleReader;
 #[cfg(feature = "parquet")]

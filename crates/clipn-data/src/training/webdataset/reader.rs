@@ -1,18 +1,16 @@
 //! Reader of a segment's samples, in order, including skipped ones.
-use std::io::{self, Read};
+use std::io;
 
-use crate::archive::{catch_panic, open_archive};
+use crate::archive::catch_panic;
 use crate::training::sample::{DrawnItem, RawImage, RawSample, SampleId, Segment};
 use crate::training::skipped::{SkipReason, SkippedSample};
 use crate::training::webdataset::fields::{SampleFields, SampleFiles};
 use crate::training::webdataset::samples::SampleReader;
 use crate::training::webdataset::shards::Shard;
 
-type Source = SampleReader<Box<dyn Read + Send>>;
-
 /// Reader of the samples of a [`Segment`].
 pub(crate) struct SegmentReader {
-    source: Option<Source>,
+    source: Option<SampleReader>,
     name: String,
     segment: Segment,
     /// Number of samples read so far, from the start of the shard.
@@ -51,9 +49,9 @@ impl SegmentReader {
             let read = self.position.saturating_add(1) >= self.segment.start;
             let next = match &mut self.source {
                 Some(source) => catch_panic(|| source.next(read.then_some(fields))),
-                None => match catch_panic(|| Some(open_archive(&shard.path))) {
+                None => match catch_panic(|| Some(SampleReader::open(&shard.path))) {
                     Some(Ok(source)) => {
-                        self.source = Some(SampleReader::new(source));
+                        self.source = Some(source);
                         continue;
                     }
                     Some(Err(error)) => Some(Err(error)),

@@ -1,30 +1,37 @@
 //! Grouping of an archive's files into samples: consecutive files with the same key.
-use std::io::{self, Read};
+use std::io;
+use std::path::Path;
 
-use crate::archive::TarReader;
+use crate::archive::{ArchiveReader, Content};
+use crate::skipped_files::SkippedFiles;
+use crate::training::skipped::SkipReason;
 use crate::training::webdataset::fields::{SampleFields, SampleFiles};
 
 /// Reader of an archive's samples, in order.
-pub(crate) struct SampleReader<R> {
-    archive: TarReader<R>,
+pub(crate) struct SampleReader {
+    archive: ArchiveReader,
     /// Sample whose end has not been reached.
     current: Option<SampleFiles>,
     /// Error to report after the sample that precedes it.
     pending_error: Option<io::Error>,
     failed: bool,
+    /// Members that are no files and belong to no sample.
+    skipped: SkippedFiles,
 }
 
 /// Maximum number of extensions in a sample, more than any writer uses.
 const MAX_FILES: usize = 64;
 
-impl<R: Read> SampleReader<R> {
-    pub(crate) fn new(source: R) -> Self {
-        Self {
-            archive: TarReader::new(source),
+impl SampleReader {
+    /// Opens an archive, plain or compressed.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            archive: ArchiveReader::open(path)?,
             current: None,
             pending_error: None,
             failed: false,
-        }
+            skipped: SkippedFiles::default(),
+        })
     }
 
     /// Returns the next sample with the files that `fields` requests, or without files if `fields`
@@ -50,10 +57,22 @@ impl<R: Read> SampleReader<R> {
         }
     }
 
+    /// Returns the members that were skipped since the last call, because they are no files and
+    /// belong to no sample.
+    pub(crate) fn take_skipped(&mut self) -> SkippedFiles {
+        std::mem::take(&mut self.skipped)
+    }
+
     fn advance(&mut self, fields: Option<&SampleFields>) -> io::Result<Option<SampleFiles>> {
         while let Some(entry) = self.archive.next()? {
+            for label in self.archive.take_labels() {
+                self.skipped.add_member("volume label", &label);
+            }
             let name = String::from_utf8_lossy(&entry.name).into_owned();
             let Some((key, extension)) = key_and_extension(&name) else {
+                if let Some(kind) = entry.special {
+                    self.skipped.add_member(&kind.to_string(), &name);
+                }
                 continue;
             };
             let mut finished = None;
@@ -66,16 +85,19 @@ impl<R: Read> SampleReader<R> {
                 finished = self.current.replace(SampleFiles::new(key.to_string()));
             }
             if let Some(group) = &mut self.current {
-                if let Some(limit) = fields.and_then(|fields| fields.limit(&extension)) {
+                let limit = fields.and_then(|fields| group.limit(fields, &extension));
+                if let Some(limit) = limit {
                     match self.archive.read(limit) {
-                        Ok(Some(bytes)) => {
+                        Ok(Content::Bytes(bytes)) => {
                             group.files.insert(extension.clone(), bytes);
                         }
-                        Ok(None) => {
-                            let size = entry.size;
-                            group.too_large = Some(format!(
-                                "{extension}: declared size {size} exceeds the limit of {limit} bytes"
-                            ));
+                        Ok(Content::TooLarge(size)) => {
+                            let problem =
+                                format!("declared size {size} exceeds the limit of {limit} bytes");
+                            group.add_problem(SkipReason::TooLarge, &extension, &problem);
+                        }
+                        Ok(Content::Unavailable(problem)) => {
+                            group.add_problem(SkipReason::NotAFile, &extension, &problem);
                         }
                         Err(error) if finished.is_some() => {
                             self.pending_error = Some(error);

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use clipn_base::progress::{NoProgress, Progress};
 use rayon::prelude::*;
 
-use crate::archive::{EndsCheck, catch_panic, check_ends, open_archive};
+use crate::archive::{EndsCheck, catch_panic, check_ends};
 use crate::error::{DatasetError, first_few};
 use crate::training::error::TrainingDataError;
 use crate::training::webdataset::damage::{DamageReport, ShardDamage};
@@ -120,11 +120,10 @@ impl Shard {
                 readable,
             })
         };
-        let source = match open_archive(&self.path) {
-            Ok(source) => source,
+        let mut groups = match SampleReader::open(&self.path) {
+            Ok(groups) => groups,
             Err(error) => return (0, damage(0, &error)),
         };
-        let mut groups = SampleReader::new(source);
         loop {
             match catch_panic(|| groups.next(None)) {
                 Some(Ok(_)) => count += 1,

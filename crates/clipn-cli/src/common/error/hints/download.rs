@@ -16,6 +16,14 @@ fn download(error: &DownloadError) -> Option<&'static str> {
             reason: OfflineReason::Requested,
             ..
         } => "run once without --offline, with a network connection",
+        DownloadError::RevisionNotCached { .. } => "name a cached commit: hf-hub:OWNER/NAME@COMMIT",
+        DownloadError::BrokenLinks {
+            reason: OfflineReason::Requested,
+            ..
+        } => {
+            "copy the whole cache directory, with its `blobs`, or the directory with links followed \
+             (`cp -rL`); or run once without --offline, which fetches the files again"
+        }
         DownloadError::Timeout { .. }
         | DownloadError::ConnectionClosed { .. }
         | DownloadError::Cancelled { .. } => "run the command again to resume",

@@ -164,6 +164,9 @@ fn model(error: &ModelError) -> Option<&'static str> {
         }
         ModelError::MiniNotEmbedded { .. } => "give other weights with --pretrained",
         ModelError::UnsupportedConfig { .. } => "use a plain CLIP config, ViT or ResNet",
+        ModelError::UnsupportedPreprocessing { .. } => {
+            "use weights of a CLIP with this preprocessing; scores from other pixels would be wrong"
+        }
         ModelError::NoConfig { reason, .. } => no_config(*reason),
         ModelError::ConfigMismatch { .. } => {
             "leave --model out, or name the architecture of the weights"
