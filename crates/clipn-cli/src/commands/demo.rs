@@ -91,7 +91,14 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
     let clipn = train(
         "clipn",
         (args.epochs / 3).max(1),
-        &["--objective", "clipn", "--pretrained", &text(&clip)],
+        &[
+            "--objective",
+            "clipn",
+            "--outlier-weight",
+            "2",
+            "--pretrained",
+            &text(&clip),
+        ],
     )?;
     status("\n3. Evaluate it on shapes that it knows, unseen shapes, and other kinds of images.");
     let (clipn, root) = (text(&clipn), text(&root));
