@@ -25,7 +25,7 @@
 //! use clipn_detect::classifier::Classifier;
 //! use clipn_detect::inference::InferencePipeline;
 //! use clipn_eval::{EvaluationOptions, Evaluator, Results};
-//! use clipn_image::Preprocessing;
+//! use clipn_image::{Preprocessing, RgbImage};
 //! use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, ModelError};
 //! use clipn_ood::metrics::FprConvention;
 //! use clipn_ood::scores::by_name;
@@ -50,11 +50,11 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // `set` writes images of one color each, and returns them as a set.
 //! # let dir = tempfile::tempdir()?;
-//! # let set = |name: &str, colors: &[([u8; 3], Option<usize>)]| -> Result<ImageSet, image::ImageError> {
+//! # let set = |name: &str, colors: &[([u8; 3], Option<usize>)]| -> Result<ImageSet, Box<dyn std::error::Error>> {
 //! #     let mut samples = Vec::new();
 //! #     for (i, &(color, label)) in colors.iter().enumerate() {
 //! #         let path = dir.path().join(format!("{name}-{i}.png"));
-//! #         image::RgbImage::from_pixel(8, 8, image::Rgb(color)).save(&path)?;
+//! #         std::fs::write(&path, RgbImage::new(8, 8, color.repeat(64))?.to_png()?)?;
 //! #         samples.push(LabeledImage { path, label });
 //! #     }
 //! #     Ok(ImageSet {

@@ -1,5 +1,8 @@
 //! Decoded images.
+use std::io;
+
 use crate::error::{ImageError, ImageOrigin};
+use crate::resample::{AxisResampling, resample_window};
 
 /// RGB image with 8 bits per channel and rows from top to bottom: `[H, W, 3]`.
 ///
@@ -75,6 +78,62 @@ impl RgbImage {
             *value = map(index, *value);
         }
         self
+    }
+
+    /// Resizes the image to `[height, width, 3]` with Pillow's bicubic filter.
+    ///
+    /// # Errors
+    /// [`ImageError::NoPixels`] if `width` or `height` is 0.
+    ///
+    /// ```
+    /// use clipn_image::RgbImage;
+    ///
+    /// let image = RgbImage::new(4, 2, vec![90; 24])?;
+    /// assert_eq!(image.resized(2, 1)?, RgbImage::new(2, 1, vec![90; 6])?);
+    /// # Ok::<(), clipn_image::ImageError>(())
+    /// ```
+    pub fn resized(&self, width: u32, height: u32) -> Result<Self, ImageError> {
+        if width == 0 || height == 0 {
+            return Self::new(width, height, Vec::new());
+        }
+        let axis = |from: u32, to: u32| AxisResampling {
+            input_len: from as usize,
+            output_len: u64::from(to),
+            window_start: 0,
+            window_len: to as usize,
+        };
+        let (horizontal, vertical) = (axis(self.width, width), axis(self.height, height));
+        Self::new(
+            width,
+            height,
+            resample_window(&self.pixels, horizontal, vertical),
+        )
+    }
+
+    /// Encodes the image as a PNG file.
+    ///
+    /// # Errors
+    /// Any error of the encoder.
+    ///
+    /// ```
+    /// use clipn_image::{DecodeOptions, RgbImage, decode_bytes};
+    ///
+    /// let image = RgbImage::new(2, 1, vec![255, 0, 0, 0, 0, 255])?;
+    /// let png = image.to_png()?;
+    /// assert_eq!(decode_bytes(&png, &DecodeOptions::default())?, image);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn to_png(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width, self.height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_compression(png::Compression::Fast);
+        encoder.set_filter(png::Filter::Adaptive);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&self.pixels)?;
+        writer.finish()?;
+        Ok(bytes)
     }
 
     /// Converts the image to grayscale, with three equal channels.

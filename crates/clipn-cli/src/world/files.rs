@@ -4,18 +4,15 @@ use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{ExtendedColorType, ImageEncoder};
+use clipn::image::RgbImage;
 
 use super::{DemoError, WorldSample};
 
 /// Encodes pixels `[side, side, 3]` as PNG.
 pub(super) fn png(pixels: &[u8], side: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    PngEncoder::new_with_quality(&mut bytes, CompressionType::Fast, FilterType::Adaptive)
-        .write_image(pixels, side as u32, side as u32, ExtendedColorType::Rgb8)
-        .map_err(io::Error::other)?;
-    Ok(bytes)
+    RgbImage::new(side as u32, side as u32, pixels.to_vec())
+        .map_err(io::Error::other)?
+        .to_png()
 }
 
 /// Writes samples with their keys as one shard: `000000.png`, `000000.txt` and `000000.cls` for key

@@ -11,6 +11,7 @@ mod error;
 mod gallery;
 mod histograms;
 mod html;
+mod jpeg;
 mod operating;
 mod options;
 mod page;

@@ -4,18 +4,16 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use image::codecs::jpeg::JpegEncoder;
-use image::codecs::png::PngEncoder;
-use image::imageops::{FilterType, resize, thumbnail};
-use image::{ExtendedColorType, ImageEncoder, RgbImage as Pixels};
 
 use clipn_image::{DecodeOptions, RgbImage, decode_bytes, decode_file};
+
+use super::jpeg;
 
 /// Maximum side of images that are embedded unscaled and without loss.
 const SMALL: u32 = 64;
 
 /// JPEG quality of larger images.
-const QUALITY: u8 = 82;
+const QUALITY: u16 = 82;
 
 /// Thumbnail of an image.
 #[derive(Debug, Clone)]
@@ -40,55 +38,34 @@ pub(super) fn create_from_bytes(bytes: &[u8], side: u32) -> Option<Thumbnail> {
 }
 
 fn scaled_down(decoded: RgbImage, side: u32) -> Option<Thumbnail> {
-    let (width, height) = (decoded.width(), decoded.height());
-    let pixels = Pixels::from_raw(width, height, decoded.into_pixels())?;
-    let long = width.max(height);
+    let long = decoded.width().max(decoded.height());
     if long <= SMALL.min(side) {
-        let mut png = Vec::new();
-        PngEncoder::new(&mut png)
-            .write_image(&pixels, width, height, ExtendedColorType::Rgb8)
-            .ok()?;
-        let uri = format!("data:image/png;base64,{}", BASE64.encode(&png));
+        let png = decoded.to_png().ok()?;
         return Some(Thumbnail {
-            uri,
+            uri: format!("data:image/png;base64,{}", BASE64.encode(&png)),
             pixelated: true,
         });
     }
-    let scaled = scale(pixels, side.max(1));
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-        .write_image(
-            &scaled,
-            scaled.width(),
-            scaled.height(),
-            ExtendedColorType::Rgb8,
-        )
-        .ok()?;
-    let uri = format!("data:image/jpeg;base64,{}", BASE64.encode(&jpeg));
+    // JPEG has 16 bits for a side.
+    let image = scale(decoded, side.clamp(1, u32::from(u16::MAX)))?;
+    let (width, height) = (image.width() as u16, image.height() as u16);
+    let jpeg = jpeg::encode(width, height, image.pixels().as_chunks().0, QUALITY);
     Some(Thumbnail {
-        uri,
+        uri: format!("data:image/jpeg;base64,{}", BASE64.encode(&jpeg)),
         pixelated: false,
     })
 }
 
-fn scale(pixels: Pixels, side: u32) -> Pixels {
-    let (width, height) = pixels.dimensions();
+/// Scales the long side of an image down to `side`.
+fn scale(image: RgbImage, side: u32) -> Option<RgbImage> {
+    let (width, height) = (image.width(), image.height());
     let long = width.max(height);
     if long <= side {
-        return pixels;
+        return Some(image);
     }
     let scaled = |length: u32| {
-        ((u64::from(length) * u64::from(side) + u64::from(long) / 2) / u64::from(long)).max(1)
-            as u32
+        let rounded = (u64::from(length) * u64::from(side) + u64::from(long) / 2) / u64::from(long);
+        rounded.max(1) as u32
     };
-    let (new_width, new_height) = (scaled(width), scaled(height));
-    // For a very large image, a cheap average first, then the good filter on the rest.
-    let halfway =
-        (long > 8 * side).then(|| thumbnail(&pixels, scaled(width) * 4, scaled(height) * 4));
-    resize(
-        halfway.as_ref().unwrap_or(&pixels),
-        new_width,
-        new_height,
-        FilterType::CatmullRom,
-    )
+    image.resized(scaled(width), scaled(height)).ok()
 }

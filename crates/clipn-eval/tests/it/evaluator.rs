@@ -11,7 +11,7 @@ use clipn_detect::inference::{InferencePipeline, Parallelism};
 use clipn_eval::{
     Evaluation, EvaluationError, EvaluationOptions, Evaluator, ImageEncoder, ScorePrecision,
 };
-use clipn_image::Preprocessing;
+use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, ModelError};
 use clipn_ood::scores::parse_list;
 
@@ -53,9 +53,8 @@ fn set(dir: &Path, name: &str, images: &[([u8; 3], Option<usize>)]) -> ImageSet 
     let mut samples = Vec::new();
     for (i, &(color, label)) in images.iter().enumerate() {
         let path = dir.join(format!("{name}-{i}.png"));
-        image::RgbImage::from_pixel(8, 8, image::Rgb(color))
-            .save(&path)
-            .unwrap();
+        let image = RgbImage::new(8, 8, color.repeat(64)).unwrap();
+        fs::write(&path, image.to_png().unwrap()).unwrap();
         samples.push(LabeledImage { path, label });
     }
     ImageSet {

@@ -10,6 +10,7 @@ use clipn_eval::{
     Evaluation, EvaluationRecord, EvaluationRun, ImageRow, ImageScores, Results, ScorePrecision,
     SetScores, merge,
 };
+use clipn_image::RgbImage;
 use clipn_ood::metrics::FprConvention;
 use clipn_ood::scores::{Score, by_name, parse_list};
 use clipn_testing::random::Random;
@@ -53,10 +54,9 @@ const CLASSES: [&str; 10] = [
 fn write_images(folder: &Path, red: usize) {
     std::fs::create_dir_all(folder).unwrap();
     for i in 0..6 {
-        let color = image::Rgb([20 * red as u8, 40 * i as u8, 128]);
-        image::RgbImage::from_pixel(64, 64, color)
-            .save(folder.join(format!("{i:04}.png")))
-            .unwrap();
+        let color = [20 * red as u8, 40 * i as u8, 128];
+        let image = RgbImage::new(64, 64, color.repeat(64 * 64)).unwrap();
+        std::fs::write(folder.join(format!("{i:04}.png")), image.to_png().unwrap()).unwrap();
     }
 }
 
@@ -442,10 +442,12 @@ fn scales_large_images_down() {
     let dir = tempfile::tempdir().unwrap();
     let mut evaluation = synthetic(dir.path());
     let photo = dir.path().join("wide.png");
-    let pixels = image::RgbImage::from_fn(1800, 700, |x, y| {
-        image::Rgb([x as u8, y as u8, (x * y) as u8])
+    let pixels = (0..1800 * 700).flat_map(|i| {
+        let (x, y) = (i % 1800, i / 1800);
+        [x as u8, y as u8, (x * y) as u8]
     });
-    pixels.save(&photo).unwrap();
+    let image = RgbImage::new(1800, 700, pixels.collect()).unwrap();
+    std::fs::write(&photo, image.to_png().unwrap()).unwrap();
     evaluation.ood.truncate(1);
     evaluation.ood[0].rows.truncate(1);
     evaluation.ood[0].rows[0].path = photo;

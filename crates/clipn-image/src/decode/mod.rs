@@ -240,38 +240,9 @@ fn unsupported(format: &'static str, feature: impl std::fmt::Display) -> ImageEr
     }
 }
 
-/// Converts an error of the `image` crate.
-fn from_image_crate(format: &'static str, error: image::ImageError) -> ImageError {
-    match error {
-        image::ImageError::IoError(error) => from_io(format, &error),
-        image::ImageError::Unsupported(error) => unsupported(format, error),
-        image::ImageError::Limits(_) => unsupported(
-            format,
-            "decoding takes more memory than the image size allows",
-        ),
-        image::ImageError::Decoding(error) => match io_cause(&error) {
-            Some(io) => from_io(format, io),
-            None => corrupt(format, error),
-        },
-        error => corrupt(format, error),
-    }
-}
-
 fn from_io(format: &'static str, error: &io::Error) -> ImageError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => truncated(format),
         _ => corrupt(format, error),
     }
-}
-
-/// Returns the first I/O error in the source chain of a decoder error.
-fn io_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io);
-        }
-        cause = error.source();
-    }
-    None
 }

@@ -1,12 +1,9 @@
-//! PNG decoding with the `image` crate.
+//! PNG decoding with the `png` crate.
 use std::io::Cursor;
 
-use image::codecs::png::PngDecoder;
-use image::{ColorType, ImageDecoder, Limits};
+use png::{BitDepth, ColorType, Decoder, DecodingError, Limits, Transformations};
 
-use super::{
-    DecodeOptions, check_size, corrupt, from_image_crate, samples, truncated, unsupported,
-};
+use super::{DecodeOptions, check_size, corrupt, from_io, samples, truncated, unsupported};
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
@@ -76,37 +73,62 @@ fn crc32(bytes: &[u8]) -> u32 {
 fn decode_closed(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
     let header = Header::read(bytes)?;
     check_size(header.width, header.height, options)?;
-    let convert_error = |error| from_image_crate(NAME, error);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some((u64::from(header.width) * 16).saturating_add(256 << 20));
-    let decoder = PngDecoder::with_limits(Cursor::new(bytes), limits).map_err(convert_error)?;
-    let color = decoder.color_type();
-    let mut buffer =
-        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| corrupt(NAME, error))?];
-    decoder.read_image(&mut buffer).map_err(convert_error)?;
-    let channels = usize::from(color.channel_count());
-    let pixels = match color {
-        ColorType::Rgb8 => buffer,
-        ColorType::L8 => samples::gray_to_rgb(&buffer),
-        ColorType::La8 => samples::first_channel_to_rgb(&buffer, channels),
-        ColorType::Rgba8 => samples::first_three_channels(&buffer, channels),
+    let memory = (u64::from(header.width) * 16).saturating_add(256 << 20);
+    let limits = Limits {
+        bytes: usize::try_from(memory).unwrap_or(usize::MAX),
+    };
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), limits);
+    // Palettes and samples of less than 8 bits become samples of 8 bits.
+    decoder.set_transformations(Transformations::EXPAND);
+    let mut reader = decoder.read_info().map_err(convert_error)?;
+    let (color, depth) = reader.output_color_type();
+    let size = reader.output_buffer_size();
+    let mut buffer = vec![0; size.ok_or_else(|| convert_error(DecodingError::LimitsExceeded))?];
+    reader.next_frame(&mut buffer).map_err(convert_error)?;
+    let channels = color.samples();
+    let pixels = match (color, depth) {
+        (ColorType::Rgb, BitDepth::Eight) => buffer,
+        (ColorType::Grayscale, BitDepth::Eight) => samples::gray_to_rgb(&buffer),
+        (ColorType::GrayscaleAlpha, BitDepth::Eight) => {
+            samples::first_channel_to_rgb(&buffer, channels)
+        }
+        (ColorType::Rgba, BitDepth::Eight) => samples::first_three_channels(&buffer, channels),
         // 16-bit grayscale may have a transparent value (tRNS), which the decoder converts to
         // alpha.
-        ColorType::L16 | ColorType::La16 if header.is_gray() => samples::gray16_to_rgb(
-            samples::native_endian_u16(&buffer).step_by(channels),
-            options,
-        ),
-        ColorType::La16 => samples::first_channel_to_rgb(
-            &samples::scale_16_to_8_bit(samples::native_endian_u16(&buffer)),
+        (ColorType::Grayscale | ColorType::GrayscaleAlpha, BitDepth::Sixteen)
+            if header.is_gray() =>
+        {
+            samples::gray16_to_rgb(samples::big_endian_u16(&buffer).step_by(channels), options)
+        }
+        (ColorType::GrayscaleAlpha, BitDepth::Sixteen) => samples::first_channel_to_rgb(
+            &samples::scale_16_to_8_bit(samples::big_endian_u16(&buffer)),
             channels,
         ),
-        ColorType::Rgb16 | ColorType::Rgba16 => samples::first_three_channels(
-            &samples::scale_16_to_8_bit(samples::native_endian_u16(&buffer)),
+        (ColorType::Rgb | ColorType::Rgba, BitDepth::Sixteen) => samples::first_three_channels(
+            &samples::scale_16_to_8_bit(samples::big_endian_u16(&buffer)),
             channels,
         ),
-        other => return Err(unsupported(NAME, format!("color type {other:?}"))),
+        (color, depth) => {
+            let bits = depth as u8;
+            return Err(unsupported(
+                NAME,
+                format!("{bits}-bit color type {color:?}"),
+            ));
+        }
     };
     RgbImage::new(header.width, header.height, pixels)
+}
+
+/// Converts an error of the `png` crate.
+fn convert_error(error: DecodingError) -> ImageError {
+    match error {
+        DecodingError::IoError(error) => from_io(NAME, &error),
+        DecodingError::LimitsExceeded => unsupported(
+            NAME,
+            "decoding takes more memory than the image size allows",
+        ),
+        error => corrupt(NAME, error),
+    }
 }
 
 /// Fields of the IHDR chunk.

@@ -6,6 +6,17 @@ pub(super) fn gray_to_rgb(samples: &[u8]) -> Vec<u8> {
     samples.iter().flat_map(|value| [*value; 3]).collect()
 }
 
+/// Returns the samples of a row, which are stored with `bits` bits each (1, 2, 4 or 8), the first
+/// one in the high bits.
+pub(super) fn unpack_row(row: &[u8], width: usize, bits: u8) -> impl Iterator<Item = u8> {
+    let per_byte = usize::from(8 / bits);
+    let mask = u8::MAX >> (8 - bits);
+    (0..width).map(move |x| {
+        let shift = 8 - usize::from(bits) * (x % per_byte + 1);
+        row[x / per_byte] >> shift & mask
+    })
+}
+
 /// Converts palette indices to RGB; `palette` has three bytes per entry.
 ///
 /// An index beyond the palette gives the gray of that index, because Pillow initializes palettes
@@ -73,13 +84,13 @@ pub(super) fn scale_16_to_8_bit(samples: impl Iterator<Item = u16>) -> Vec<u8> {
     samples.map(|value| (value >> 8) as u8).collect()
 }
 
-/// Returns 16-bit samples in native byte order.
-pub(super) fn native_endian_u16(bytes: &[u8]) -> impl Iterator<Item = u16> {
+/// Returns 16-bit samples that are stored with the high byte first.
+pub(super) fn big_endian_u16(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes
         .as_chunks::<2>()
         .0
         .iter()
-        .map(|pair| u16::from_ne_bytes(*pair))
+        .map(|pair| u16::from_be_bytes(*pair))
 }
 
 /// Converts CMYK (0 = no ink) to RGB, with Pillow's rounded division by 255.

@@ -1,10 +1,9 @@
-//! WebP decoding with the `image` crate; only the first frame of an animation.
+//! WebP decoding with the `image-webp` crate; only the first frame of an animation.
 use std::io::Cursor;
 
-use image::ImageDecoder;
-use image::codecs::webp::WebPDecoder;
+use image_webp::{DecodingError, WebPDecoder};
 
-use super::{DecodeOptions, check_size, corrupt, from_image_crate, samples};
+use super::{DecodeOptions, check_size, corrupt, from_io, samples};
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
@@ -20,21 +19,27 @@ const CHUNK_HEADER: usize = 8;
 const ANMF_FIELDS: usize = 16;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    let convert_error = |error| from_image_crate(NAME, error);
-    let decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(convert_error)?;
+    let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(convert_error)?;
     let (width, height) = decoder.dimensions();
     check_size(width, height, options)?;
     check_frame_sizes(bytes, (width, height))?;
-    let channels = usize::from(decoder.color_type().channel_count());
-    let mut buffer =
-        vec![0; usize::try_from(decoder.total_bytes()).map_err(|error| corrupt(NAME, error))?];
+    let size = decoder.output_buffer_size();
+    let mut buffer = vec![0; size.ok_or_else(|| corrupt(NAME, "pixels do not fit into memory"))?];
     decoder.read_image(&mut buffer).map_err(convert_error)?;
-    let pixels = if channels == 3 {
-        buffer
+    let pixels = if decoder.has_alpha() {
+        samples::first_three_channels(&buffer, 4)
     } else {
-        samples::first_three_channels(&buffer, channels)
+        buffer
     };
     RgbImage::new(width, height, pixels)
+}
+
+/// Converts an error of the `image-webp` crate.
+fn convert_error(error: DecodingError) -> ImageError {
+    match error {
+        DecodingError::IoError(error) => from_io(NAME, &error),
+        error => corrupt(NAME, error),
+    }
 }
 
 /// Rejects a frame that is larger than the canvas.

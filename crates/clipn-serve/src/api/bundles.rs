@@ -7,20 +7,22 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::classes::{ClassesRequest, ClassesResponse};
 use super::classify;
-use super::error::{ApiError, ErrorResponse, json};
-use super::input::{ClassifyForm, ClassifyQuery, ClassifyRequest};
-use super::response::ClassifyResponse;
+use super::error::{ApiError, json};
+#[cfg(test)]
+use super::openapi::schemas::{
+    ClassesRequest, ClassesResponse, ClassifyForm, ClassifyQuery, ClassifyRequest,
+    ClassifyResponse, ErrorResponse, Info,
+};
 use super::selected::Selected;
 use super::state::App;
-use super::status::{self, Info};
+use super::status;
 use crate::bundles::Slot;
 
 /// Bundles that are served.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct BundleList {
     /// Bundles, in the order of the server's configuration. The first one answers requests whose path
     /// names none.
@@ -28,7 +30,8 @@ pub(super) struct BundleList {
 }
 
 /// One bundle.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct BundleInfo {
     /// Name of the bundle, for `/v1/bundles/NAME/classify`.
     name: String,
@@ -63,7 +66,7 @@ impl BundleInfo {
 /// List the bundles
 ///
 /// Names, models and state of the bundles that are served.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/bundles",
     responses(
@@ -72,7 +75,7 @@ impl BundleInfo {
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
-)]
+))]
 pub(super) async fn bundles(State(app): State<Arc<App>>) -> Response {
     let bundles = app.bundles.iter().map(BundleInfo::new).collect();
     json(StatusCode::OK, &BundleList { bundles })
@@ -81,7 +84,7 @@ pub(super) async fn bundles(State(app): State<Arc<App>>) -> Response {
 /// Classify images with a bundle
 ///
 /// Same as `POST /v1/classify`, with the classes and the rule of this bundle.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/bundles/{name}/classify",
     params(("name" = String, Path, description = "Name of a bundle"), ClassifyQuery),
@@ -101,7 +104,7 @@ pub(super) async fn bundles(State(app): State<Arc<App>>) -> Response {
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "images",
-)]
+))]
 pub(super) async fn classify_with(
     app: State<Arc<App>>,
     selected: Selected,
@@ -113,7 +116,7 @@ pub(super) async fn classify_with(
 /// Encode custom classes for a bundle
 ///
 /// Same as `POST /v1/classes`, with the text towers of this bundle.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/bundles/{name}/classes",
     params(("name" = String, Path, description = "Name of a bundle")),
@@ -129,7 +132,7 @@ pub(super) async fn classify_with(
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
-)]
+))]
 pub(super) async fn classes_of(
     app: State<Arc<App>>,
     selected: Selected,
@@ -141,7 +144,7 @@ pub(super) async fn classes_of(
 /// Describe a bundle
 ///
 /// Same as `GET /v1/info`, for this bundle.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/bundles/{name}/info",
     params(("name" = String, Path, description = "Name of a bundle")),
@@ -152,7 +155,7 @@ pub(super) async fn classes_of(
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
-)]
+))]
 pub(super) async fn info_of(app: State<Arc<App>>, selected: Selected) -> Response {
     status::info(app, selected).await
 }

@@ -5,25 +5,28 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
-use super::error::{ApiError, ErrorResponse, json};
+use super::error::{ApiError, json};
 use super::input::invalid_json;
+#[cfg(test)]
+use super::openapi::schemas::ErrorResponse;
 use super::selected::Selected;
 use super::state::App;
 use super::status::RuleInfo;
 
 /// Class names to encode.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub(super) struct ClassesRequest {
+pub(crate) struct ClassesRequest {
     /// Class names.
     classes: Vec<String>,
 }
 
 /// Classes that are ready for classification.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ClassesResponse {
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(crate) struct ClassesResponse {
     /// Classes in request order, with trimmed names.
     classes: Vec<ClassInfo>,
     /// Rule that decides between these classes and "unknown".
@@ -33,7 +36,8 @@ pub(super) struct ClassesResponse {
 }
 
 /// One class.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct ClassInfo {
     /// Name of the class.
     name: String,
@@ -46,7 +50,7 @@ struct ClassInfo {
 ///
 /// Encodes class names in advance and caches them, so that later requests with these classes are
 /// fast. The server's own classes do not change.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/classes",
     request_body = ClassesRequest,
@@ -60,7 +64,7 @@ struct ClassInfo {
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
-)]
+))]
 pub(super) async fn classes(
     State(app): State<Arc<App>>,
     Selected(deployment): Selected,

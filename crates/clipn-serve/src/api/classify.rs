@@ -7,8 +7,10 @@ use axum::response::{IntoResponse, Response};
 use clipn::detector::Detection;
 use futures_util::future::join_all;
 
-use super::error::{ApiError, ErrorResponse, json};
-use super::input::{ClassifyForm, ClassifyInput, ClassifyQuery, ClassifyRequest, InputImage, read};
+use super::error::{ApiError, json};
+use super::input::{ClassifyInput, InputImage, read};
+#[cfg(test)]
+use super::openapi::schemas::{ClassifyForm, ClassifyQuery, ClassifyRequest, ErrorResponse};
 use super::response::{ClassifyResponse, ImageFailure, ImageOutcome, ImageResult};
 use super::selected::Selected;
 use super::state::App;
@@ -20,7 +22,7 @@ use crate::classify_error::ClassifyError;
 /// result per image, in request order. If some of several images fail, their results contain an
 /// error, and the status is 200. If the only image of a request fails, or if all images fail
 /// because of the server, the response is the error.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     post,
     path = "/v1/classify",
     params(ClassifyQuery),
@@ -45,7 +47,7 @@ use crate::classify_error::ClassifyError;
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "images",
-)]
+))]
 pub(super) async fn classify(
     State(app): State<Arc<App>>,
     Selected(deployment): Selected,

@@ -4,7 +4,6 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use clipn::text::escape_control;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::classify_error::ClassifyError;
 
@@ -38,7 +37,8 @@ pub(super) fn shown_message(message: &str) -> String {
 }
 
 /// Error of a request or of one of its images.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ErrorBody {
     /// Stable, machine-readable code, for example `queue_full`.
     pub(crate) code: &'static str,
@@ -47,7 +47,8 @@ pub(crate) struct ErrorBody {
 }
 
 /// Body of every error response.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct ErrorResponse {
     /// Code and message of the error.
     pub(crate) error: ErrorBody,

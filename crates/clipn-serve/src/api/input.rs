@@ -9,7 +9,6 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use multer::{Field, Multipart};
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
 
 use super::error::{ApiError, shown, shown_message};
 use crate::classify_error::ClassifyError;
@@ -46,33 +45,36 @@ pub(super) struct ClassifyInput {
 }
 
 /// Query parameters of a classification request.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(utoipa::IntoParams))]
 #[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ClassifyQuery {
+#[cfg_attr(test, into_params(parameter_in = Query))]
+pub(crate) struct ClassifyQuery {
     /// Number of top classes to return per image. Default: 3.
-    #[param(minimum = 1, maximum = 1000)]
+    #[cfg_attr(test, param(minimum = 1, maximum = 1000))]
     top: Option<usize>,
     /// Custom classes instead of the server's own: names separated by commas, or a JSON array.
     classes: Option<String>,
 }
 
 /// Classification request in JSON.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
-pub(super) struct ClassifyRequest<'a> {
+pub(crate) struct ClassifyRequest<'a> {
     /// Images to classify.
     #[serde(borrow)]
     images: Vec<JsonImage<'a>>,
     /// Number of top classes to return per image. Default: 3.
-    #[schema(minimum = 1, maximum = 1000)]
+    #[cfg_attr(test, schema(minimum = 1, maximum = 1000))]
     top: Option<usize>,
     /// Custom classes instead of the server's own.
     classes: Option<Vec<String>>,
 }
 
 /// Image in a JSON request.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 struct JsonImage<'a> {
     /// Optional name, returned in the result.
@@ -81,19 +83,6 @@ struct JsonImage<'a> {
     /// accepted, with or without padding and line breaks.
     #[serde(borrow)]
     base64: Cow<'a, str>,
-}
-
-/// Classification request as a multipart form.
-#[derive(Debug, ToSchema)]
-#[expect(dead_code, reason = "schema only; the parts are parsed one by one")]
-pub(super) struct ClassifyForm {
-    /// Image file; may be repeated.
-    #[schema(value_type = Vec<String>, format = Binary)]
-    file: Vec<u8>,
-    /// Number of top classes to return per image. Default: 3.
-    top: Option<usize>,
-    /// Custom classes instead of the server's own: names separated by commas, or a JSON array.
-    classes: Option<String>,
 }
 
 /// Parses a request by its media type: raw bytes, a form or JSON. Query parameters override those

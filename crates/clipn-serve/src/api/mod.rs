@@ -4,7 +4,6 @@ mod bundles;
 mod classes;
 mod classify;
 mod error;
-mod examples;
 mod guard;
 mod input;
 mod observe;

@@ -62,23 +62,23 @@ fn hash(text: &str) -> String {
 }
 
 /// Web page to classify images
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/",
     responses((status = 200, description = "HTML page", content_type = "text/html")),
     tag = "pages",
-)]
+))]
 pub(super) async fn index() -> Response {
     INDEX.response()
 }
 
 /// API documentation as a web page
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/docs",
     responses((status = 200, description = "HTML page", content_type = "text/html")),
     tag = "pages",
-)]
+))]
 pub(super) async fn docs() -> Response {
     DOCS.response()
 }

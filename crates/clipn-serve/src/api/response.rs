@@ -1,12 +1,12 @@
 use clipn::detector::Detection;
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::error::ErrorBody;
 
 /// Response to a classification request.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ClassifyResponse {
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(crate) struct ClassifyResponse {
     /// One result per image, in request order.
     pub(super) results: Vec<ImageResult>,
     /// Name of the model.
@@ -16,7 +16,8 @@ pub(super) struct ClassifyResponse {
 }
 
 /// Decision or error for one image.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct ImageResult {
     /// Index of the image in the request, from 0.
     pub(super) index: usize,
@@ -27,126 +28,19 @@ pub(super) struct ImageResult {
 }
 
 /// Decision or error.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub(super) enum ImageOutcome {
-    #[schema(value_type = DecisionSchema)]
+    #[cfg_attr(test, schema(value_type = crate::api::openapi::schemas::DecisionSchema))]
     Decision(Detection),
     Failure(ImageFailure),
 }
 
 /// Error result of an image.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct ImageFailure {
     /// Code and message of the error.
     pub(super) error: ErrorBody,
-}
-
-/// Decision for an image: the keys of a serialized [`Detection`], described for the API's schema.
-#[derive(ToSchema)]
-#[schema(as = Decision)]
-#[allow(dead_code)]
-pub(super) struct DecisionSchema {
-    /// Version of these keys; 2.
-    schema_version: u32,
-    /// Name of the predicted class; null if the image is unknown.
-    label: Option<String>,
-    /// Index of the predicted class; null if the image is unknown.
-    class: Option<usize>,
-    /// Whether the image belongs to none of the classes.
-    unknown: bool,
-    /// Score that is compared with the threshold; null if it is not finite.
-    score: Option<f64>,
-    /// Minimum score of a known image; images below it are unknown.
-    threshold: Option<f64>,
-    /// Conformal p-value of a calibrated detector: the fraction of calibration images with a score
-    /// that is not higher. Null without calibration.
-    p_value: Option<f64>,
-    /// Classes with the largest p, in descending order.
-    top: Vec<CandidateSchema>,
-    /// Class with the largest contribution to rejection.
-    no: Option<StrongestNoSchema>,
-    /// Negative that the image resembles most. Null if the server has no negatives.
-    negative: Option<NearestNegativeSchema>,
-    /// Explanation of the decision in one sentence.
-    reason: String,
-}
-
-/// Probabilities of a class.
-#[derive(ToSchema)]
-#[schema(as = ClassProbabilities)]
-#[allow(dead_code)]
-pub(super) struct CandidateSchema {
-    /// Index of the class.
-    class: usize,
-    /// Name of the class.
-    label: String,
-    /// Probability of the class among all classes, from the "yes" prompts: a softmax that sums to
-    /// 1.
-    p: f32,
-    /// Probability of "yes" against "no" for this class alone, 0 to 1. Null if the model has not
-    /// learned "no".
-    q: Option<f32>,
-}
-
-/// Negative that an image resembles most.
-#[derive(ToSchema)]
-#[schema(as = NearestNegative)]
-#[allow(dead_code)]
-pub(super) struct NearestNegativeSchema {
-    /// Text of the negative.
-    text: String,
-    /// Probability of the negative among the classes and all negatives, 0 to 1.
-    p: f32,
-}
-
-/// Class that contributes most to the probability of "none of these".
-#[derive(ToSchema)]
-#[schema(as = NoContribution)]
-#[allow(dead_code)]
-pub(super) struct StrongestNoSchema {
-    /// Index of the class.
-    class: usize,
-    /// Name of the class.
-    label: String,
-    /// Probability of the class among all classes, 0 to 1.
-    p: f32,
-    /// Probability of "yes" against "no" for this class alone, 0 to 1.
-    q: f32,
-    /// Contribution to the probability of "none of these": p·(1 − q).
-    share: f32,
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use clipn::detector::Detection;
-    use serde_json::{Value, json};
-    use utoipa::PartialSchema;
-
-    use super::*;
-
-    fn keys(value: &Value) -> BTreeSet<String> {
-        value.as_object().unwrap().keys().cloned().collect()
-    }
-
-    fn schema_keys<T: PartialSchema>() -> BTreeSet<String> {
-        keys(&serde_json::to_value(T::schema()).unwrap()["properties"])
-    }
-
-    #[test]
-    fn the_schema_has_the_keys_of_a_serialized_detection() {
-        let class = json!({"class": 0, "label": "cat", "p": 0.5, "q": 0.5});
-        let no = json!({"class": 0, "label": "cat", "p": 0.5, "q": 0.5, "share": 0.25});
-        let detection: Detection = serde_json::from_value(json!({
-            "label": "cat", "class": 0, "score": 0.5, "threshold": 0.5, "p_value": 0.5,
-            "top": [class], "no": no, "reason": "",
-        }))
-        .unwrap();
-        let value = serde_json::to_value(&detection).unwrap();
-        assert_eq!(keys(&value), schema_keys::<DecisionSchema>());
-        assert_eq!(keys(&value["top"][0]), schema_keys::<CandidateSchema>());
-        assert_eq!(keys(&value["no"]), schema_keys::<StrongestNoSchema>());
-    }
 }

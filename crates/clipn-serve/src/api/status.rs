@@ -7,17 +7,20 @@ use axum::response::{IntoResponse, Response};
 use clipn::detector::Detector;
 use clipn::scores::DecisionRule;
 use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::error::{ErrorResponse, json};
+use super::error::json;
+#[cfg(test)]
+use super::openapi::schemas::ErrorResponse;
 use super::selected::Selected;
 use super::state::{App, MAX_NAME_CHARS};
+#[cfg(test)]
 use crate::engine::Health;
 use crate::metrics::MEDIA_TYPE;
 
 /// Description of the server.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Info {
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub(crate) struct Info {
     /// Always `clipn`.
     name: &'static str,
     /// Version of the server.
@@ -45,7 +48,8 @@ pub(super) struct Info {
 }
 
 /// Words that are no class.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct NegativesInfo {
     /// Where they come from: `wordnet`, `neglabel`, `csp`, or `list` for texts of the operator.
     source: String,
@@ -56,7 +60,8 @@ struct NegativesInfo {
 }
 
 /// Rule that decides between a class and "unknown".
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct RuleInfo {
     /// Name of the score, for example `atd`.
     score: &'static str,
@@ -67,7 +72,8 @@ pub(super) struct RuleInfo {
 }
 
 /// Calibration of a threshold.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct CalibrationInfo {
     /// Target true positive rate: fraction of images of the classes to accept, 0 to 1.
     target_tpr: f64,
@@ -86,7 +92,8 @@ struct CalibrationInfo {
 }
 
 /// Limits of a request.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 struct Limits {
     /// Maximum size of a request body in bytes.
     request_bytes: usize,
@@ -103,7 +110,8 @@ struct Limits {
 }
 
 /// Readiness to accept requests.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct Ready {
     /// Whether the server accepts requests.
     ready: bool,
@@ -144,7 +152,7 @@ fn source_name(source: &str) -> String {
 /// Describe the server and its first bundle
 ///
 /// Version, model, classes, decision rule, calibration and limits.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/v1/info",
     responses(
@@ -153,7 +161,7 @@ fn source_name(source: &str) -> String {
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "classes",
-)]
+))]
 pub(super) async fn info(State(app): State<Arc<App>>, Selected(deployment): Selected) -> Response {
     let (detector, settings) = (&deployment.detector, &app.settings);
     let calibration = detector.calibration().map(|calibration| {
@@ -206,7 +214,7 @@ pub(super) async fn info(State(app): State<Arc<App>>, Selected(deployment): Sele
 /// Check liveness
 ///
 /// Status 503 if a worker is dead or stuck, or if the queue makes no progress.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/health",
     responses(
@@ -214,7 +222,7 @@ pub(super) async fn info(State(app): State<Arc<App>>, Selected(deployment): Sele
         (status = 503, description = "A worker is dead or the server is stuck; restart it", body = Health),
     ),
     tag = "operation",
-)]
+))]
 pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
     let health = app.health();
     let status = if health.problems.is_empty() {
@@ -228,7 +236,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
 /// Check readiness
 ///
 /// Status 503 while the server is shutting down, unhealthy, or has a full queue.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/ready",
     responses(
@@ -236,7 +244,7 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
         (status = 503, description = "Not ready; use another server", body = Ready),
     ),
     tag = "operation",
-)]
+))]
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     let reason = if app.is_stopping() {
         Some("the server is shutting down")
@@ -265,7 +273,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
 ///
 /// Requests, latency, batch sizes, queue, outcomes, errors and a histogram of scores, in
 /// OpenMetrics text format.
-#[utoipa::path(
+#[cfg_attr(test, utoipa::path(
     get,
     path = "/metrics",
     responses(
@@ -274,7 +282,7 @@ pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
     ),
     security((), ("bearer" = []), ("key" = [])),
     tag = "operation",
-)]
+))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     app.metrics
         .queue

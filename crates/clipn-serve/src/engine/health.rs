@@ -2,13 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::worker::Activity;
 use super::{Engine, Resources, Shared};
 
 /// Health of the workers and the queue.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct Health {
     /// `ok`, or `failing` if a worker is dead or stuck, or images wait too long.
     pub(crate) status: &'static str,
@@ -23,7 +23,8 @@ pub(crate) struct Health {
 }
 
 /// State of one worker.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(crate) struct WorkerHealth {
     /// `idle`, `busy`, `stuck` or `dead`.
     state: &'static str,

@@ -27,7 +27,7 @@ fn openapi_lists_exactly_the_routes() {
         (200, Some("application/json"))
     );
     let document = response.json();
-    assert_eq!(document, serde_json::from_str::<Value>(&openapi()).unwrap());
+    assert_eq!(document, serde_json::from_str::<Value>(openapi()).unwrap());
     assert!(
         document["openapi"].as_str().unwrap().starts_with("3."),
         "{}",
@@ -118,7 +118,7 @@ fn check(document: &Value, schema: &Value, value: &Value, path: &str) {
 #[test]
 fn responses_match_the_openapi_schemas() {
     let server = start(settings(), detector());
-    let document: Value = serde_json::from_str(&openapi()).unwrap();
+    let document: Value = serde_json::from_str(openapi()).unwrap();
     for (path, schema) in [
         ("/v1/info", "Info"),
         ("/v1/bundles", "BundleList"),
@@ -172,7 +172,7 @@ fn key_paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 #[test]
 fn examples_of_the_document_have_the_form_of_answers() {
     let server = start(settings(), detector());
-    let document: Value = serde_json::from_str(&openapi()).unwrap();
+    let document: Value = serde_json::from_str(openapi()).unwrap();
     let example = |method: &str, path: &str, status: &str| {
         let operation = &document["paths"][path][method];
         operation["responses"][status]["content"]["application/json"]["example"].clone()
@@ -239,7 +239,7 @@ fn code_samples_run() {
     for (name, seed) in [("photo.jpg", 1), ("other.jpg", 9)] {
         std::fs::write(directory.path().join(name), image(seed)).unwrap();
     }
-    let document: Value = serde_json::from_str(&openapi()).unwrap();
+    let document: Value = serde_json::from_str(openapi()).unwrap();
     let mut count = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for operation in item.as_object().unwrap().values() {

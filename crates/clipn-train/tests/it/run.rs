@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_image::Augmentation;
+use clipn_image::{Augmentation, RgbImage};
 use clipn_train::training_log::{TrainingLog, read_log};
 use clipn_train::{
     ObjectiveName, RunObserver, RunStart, StepEvent, TrainRun, TrainSettings, TrainableTowers,
@@ -31,10 +31,9 @@ fn clip_settings(dir: &Path) -> TrainSettings {
     .enumerate()
     {
         let path = dir.join(format!("{name}.png"));
-        let color = image::Rgb([30 * i as u8, 255 - 20 * i as u8, 128]);
-        image::RgbImage::from_pixel(40, 32, color)
-            .save(&path)
-            .unwrap();
+        let color = [30 * i as u8, 255 - 20 * i as u8, 128];
+        let image = RgbImage::new(40, 32, color.repeat(40 * 32)).unwrap();
+        fs::write(&path, image.to_png().unwrap()).unwrap();
         table += &format!("{}\ta {name} square\n", path.display());
     }
     fs::write(dir.join("captions.csv"), table).unwrap();

@@ -154,13 +154,10 @@ impl Raster {
 
 /// Unpacks samples to one byte each; every row starts at a byte boundary.
 fn unpack(packed: &[u8], width: usize, bits: u8) -> Vec<u8> {
-    let per_byte = usize::from(8 / bits);
-    let mask = (1u16 << bits) as u8 - 1;
-    let sample =
-        |row: &[u8], x: usize| row[x / per_byte] >> (8 - bits as usize * (x % per_byte + 1)) & mask;
+    let row_bytes = (width * usize::from(bits)).div_ceil(8);
     packed
-        .chunks_exact(width.div_ceil(per_byte))
-        .flat_map(|row| (0..width).map(move |x| sample(row, x)))
+        .chunks_exact(row_bytes)
+        .flat_map(|row| samples::unpack_row(row, width, bits))
         .collect()
 }
 
