@@ -4,3 +4,5 @@
 mod checkpoint;
 mod checkpoint_files;
 mod checkpoint_hostile;
+mod distributed;
+mod tensor_classes;
