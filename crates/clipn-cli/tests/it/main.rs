@@ -50,6 +50,7 @@ mod serve_bundles;
 mod signals;
 mod skipped_files;
 mod train;
+mod weights_forms;
 #[cfg(not(feature = "mini"))]
 mod without_mini;
 mod wrong_use;
