@@ -205,10 +205,10 @@ impl<'i> Source<'i> {
         let path = self.path.with_file_name(self.file_name(location.file));
         let at = || format!("{} at byte {}", escape_for_display(name), location.offset);
         if let Some(transform) = &location.transform {
-            return Err(CheckpointError::Corrupt {
+            return Err(CheckpointError::Unrecognized {
                 path,
-                location: at(),
-                reason: format!("unsupported transformation {transform}"),
+                looks_like: format!("chunks with the transformation {transform}"),
+                hint: "save the checkpoint without extensions of `FileSystemWriter`",
             });
         }
         let end = location.offset.checked_add(location.len);

@@ -180,8 +180,8 @@ fn script(module: &str, name: &str) -> Option<Global> {
     }
 }
 
-/// Looks up names in the metadata of a distributed checkpoint. `_shard` is the module of PyTorch
-/// before 2.3.
+/// Looks up names in the metadata of a distributed checkpoint. `_shard` is the module of
+/// `TensorProperties` in earlier versions of PyTorch 2.
 fn distributed(module: &str, name: &str) -> Option<Global> {
     Some(match (module, name) {
         (

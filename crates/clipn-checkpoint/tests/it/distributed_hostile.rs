@@ -69,6 +69,51 @@ fn written_directories_are_read() {
     assert_eq!(read.shard_count(), 3);
 }
 
+/// Replaces all occurrences of a part.
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut rest = bytes;
+    let mut replaced = Vec::new();
+    while let Some(at) = rest.windows(from.len()).position(|window| window == from) {
+        replaced.extend([&rest[..at], to].concat());
+        rest = &rest[at + from.len()..];
+    }
+    [&replaced[..], rest].concat()
+}
+
+#[test]
+fn metadata_of_other_versions_are_read() {
+    let whole = metadata(&[chunk(&[2, 2], &[0, 0], &[2, 2])]);
+    // Earlier versions of PyTorch 2 have the class of properties in another module, with five of them;
+    // 2.15.0 has six.
+    let class = b"torch.distributed.checkpoint.metadata\nTensorProperties\n";
+    let earlier = b"torch.distributed._shard.sharded_tensor.metadata\nTensorProperties\n";
+    let five = b"N\x89N\x89tb";
+    let six = b"N\x89N\x89K\x02K\x01\x86tb";
+    for changed in [
+        replaced(&whole, class, earlier),
+        replaced(&whole, five, six),
+        // Keys and values that nothing reads.
+        replaced(&whole, b"uub.", b"uX\x07\x00\x00\x00version]ub."),
+    ] {
+        assert_ne!(changed, whole);
+        let read = open(&changed, &part()).unwrap();
+        assert_eq!(read.get("w").unwrap().to_f32()[..], [1.0, 2.0, 3.0, 4.0]);
+    }
+    // Bytes that were compressed by an extension are named, not misread.
+    let length = [&b"lengthJ"[..], &(part().len() as i32).to_le_bytes(), b"u"].concat();
+    let descriptors = [
+        &length[..length.len() - 1],
+        b"X\x15\x00\x00\x00transform_descriptors](X\x0b\x00\x00\x00stream.zstdeu",
+    ]
+    .concat();
+    let error = open(&replaced(&whole, &length, &descriptors), &part()).unwrap_err();
+    assert!(
+        matches!(&error, CheckpointError::Unrecognized { looks_like, .. }
+            if looks_like == "chunks with the transformation stream.zstd"),
+        "{error}"
+    );
+}
+
 #[test]
 fn missing_and_overlapping_chunks_are_named() {
     let first = chunk(&[4, 2], &[0, 0], &[2, 2]);
