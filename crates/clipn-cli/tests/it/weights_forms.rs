@@ -142,6 +142,31 @@ fn a_logit_scale_is_a_scalar_or_a_list_of_one() {
     write(&s, "list.safetensors", shape(&[1]));
     let scalar = rows(&s, "scalar.safetensors");
     assert_eq!(rows(&s, "list.safetensors"), scalar);
+    // A bundle of the one takes classes with the other.
+    s.done(&[
+        "classifier",
+        "build",
+        "--model",
+        "tiny.json",
+        "--pretrained",
+        "list.safetensors",
+        "--classes",
+        "pizza, goldfish",
+        "--out",
+        "shop.clipn",
+    ]);
+    let add = [
+        "classifier",
+        "add",
+        "shop.clipn",
+        "--classes",
+        "cat,",
+        "--out",
+        "more.clipn",
+        "--force",
+        "--pretrained",
+    ];
+    s.done(&[&add[..], &["scalar.safetensors"]].concat());
     // The factor is used: another one gives other scores.
     let changed = tensors(&s, |name, tensor| match name {
         "logit_scale" => Tensor::from_f32(&[1], vec![1.0]).ok(),
@@ -149,6 +174,9 @@ fn a_logit_scale_is_a_scalar_or_a_list_of_one() {
     });
     write(&s, "changed.safetensors", changed);
     assert_ne!(rows(&s, "changed.safetensors"), scalar);
+    let output = s.clipn(&[&add[..], &["changed.safetensors"]].concat());
+    let error = text(&output.stderr);
+    assert!(error.contains("different text tower weights"), "{error}");
 }
 
 #[test]
