@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clipn_checkpoint::{Checkpoint, CheckpointError, Dtype, Tensor, WeightsFormat};
+use clipn_testing::distributed::write;
 use clipn_testing::{fixture, test_data};
 
 fn directory(name: &str) -> PathBuf {
@@ -182,7 +183,7 @@ fn files_with_chunks_are_no_weights() {
 }
 
 #[test]
-fn only_the_tensors_of_the_model_are_read() {
+fn a_model_saved_by_one_process_is_read() {
     let Some(path) = test_data("cases/formats/weights/dcp") else {
         return;
     };
@@ -190,6 +191,32 @@ fn only_the_tensors_of_the_model_are_read() {
     assert_eq!(read.len(), 38);
     assert_eq!(read.stripped_prefix(), "model.");
     assert_eq!(read.metadata().get("step"), Some("7"));
+}
+
+#[test]
+fn one_of_several_models_is_taken_by_its_key() {
+    let tensor = |value| Tensor::from_f32(&[2, 1], vec![value; 2]).unwrap();
+    let tensors = [
+        ("model.visual.conv1.weight".to_owned(), tensor(1.0)),
+        ("ema.module.visual.conv1.weight".to_owned(), tensor(2.0)),
+        ("ema.n_averaged".to_owned(), tensor(3.0)),
+        (
+            "optim.state.visual.conv1.weight.exp_avg".to_owned(),
+            tensor(4.0),
+        ),
+    ];
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), &tensors, 2);
+    let name = "visual.conv1.weight";
+    let own = Checkpoint::open_model(directory.path(), None).unwrap();
+    assert_eq!((own.len(), values(&own, name)), (1, vec![1.0; 2]));
+    assert_eq!(own.other_models(), ["ema.module"]);
+    let ignored = ["ema.n_averaged", "optim.state.visual.conv1.weight.exp_avg"];
+    assert_eq!(own.ignored(), ignored);
+    let averaged = Checkpoint::open_model(directory.path(), Some("ema")).unwrap();
+    assert_eq!((averaged.len(), values(&averaged, name)), (1, vec![2.0; 2]));
+    // All tensors, where no model is sought.
+    assert_eq!(Checkpoint::open(directory.path()).unwrap().len(), 4);
 }
 
 #[test]
