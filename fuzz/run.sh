@@ -9,7 +9,7 @@ shift
 root=$(cd "$(dirname "$0")/.." && pwd)
 corpora=$(realpath -m "${FUZZ_CORPUS:-$root/fuzz/corpus}")
 fixtures=$root/crates/clipn-testing/fixtures
-all=(safetensors zip pickle torchscript configs image jpeg shard names definitions tables tokenizer hub bundle)
+all=(safetensors zip pickle torchscript distributed configs image jpeg shard names definitions tables tokenizer hub bundle)
 targets=("${@:-${all[@]}}")
 
 # Prints the seed files of a target.
@@ -19,6 +19,7 @@ seeds() {
         zip) echo "$fixtures"/checkpoint/{formats_zip*,openai_style_jit,plain_clip,with_namespace}.pt ;;
         pickle) echo "$fixtures"/checkpoint/*.pkl "$fixtures"/checkpoint/formats_legacy*.pt ;;
         torchscript) echo "$fixtures"/checkpoint/*.pkl ;;
+        distributed) distributed ;;
         configs) echo "$root"/crates/clipn-model/assets/model_configs/*.json "$fixtures"/{models,openai_resnet}/{,*/}*.json ;;
         image) echo "$fixtures"/image/*.{png,gif,bmp,tif,webp,pbm,pgm,ppm,qoi} ;;
         jpeg) echo "$fixtures"/image/*.jpg ;;
@@ -27,6 +28,20 @@ seeds() {
         definitions) echo "$root"/crates/clipn-data/assets/benchmarks/*.toml "$root"/fuzz/seeds/definitions/* ;;
         *) echo "$root"/fuzz/seeds/"$1"/* ;;
     esac
+}
+
+# Packs the metadata and the chunks of all ranks of each fixture, each file after its length.
+distributed() {
+    local directory=$corpora/generated fixture file size
+    mkdir -p "$directory"
+    for fixture in "$fixtures"/cases/weights/distributed/{fsdp2,grid}; do
+        for file in "$fixture"/.metadata "$fixture"/*.distcp; do
+            size=$(printf '%08x' "$(wc -c <"$file")")
+            printf '%b' "\\x${size:6:2}\\x${size:4:2}\\x${size:2:2}\\x${size:0:2}"
+            cat "$file"
+        done >"$directory/${fixture##*/}.distributed"
+    done
+    echo "$directory"/*.distributed
 }
 
 # Creates shards of images and captions in each supported format, if its tool is installed.

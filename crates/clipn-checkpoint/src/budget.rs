@@ -27,6 +27,13 @@ impl Budget {
         }
     }
 
+    /// Returns the part of a budget that depends on the file size.
+    pub(crate) fn of_size(len: usize) -> Budget {
+        Budget {
+            remaining: len.saturating_mul(2),
+        }
+    }
+
     /// Deducts `bytes`, or leaves the budget unchanged if fewer remain.
     pub(crate) fn charge(&mut self, bytes: usize) -> Result<(), Exhausted> {
         self.remaining = self.remaining.checked_sub(bytes).ok_or(Exhausted)?;

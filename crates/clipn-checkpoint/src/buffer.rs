@@ -5,33 +5,54 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-/// Bytes of a whole file, or of one inflated part of it, shared by the tensors that view them.
+/// Bytes of a file, of a part of it, or of one inflated part, shared by the tensors that view them.
 #[derive(Clone)]
-pub(crate) enum FileBytes {
+pub(crate) struct FileBytes {
+    source: Source,
+    /// Invariant: within `source`.
+    range: Range<usize>,
+}
+
+#[derive(Clone)]
+enum Source {
     Mapped(Arc<Mmap>),
     Owned(Arc<Vec<u8>>),
 }
 
 impl FileBytes {
     pub(crate) fn as_slice(&self) -> &[u8] {
-        match self {
-            FileBytes::Mapped(map) => map,
-            FileBytes::Owned(bytes) => bytes,
+        match &self.source {
+            Source::Mapped(map) => &map[self.range.clone()],
+            Source::Owned(bytes) => &bytes[self.range.clone()],
         }
+    }
+
+    /// Returns a part as bytes of their own, which share the memory; `None` if it is out of bounds.
+    pub(crate) fn part(&self, part: Range<usize>) -> Option<FileBytes> {
+        self.as_slice().get(part.clone())?;
+        Some(FileBytes {
+            source: self.source.clone(),
+            range: self.range.start + part.start..self.range.start + part.end,
+        })
+    }
+
+    fn is_mapped(&self) -> bool {
+        matches!(self.source, Source::Mapped(_))
     }
 
     /// Returns the mapped pages that `range` touches to the operating system. They are read from
     /// the file again at the next access.
     pub(crate) fn release(&self, range: &Range<usize>) {
         #[cfg(unix)]
-        if let FileBytes::Mapped(map) = self
+        if let Source::Mapped(map) = &self.source
             && !range.is_empty()
         {
             let advice = memmap2::UncheckedAdvice::DontNeed;
+            let start = self.range.start + range.start;
             // SAFETY: the map is read-only, so its pages hold only the file's content and are
             // refilled with it. If the system refuses the advice, the pages stay, which is
             // harmless.
-            let _ = unsafe { map.unchecked_advise_range(advice, range.start, range.len()) };
+            let _ = unsafe { map.unchecked_advise_range(advice, start, range.len()) };
         }
         #[cfg(not(unix))]
         let _ = range;
@@ -40,7 +61,19 @@ impl FileBytes {
 
 impl From<Vec<u8>> for FileBytes {
     fn from(bytes: Vec<u8>) -> FileBytes {
-        FileBytes::Owned(Arc::new(bytes))
+        FileBytes {
+            range: 0..bytes.len(),
+            source: Source::Owned(Arc::new(bytes)),
+        }
+    }
+}
+
+impl From<Mmap> for FileBytes {
+    fn from(map: Mmap) -> FileBytes {
+        FileBytes {
+            range: 0..map.len(),
+            source: Source::Mapped(Arc::new(map)),
+        }
     }
 }
 
@@ -93,13 +126,7 @@ enum Repr<T> {
 impl<T> Buffer<T> {
     /// Whether the numbers are in a memory-mapped file and so take no memory of their own.
     pub fn is_mapped(&self) -> bool {
-        matches!(
-            self.repr,
-            Repr::View {
-                bytes: FileBytes::Mapped(_),
-                ..
-            }
-        )
+        matches!(&self.repr, Repr::View { bytes, .. } if bytes.is_mapped())
     }
 
     /// Returns the pages of mapped numbers to the operating system; they are read from the file
@@ -245,9 +272,10 @@ mod tests {
         std::fs::write(&path, bytemuck::cast_slice(&numbers)).unwrap();
         let file = std::fs::File::open(&path).unwrap();
         // SAFETY: no one else has this file, and the test does not change it.
-        let bytes = FileBytes::Mapped(Arc::new(unsafe { Mmap::map(&file).unwrap() }));
+        let bytes = FileBytes::from(unsafe { Mmap::map(&file).unwrap() });
         let whole = Buffer::<f32>::view(&bytes, 0..400_000).unwrap();
-        let part = Buffer::<f32>::view(&bytes, 40..200_004).unwrap();
+        let part = bytes.part(32..300_000).unwrap();
+        let part = Buffer::<f32>::view(&part, 8..199_972).unwrap();
         let mut changed = Buffer::<f32>::view(&bytes, 8..12).unwrap();
         assert!(whole.is_mapped() && part[..] == numbers[10..50_001]);
         part.release();
@@ -256,6 +284,15 @@ mod tests {
         whole.release();
         assert!(whole[..] == numbers && changed[..] == [7.0]);
         Buffer::from(numbers).release();
+    }
+
+    #[test]
+    fn parts_stay_within_their_bytes() {
+        let bytes = FileBytes::from((0..10).collect::<Vec<u8>>());
+        let part = bytes.part(2..8).unwrap();
+        assert_eq!(part.as_slice(), [2, 3, 4, 5, 6, 7]);
+        assert_eq!(part.part(4..6).unwrap().as_slice(), [6, 7]);
+        assert!(part.part(4..7).is_none() && bytes.part(11..11).is_none());
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::CheckpointError;
-use crate::format::detect_format;
+use crate::file::Wanted;
+use crate::format::{SIGNATURE_BYTES, detect_format};
+use crate::{CheckpointError, distributed, shards};
 
 /// File names of weights that open_clip looks for, in its order.
 const OPEN_CLIP: [&str; 3] = [
@@ -26,21 +27,42 @@ const TRANSFORMERS: [&str; 4] = [
 /// Maximum number of directory entries examined.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Finds the weights file of `directory`: a file with a conventional name, else the only one whose
-/// content is that of a weights file. A directory with both open_clip and `transformers` files has
-/// the same model twice; the open_clip file is preferred if its config is present.
-pub(crate) fn find_weights_file(directory: &Path) -> Result<PathBuf, CheckpointError> {
+/// Weights in a directory.
+#[derive(Debug)]
+pub(crate) enum WeightsLocation {
+    /// A weights file, or the index of a sharded or distributed checkpoint.
+    File(PathBuf),
+    /// The first of the safetensors files that ranks wrote, without an index.
+    RankFiles(PathBuf),
+}
+
+/// Finds the weights of `directory`: a file with a conventional name, else a distributed checkpoint,
+/// else the only file whose content is that of a weights file. A directory with both open_clip and
+/// `transformers` files has the same model twice; the open_clip file is preferred if its config is
+/// present.
+pub(crate) fn find_weights(directory: &Path) -> Result<WeightsLocation, CheckpointError> {
     // A link that leads nowhere is an error, not a reason to take other weights.
     let is_there = |name: &str| {
         let path = directory.join(name);
         path.is_file() || (path.is_symlink() && !path.exists())
     };
     if let Some(name) = preferred_weights_name(is_there) {
-        return Ok(directory.join(name));
+        return Ok(WeightsLocation::File(directory.join(name)));
+    }
+    if let Some(metadata) = distributed::metadata_in(directory) {
+        return Ok(WeightsLocation::File(metadata));
+    }
+    if let Some(first) = distributed::shards_in(directory).first() {
+        return Ok(WeightsLocation::RankFiles(directory.join(first)));
     }
     let mut candidates = files_by_content(directory);
+    let chunks = candidates.iter().map(|name| directory.join(name));
+    let chunks = chunks.filter(|path| distributed::has_chunks_extension(path));
+    if let Some(path) = chunks.into_iter().next() {
+        return Err(part_of_distributed(&path));
+    }
     match candidates.as_slice() {
-        [only] => Ok(directory.join(only)),
+        [only] => Ok(WeightsLocation::File(directory.join(only))),
         [] => Err(CheckpointError::NoWeightsInDirectory {
             path: directory.to_owned(),
             subdirectories: subdirectories_with_weights(directory),
@@ -52,6 +74,38 @@ pub(crate) fn find_weights_file(directory: &Path) -> Result<PathBuf, CheckpointE
                 candidates,
             })
         }
+    }
+}
+
+/// Returns the error for a file that has only a part of a model, judged by its name.
+pub(crate) fn part_of_checkpoint(path: &Path, wanted: Wanted<'_>) -> Option<CheckpointError> {
+    if !path.is_file() {
+        return None;
+    }
+    if distributed::has_chunks_extension(path) {
+        return Some(part_of_distributed(path));
+    }
+    let name = path.file_name()?.to_string_lossy();
+    let index = match wanted {
+        Wanted::Tensors => return None,
+        Wanted::Model(_) if distributed::is_shard_name(&name) => None,
+        Wanted::Model(_) => Some(shards::index_of_shard(&name)?),
+    };
+    let found = index
+        .as_ref()
+        .is_some_and(|index| path.with_file_name(index).is_file());
+    Some(CheckpointError::PartOfCheckpoint {
+        path: path.to_owned(),
+        index,
+        found,
+    })
+}
+
+fn part_of_distributed(path: &Path) -> CheckpointError {
+    CheckpointError::PartOfCheckpoint {
+        path: path.to_owned(),
+        index: Some(distributed::METADATA.to_owned()),
+        found: path.with_file_name(distributed::METADATA).is_file(),
     }
 }
 
@@ -88,11 +142,13 @@ fn files_by_content(directory: &Path) -> Vec<String> {
 
 /// Whether `path` is a file that begins like a weights file.
 ///
-/// The first 16 bytes are compared with the signatures of [`WeightsFormat`](crate::WeightsFormat).
+/// The first 64 bytes are compared with the signatures of [`WeightsFormat`](crate::WeightsFormat).
 pub fn has_weights_signature(path: impl AsRef<Path>) -> bool {
     let path = path.as_ref();
     let mut head = Vec::new();
-    let mut read = || File::open(path).and_then(|file| file.take(16).read_to_end(&mut head));
+    let mut read = || {
+        File::open(path).and_then(|file| file.take(SIGNATURE_BYTES as u64).read_to_end(&mut head))
+    };
     path.is_file() && read().is_ok() && detect_format(path, &head).is_ok()
 }
 
@@ -104,6 +160,7 @@ fn subdirectories_with_weights(directory: &Path) -> Vec<String> {
             .iter()
             .chain(&OPEN_CLIP)
             .any(|name| path.join(name).is_file())
+            || distributed::metadata_in(path).is_some()
     };
     let mut found = entries(directory, holds);
     let nested = entries(&directory.join("checkpoints"), holds);

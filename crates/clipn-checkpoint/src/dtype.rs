@@ -51,6 +51,29 @@ impl Dtype {
         Dtype::Bool,
     ];
 
+    /// Returns PyTorch's name, such as `bfloat16`.
+    pub(crate) fn torch_name(self) -> &'static str {
+        match self {
+            Dtype::F64 => "float64",
+            Dtype::F32 => "float32",
+            Dtype::F16 => "float16",
+            Dtype::Bf16 => "bfloat16",
+            Dtype::I64 => "int64",
+            Dtype::I32 => "int32",
+            Dtype::I16 => "int16",
+            Dtype::I8 => "int8",
+            Dtype::U8 => "uint8",
+            Dtype::Bool => "bool",
+        }
+    }
+
+    /// Returns the type with PyTorch's name `name`.
+    pub(crate) fn from_torch(name: &str) -> Option<Dtype> {
+        Dtype::ALL
+            .into_iter()
+            .find(|dtype| dtype.torch_name() == name)
+    }
+
     /// Returns the size of an element in bytes.
     pub fn size(self) -> usize {
         match self {

@@ -166,6 +166,59 @@ pub enum CheckpointError {
         /// Module and name, such as `argparse.Namespace`.
         global: String,
     },
+    /// A tensor of a class that does not store its elements as they are: a part of a tensor that is
+    /// split over processes, or quantized values.
+    #[error(
+        "unsupported tensor class {class} of {} in {}",
+        described_tensor(tensor.as_deref()),
+        path.display()
+    )]
+    UnsupportedTensorClass {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name, if it is known.
+        tensor: Option<String>,
+        /// Module and name of the class, such as `torch.distributed.tensor.DTensor`.
+        class: String,
+        /// Advice for the user, returned by [`hint`](Self::hint).
+        hint: &'static str,
+    },
+    /// The weights of a model are quantized.
+    #[error("{} has weights quantized by {method}, such as {tensor}", path.display())]
+    QuantizedWeights {
+        /// The file.
+        path: PathBuf,
+        /// The program or method, such as `bitsandbytes (8 bits)`.
+        method: &'static str,
+        /// Name of the first quantized tensor.
+        tensor: String,
+        /// Advice for the user, returned by [`hint`](Self::hint).
+        hint: &'static str,
+    },
+    /// The file is one part of a checkpoint in several files.
+    #[error(
+        "{} is one part of a checkpoint in several files, {}",
+        path.display(),
+        describe_index(index, *found)
+    )]
+    PartOfCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// File name of the index that lists all parts; `None` for parts that need none.
+        index: Option<String>,
+        /// Whether the index is in the same directory.
+        found: bool,
+    },
+    /// The chunks of a tensor in a distributed checkpoint do not make a whole tensor.
+    #[error("cannot join the chunks of tensor {tensor} of {}: {reason}", path.display())]
+    InvalidChunks {
+        /// The metadata file, or the directory.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// Description of the problem, with the offsets of the chunk.
+        reason: String,
+    },
     /// A tensor has an element type that is not one of [`Dtype`](crate::Dtype)'s.
     #[error(
         "unsupported element type {dtype} of tensor {tensor} in {}",
@@ -289,6 +342,19 @@ impl CheckpointError {
             Self::AmbiguousWeights { .. } | Self::UnknownWeightsKey { .. } => {
                 "name one of them with `Checkpoint::open_model`"
             }
+            Self::UnsupportedTensorClass { hint, .. } | Self::QuantizedWeights { hint, .. } => hint,
+            Self::PartOfCheckpoint { found: true, .. } => "name the index or its directory",
+            Self::PartOfCheckpoint {
+                index: Some(index), ..
+            } if index.starts_with('.') => {
+                "copy the whole directory, with the hidden file that `*` does not match; if there is \
+                 none, the checkpoint was not saved to its end"
+            }
+            Self::PartOfCheckpoint { index: None, .. } => {
+                "name the directory, with all parts in it"
+            }
+            Self::PartOfCheckpoint { .. } => "download the index and all files that it lists",
+            Self::InvalidChunks { .. } => "copy the files of all ranks again, or save them again",
             Self::UnsupportedDtype { .. } => {
                 "convert the tensor to float32, float16 or bfloat16 and save the file again"
             }
@@ -307,6 +373,21 @@ impl CheckpointError {
             Self::InvalidTensors { .. } => "rename the tensor",
             Self::Io { .. } | Self::ShapeMismatch { .. } | Self::Cancelled { .. } => return None,
         })
+    }
+}
+
+fn described_tensor(name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("tensor {}", escape_for_display(name)),
+        None => "a tensor".to_owned(),
+    }
+}
+
+fn describe_index(index: &Option<String>, found: bool) -> String {
+    match (index, found) {
+        (Some(index), true) => format!("which {} lists", escape_for_display(index)),
+        (Some(index), false) => format!("and their index {} is missing", escape_for_display(index)),
+        (None, _) => "each with a part of every tensor".to_owned(),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use indexmap::IndexMap;
 use memmap2::Mmap;
@@ -48,18 +47,28 @@ pub(crate) fn parse(
     bytes: &FileBytes,
     wanted: Wanted<'_>,
 ) -> Result<ParsedFile, CheckpointError> {
-    let (format, value, mut budget) = match detect_format(path, bytes.as_slice())? {
-        WeightsFormat::TorchZip | WeightsFormat::TorchScript => match torch::read_zip(path, bytes)?
-        {
-            (value, Dialect::Checkpoint, budget) => (WeightsFormat::TorchZip, value, budget),
-            (value, Dialect::TorchScript, budget) => (WeightsFormat::TorchScript, value, budget),
-        },
+    let mut budget = Budget::for_file(bytes.as_slice().len());
+    let (format, value) = match detect_format(path, bytes.as_slice())? {
+        WeightsFormat::TorchZip | WeightsFormat::TorchScript => {
+            match torch::read_zip(path, bytes, &mut budget)? {
+                (value, Dialect::TorchScript) => (WeightsFormat::TorchScript, value),
+                (value, _) => (WeightsFormat::TorchZip, value),
+            }
+        }
         WeightsFormat::TorchLegacy => {
-            let (value, budget) = torch::read_legacy(path, bytes)?;
-            (WeightsFormat::TorchLegacy, value, budget)
+            let value = torch::read_legacy(path, bytes, &mut budget)?;
+            (WeightsFormat::TorchLegacy, value)
+        }
+        // Its tensors are in other files, so only a directory can be read.
+        WeightsFormat::TorchDistributed => {
+            return Err(CheckpointError::Unrecognized {
+                path: path.to_owned(),
+                looks_like: "the metadata of a distributed checkpoint, without its chunks"
+                    .to_owned(),
+                hint: "name the directory that torch.distributed.checkpoint wrote",
+            });
         }
         format @ WeightsFormat::Safetensors => {
-            let mut budget = Budget::for_file(bytes.as_slice().len());
             let (tensors, metadata) = safetensors::read(path, bytes, &mut budget)?;
             return Ok(ParsedFile {
                 format,
@@ -119,7 +128,7 @@ pub(crate) fn memory_map(path: &Path) -> Result<FileBytes, CheckpointError> {
     // safety. `Checkpoint::open` requires of the caller that the file is not truncated meanwhile.
     let mapped = unsafe { Mmap::map(&file) };
     mapped
-        .map(|map| FileBytes::Mapped(Arc::new(map)))
+        .map(FileBytes::from)
         .map_err(|error| io_error(path, "memory-map", error))
 }
 

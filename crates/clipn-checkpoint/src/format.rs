@@ -21,6 +21,9 @@ pub enum WeightsFormat {
     /// TorchScript program saved by `torch.jit`, as in OpenAI's CLIP downloads: PyTorch's zip
     /// archive with code.
     TorchScript,
+    /// Directory of `torch.distributed.checkpoint`: a pickle of metadata (`.metadata`), and the chunks
+    /// of the tensors in `.distcp` or safetensors files.
+    TorchDistributed,
 }
 
 impl fmt::Display for WeightsFormat {
@@ -30,6 +33,7 @@ impl fmt::Display for WeightsFormat {
             WeightsFormat::TorchZip => "PyTorch .pt (zip)",
             WeightsFormat::TorchLegacy => "PyTorch .pt (legacy)",
             WeightsFormat::TorchScript => "TorchScript archive",
+            WeightsFormat::TorchDistributed => "PyTorch distributed checkpoint",
         })
     }
 }
@@ -44,6 +48,7 @@ pub(crate) fn detect_format(path: &Path, bytes: &[u8]) -> Result<WeightsFormat, 
         // A header length below 2^48, and the opening brace of the JSON header.
         [_, _, _, _, _, _, 0, 0, b'{', ..] => Ok(WeightsFormat::Safetensors),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(WeightsFormat::TorchZip),
+        [0x80, 2..=5, ..] if is_distributed_metadata(bytes) => Ok(WeightsFormat::TorchDistributed),
         [0x80, 2..=5, ..] => Ok(WeightsFormat::TorchLegacy),
         _ => {
             let (looks_like, hint) = describe(bytes);
@@ -55,6 +60,17 @@ pub(crate) fn detect_format(path: &Path, bytes: &[u8]) -> Result<WeightsFormat, 
         }
     }
 }
+
+/// Whether a pickle begins with the class `Metadata` of `torch.distributed.checkpoint`. Only the
+/// protocol, a frame and the length of the name are before it.
+fn is_distributed_metadata(pickle: &[u8]) -> bool {
+    const MODULE: &[u8] = b"torch.distributed.checkpoint.metadata";
+    let head = &pickle[..pickle.len().min(SIGNATURE_BYTES)];
+    head.windows(MODULE.len()).any(|window| window == MODULE)
+}
+
+/// Number of first bytes that determine the format.
+pub(crate) const SIGNATURE_BYTES: usize = 64;
 
 const USE_WEIGHTS: &str = "use a .safetensors or PyTorch .pt file";
 
@@ -125,6 +141,12 @@ mod tests {
             WeightsFormat::TorchLegacy
         );
         assert_eq!(format(b"PK\x03\x04"), WeightsFormat::TorchZip);
+        for pickle in [
+            &b"\x80\x04\x95\x00\x30\x00\x00\x00\x00\x00\x00\x8c\x25torch.distributed.checkpoint.metadata"[..],
+            b"\x80\x02ctorch.distributed.checkpoint.metadata\nMetadata\n",
+        ] {
+            assert_eq!(format(pickle), WeightsFormat::TorchDistributed);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! .pt (zip, legacy) ─► pickle, zip ───┤   wrapper prefixes    names of CLIP models
 //! TorchScript ───────► pickle, zip ───┼─► stripped ─────────► converted to ────► Checkpoint
 //! *.index.json ──────► all shards ────┤   (module.)           open_clip's        name → Tensor
+//! .metadata ─► all ranks, joined ─────┤
 //! directory ─────────► its file ──────┘
 //! ```
 //!
@@ -33,7 +34,7 @@
 //!
 //! | item | purpose |
 //! |---|---|
-//! | [`Checkpoint`] | a weights file, a sharded checkpoint or a directory; the format is detected from the content |
+//! | [`Checkpoint`] | a weights file, a sharded or distributed checkpoint or a directory; the format is detected from the content |
 //! | [`Tensor`], [`Buffer`] | stored elements, and numbers that are owned or views of the file |
 //! | [`Value`], [`Checkpoint::object`] | everything else in a `.pt` file, such as an optimizer's state |
 //! | [`write_safetensors`] | atomic, reproducible writing; [`write_safetensors_with_progress`] casts and reports progress |
@@ -48,6 +49,7 @@ mod buffer;
 mod cast;
 mod convert;
 mod directory;
+mod distributed;
 mod dtype;
 mod error;
 mod export;
@@ -57,6 +59,7 @@ mod layout;
 mod metadata;
 mod open;
 mod pickle;
+mod quantization;
 mod safetensors;
 mod selection;
 mod shards;

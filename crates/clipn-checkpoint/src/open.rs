@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 
 use crate::buffer::FileBytes;
+use crate::directory::WeightsLocation;
 use crate::file::{self, ParsedFile, Wanted};
+use crate::format::detect_format;
 use crate::selection::{self, SelectedModel};
 use crate::{CheckpointError, Layout, Metadata, Tensor, Value, WeightsFormat};
-use crate::{directory, layout, shards, state_dict};
+use crate::{directory, distributed, layout, quantization, shards, state_dict};
 
 /// Named tensors of a weights file, with its metadata.
 ///
@@ -46,8 +48,9 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens a weights file, the index of a sharded checkpoint, or the weights of a directory. The
-    /// format is detected from the content, not the file name. Files are memory-mapped.
+    /// Opens a weights file, the index of a sharded checkpoint, or the weights of a directory, which
+    /// may be one of `torch.distributed.checkpoint`. The format is detected from the content, not the
+    /// file name. Files are memory-mapped.
     ///
     /// The files must not be changed in place while their tensors are in use. Replacing a file by
     /// renaming another one over it is fine; [`write_safetensors`](crate::write_safetensors) does
@@ -60,8 +63,10 @@ impl Checkpoint {
     /// - [`NoWeightsInDirectory`](CheckpointError::NoWeightsInDirectory) or
     ///   [`AmbiguousDirectory`](CheckpointError::AmbiguousDirectory) if a directory has no unique
     ///   weights file.
-    /// - [`InvalidIndex`](CheckpointError::InvalidIndex) or
-    ///   [`MissingShard`](CheckpointError::MissingShard) if a sharded checkpoint is incomplete.
+    /// - [`InvalidIndex`](CheckpointError::InvalidIndex),
+    ///   [`MissingShard`](CheckpointError::MissingShard) or
+    ///   [`InvalidChunks`](CheckpointError::InvalidChunks) if a checkpoint in several files is
+    ///   incomplete, [`PartOfCheckpoint`](CheckpointError::PartOfCheckpoint) for a file of chunks.
     /// - [`DisallowedGlobal`](CheckpointError::DisallowedGlobal) if only running Python code could
     ///   read it.
     /// - Any other [`CheckpointError`] of reading if the file is not a weights file, or is damaged.
@@ -73,7 +78,8 @@ impl Checkpoint {
     /// finds the model by the names of its image tower: under any prefix of all its names (`model.`,
     /// `clipmodel.`), in nested dictionaries, and without the `_orig_mod.` of `torch.compile` anywhere in
     /// names. `key` names one of several models, such as an averaged copy (`state_dict_ema`); without
-    /// it, averaged copies are left out. A file without an image tower is read as by `open`.
+    /// it, averaged copies are left out. A file without an image tower is read as by `open`. Of a
+    /// directory of `torch.distributed.checkpoint` only the tensors of the model are read.
     ///
     /// ```
     /// use clipn_checkpoint::{Checkpoint, Tensor, write_safetensors};
@@ -100,7 +106,9 @@ impl Checkpoint {
     /// # Errors
     /// Same as [`open`](Self::open), [`AmbiguousWeights`](CheckpointError::AmbiguousWeights) if there are
     /// several models and no key, [`UnknownWeightsKey`](CheckpointError::UnknownWeightsKey) if none, or
-    /// more than one, has the name.
+    /// more than one, has the name, [`PartOfCheckpoint`](CheckpointError::PartOfCheckpoint) if the file
+    /// is one shard, [`QuantizedWeights`](CheckpointError::QuantizedWeights) if the weights are
+    /// quantized.
     pub fn open_model(
         path: impl AsRef<Path>,
         key: Option<&str>,
@@ -110,11 +118,27 @@ impl Checkpoint {
 
     fn open_wanted(path: &Path, wanted: Wanted<'_>) -> Result<Checkpoint, CheckpointError> {
         let path = if path.is_dir() {
-            directory::find_weights_file(path)?
+            match directory::find_weights(path)? {
+                WeightsLocation::File(file) => file,
+                WeightsLocation::RankFiles(first) => {
+                    let (whole, paths) = distributed::read_shards(&first, wanted)?;
+                    return Checkpoint::from_file(&first, whole, paths, wanted);
+                }
+            }
         } else {
+            if let Some(error) = directory::part_of_checkpoint(path, wanted) {
+                return Err(error);
+            }
             path.to_owned()
         };
         let bytes = file::memory_map(&path)?;
+        if matches!(
+            detect_format(&path, bytes.as_slice()),
+            Ok(WeightsFormat::TorchDistributed)
+        ) {
+            let (whole, paths) = distributed::read(&path, wanted)?;
+            return Checkpoint::from_file(&path, whole, paths, wanted);
+        }
         if shards::is_shard_index(bytes.as_slice()) {
             let shards::ShardedWeights {
                 format,
@@ -133,6 +157,13 @@ impl Checkpoint {
             return Checkpoint::from_file(&path, whole, paths, wanted);
         }
         let file = file::parse(&path, &bytes, wanted)?;
+        if matches!(wanted, Wanted::Model(_)) && distributed::is_shard(&file.metadata) {
+            return Err(CheckpointError::PartOfCheckpoint {
+                path,
+                index: None,
+                found: false,
+            });
+        }
         Checkpoint::from_file(&path, file, vec![path.clone()], wanted)
     }
 
@@ -165,12 +196,15 @@ impl Checkpoint {
         } = file;
         let (tensors, model) = match (selection, wanted) {
             (Some(model), _) => (tensors, model),
-            (None, Wanted::Model(key)) => match selection::from_tensors(path, &tensors, key)? {
+            (None, Wanted::Model(key)) => match selection::from_named(path, &tensors, key)? {
                 Some(selected) => selected,
                 None => without_wrappers(tensors),
             },
             (None, Wanted::Tensors) => without_wrappers(tensors),
         };
+        if matches!(wanted, Wanted::Model(_)) {
+            quantization::check(path, &tensors)?;
+        }
         let (tensors, layout) = layout::to_open_clip(path, tensors, budget)?;
         Ok(Checkpoint {
             format,
@@ -230,8 +264,8 @@ impl Checkpoint {
         self.tensors.is_empty()
     }
 
-    /// Returns the metadata as readable text. For safetensors that is `__metadata__`; for a `.pt`
-    /// file it is everything beside the weights (`epoch`, `name`, …), with containers abbreviated
+    /// Returns the metadata as readable text. For safetensors that is `__metadata__`; for other
+    /// files it is everything beside the weights (`epoch`, `name`, …), with containers abbreviated
     /// to their size and first keys.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -261,7 +295,7 @@ impl Checkpoint {
     }
 
     /// Returns the top-level object of a `.pt` file, to read what is stored beside the weights
-    /// (`optimizer`, `scaler`); `None` for safetensors. Its tensors are views of the file like the
+    /// (`optimizer`, `scaler`); `None` for safetensors and distributed checkpoints. Its tensors are views of the file like the
     /// weights.
     pub fn object(&self) -> Option<&Value> {
         self.object.as_ref()

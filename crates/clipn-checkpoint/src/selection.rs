@@ -5,7 +5,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use crate::state_dict::{self, STATE_DICT_KEYS, StateDict};
-use crate::{CheckpointError, Tensor, Value};
+use crate::{CheckpointError, Value};
 
 /// Names that only an image tower has, by naming scheme. What stands before them is a prefix of the
 /// whole model.
@@ -92,15 +92,15 @@ pub(crate) fn from_object(
     Ok(Some((StateDict { tensors, metadata }, model)))
 }
 
-/// Tensors of a model by their names without its prefix.
-type ModelTensors = (IndexMap<String, Tensor>, SelectedModel);
+/// Tensors of a model, or what stands for them, by their names without its prefix.
+type ModelTensors<T> = (IndexMap<String, T>, SelectedModel);
 
 /// Same as [`from_object`] for named tensors.
-pub(crate) fn from_tensors(
+pub(crate) fn from_named<T: Clone>(
     path: &Path,
-    tensors: &IndexMap<String, Tensor>,
+    tensors: &IndexMap<String, T>,
     key: Option<&str>,
-) -> Result<Option<ModelTensors>, CheckpointError> {
+) -> Result<Option<ModelTensors<T>>, CheckpointError> {
     let candidates = prefixes(tensors.keys().map(String::as_str))
         .into_iter()
         .map(|prefix| Candidate {
@@ -203,11 +203,11 @@ fn choose<'a>(
 }
 
 /// Strips the prefix of the chosen model; tensors without it are not a part of the model.
-fn strip(
-    tensors: IndexMap<String, Tensor>,
+fn strip<T>(
+    tensors: IndexMap<String, T>,
     chosen: &Candidate,
     candidates: &[Candidate],
-) -> ModelTensors {
+) -> ModelTensors<T> {
     let others = candidates.iter().filter(|each| *each != chosen);
     let mut model = SelectedModel {
         prefix: chosen.prefix.clone(),
@@ -244,6 +244,7 @@ fn strip(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Tensor;
 
     const OWN: [&str; 2] = ["visual.conv1.weight", "logit_scale"];
 
@@ -276,8 +277,8 @@ mod tests {
         Value::Dict(entries.collect())
     }
 
-    fn select(tensors: &[String], key: Option<&str>) -> ModelTensors {
-        from_tensors(Path::new("f"), &named(tensors), key)
+    fn select(tensors: &[String], key: Option<&str>) -> ModelTensors<Tensor> {
+        from_named(Path::new("f"), &named(tensors), key)
             .unwrap()
             .unwrap()
     }
@@ -338,13 +339,13 @@ mod tests {
     #[test]
     fn two_models_need_a_name() {
         let names = [with_prefix("student."), with_prefix("teacher.")].concat();
-        let error = from_tensors(Path::new("f"), &named(&names), None).unwrap_err();
+        let error = from_named(Path::new("f"), &named(&names), None).unwrap_err();
         assert!(
             matches!(&error, CheckpointError::AmbiguousWeights { names, .. } if names == &["student", "teacher"]),
             "{error}"
         );
         assert_eq!(select(&names, Some("teacher")).1.prefix, "teacher.");
-        let error = from_tensors(Path::new("f"), &named(&names), Some("ema")).unwrap_err();
+        let error = from_named(Path::new("f"), &named(&names), Some("ema")).unwrap_err();
         assert!(
             matches!(error, CheckpointError::UnknownWeightsKey { .. }),
             "{error}"
@@ -390,7 +391,7 @@ mod tests {
     fn moments_of_an_optimizer_are_no_models() {
         let names = [with_prefix("exp_avg."), with_prefix("exp_avg_sq.")].concat();
         assert!(
-            from_tensors(Path::new("f"), &named(&names), None)
+            from_named(Path::new("f"), &named(&names), None)
                 .unwrap()
                 .is_none()
         );
@@ -402,7 +403,7 @@ mod tests {
     fn files_without_an_image_tower_have_no_model() {
         let names = ["text.token_embedding.weight".to_owned()];
         assert!(
-            from_tensors(Path::new("f"), &named(&names), None)
+            from_named(Path::new("f"), &named(&names), None)
                 .unwrap()
                 .is_none()
         );

@@ -156,8 +156,23 @@ fn shard_path(index: &Path, name: &str, shard: &str) -> Result<PathBuf, Checkpoi
     })
 }
 
+/// Returns the name of the index of a shard with a name such as `model-00001-of-00003.safetensors`;
+/// `None` for other names, and for the only shard of a model.
+pub(crate) fn index_of_shard(name: &str) -> Option<String> {
+    let (stem, extension) = name.rsplit_once('.')?;
+    let (rest, all) = stem.rsplit_once("-of-")?;
+    let (stem, own) = rest.rsplit_once('-')?;
+    // Programs write five digits; other numbers may count epochs.
+    let number = |digits: &str| {
+        let is_number = digits.len() == 5 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| digits.parse::<u32>().ok()).flatten()
+    };
+    let (own, all) = (number(own)?, number(all)?);
+    (all > 1 && own <= all && !stem.is_empty()).then(|| format!("{stem}.{extension}.index.json"))
+}
+
 /// Returns the path of a shard, or `None` if the name leads out of the directory of the index.
-fn sibling_path(index: &Path, shard: &str) -> Option<PathBuf> {
+pub(crate) fn sibling_path(index: &Path, shard: &str) -> Option<PathBuf> {
     let mut components = Path::new(shard).components();
     let is_name = matches!(
         (components.next(), components.next()),
@@ -194,6 +209,23 @@ mod tests {
             "./a",
         ] {
             assert_eq!(at(outside), None, "{outside:?}");
+        }
+    }
+
+    #[test]
+    fn names_the_index_of_a_shard() {
+        let index = index_of_shard("model-00001-of-00003.safetensors");
+        assert_eq!(index.as_deref(), Some("model.safetensors.index.json"));
+        let index = index_of_shard("pytorch_model-00002-of-00002.bin");
+        assert_eq!(index.as_deref(), Some("pytorch_model.bin.index.json"));
+        for whole in [
+            "model.safetensors",
+            "model-00001-of-00001.safetensors",
+            "epoch-3-of-10.pt",
+            "model-00004-of-00003.safetensors",
+            "-00001-of-00002.bin",
+        ] {
+            assert_eq!(index_of_shard(whole), None, "{whole}");
         }
     }
 

@@ -96,7 +96,7 @@ fn holds_tensors(entries: &[(Value, Value)]) -> bool {
 }
 
 /// Formats a value as metadata: strings in full, everything else as one short line.
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_debug_implementations, missing_docs)]
 
 pub mod condition;
+pub mod distributed;
 pub mod figures;
 pub mod hub;
 pub mod levels;

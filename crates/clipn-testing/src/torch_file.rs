@@ -59,7 +59,7 @@ pub fn text(pickle: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends an integer to a pickle (opcode `BININT`).
-fn int(pickle: &mut Vec<u8>, value: usize) {
+pub fn int(pickle: &mut Vec<u8>, value: usize) {
     pickle.push(b'J');
     pickle.extend((value as i32).to_le_bytes());
 }

@@ -1,7 +1,7 @@
 //! Opcodes that call a function in Python. Here each allowed name converts its arguments to data.
 
 use super::PickleError;
-use super::global::{Global, StorageType};
+use super::global::{Dialect, Global, StorageType};
 use super::node::{Id, Node, StorageSpec, TensorSpec};
 use super::vm::Vm;
 
@@ -14,6 +14,10 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
     let Node::Tuple(items) = vm.node(args) else {
         return Err(vm.reader.corrupt("call arguments are not a tuple"));
     };
+    // A path has one argument per directory, and nothing depends on it.
+    if matches!(vm.node(callee), Node::Global(Global::Path)) {
+        return vm.push_id(args);
+    }
     // No allowed global takes more.
     const MAX_ARGUMENTS: usize = 8;
     if items.len() > MAX_ARGUMENTS {
@@ -78,7 +82,11 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
                 Err(vm.reader.corrupt(reason))
             }
         },
-        (Global::ScriptModule, []) => vm.push(Node::Module(Vec::new())),
+        (Global::RebuildFromType, &[function, class, args, _]) => {
+            plain_tensor(vm, function, class, args)
+        }
+        (Global::Record | Global::ScriptModule, []) => vm.push(Node::Module(Vec::new())),
+        (Global::Transparent, &[value]) => vm.push_id(value),
         (Global::ScriptList, &[list]) if matches!(vm.node(list), Node::List(_)) => vm.push_id(list),
         (Global::ScriptTyped, &[value, name]) if matches!(vm.node(name), Node::Str(_)) => {
             vm.push_id(value)
@@ -87,6 +95,24 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
             "invalid arguments for {global:?} ({} given)",
             items.len()
         ))),
+    }
+}
+
+/// `_rebuild_from_type_v2` of a `torch.Tensor`, which has Python attributes that are dropped.
+fn plain_tensor(vm: &mut Vm<'_, '_>, function: Id, class: Id, args: Id) -> Result<(), PickleError> {
+    let is_plain = matches!(vm.node(class), Node::Global(Global::TensorClass));
+    match vm.node(function) {
+        Node::Global(Global::RebuildTensor | Global::RebuildTensorV2 | Global::RebuildTensorV3)
+            if is_plain =>
+        {
+            vm.push_id(function)?;
+            vm.push_id(args)?;
+            reduce(vm)
+        }
+        other => {
+            let reason = format!("tensor of a class rebuilt by {}", other.kind());
+            Err(vm.reader.corrupt(reason))
+        }
     }
 }
 
@@ -116,6 +142,13 @@ pub(crate) fn build(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
 }
 
 fn attributes(vm: &mut Vm<'_, '_>, object: Id, state: Id) -> Result<(), PickleError> {
+    if let (Dialect::DistributedMetadata, Node::Tuple(items)) = (vm.dialect, vm.node(state)) {
+        // `TensorProperties` has its attributes in a fixed order.
+        let items = items.clone();
+        vm.budget.charge(size_of_val(&*items))?;
+        *vm.node_mut(object) = Node::Tuple(items);
+        return Ok(());
+    }
     let Node::Dict(entries) = vm.node(state) else {
         let reason = format!(
             "module attributes are {}, not a dictionary",
@@ -209,11 +242,9 @@ fn tensor(vm: &mut Vm<'_, '_>, view: TensorArguments) -> Result<(), PickleError>
 }
 
 fn size(vm: &Vm<'_, '_>, id: Id) -> Result<usize, PickleError> {
-    match vm.node(id) {
-        &Node::Int(value) => usize::try_from(value).ok(),
-        _ => None,
-    }
-    .ok_or_else(|| vm.reader.corrupt("size is not a non-negative integer"))
+    vm.node(id)
+        .as_size()
+        .ok_or_else(|| vm.reader.corrupt("size is not a non-negative integer"))
 }
 
 fn sizes(vm: &Vm<'_, '_>, id: Id) -> Result<Box<[usize]>, PickleError> {

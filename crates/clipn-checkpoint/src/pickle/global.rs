@@ -16,6 +16,12 @@ pub(crate) enum Global {
     RebuildTensorV3,
     RebuildParameter,
     RebuildParameterWithState,
+    /// Rebuilds a tensor of a given class, or one that has Python attributes.
+    RebuildFromType,
+    /// Rebuilds a tensor of a class that has no elements of its own. Only named in errors.
+    RebuildWrapperSubclass,
+    /// The class `torch.Tensor`.
+    TensorClass,
     Storage(StorageType),
     /// A `torch.dtype`.
     Dtype(StorageType),
@@ -30,6 +36,12 @@ pub(crate) enum Global {
     ScriptList,
     /// A value tagged with its TorchScript type.
     ScriptTyped,
+    /// A dataclass in the metadata of a distributed checkpoint: an object with named attributes.
+    Record,
+    /// A function or an enumeration in such metadata that stands for its only argument.
+    Transparent,
+    /// A path in such metadata, with its components as arguments.
+    Path,
 }
 
 /// A PyTorch element type, supported or not.
@@ -101,14 +113,19 @@ pub(crate) enum Dialect {
     /// `torch.jit.save`: objects of compiled classes beside plain values. Their code is in other
     /// entries of the archive, which are never read.
     TorchScript,
+    /// `torch.distributed.checkpoint`: the dataclasses that list tensors, chunks and files.
+    DistributedMetadata,
 }
 
 /// Returns the meaning of `module.name`, or `None` if the name must be rejected.
 pub(crate) fn lookup(dialect: Dialect, module: &str, name: &str) -> Option<Global> {
-    if dialect == Dialect::TorchScript
-        && let Some(global) = script(module, name)
-    {
-        return Some(global);
+    let of_dialect = match dialect {
+        Dialect::Checkpoint => None,
+        Dialect::TorchScript => script(module, name),
+        Dialect::DistributedMetadata => distributed(module, name),
+    };
+    if of_dialect.is_some() {
+        return of_dialect;
     }
     Some(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
@@ -118,6 +135,9 @@ pub(crate) fn lookup(dialect: Dialect, module: &str, name: &str) -> Option<Globa
         ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorV3,
         ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
         ("torch._utils", "_rebuild_parameter_with_state") => Global::RebuildParameterWithState,
+        ("torch._utils", "_rebuild_wrapper_subclass") => Global::RebuildWrapperSubclass,
+        ("torch._tensor", "_rebuild_from_type_v2") => Global::RebuildFromType,
+        ("torch", "Tensor") => Global::TensorClass,
         ("torch", "Size") => Global::Size,
         ("torch", "device") => Global::Device,
         ("torch", _) => return storage(name).or_else(|| dtype(name)),
@@ -160,6 +180,33 @@ fn script(module: &str, name: &str) -> Option<Global> {
     }
 }
 
+/// Looks up names in the metadata of a distributed checkpoint. `_shard` is the module of
+/// `TensorProperties` in earlier versions of PyTorch 2.
+fn distributed(module: &str, name: &str) -> Option<Global> {
+    Some(match (module, name) {
+        (
+            "torch.distributed.checkpoint.metadata",
+            "Metadata"
+            | "TensorStorageMetadata"
+            | "BytesStorageMetadata"
+            | "ChunkStorageMetadata"
+            | "MetadataIndex"
+            | "TensorProperties"
+            | "StorageMeta",
+        )
+        | ("torch.distributed._shard.sharded_tensor.metadata", "TensorProperties")
+        | ("torch.distributed.checkpoint.filesystem", "_StorageInfo") => Global::Record,
+        ("torch.distributed.checkpoint.metadata", "_MEM_FORMAT_ENCODING")
+        | ("torch.distributed._shard.sharded_tensor.metadata", "MEM_FORMAT_ENCODING")
+        | ("torch.serialization", "_get_layout") => Global::Transparent,
+        (
+            "pathlib" | "pathlib._local",
+            "Path" | "PosixPath" | "WindowsPath" | "PurePath" | "PurePosixPath" | "PureWindowsPath",
+        ) => Global::Path,
+        _ => return None,
+    })
+}
+
 fn builtin(name: &str) -> Option<Global> {
     const INERT: [&str; 7] = ["dict", "list", "tuple", "int", "float", "str", "bool"];
     match name {
@@ -191,9 +238,16 @@ mod tests {
             ("numpy.core.multiarray", "_reconstruct"),
             ("collections", "OrderedDict.__init__"),
             ("argparse", "Namespace"),
+            ("torch.distributed", "init_process_group"),
+            ("torch.distributed.checkpoint.filesystem", "FileSystem"),
+            ("torch._utils", "_import_dotted_name"),
             ("", ""),
         ] {
-            for dialect in [Dialect::Checkpoint, Dialect::TorchScript] {
+            for dialect in [
+                Dialect::Checkpoint,
+                Dialect::TorchScript,
+                Dialect::DistributedMetadata,
+            ] {
                 assert_eq!(lookup(dialect, module, name), None, "{module}.{name}");
             }
         }
@@ -218,6 +272,25 @@ mod tests {
             lookup(Dialect::TorchScript, "torch.jit._pickle", "build_anything"),
             None
         );
+    }
+
+    #[test]
+    fn allows_records_only_in_distributed_metadata() {
+        for (module, name, global) in [
+            (
+                "torch.distributed.checkpoint.metadata",
+                "Metadata",
+                Global::Record,
+            ),
+            ("torch.serialization", "_get_layout", Global::Transparent),
+            ("pathlib", "PosixPath", Global::Path),
+        ] {
+            let dialect = Dialect::DistributedMetadata;
+            assert_eq!(lookup(dialect, module, name), Some(global));
+            for dialect in [Dialect::Checkpoint, Dialect::TorchScript] {
+                assert_eq!(lookup(dialect, module, name), None);
+            }
+        }
     }
 
     #[test]

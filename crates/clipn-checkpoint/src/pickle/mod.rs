@@ -10,12 +10,14 @@ mod global;
 mod node;
 mod opcode;
 mod reader;
+mod tensor_class;
 mod vm;
 
 pub(crate) use global::Dialect;
 #[cfg(test)]
 pub(crate) use global::StorageType;
 pub(crate) use node::{Id, Node, Parsed, StorageSpec, TensorSpec};
+pub(crate) use tensor_class::TensorClass;
 pub(crate) use vm::parse;
 
 use crate::budget::Exhausted;
@@ -29,6 +31,12 @@ pub(crate) enum PickleError {
     Corrupt { at: usize, reason: String },
     /// A global name that is not on the allow list.
     Refused { global: String },
+    /// A tensor whose elements the pickle does not describe.
+    Tensor {
+        class: TensorClass,
+        /// Its key in the dictionary, if that is next to it on the stack.
+        name: Option<String>,
+    },
     /// The memory budget of the file is exceeded.
     Exhausted,
 }

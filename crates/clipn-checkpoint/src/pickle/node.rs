@@ -42,6 +42,22 @@ pub(crate) enum Node<'a> {
 }
 
 impl Node<'_> {
+    /// Returns the value of a non-negative integer.
+    pub(crate) fn as_size(&self) -> Option<usize> {
+        match self {
+            &Node::Int(value) => usize::try_from(value).ok(),
+            _ => None,
+        }
+    }
+
+    /// Returns PyTorch's name of an element type.
+    pub(crate) fn dtype_name(&self) -> Option<&'static str> {
+        match self {
+            Node::Global(Global::Dtype(ty)) => Some(ty.name),
+            _ => None,
+        }
+    }
+
     /// Returns the kind of object, for error messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::global::{Dialect, Global, lookup};
 use super::node::{Id, Node, Parsed, StorageSpec, TensorSpec};
 use super::reader::Reader;
+use super::tensor_class::TensorClass;
 use super::{PickleError, call, opcode};
 use crate::budget::Budget;
 use crate::error::escape_for_display;
@@ -55,7 +56,7 @@ pub(crate) fn parse<'a>(
 }
 
 pub(crate) struct Vm<'a, 'b> {
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
     pub(crate) reader: Reader<'a>,
     nodes: Vec<Node<'a>>,
     pub(crate) storages: Vec<StorageSpec<'a>>,
@@ -318,11 +319,33 @@ impl<'a> Vm<'a, '_> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), PickleError> {
-        let global: Global =
-            lookup(self.dialect, module, name).ok_or_else(|| PickleError::Refused {
-                global: escape_for_display(&format!("{module}.{name}")),
-            })?;
-        self.push(Node::Global(global))
+        match lookup(self.dialect, module, name) {
+            Some(global) => self.push(Node::Global(global)),
+            None => Err(self.refusal(module, name)),
+        }
+    }
+
+    /// Returns the error about a name that is not on the allow list. The class of a tensor is the
+    /// second argument of `_rebuild_from_type_v2`, so its name follows that of the function and the
+    /// first argument on the stack.
+    fn refusal(&self, module: &str, name: &str) -> PickleError {
+        let is_rebuild = |&id: &Id| matches!(self.node(id), Node::Global(Global::RebuildFromType));
+        let rebuild = self.stack.iter().rposition(is_rebuild);
+        let (class, key) = match (TensorClass::of_function(module, name), rebuild) {
+            (Some(class), at) => (class, at.unwrap_or(self.stack.len())),
+            (None, Some(at)) if self.stack.len() == at + 2 => (TensorClass::new(module, name), at),
+            _ => {
+                return PickleError::Refused {
+                    global: escape_for_display(&format!("{module}.{name}")),
+                };
+            }
+        };
+        let key = key.checked_sub(1).and_then(|at| self.stack.get(at));
+        let name = key.and_then(|&id| match self.node(id) {
+            Node::Str(text) => Some((*text).to_owned()),
+            _ => None,
+        });
+        PickleError::Tensor { class, name }
     }
 
     pub(crate) fn node(&self, id: Id) -> &Node<'a> {

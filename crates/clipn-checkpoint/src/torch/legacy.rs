@@ -17,14 +17,17 @@ use crate::{CheckpointError, Value};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// Returns the saved object, and the remaining memory budget.
-pub(crate) fn read(path: &Path, bytes: &FileBytes) -> Result<(Value, Budget), CheckpointError> {
-    let mut budget = Budget::for_file(bytes.as_slice().len());
+/// Returns the saved object.
+pub(crate) fn read(
+    path: &Path,
+    bytes: &FileBytes,
+    budget: &mut Budget,
+) -> Result<Value, CheckpointError> {
     let mut pickles = PickleSequence {
         path,
         bytes: bytes.as_slice(),
         at: 0,
-        budget: &mut budget,
+        budget: &mut *budget,
     };
     pickles.check_header()?;
     let object = pickles.next("the object")?;
@@ -36,8 +39,7 @@ pub(crate) fn read(path: &Path, bytes: &FileBytes) -> Result<(Value, Budget), Ch
         ranges: HashMap::new(),
     };
     storages.locate(at, &object, &keys)?;
-    let value = tree::build(path, &object, &mut storages, &mut budget)?;
-    Ok((value, budget))
+    tree::build(path, &object, &mut storages, budget)
 }
 
 /// Iterator over the pickles at the beginning of the file.

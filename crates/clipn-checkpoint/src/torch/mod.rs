@@ -20,6 +20,7 @@ use std::path::Path;
 use crate::CheckpointError;
 use crate::budget::Budget;
 use crate::buffer::FileBytes;
+use crate::error::escape_for_display;
 use crate::pickle::{PickleError, StorageSpec};
 
 /// Source of the bytes of storages.
@@ -33,7 +34,12 @@ trait StorageSource {
 }
 
 /// Converts the error of a pickle in `part` of the file that begins at byte `start`.
-fn pickle_error(path: &Path, part: &str, start: usize, error: PickleError) -> CheckpointError {
+pub(crate) fn pickle_error(
+    path: &Path,
+    part: &str,
+    start: usize,
+    error: PickleError,
+) -> CheckpointError {
     let path = path.to_owned();
     match error {
         PickleError::Truncated => CheckpointError::Truncated {
@@ -46,6 +52,12 @@ fn pickle_error(path: &Path, part: &str, start: usize, error: PickleError) -> Ch
             reason,
         },
         PickleError::Refused { global } => CheckpointError::DisallowedGlobal { path, global },
+        PickleError::Tensor { class, name } => CheckpointError::UnsupportedTensorClass {
+            path,
+            tensor: name,
+            class: escape_for_display(&class.name),
+            hint: class.advice,
+        },
         PickleError::Exhausted => CheckpointError::TooLarge {
             path,
             item: format!("objects in {part}"),

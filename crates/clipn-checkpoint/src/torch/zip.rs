@@ -20,21 +20,20 @@ use crate::error::escape_for_display;
 use crate::pickle::{self, Dialect, StorageSpec};
 use crate::{CheckpointError, Value};
 
-/// Returns the saved object, whether it was written by `torch.save` or `torch.jit.save`, and the
-/// remaining memory budget.
+/// Returns the saved object, and whether it was written by `torch.save` or `torch.jit.save`.
 pub(crate) fn read(
     path: &Path,
     bytes: &FileBytes,
-) -> Result<(Value, Dialect, Budget), CheckpointError> {
-    let mut budget = Budget::for_file(bytes.as_slice().len());
+    budget: &mut Budget,
+) -> Result<(Value, Dialect), CheckpointError> {
     let mut archive = Archive::open(path, bytes)?;
-    archive.check_byte_order(&mut budget)?;
+    archive.check_byte_order(budget)?;
     let dialect = archive.dialect();
-    let (held, range) = archive.entry("data.pkl", &mut budget)?;
-    let parsed = pickle::parse(&held.as_slice()[range], dialect, &mut budget)
+    let (held, range) = archive.entry("data.pkl", budget)?;
+    let parsed = pickle::parse(&held.as_slice()[range], dialect, budget)
         .map_err(|error| pickle_error(path, "data.pkl", 0, error))?;
-    let value = tree::build(path, &parsed, &mut archive, &mut budget)?;
-    Ok((value, dialect, budget))
+    let value = tree::build(path, &parsed, &mut archive, budget)?;
+    Ok((value, dialect))
 }
 
 /// Maximum expansion factor of deflate, rounded up.

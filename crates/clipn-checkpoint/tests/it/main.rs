@@ -4,3 +4,6 @@
 mod checkpoint;
 mod checkpoint_files;
 mod checkpoint_hostile;
+mod distributed;
+mod distributed_hostile;
+mod tensor_classes;

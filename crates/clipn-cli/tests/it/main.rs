@@ -52,6 +52,7 @@ mod signals;
 mod skipped_files;
 mod train;
 mod transformers5;
+mod weights_forms;
 #[cfg(not(feature = "mini"))]
 mod without_mini;
 mod wrong_use;

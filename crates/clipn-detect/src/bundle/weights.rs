@@ -40,7 +40,7 @@ impl Bundle {
     /// tower have the same image tower, so [`check_image_tower`](Self::check_image_tower) accepts them.
     pub fn check_text_towers(&self, weights: &ModelWeights) -> Result<(), BundleError> {
         self.check_image_tower(weights)?;
-        if weights.text_towers_hash() == self.identity.text_towers_hash {
+        if weights.has_text_towers(&self.identity.text_towers_hash) {
             return Ok(());
         }
         let differences = vec!["different text tower weights".to_owned()];

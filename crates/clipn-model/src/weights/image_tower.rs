@@ -7,6 +7,9 @@ use crate::error::ModelError;
 use crate::real::Real;
 use crate::weights::ModelWeights;
 
+/// Name of the logarithm of the factor from cosines to logits.
+const LOGIT_SCALE: &str = "logit_scale";
+
 /// Number of values hashed at a time.
 const HASH_CHUNK: usize = 1 << 16;
 
@@ -65,6 +68,27 @@ impl ModelWeights {
     /// of the model: the text towers, the "no" prompts and the logit scale. It distinguishes models
     /// that share an image tower but differ in the trained "no".
     pub fn text_towers_hash(&self) -> String {
+        let mut tensors = self.text_tensors();
+        // Programs store it as a scalar or as a list of one, and `convert` changes that.
+        for (name, tensor) in &mut tensors {
+            if name == LOGIT_SCALE
+                && let Some(scalar) = tensor.reshaped(&[])
+            {
+                *tensor = scalar;
+            }
+        }
+        hash(&tensors)
+    }
+
+    /// Returns whether a hash of [`text_towers_hash`](Self::text_towers_hash) is that of these weights.
+    /// Hashes of version 0.1, in which a `logit_scale` of shape `[1]` made a difference, are accepted too.
+    pub fn has_text_towers(&self, text_towers_hash: &str) -> bool {
+        self.text_towers_hash() == text_towers_hash
+            || hash(&self.text_tensors()) == text_towers_hash
+    }
+
+    /// Returns all parameters that are not of the image tower, by name.
+    fn text_tensors(&self) -> Vec<(String, Tensor)> {
         let image_names: Vec<String> = self
             .image_tensors()
             .into_iter()
@@ -76,7 +100,7 @@ impl ModelWeights {
             .map(|(name, tensor)| (name.to_owned(), tensor.clone()))
             .collect();
         others.sort_by(|a, b| a.0.cmp(&b.0));
-        hash(&others)
+        others
     }
 
     /// Returns the same kind of hash for what the features of the "yes" text tower depend on: its

@@ -35,10 +35,15 @@ impl ModelWeights {
     /// Validates the tensors of the image tower.
     pub(super) fn validated_image_tower(self) -> Result<Self, ModelError> {
         let expected = self.config.vision.tensors(self.config.embed_dim);
-        let (missing, wrong) = self.mismatched(&expected);
+        let Mismatches {
+            missing,
+            wrong_shape,
+            not_float,
+        } = self.mismatched(&expected);
         self.or_mismatch(listed(&[
             ("missing", missing),
-            ("with a wrong shape", wrong),
+            ("with a wrong shape", wrong_shape),
+            (NOT_FLOAT, not_float),
         ]))
     }
 
@@ -69,16 +74,23 @@ impl ModelWeights {
                 .collect();
             expected.retain(|tensor| !copied.contains(&tensor.name));
         }
-        let (missing, mut wrong) = self.mismatched(&expected);
+        let Mismatches {
+            missing,
+            mut wrong_shape,
+            mut not_float,
+        } = self.mismatched(&expected);
         if let Some(prompts) = self.checkpoint.get(NO_PROMPTS) {
             let shape = prompts.shape();
             let text = &self.config.text;
             if shape.len() != 3 || shape[0] == 0 || shape[1..] != [text.context_length, text.width]
             {
-                wrong.push(format!(
+                wrong_shape.push(format!(
                     "{NO_PROMPTS} {shape:?}, expected [prompts, {}, {}]",
                     text.context_length, text.width
                 ));
+            }
+            if !prompts.dtype().is_float() {
+                not_float.push(format!("{NO_PROMPTS} {}", prompts.dtype()));
             }
         }
         let known: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
@@ -92,27 +104,42 @@ impl ModelWeights {
             .collect::<Vec<_>>();
         listed(&[
             ("missing", missing),
-            ("with a wrong shape", wrong),
+            ("with a wrong shape", wrong_shape),
+            (NOT_FLOAT, not_float),
             ("unexpected", unexpected),
         ])
     }
 
-    /// Returns the missing names, and descriptions of the tensors with a wrong shape.
-    fn mismatched(&self, expected: &[TensorSpec]) -> (Vec<String>, Vec<String>) {
-        let (mut missing, mut wrong) = (Vec::new(), Vec::new());
+    /// Compares the tensors with those that the config needs.
+    fn mismatched(&self, expected: &[TensorSpec]) -> Mismatches {
+        let mut found = Mismatches::default();
         for TensorSpec { name, shape } in expected {
-            match self.checkpoint.get(name) {
-                None => missing.push(name.clone()),
-                Some(tensor)
-                    if fits(name, tensor, shape)
-                        || self.has_vocabulary_rows(name, tensor, shape) => {}
-                Some(tensor) => {
-                    wrong.push(format!("{name} {:?}, expected {shape:?}", tensor.shape()));
-                }
+            let Some(tensor) = self.checkpoint.get(name) else {
+                found.missing.push(name.clone());
+                continue;
+            };
+            if !fits(name, tensor, shape) && !self.has_vocabulary_rows(name, tensor, shape) {
+                let wrong = format!("{name} {:?}, expected {shape:?}", tensor.shape());
+                found.wrong_shape.push(wrong);
+            }
+            // Integers are quantized weights or a mistake: their scale is not in the tensor.
+            if !tensor.dtype().is_float() {
+                found.not_float.push(format!("{name} {}", tensor.dtype()));
             }
         }
-        (missing, wrong)
+        found
     }
+}
+
+/// Heading of tensors with integers or booleans.
+const NOT_FLOAT: &str = "of a type that is not floating-point";
+
+/// Differences from a config, as texts by kind.
+#[derive(Default)]
+struct Mismatches {
+    missing: Vec<String>,
+    wrong_shape: Vec<String>,
+    not_float: Vec<String>,
 }
 
 /// Formats `2 missing (a, b); 1 unexpected (c)`; empty if there are no names.

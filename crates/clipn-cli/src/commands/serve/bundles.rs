@@ -63,7 +63,7 @@ fn open_one(
     }
     let loaded = LoadedModel::for_bundle(&bundle, path, &args.model)?;
     let detector = detector_of(bundle, Some(&loaded))?;
-    let encoder = if loaded.weights.text_towers_hash() == identity.text_towers_hash {
+    let encoder = if loaded.weights.has_text_towers(&identity.text_towers_hash) {
         Some(match with_texts {
             Some(encoder) => encoder.with_prompts(prompts),
             None => ClassEncoder::new(&loaded.weights, prompts)?,

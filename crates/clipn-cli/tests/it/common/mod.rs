@@ -16,7 +16,7 @@ pub(crate) mod snapshot;
 #[cfg(feature = "download")]
 pub(crate) use clipn_testing::hub;
 use clipn_testing::hub::{Hub, Server};
-use clipn_testing::transformers;
+use clipn_testing::{distributed, transformers};
 pub(crate) use clipn_testing::{fixture as library_fixture, shards, test_data};
 
 /// A temporary directory with `tiny.json`, `epoch_10.pt`, `classes.txt`, `photos/` and the data
@@ -152,8 +152,8 @@ impl Sandbox {
     }
 
     /// Writes the tiny model in the formats of other programs: `clip-transformers/`,
-    /// `clip-open-clip/` and the training checkpoint `logs/tiny/checkpoints/epoch-10/`. The first
-    /// two are plain CLIPs. `openai.pt` is another, smaller model in OpenAI's format.
+    /// `clip-open-clip/`, the distributed checkpoint `fsdp-epoch-10/` and the training checkpoint
+    /// `logs/tiny/checkpoints/epoch-10/`. The first two are plain CLIPs. `openai.pt` is another, smaller model in OpenAI's format.
     pub(crate) fn write_other_formats(&self) {
         let weights = Checkpoint::open(self.path("epoch_10.pt")).unwrap();
         let plain: Vec<_> = weights
@@ -193,6 +193,11 @@ impl Sandbox {
             &none,
         )
         .unwrap();
+
+        let own = weights
+            .iter()
+            .map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+        distributed::write(&self.path("fsdp-epoch-10"), &own.collect::<Vec<_>>(), 2);
 
         let config = clipn::model::ModelConfig::load(self.path("tiny.json")).unwrap();
         let folder = "logs/tiny/checkpoints/epoch-10";
