@@ -360,7 +360,16 @@ fn calibrates_the_score_that_separates_best() {
     let rows = comparison["scores"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|r| r["score"].as_str().unwrap()).collect();
     let expected = [
-        "msp", "maxlogit", "energy", "mcm", "margin", "gen", "logitgap", "ctw", "atd",
+        "msp",
+        "maxlogit",
+        "energy",
+        "mcm",
+        "margin",
+        "gen",
+        "logitgap",
+        "ctw",
+        "atd",
+        "gated-energy",
     ];
     assert_eq!(names, expected);
     assert!(

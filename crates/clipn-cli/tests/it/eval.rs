@@ -32,7 +32,16 @@ fn json_has_the_documented_fields() {
         .map(|r| (r["ood"].as_str().unwrap(), r["score"].as_str().unwrap()))
         .collect();
     let scores = [
-        "msp", "maxlogit", "energy", "mcm", "margin", "gen", "logitgap", "ctw", "atd",
+        "msp",
+        "maxlogit",
+        "energy",
+        "mcm",
+        "margin",
+        "gen",
+        "logitgap",
+        "ctw",
+        "atd",
+        "gated-energy",
     ];
     let expected: Vec<_> = ["noise", "stripes"]
         .iter()
@@ -144,7 +153,7 @@ fn output_files_have_the_table_and_one_row_per_image() {
     let scores = read("scores.csv");
     assert_eq!(
         scores.lines().next().unwrap(),
-        "set,path,label,prediction,msp,maxlogit,energy,mcm,margin,gen,logitgap,ctw,atd,error"
+        "set,path,label,prediction,msp,maxlogit,energy,mcm,margin,gen,logitgap,ctw,atd,gated-energy,error"
     );
     assert_eq!(scores.lines().count(), 1 + 12 + 6 + 5);
     assert!(

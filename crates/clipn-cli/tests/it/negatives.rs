@@ -224,7 +224,8 @@ fn an_evaluation_takes_the_scores_that_the_weights_allow() {
     let output = eval(&["--format", "json"]);
     let stderr = text(&output.stderr);
     assert!(
-        stderr.contains("left out ctw, atd, ctw-neg, atd-neg: no trained \"no\" side"),
+        stderr
+            .contains("left out ctw, atd, gated-energy, ctw-neg, atd-neg: no trained \"no\" side"),
         "{stderr}"
     );
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();

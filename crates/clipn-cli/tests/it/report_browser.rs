@@ -94,7 +94,7 @@ fn reports_render_offline_at_any_width_and_in_both_color_schemes() {
     let sandbox = Sandbox::new();
     for (report, charts, images) in reports(&sandbox)
         .into_iter()
-        .zip([(22, true), (0, false)])
+        .zip([(24, true), (0, false)])
         .map(|(r, (c, i))| (r, c, i))
     {
         // The unchanged page makes no requests and is complete.

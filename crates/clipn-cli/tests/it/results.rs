@@ -281,7 +281,7 @@ fn repeats_estimate_the_spread_over_images() {
         (&spread["over"], &spread["n"], &spread["seed"]),
         (&"resamples".into(), &50.into(), &0.into())
     );
-    assert_eq!(spread["results"].as_array().unwrap().len(), 18);
+    assert_eq!(spread["results"].as_array().unwrap().len(), 20);
     assert!(
         spread["accuracy"]["interval"][0].as_f64() < spread["accuracy"]["interval"][1].as_f64()
     );

@@ -400,7 +400,13 @@ proptest! {
             prop_assert!(stable.is_finite(), "{} {}", score, stable);
             let is_probability = !matches!(
                 score.name(),
-                "maxlogit" | "energy" | "energy-handcrafted" | "gen" | "logitgap" | "eoe"
+                "maxlogit"
+                    | "energy"
+                    | "gated-energy"
+                    | "energy-handcrafted"
+                    | "gen"
+                    | "logitgap"
+                    | "eoe"
             );
             if is_probability {
                 prop_assert!((0.0..=1.0 + 1e-6).contains(&faithful), "{} {}", score, faithful);
@@ -427,7 +433,7 @@ proptest! {
             }
             let (here, there) = (case.stable(score), moved.stable(score));
             let expected = match score.name() {
-                "maxlogit" | "energy" => here + shift,
+                "maxlogit" | "energy" | "gated-energy" => here + shift,
                 "energy-handcrafted" => here + 100.0 * shift,
                 _ => here,
             };
