@@ -60,7 +60,7 @@ impl<T: Real> PairFeatures<'_, T> {
                 format!("a multiple of the dimension {dim}, which must be at least 1"),
             );
         }
-        if self.outliers.len() % dim != 0 {
+        if !self.outliers.len().is_multiple_of(dim) {
             return bad(
                 "outlier",
                 self.outliers.len(),

@@ -258,7 +258,7 @@ fn open_features(
         None => (run_dir.join("cache"), None),
     };
     let identity = image_identity(preprocessing, shared_data);
-    let images = settings.cache_image_features.then(|| CacheImages {
+    let images = settings.cache_image_features.then_some(CacheImages {
         outliers: settings.objective.weights.outlier != 0.0,
     });
     FrozenFeatures::open(&dir, towers, &identity, images)
