@@ -155,7 +155,8 @@ fn default_rule(score: &'static dyn Score) -> Result<DecisionRule, CliError> {
     DecisionRule::default_for(score).ok_or_else(|| {
         CliError::usage_with_hint(
             format!("the score {} has no default threshold", score.name()),
-            "give --threshold, or calibrate a bundle with this score; atd, ctw, neglabel, atd-neg and ctw-neg need neither",
+            "give --threshold, or calibrate a bundle with this score; atd, ctw, neglabel, atd-neg and \
+             ctw-neg need neither",
         )
     })
 }

@@ -59,8 +59,8 @@ pub enum DecisionRule {
 
 impl DecisionRule {
     /// Returns the rule of a score that needs no calibration: CTW at 0.5, ATD by its extra class, or
-    /// NegLabel at 0.5, below which the negatives together outweigh the classes. Other scores have
-    /// none and require [`DecisionRule::Threshold`].
+    /// NegLabel, CTW-Neg and ATD-Neg at 0.5, below which the negatives, with "no" for the latter two,
+    /// together outweigh the classes. Other scores have none and require [`DecisionRule::Threshold`].
     pub fn default_for(score: &dyn Score) -> Option<Self> {
         let half = |score: &'static dyn Score| {
             Some(Self::Threshold {

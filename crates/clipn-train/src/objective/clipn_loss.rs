@@ -69,6 +69,13 @@ pub struct LossWeights {
     pub outlier: f64,
 }
 
+impl LossWeights {
+    /// Returns whether the losses need outliers.
+    pub fn uses_outliers(&self) -> bool {
+        self.outlier != 0.0
+    }
+}
+
 impl Default for LossWeights {
     /// One half for each published term, as published, and none for outliers.
     fn default() -> Self {
@@ -117,7 +124,7 @@ impl<T: Real> Objective<T> for Clipn {
     }
 
     fn uses_outliers(&self) -> bool {
-        self.weights.outlier != 0.0
+        self.weights.uses_outliers()
     }
 
     fn evaluate(
@@ -142,7 +149,9 @@ impl<T: Real> Objective<T> for Clipn {
             .zip(pair.no)
             .map(|(&g, &n)| g - n)
             .collect();
-        let itbo = itbo(&pair, &opposite, scale, self.weights);
+        let products = matmul_transposed(pair.image, &opposite, pair.dim);
+        let of_images = self.weights.uses_outliers().then(|| products.clone());
+        let itbo = itbo(products, scale, self.weights);
         let tso = tso(&pair, self.tso, self.weights.tso);
         let mut result = LossAndGradients {
             total: self.weights.yes * itbo.yes
@@ -151,13 +160,13 @@ impl<T: Real> Objective<T> for Clipn {
             terms: vec![("yes", itbo.yes), ("no", itbo.no), ("tso", tso.loss)],
             gradients: gradients(&pair, &opposite, scale, &itbo, &tso, mask),
         };
-        if self.weights.outlier != 0.0 {
+        if let Some(of_images) = of_images {
             let texts = Texts {
                 dim: pair.dim,
                 yes: pair.yes,
                 opposite: &opposite,
             };
-            self.add_outliers(&mut result, &texts, features, scale, mask)?;
+            self.add_outliers(&mut result, &texts, of_images, features, scale, mask)?;
         }
         if !result.total.is_finite() || !result.gradients.scale.is_finite() {
             return Err(features.not_finite(scale));
@@ -167,11 +176,12 @@ impl<T: Real> Objective<T> for Clipn {
 }
 
 impl Clipn {
-    /// Adds L_inlier and L_outlier.
+    /// Adds L_inlier and L_outlier, given the products `of_images` f_i·(g_j − n_j), `[N, N]`.
     fn add_outliers<T: Real>(
         &self,
         result: &mut LossAndGradients<T>,
         texts: &Texts<'_, T>,
+        of_images: Vec<T>,
         features: &PairFeatures<'_, T>,
         scale: T,
         mask: &GradientMask,
@@ -182,14 +192,8 @@ impl Clipn {
             });
         }
         let weight = self.weights.outlier;
-        let loss = outlier_loss(
-            texts,
-            features.image,
-            features.outliers,
-            scale,
-            weight,
-            mask,
-        );
+        let images = [features.image, features.outliers];
+        let loss = outlier_loss(texts, images, of_images, scale, weight, mask);
         result.total += weight * (loss.inlier + loss.outlier);
         result.terms.push(("inlier", loss.inlier));
         result.terms.push(("outlier", loss.outlier));
@@ -226,15 +230,15 @@ struct Itbo<T> {
     d_scale: T,
 }
 
-fn itbo<T: Real>(pair: &Pair<'_, T>, opposite: &[T], scale: T, weights: LossWeights) -> Itbo<T> {
-    let rows = pair.image.len() / pair.dim;
+/// Evaluates the terms from the products f_i·(g_j − n_j), `[N, N]`.
+fn itbo<T: Real>(mut products: Vec<T>, scale: T, weights: LossWeights) -> Itbo<T> {
+    let rows = products.len().isqrt();
     let n = rows as f64;
     let (per_pair, per_other) = (n.recip(), (n * n - n).recip());
     let (own, other) = (
         T::from_f64(weights.yes * per_pair),
         T::from_f64(weights.no * per_other),
     );
-    let mut products = matmul_transposed(pair.image, opposite, pair.dim);
     // Row sums in f64, added in row order, give the same result on any number of threads.
     let sums: Vec<[f64; 3]> = products
         .par_chunks_mut(rows)

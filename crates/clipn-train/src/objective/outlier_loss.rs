@@ -22,17 +22,19 @@ pub(super) struct OutlierLoss<T> {
     pub(super) gradients: FeatureGradients<T>,
 }
 
-/// Evaluates L_inlier over the `images` `[N, dim]` and L_outlier over the `outliers` `[M, dim]`.
+/// Evaluates L_inlier over the images `[N, dim]`, with their products with `opposite` in `of_images`
+/// `[N, N]`, and L_outlier over the outliers `[M, dim]`.
 pub(super) fn outlier_loss<T: Real>(
     texts: &Texts<'_, T>,
-    images: &[T],
-    outliers: &[T],
+    [images, outliers]: [&[T]; 2],
+    of_images: Vec<T>,
     scale: T,
     weight: f64,
     mask: &GradientMask,
 ) -> OutlierLoss<T> {
-    let inlier = Term::evaluate(texts, images, scale, weight, Kind::Inlier);
-    let outlier = Term::evaluate(texts, outliers, scale, weight, Kind::Outlier);
+    let of_outliers = matmul_transposed(outliers, texts.opposite, texts.dim);
+    let inlier = Term::evaluate(texts, images, of_images, scale, weight, Kind::Inlier);
+    let outlier = Term::evaluate(texts, outliers, of_outliers, scale, weight, Kind::Outlier);
     let (dim, rows) = (texts.dim, &mask.rows);
     let image = mask.image.then(|| {
         let mut d_image = combine(&inlier.d_x, texts.opposite, dim, rows.clone(), scale);
@@ -92,10 +94,17 @@ struct Term<T> {
 }
 
 impl<T: Real> Term<T> {
-    fn evaluate(texts: &Texts<'_, T>, images: &[T], scale: T, weight: f64, kind: Kind) -> Self {
+    /// Evaluates the term; `d_x` holds the products of the images with `opposite`.
+    fn evaluate(
+        texts: &Texts<'_, T>,
+        images: &[T],
+        mut d_x: Vec<T>,
+        scale: T,
+        weight: f64,
+        kind: Kind,
+    ) -> Self {
         let count = images.len() / texts.dim;
         let columns = texts.yes.len() / texts.dim;
-        let mut d_x = matmul_transposed(images, texts.opposite, texts.dim);
         let mut d_y = matmul_transposed(images, texts.yes, texts.dim);
         let each = T::from_f64(weight / count as f64);
         // Row sums in f64, added in row order, give the same result on any number of threads.

@@ -23,6 +23,11 @@ pub struct ObjectiveSettings {
 }
 
 impl ObjectiveSettings {
+    /// Returns whether the objective needs outliers.
+    pub fn uses_outliers(&self) -> bool {
+        self.name.uses_no() && self.weights.uses_outliers()
+    }
+
     /// Builds the objective.
     ///
     /// # Errors

@@ -220,7 +220,7 @@ fn open_data(
     let mut loader = LoaderSettings::new(config.vision.image_size, settings.batch_size);
     loader.preprocessing = Preprocessing::clip(config.vision.image_size);
     loader.augmentation = settings.augmentation;
-    loader.synthetic_outliers = settings.objective.weights.outlier != 0.0;
+    loader.synthetic_outliers = settings.objective.uses_outliers();
     loader.seed = settings.seed;
     loader.workers = settings.workers;
     loader.sampling = data.sampling;
@@ -259,7 +259,7 @@ fn open_features(
     };
     let identity = image_identity(preprocessing, shared_data);
     let images = settings.cache_image_features.then_some(CacheImages {
-        outliers: settings.objective.weights.outlier != 0.0,
+        outliers: settings.objective.uses_outliers(),
     });
     FrozenFeatures::open(&dir, towers, &identity, images)
 }

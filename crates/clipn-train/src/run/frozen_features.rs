@@ -55,13 +55,13 @@ impl SharedImageCache {
     }
 
     /// Encodes the images, or outliers, of a batch whose `keys` `[N]` are not in the cache. `pixels` holds
-    /// `each` values for each decoded sample. Returns whether all were in the cache.
+    /// those of each decoded sample, with the side `size`. Returns whether all were in the cache.
     fn encode_missing(
         &self,
         keys: &[u128],
         batch: &TrainBatch,
         pixels: &[f32],
-        each: usize,
+        size: usize,
         towers: &CpuTowers,
     ) -> Result<bool, TrainingError> {
         // The loader skips only images that are cached, and a cached image stays cached.
@@ -73,8 +73,7 @@ impl SharedImageCache {
         if missing.is_empty() {
             return Ok(true);
         }
-        let size = (each / 3).isqrt();
-        let pixels = missing_pixels(pixels, &missing, each);
+        let pixels = missing_pixels(pixels, &missing, 3 * size * size);
         let mut features = towers.image.encode(ImageBatch::new(&pixels, size, size)?)?;
         features.normalize();
         let mut cache = self.write();
@@ -231,14 +230,13 @@ impl FrozenFeatures {
         let Some(images) = &self.images else {
             return Ok(None);
         };
-        let each = 3 * size * size;
         let keys = |digest: fn(&str) -> u128| batch.keys.iter().map(|key| digest(key)).collect();
         let of_images: Vec<u128> = keys(Digest::hash_text);
         let mut is_complete =
-            images.encode_missing(&of_images, batch, &batch.pixels, each, towers)?;
+            images.encode_missing(&of_images, batch, &batch.pixels, size, towers)?;
         let of_outliers: Option<Vec<u128>> = images.outliers.then(|| keys(outlier_key));
         if let Some(keys) = &of_outliers {
-            is_complete &= images.encode_missing(keys, batch, &batch.outliers, each, towers)?;
+            is_complete &= images.encode_missing(keys, batch, &batch.outliers, size, towers)?;
         }
         if is_complete && self.uses_image {
             release(&towers.image.params().buffers());

@@ -25,7 +25,7 @@ use clipn_text::tokenizer::Tokenizer;
 
 use crate::communicator::SingleProcess;
 use crate::error::TrainingError;
-use crate::run::frozen_features::FrozenFeatures;
+use crate::run::frozen_features::{CachedFeatures, FrozenFeatures};
 use crate::run::text_sampler::TextSampler;
 use crate::setting_difference::SettingDifference;
 use crate::state::{
@@ -262,22 +262,11 @@ impl TrainRun {
                 .texts
                 .sample(&batch.captions, context, self.settings.seed, key);
             let mut truncated = sampled.truncated;
-            fn pixels(values: &[f32], size: usize) -> ImageInput<'_, f32> {
-                ImageInput::Pixels {
-                    values: values.into(),
-                    size,
-                }
-            }
-            let images = || pixels(&batch.pixels, size);
-            let mut outliers = (!batch.outliers.is_empty()).then(|| pixels(&batch.outliers, size));
-            let (images, yes) = match &mut self.frozen {
+            let (cached, yes) = match &mut self.frozen {
                 Some(frozen) => {
-                    let cached = frozen.images(batch, size, towers)?.map(|cached| {
-                        outliers = cached.outliers.map(ImageInput::Features);
-                        ImageInput::Features(cached.images)
-                    });
+                    let cached = frozen.images(batch, size, towers)?;
                     let yes = TextInput::Features(frozen.yes(&sampled.yes, towers)?);
-                    (cached.unwrap_or_else(images), yes)
+                    (cached, yes)
                 }
                 None => {
                     let tokenizer = Tokenizer::clip();
@@ -287,8 +276,18 @@ impl TrainRun {
                         .training_vocabulary
                         .iter_mut()
                         .for_each(|words| words.extend(&tokens));
-                    (images(), TextInput::Tokens(tokens))
+                    (None, TextInput::Tokens(tokens))
                 }
+            };
+            let (images, outliers) = match cached {
+                Some(CachedFeatures { images, outliers }) => (
+                    ImageInput::Features(images),
+                    outliers.map(ImageInput::Features),
+                ),
+                None => (
+                    pixels(&batch.pixels, size),
+                    (!batch.outliers.is_empty()).then(|| pixels(&batch.outliers, size)),
+                ),
             };
             self.truncated_captions += truncated as u64;
             inputs.push(MicroBatch {
@@ -380,5 +379,12 @@ impl TrainRun {
         })?;
         observer.saved(&dir);
         Ok(dir)
+    }
+}
+
+fn pixels(values: &[f32], size: usize) -> ImageInput<'_, f32> {
+    ImageInput::Pixels {
+        values: values.into(),
+        size,
     }
 }
