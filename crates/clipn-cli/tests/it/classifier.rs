@@ -1,6 +1,6 @@
 //! `clipn classifier`, `clipn calibrate` and the use of bundles.
 
-use crate::common::{Sandbox, error_report, text};
+use crate::common::{SCORES_WITHOUT_NEGATIVES, Sandbox, error_report, text};
 use serde_json::Value;
 
 const BUILD: [&str; 10] = [
@@ -359,19 +359,7 @@ fn calibrates_the_score_that_separates_best() {
     // The weights have learned "no", and the bundle has no negatives.
     let rows = comparison["scores"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|r| r["score"].as_str().unwrap()).collect();
-    let expected = [
-        "msp",
-        "maxlogit",
-        "energy",
-        "mcm",
-        "margin",
-        "gen",
-        "logitgap",
-        "ctw",
-        "atd",
-        "gated-energy",
-    ];
-    assert_eq!(names, expected);
+    assert_eq!(names, SCORES_WITHOUT_NEGATIVES);
     assert!(
         said.contains("left out neglabel, ctw-neg, atd-neg: no negatives"),
         "{said}"

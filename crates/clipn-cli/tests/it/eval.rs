@@ -1,6 +1,6 @@
 //! `clipn eval`.
 
-use crate::common::{Sandbox, test_data, text, with_model};
+use crate::common::{SCORES_WITHOUT_NEGATIVES, Sandbox, test_data, text, with_model};
 use serde_json::Value;
 
 const SETS: [&str; 6] = [
@@ -31,21 +31,9 @@ fn json_has_the_documented_fields() {
         .iter()
         .map(|r| (r["ood"].as_str().unwrap(), r["score"].as_str().unwrap()))
         .collect();
-    let scores = [
-        "msp",
-        "maxlogit",
-        "energy",
-        "mcm",
-        "margin",
-        "gen",
-        "logitgap",
-        "ctw",
-        "atd",
-        "gated-energy",
-    ];
     let expected: Vec<_> = ["noise", "stripes"]
         .iter()
-        .flat_map(|o| scores.iter().map(move |s| (*o, *s)))
+        .flat_map(|o| SCORES_WITHOUT_NEGATIVES.iter().map(move |s| (*o, *s)))
         .collect();
     assert_eq!(pairs, expected);
     for result in results {

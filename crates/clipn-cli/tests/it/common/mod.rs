@@ -23,6 +23,20 @@ pub(crate) use clipn_testing::{fixture as library_fixture, shards, test_data};
 /// sets `id/`, `noise/` and `stripes/`.
 pub(crate) struct Sandbox(TempDir);
 
+/// The scores of `all` that weights with a trained "no" side allow without negatives.
+pub(crate) const SCORES_WITHOUT_NEGATIVES: [&str; 10] = [
+    "msp",
+    "maxlogit",
+    "energy",
+    "mcm",
+    "margin",
+    "gen",
+    "logitgap",
+    "ctw",
+    "atd",
+    "gated-energy",
+];
+
 pub(crate) const CLASSES: [&str; 3] = ["goldfish", "school bus", "pizza"];
 
 impl Sandbox {
