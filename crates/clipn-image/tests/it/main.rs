@@ -6,4 +6,5 @@ mod image;
 mod image_formats;
 mod image_hostile;
 mod image_resample;
+mod jpeg_unfinished;
 mod public_cases;

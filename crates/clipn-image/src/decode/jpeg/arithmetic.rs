@@ -425,6 +425,10 @@ impl BlockDecoder for ArithmeticBlocks<'_> {
         self.is_damaged
     }
 
+    fn is_known_to_be_short(&self) -> bool {
+        false
+    }
+
     fn position(&self) -> usize {
         self.decoder.position
     }

@@ -2,7 +2,10 @@
 use pulp::{Simd, WithSimd};
 
 use super::headers::{Frame, FrameComponent, SamplingFactors};
-use super::idct;
+use super::{idct, smoothing};
+
+/// Sample of a block without coefficients.
+const MIDDLE: u8 = 128;
 
 /// Component of a frame.
 pub(super) struct Component {
@@ -24,6 +27,9 @@ pub(super) struct Component {
     /// Number of low bits that no scan contained yet, for each coefficient in zig-zag order; 255 if
     /// it has none at all.
     pub(super) missing_bits: [u8; 64],
+    /// The first of `missing_bits` before the last scan of the component; 0 if that was the first
+    /// scan of the file.
+    pub(super) missing_bits_before: [u8; smoothing::ESTIMATED],
     /// Quantization table destination (Tqi).
     pub(super) quantization_table: usize,
     /// Component identifier (Ci).
@@ -56,9 +62,10 @@ impl Component {
                 size_in_blocks: (width.div_ceil(8), height.div_ceil(8)),
                 padded_blocks_per_row,
                 coefficients: vec![[0; 64]; padded_blocks_per_row * stored_block_rows],
-                samples: vec![0; padded_blocks_per_row * mcus.1 * v * 64],
+                samples: vec![MIDDLE; padded_blocks_per_row * mcus.1 * v * 64],
                 saved_quantization_table: None,
                 missing_bits: [u8::MAX; 64],
+                missing_bits_before: [u8::MAX; smoothing::ESTIMATED],
                 quantization_table: component.quantization_table,
                 id: component.id,
             }
@@ -77,6 +84,7 @@ impl Component {
     }
 
     /// Computes the samples of the stored block rows, which start at block row `first_block_row`.
+    /// Those of a component that no scan contained stay in the middle of their range, as in libjpeg.
     pub(super) fn inverse_dct(&mut self, first_block_row: usize) {
         let Some(quantization) = self.saved_quantization_table else {
             return;

@@ -13,6 +13,7 @@ mod huffman;
 mod huffman_blocks;
 mod idct;
 mod scan;
+mod smoothing;
 mod tables;
 mod upsample;
 

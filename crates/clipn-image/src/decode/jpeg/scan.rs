@@ -6,6 +6,7 @@ use super::headers::{
 };
 use super::huffman::HuffmanTable;
 use super::huffman_blocks::HuffmanBlocks;
+use super::smoothing::{self, ScanProgress};
 use super::tables::{Conditioning, Tables};
 use super::{NAME, corrupt, truncated};
 use crate::error::ImageError;
@@ -25,7 +26,7 @@ pub(super) fn decode(
 ) -> Result<Vec<Component>, ImageError> {
     let mut tables = Tables::default();
     let mut components: Option<Vec<Component>> = None;
-    let (mut position, mut scans) = (2, 0);
+    let (mut position, mut progress) = (2, ScanProgress::default());
     while let Some((marker, after)) = headers::next_marker(bytes, position) {
         position = after;
         if marker == EOI {
@@ -48,8 +49,8 @@ pub(super) fn decode(
                     .map_or(0, |n| u16::from_be_bytes(*n).into());
             }
             SOS => {
-                scans += 1;
-                if scans > MAX_SCANS {
+                progress.scans += 1;
+                if progress.scans > MAX_SCANS {
                     return Err(corrupt(NAME, format!("more than {MAX_SCANS} scans")));
                 }
                 // All components in one scan: samples are computed row by row, and only one MCU row
@@ -60,52 +61,44 @@ pub(super) fn decode(
                 let components =
                     components.get_or_insert_with(|| Component::allocate(frame, keep_all));
                 let scan = Scan::read(segment, frame, components, &tables)?;
+                scan.record_precision(components, progress.scans);
                 let end = scan.decode(components, bytes, position, !keep_all);
                 if !has_eoi && !end.is_whole(bytes) {
                     return Err(truncated(NAME));
                 }
                 if !keep_all {
-                    return check_components(std::mem::take(components));
+                    return Ok(std::mem::take(components));
                 }
                 // Without an end-of-image marker, the end of the image is where nothing is missing.
                 if !has_eoi && components.iter().all(Component::is_complete) {
                     break;
                 }
+                progress.last_mcu_row = end.last_mcu_row;
                 position = end.position;
             }
             _ => {}
         }
     }
-    finish(components.unwrap_or_default(), has_eoi)
-}
-
-/// Computes the samples of all components from their coefficients.
-fn finish(mut components: Vec<Component>, has_eoi: bool) -> Result<Vec<Component>, ImageError> {
+    let mut components = components.unwrap_or_default();
     let is_complete = !components.is_empty() && components.iter().all(Component::is_complete);
     if !has_eoi && !is_complete {
         return Err(truncated(NAME));
     }
+    if frame.is_progressive() {
+        smoothing::smooth(&mut components, progress);
+    }
+    finish(components)
+}
+
+/// Computes the samples of all components from their coefficients.
+fn finish(mut components: Vec<Component>) -> Result<Vec<Component>, ImageError> {
     if components.is_empty() {
         return Err(corrupt(NAME, "no scan"));
     }
     components
         .iter_mut()
         .for_each(|component| component.inverse_dct(0));
-    check_components(components)
-}
-
-/// Rejects a frame with a component that no scan contains.
-fn check_components(components: Vec<Component>) -> Result<Vec<Component>, ImageError> {
-    let missing = components
-        .iter()
-        .find(|component| component.saved_quantization_table.is_none());
-    match missing {
-        Some(component) => {
-            let reason = format!("no scan for component {}", component.id);
-            Err(corrupt(NAME, reason))
-        }
-        None => Ok(components),
-    }
+    Ok(components)
 }
 
 /// Decoder of the blocks of a scan, by the method of its entropy coding.
@@ -120,6 +113,11 @@ pub(super) trait BlockDecoder {
 
     /// Whether the data ended too early, so that blocks are skipped until the next restart.
     fn is_exhausted(&self) -> bool;
+
+    /// Whether libjpeg notices that the data ended too early.
+    fn is_known_to_be_short(&self) -> bool {
+        self.is_exhausted()
+    }
 
     /// Position of the next byte to read: that of a marker once the data is exhausted.
     fn position(&self) -> usize;
@@ -136,6 +134,8 @@ struct ScanEnd {
     consumed: usize,
     /// Whether there was less data than blocks.
     is_exhausted: bool,
+    /// Last MCU row with data.
+    last_mcu_row: usize,
 }
 
 impl ScanEnd {
@@ -274,10 +274,6 @@ impl<'a> Scan<'a> {
         } else {
             low.into()
         };
-        for component in &components {
-            frame_components[component.frame_index].missing_bits[band.0..=band.1]
-                .fill(point_transform as u8);
-        }
         Ok(Self {
             components,
             procedure,
@@ -286,6 +282,18 @@ impl<'a> Scan<'a> {
             conditioning: frame.is_arithmetic().then_some(&tables.conditioning),
             restart_interval: tables.restart_interval,
         })
+    }
+
+    /// Records which bits of its components are missing after this scan, the `number`th of the file.
+    fn record_precision(&self, frame_components: &mut [Component], number: usize) {
+        for component in &self.components {
+            let component = &mut frame_components[component.frame_index];
+            component.missing_bits_before = match (number, component.missing_bits.first_chunk()) {
+                (2.., Some(missing_bits)) => *missing_bits,
+                _ => Default::default(),
+            };
+            component.missing_bits[self.band.0..=self.band.1].fill(self.point_transform as u8);
+        }
     }
 
     /// Decodes the entropy-coded segments at `position` to coefficients, and to samples too if
@@ -345,6 +353,11 @@ impl<'a> Scan<'a> {
         } else {
             first.size_in_blocks
         };
+        let block_rows_per_mcu_row = match is_interleaved {
+            true => 1,
+            false => first.sampling_factors.vertical,
+        };
+        let mut last_mcu_row = 0;
         for row in 0..rows {
             if is_single_scan {
                 frame_components
@@ -352,6 +365,9 @@ impl<'a> Scan<'a> {
                     .for_each(|component| component.coefficients.fill([0; 64]));
             }
             for column in 0..columns {
+                if !decoder.blocks.is_known_to_be_short() {
+                    last_mcu_row = row / block_rows_per_mcu_row;
+                }
                 self.restart_if_due(&mut decoder);
                 if decoder.blocks.is_exhausted() {
                     continue;
@@ -383,6 +399,7 @@ impl<'a> Scan<'a> {
             position: decoder.blocks.position(),
             consumed: decoder.blocks.consumed(),
             is_exhausted: decoder.blocks.is_exhausted(),
+            last_mcu_row,
         }
     }
 
