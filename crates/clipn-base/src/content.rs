@@ -86,6 +86,18 @@ pub enum ContentKind {
     Qoi,
     /// Photoshop document.
     Photoshop,
+    /// Windows icon or cursor.
+    Icon,
+    /// DirectDraw surface.
+    Dds,
+    /// JPEG XR image.
+    JpegXr,
+    /// OpenEXR image.
+    OpenExr,
+    /// DICOM image of medicine.
+    Dicom,
+    /// FITS image of astronomy.
+    Fits,
     /// SVG drawing.
     Svg,
     /// Video in MPEG-4's container.
@@ -172,6 +184,12 @@ impl ContentKind {
             Self::Pam => "a PAM or PFM image",
             Self::Qoi => "a QOI image",
             Self::Photoshop => "a Photoshop document",
+            Self::Icon => "a Windows icon",
+            Self::Dds => "a DDS texture",
+            Self::JpegXr => "a JPEG XR image",
+            Self::OpenExr => "an OpenEXR image",
+            Self::Dicom => "a DICOM image",
+            Self::Fits => "a FITS image",
             Self::Svg => "an SVG drawing",
             Self::Video => "a video",
             Self::Pdf => "a PDF document",
@@ -211,6 +229,12 @@ impl ContentKind {
                 | Self::Pam
                 | Self::Qoi
                 | Self::Photoshop
+                | Self::Icon
+                | Self::Dds
+                | Self::JpegXr
+                | Self::OpenExr
+                | Self::Dicom
+                | Self::Fits
         )
     }
 
@@ -291,6 +315,12 @@ fn image(start: &[u8]) -> Option<ContentKind> {
         [b'P', b'7' | b'f' | b'F', b'\n' | b'\r', ..] => Kind::Pam,
         [b'P', b'1'..=b'6', b'\n' | b' ' | b'\r' | b'\t' | b'#', ..] => Kind::Pnm,
         [b'8', b'B', b'P', b'S', ..] => Kind::Photoshop,
+        [0, 0, 1 | 2, 0, 1..=64, 0, ..] => Kind::Icon,
+        [b'D', b'D', b'S', b' ', 124, ..] => Kind::Dds,
+        [b'I', b'I', 0xbc, 1, ..] => Kind::JpegXr,
+        [0x76, 0x2f, 0x31, 0x01, ..] => Kind::OpenExr,
+        _ if start.get(128..132) == Some(b"DICM") => Kind::Dicom,
+        _ if start.starts_with(b"SIMPLE  =") => Kind::Fits,
         [b'%', b'P', b'D', b'F', ..] => Kind::Pdf,
         _ => return None,
     })

@@ -109,6 +109,35 @@ pub enum ImageError {
         /// Unsupported feature.
         feature: String,
     },
+    /// The image has bands without a color.
+    #[error("{origin}: expected a grayscale or color image, got {bands} bands without colors")]
+    UnclearBands {
+        /// File or bytes in memory.
+        origin: ImageOrigin,
+        /// Number of bands.
+        bands: u16,
+    },
+    /// One of [`DecodeOptions::bands`] is not in the image.
+    ///
+    /// [`DecodeOptions::bands`]: crate::DecodeOptions::bands
+    #[error("{origin}: no band {band} in an image with {bands} bands")]
+    BandOutOfRange {
+        /// File or bytes in memory.
+        origin: ImageOrigin,
+        /// Requested band, counted from 1.
+        band: u16,
+        /// Number of bands.
+        bands: u16,
+    },
+    /// The 16-bit samples are so small that the image would be nearly black in 8 bits, as those of
+    /// 12-bit cameras are.
+    #[error("{origin}: nearly black image: the highest 16-bit sample is {highest} of 65535")]
+    DimSamples {
+        /// File or bytes in memory.
+        origin: ImageOrigin,
+        /// Highest sample.
+        highest: u16,
+    },
     /// The image has more pixels than [`DecodeOptions::max_pixels`], the limit against
     /// decompression bombs.
     ///
@@ -208,6 +237,9 @@ impl ImageError {
             | Self::Truncated { origin, .. }
             | Self::Corrupt { origin, .. }
             | Self::Unsupported { origin, .. }
+            | Self::UnclearBands { origin, .. }
+            | Self::BandOutOfRange { origin, .. }
+            | Self::DimSamples { origin, .. }
             | Self::TooManyPixels { origin, .. }
             | Self::NoPixels { origin, .. } => *origin = ImageOrigin::File(path.into()),
             Self::PixelCount { .. }
@@ -238,6 +270,13 @@ impl ImageError {
             } if *detected_content == ContentKind::GitLfsPointer.name() => "run `git lfs pull`",
             Self::UnknownFormat { .. } => "convert the file to JPEG or PNG",
             Self::Unsupported { .. } => "convert the image to an 8-bit RGB PNG or JPEG",
+            Self::UnclearBands { .. } | Self::BandOutOfRange { .. } => {
+                "name the bands of red, green and blue with `DecodeOptions::bands`"
+            }
+            Self::DimSamples { .. } => {
+                "name the number of bits that the samples use with `DecodeOptions::sample_bits`; 16 \
+                 if the image is meant to be that dark"
+            }
             Self::TooManyPixels { .. } => {
                 "scale the image down, or raise `DecodeOptions::max_pixels` if it is trusted"
             }

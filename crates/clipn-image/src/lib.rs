@@ -56,6 +56,7 @@ pub use decode::{DecodeOptions, IMAGE_START_BYTES, decode_bytes, decode_file, is
 pub use error::{ImageError, ImageOrigin};
 pub use outliers::SyntheticOutlier;
 pub use preprocess::Preprocessing;
+pub use resample::PillowVersion;
 pub use rgb::RgbImage;
 pub use source::ImageSource;
 

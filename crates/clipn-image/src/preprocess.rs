@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decode::{DecodeOptions, decode_bytes, decode_file};
 use crate::error::ImageError;
-use crate::resample::{AxisResampling, resample_window};
+use crate::resample::{AxisResampling, PillowVersion, resample_window};
 use crate::rgb::RgbImage;
 
 /// CLIP's channel means, for values in [0, 1].
@@ -47,6 +47,9 @@ pub struct Preprocessing {
     /// color contributes.
     #[serde(rename = "grey", alias = "gray")]
     pub gray: bool,
+    /// Version of Pillow whose resize is followed.
+    #[serde(default)]
+    pub pillow: PillowVersion,
 }
 
 impl Preprocessing {
@@ -60,6 +63,7 @@ impl Preprocessing {
             std: CLIP_STD,
             decode: DecodeOptions::faithful(),
             gray: false,
+            pillow: PillowVersion::default(),
         }
     }
 
@@ -73,6 +77,12 @@ impl Preprocessing {
     #[must_use]
     pub fn with_gray(self, gray: bool) -> Self {
         Self { gray, ..self }
+    }
+
+    /// Sets the version of Pillow whose resize is followed.
+    #[must_use]
+    pub fn with_pillow(self, pillow: PillowVersion) -> Self {
+        Self { pillow, ..self }
     }
 
     /// Sets the mean and the standard deviation of each channel, for values in [0, 1].
@@ -98,11 +108,10 @@ impl Preprocessing {
         self.validate()?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let short = width.min(height);
-        let pixels = resample_window(
-            image.pixels(),
-            axis(width, short, self.size),
-            axis(height, short, self.size),
-        );
+        let horizontal = axis(width, short, self.size);
+        let vertical = axis(height, short, self.size);
+        let order = self.pillow.pass_order(horizontal, vertical);
+        let pixels = resample_window(image.pixels(), horizontal, vertical, order);
         let size = self.size as u32;
         let crop = RgbImage::new(size, size, pixels)?;
         Ok(if self.gray { crop.to_gray() } else { crop })

@@ -1,14 +1,18 @@
 //! Pillow's bicubic resampling of a window, byte for byte.
 //!
 //! Follows `src/libImaging/Resample.c` of Pillow: a = -0.5, support multiplied by the scale for
-//! downsampling, weights rounded to 22 bits, horizontal pass first, rounded to 8 bits between the
-//! passes. Pillow 13 runs the vertical pass first when it downsamples images that are about twice
-//! as tall as wide; the published numbers are older than that.
+//! downsampling, weights rounded to 22 bits, rounded to 8 bits between the passes. Which pass is
+//! first changes the rounding, and depends on the version ([`PillowVersion`]).
 //!
 //! Each output pixel has its own weights, so only the pixels of the requested window are computed:
 //! a 40000x1 image costs no more than its crop.
-use super::simd_transpose::transpose_bytes;
+use std::fmt;
+use std::str::FromStr;
+
 use pulp::{Simd, WithSimd};
+use serde::{Deserialize, Serialize};
+
+use super::simd_transpose::transpose_bytes;
 
 /// Fractional bits of a weight: 32 bits less 8 bits of pixel and 2 bits of headroom.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
@@ -21,6 +25,75 @@ const ROWS: usize = 8;
 
 /// Bytes of one pixel in [`ROWS`] rows.
 const LANES: usize = 3 * ROWS;
+
+/// Version of Pillow whose resize is followed.
+///
+/// Pillow runs the horizontal pass first, from 13 on the vertical one if an image loses more than twice
+/// as many rows as columns. The order changes what is rounded and clipped between the passes.
+///
+/// ```
+/// use clipn_image::PillowVersion;
+///
+/// assert_eq!("13".parse(), Ok(PillowVersion::V13));
+/// assert_eq!(PillowVersion::default().to_string(), "12");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum PillowVersion {
+    /// All versions up to 12, with which the published figures were measured.
+    #[default]
+    #[serde(rename = "12")]
+    V12,
+    /// Version 13.
+    #[serde(rename = "13")]
+    V13,
+}
+
+impl PillowVersion {
+    /// All versions that differ, in order.
+    pub const ALL: [Self; 2] = [Self::V12, Self::V13];
+
+    /// Returns the order of the passes for an image.
+    pub(crate) fn pass_order(
+        self,
+        horizontal: AxisResampling,
+        vertical: AxisResampling,
+    ) -> PassOrder {
+        let lost = |axis: AxisResampling| axis.input_len as i128 - i128::from(axis.output_len);
+        let (columns, rows) = (lost(horizontal), lost(vertical));
+        match self {
+            Self::V13 if rows > 0 && rows > 2 * columns => PassOrder::VerticalFirst,
+            _ => PassOrder::HorizontalFirst,
+        }
+    }
+}
+
+impl fmt::Display for PillowVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V12 => "12",
+            Self::V13 => "13",
+        })
+    }
+}
+
+impl FromStr for PillowVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL
+            .into_iter()
+            .find(|version| version.to_string() == text);
+        found.ok_or_else(|| format!("expected 12 or 13, got {text:?}"))
+    }
+}
+
+/// Order of the two passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PassOrder {
+    HorizontalFirst,
+    VerticalFirst,
+}
 
 /// Resampling of one axis: `input_len` pixels are scaled to `output_len` pixels; only the
 /// `window_len` pixels from `window_start` are computed.
@@ -126,6 +199,7 @@ pub(crate) fn resample_window(
     pixels: &[u8],
     horizontal: AxisResampling,
     vertical: AxisResampling,
+    order: PassOrder,
 ) -> Vec<u8> {
     let row_bytes = horizontal.input_len * 3;
     let (taps, rows) = if vertical.input_len as u64 == vertical.output_len {
@@ -137,24 +211,39 @@ pub(crate) fn resample_window(
         (Some(taps), span)
     };
     let rows = &pixels[rows.0 * row_bytes..rows.1 * row_bytes];
-    let resized_rows = if horizontal.input_len as u64 == horizontal.output_len {
-        columns(rows, row_bytes, horizontal)
-    } else {
-        let taps = Taps::new(horizontal);
-        clipn_base::simd::current_arch().dispatch(Horizontal {
-            rows,
-            row_bytes,
-            taps: &taps,
-        })
-    };
-    match taps {
-        None => resized_rows,
-        Some(taps) => clipn_base::simd::current_arch().dispatch(Vertical {
-            rows: &resized_rows,
-            row_bytes: horizontal.window_len * 3,
-            taps: &taps,
-        }),
+    match (taps, order) {
+        (None, _) => resize_rows(rows, row_bytes, horizontal),
+        (Some(taps), PassOrder::HorizontalFirst) => {
+            let resized = resize_rows(rows, row_bytes, horizontal);
+            resize_columns(&resized, horizontal.window_len * 3, &taps)
+        }
+        (Some(taps), PassOrder::VerticalFirst) => {
+            let resized = resize_columns(rows, row_bytes, &taps);
+            resize_rows(&resized, row_bytes, horizontal)
+        }
     }
+}
+
+/// Resizes every row to the window of `axis`.
+fn resize_rows(rows: &[u8], row_bytes: usize, axis: AxisResampling) -> Vec<u8> {
+    if axis.input_len as u64 == axis.output_len {
+        return columns(rows, row_bytes, axis);
+    }
+    let taps = Taps::new(axis);
+    clipn_base::simd::current_arch().dispatch(Horizontal {
+        rows,
+        row_bytes,
+        taps: &taps,
+    })
+}
+
+/// Resizes every column with the vertical taps.
+fn resize_columns(rows: &[u8], row_bytes: usize, taps: &Taps) -> Vec<u8> {
+    clipn_base::simd::current_arch().dispatch(Vertical {
+        rows,
+        row_bytes,
+        taps,
+    })
 }
 
 /// Returns the columns of the window, for rows that keep their width.
@@ -385,6 +474,7 @@ mod tests {
                 &pixels,
                 axis(width, to.0, offset.0, length.0),
                 axis(height, to.1, offset.1, length.1),
+                PassOrder::HorizontalFirst,
             );
             for (y, row) in part.chunks_exact(length.0 * 3).enumerate() {
                 let start = ((offset.1 as usize + y) * to.0 + offset.0 as usize) * 3;

@@ -2,7 +2,7 @@
 use std::io;
 
 use crate::error::{ImageError, ImageOrigin};
-use crate::resample::{AxisResampling, resample_window};
+use crate::resample::{AxisResampling, PassOrder, resample_window};
 
 /// RGB image with 8 bits per channel and rows from top to bottom: `[H, W, 3]`.
 ///
@@ -106,7 +106,12 @@ impl RgbImage {
         Self::new(
             width,
             height,
-            resample_window(&self.pixels, horizontal, vertical),
+            resample_window(
+                &self.pixels,
+                horizontal,
+                vertical,
+                PassOrder::HorizontalFirst,
+            ),
         )
     }
 

@@ -1,7 +1,7 @@
 //! Random crop boxes and resized crops.
 use crate::error::ImageError;
 use crate::preprocess::Preprocessing;
-use crate::resample::{AxisResampling, resample_window};
+use crate::resample::{AxisResampling, PassOrder, resample_window};
 use crate::rgb::RgbImage;
 
 /// Number of random boxes tried before the fallback to a center crop, as in torchvision.
@@ -135,15 +135,19 @@ pub fn resized_crop(
     let row_bytes = image.width() as usize * 3;
     let rows = &image.pixels()[crop_box.top as usize * row_bytes..]
         [..crop_box.height as usize * row_bytes];
+    let resize = |pixels: &[u8]| {
+        let (horizontal, vertical) = (axis(crop_box.width), axis(crop_box.height));
+        resample_window(pixels, horizontal, vertical, PassOrder::HorizontalFirst)
+    };
     let pixels = if crop_box.width == image.width() {
-        resample_window(rows, axis(crop_box.width), axis(crop_box.height))
+        resize(rows)
     } else {
         let (first, bytes) = (crop_box.left as usize * 3, crop_box.width as usize * 3);
         let mut cropped = Vec::with_capacity(bytes * crop_box.height as usize);
         for row in rows.chunks_exact(row_bytes) {
             cropped.extend_from_slice(&row[first..first + bytes]);
         }
-        resample_window(&cropped, axis(crop_box.width), axis(crop_box.height))
+        resize(&cropped)
     };
     RgbImage::new(size as u32, size as u32, pixels)
 }

@@ -1,6 +1,7 @@
 //! Decoding of image files into [`RgbImage`], as Pillow's `Image.open(…).convert("RGB")` does.
 mod bmp;
 mod gif;
+mod ifd;
 mod jpeg;
 mod orientation;
 mod png;
@@ -49,6 +50,15 @@ pub struct DecodeOptions {
     /// Maximum number of pixels; larger images are rejected before memory is allocated. 178,956,970
     /// by default, as in Pillow.
     pub max_pixels: u64,
+    /// Bands that become red, green and blue, counted from 1; `None` for the image's own colors.
+    ///
+    /// TIFF images may have many bands. Those of other images are their red, green and blue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bands: Option<[u16; 3]>,
+    /// Number of bits that 16-bit samples use, 8 to 16. `None` stands for 16, but an image for display
+    /// is rejected if it would be nearly black, as 12-bit samples of cameras are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_bits: Option<u8>,
 }
 
 impl DecodeOptions {
@@ -59,6 +69,8 @@ impl DecodeOptions {
             apply_orientation: false,
             scale_16_bit: false,
             max_pixels: PILLOW_MAX_PIXELS,
+            bands: None,
+            sample_bits: None,
         }
     }
 
@@ -69,6 +81,8 @@ impl DecodeOptions {
             apply_orientation: true,
             scale_16_bit: true,
             max_pixels: PILLOW_MAX_PIXELS,
+            bands: None,
+            sample_bits: None,
         }
     }
 
@@ -77,6 +91,35 @@ impl DecodeOptions {
     pub const fn with_max_pixels(mut self, max_pixels: u64) -> Self {
         self.max_pixels = max_pixels;
         self
+    }
+
+    /// Sets the bands that become red, green and blue, counted from 1.
+    #[must_use]
+    pub const fn with_bands(mut self, bands: [u16; 3]) -> Self {
+        self.bands = Some(bands);
+        self
+    }
+
+    /// Sets the number of bits that 16-bit samples use, 8 to 16.
+    #[must_use]
+    pub const fn with_sample_bits(mut self, bits: u8) -> Self {
+        self.sample_bits = Some(bits);
+        self
+    }
+
+    /// Validates the settings, as every decoding does.
+    ///
+    /// # Errors
+    /// [`ImageError::InvalidSetting`] that names the first invalid setting.
+    pub fn validate(&self) -> Result<(), ImageError> {
+        let invalid = |setting, reason| Err(ImageError::InvalidSetting { setting, reason });
+        if self.bands.is_some_and(|bands| bands.contains(&0)) {
+            return invalid("bands", "bands are counted from 1, got 0".to_owned());
+        }
+        match self.sample_bits {
+            None | Some(8..=16) => Ok(()),
+            Some(bits) => invalid("sample_bits", format!("expected 8 to 16, got {bits}")),
+        }
     }
 }
 
@@ -114,7 +157,11 @@ pub fn decode_file(
 /// - [`ImageError::TooManyPixels`] or [`ImageError::NoPixels`] if the size is not accepted.
 /// - [`ImageError::Truncated`], [`ImageError::Corrupt`] or [`ImageError::Unsupported`] if the image
 ///   cannot be decoded.
+/// - [`ImageError::UnclearBands`] or [`ImageError::BandOutOfRange`] if the bands are not those of a color
+///   image, or not there; [`ImageError::DimSamples`] if 16-bit samples would be nearly black.
+/// - [`ImageError::InvalidSetting`] if an option is invalid.
 pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+    options.validate()?;
     if bytes.is_empty() {
         return Err(ImageError::Empty {
             origin: ImageOrigin::Memory,
@@ -131,6 +178,11 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, I
     // end a run over a million files.
     let image = catch_unwind(AssertUnwindSafe(|| decode_format(format, bytes, options)))
         .unwrap_or_else(|_| Err(corrupt(format.name(), "decoder panicked")))?;
+    // A TIFF image selects its bands itself.
+    let image = match options.bands.filter(|_| format != Format::Tiff) {
+        Some(bands) => samples::select_channels(image, bands)?,
+        None => image,
+    };
     if options.apply_orientation || format == Format::Tiff {
         return orientation::apply_orientation(image, orientation::read_orientation(format, bytes));
     }

@@ -1,4 +1,10 @@
-//! EXIF orientation: how each format stores it, and how it is applied to an image.
+//! EXIF orientation: how each format stores it, in EXIF or XMP, and how it is applied to an image.
+use std::borrow::Cow;
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
+
+use super::ifd::Directory;
 use super::jpeg;
 use super::sniff::Format;
 use crate::error::ImageError;
@@ -7,8 +13,14 @@ use crate::rgb::RgbImage;
 /// Tag of the orientation in the first directory of EXIF data.
 const ORIENTATION_TAG: u16 = 0x112;
 
-/// TIFF field type of a 16-bit number.
-const SHORT: u16 = 3;
+/// Tag of XMP in a TIFF.
+const XMP_TAG: u16 = 700;
+
+/// Keyword of the PNG text that has XMP.
+const PNG_XMP: &[u8] = b"XML:com.adobe.xmp\0";
+
+/// Maximum length of compressed XMP that is read, in bytes.
+const MAX_XMP: u64 = 1 << 20;
 
 /// Turn of an image that shows it upright. Rotations are clockwise and come before the flip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +37,7 @@ pub(super) enum Orientation {
 
 impl Orientation {
     /// Converts the EXIF value, 1 to 8.
-    fn from_exif(value: u16) -> Option<Self> {
+    fn from_exif(value: u64) -> Option<Self> {
         Some(match value {
             1 => Self::NoTransforms,
             2 => Self::FlipHorizontal,
@@ -39,98 +51,137 @@ impl Orientation {
         })
     }
 
-    /// Reads the orientation from EXIF data, which is a TIFF file.
+    /// Reads the orientation from EXIF data, which is a TIFF file. `None` if there is none; an invalid
+    /// one changes nothing.
     fn from_exif_data(exif: &[u8]) -> Option<Self> {
-        let is_big_endian = match exif.first_chunk()? {
-            b"MM\0*" => true,
-            b"II*\0" => false,
-            _ => return None,
-        };
-        let number = |offset: usize, length: usize| {
-            let field = exif.get(offset..offset.checked_add(length)?)?;
-            let next = |number: u32, byte: &u8| number << 8 | u32::from(*byte);
-            Some(match is_big_endian {
-                true => field.iter().fold(0, next),
-                false => field.iter().rev().fold(0, next),
-            })
-        };
-        let short = |offset: usize| number(offset, 2).map(|value| value as u16);
-        let directory = number(4, 4)? as usize;
-        let entries = usize::from(short(directory)?);
-        for entry in (0..entries).map(|index| directory + 2 + 12 * index) {
-            let value = exif.get(entry..entry + 12).and(short(entry + 8))?;
-            let is_short = short(entry + 2)? == SHORT && number(entry + 4, 4)? == 1;
-            if short(entry)? == ORIENTATION_TAG && is_short {
-                return Self::from_exif(value);
+        let directory = Directory::read(exif);
+        let entry = directory.entry(ORIENTATION_TAG)?;
+        let value = directory.single_number(entry);
+        Some(
+            value
+                .and_then(Self::from_exif)
+                .unwrap_or(Self::NoTransforms),
+        )
+    }
+
+    /// Reads the orientation from XMP: the attribute or element `tiff:Orientation`, as Pillow does.
+    fn from_xmp(xmp: &[u8]) -> Option<Self> {
+        const NAME: &[u8] = b"tiff:Orientation";
+        let mut rest = xmp;
+        loop {
+            let start = rest.windows(NAME.len()).position(|window| window == NAME)?;
+            rest = &rest[start + NAME.len()..];
+            let value = rest
+                .strip_prefix(b"=\"")
+                .or_else(|| rest.strip_prefix(b">"));
+            if let Some([digit @ b'0'..=b'9', ..]) = value {
+                return Self::from_exif(u64::from(digit - b'0'));
             }
         }
-        None
     }
 }
 
-/// Reads the EXIF orientation of an image file; `NoTransforms` if it is missing or invalid.
+/// Reads the orientation of an image file: that of EXIF, else that of XMP, else `NoTransforms`.
 pub(super) fn read_orientation(format: Format, bytes: &[u8]) -> Orientation {
     let exif = match format {
         Format::Jpeg => jpeg::exif(bytes),
-        Format::Png => chunk(
-            bytes,
-            8,
-            *b"eXIf",
-            u32::from_be_bytes,
-            ChunkOrder::LengthFirst,
-        ),
-        Format::WebP => chunk(
-            bytes,
-            12,
-            *b"EXIF",
-            u32::from_le_bytes,
-            ChunkOrder::NameFirst,
-        ),
+        Format::Png => PNG_CHUNKS.data(bytes, *b"eXIf").next(),
+        Format::WebP => RIFF_CHUNKS.data(bytes, *b"EXIF").next(),
         // EXIF data is itself a TIFF file.
         Format::Tiff => Some(bytes),
         Format::Bmp | Format::Gif | Format::Pnm | Format::Qoi => None,
     };
     let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
     exif.and_then(Orientation::from_exif_data)
+        .or_else(|| Orientation::from_xmp(&xmp(format, bytes)?))
         .unwrap_or(Orientation::NoTransforms)
 }
 
-/// Layout of a chunk.
-#[derive(Clone, Copy)]
-enum ChunkOrder {
-    /// Length, name, data, checksum (PNG).
-    LengthFirst,
-    /// Name, length, data padded to an even length (RIFF).
-    NameFirst,
+/// Returns the XMP of an image file.
+fn xmp(format: Format, bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match format {
+        Format::Jpeg => jpeg::xmp(bytes).map(Cow::Borrowed),
+        Format::Png => PNG_CHUNKS
+            .data(bytes, *b"iTXt")
+            .find_map(international_text),
+        Format::WebP => RIFF_CHUNKS.data(bytes, *b"XMP ").next().map(Cow::Borrowed),
+        Format::Tiff => {
+            let directory = Directory::read(bytes);
+            let value = directory.value(directory.entry(XMP_TAG)?)?;
+            Some(Cow::Borrowed(value))
+        }
+        Format::Bmp | Format::Gif | Format::Pnm | Format::Qoi => None,
+    }
 }
 
-/// Returns the data of the first chunk with that `name`, in a file whose chunks start at
-/// `position`.
-fn chunk(
-    bytes: &[u8],
-    mut position: usize,
-    name: [u8; 4],
+/// Returns the text of an iTXt chunk of PNG, if it is XMP.
+fn international_text(chunk: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let [is_compressed, _method, rest @ ..] = chunk.strip_prefix(PNG_XMP)? else {
+        return None;
+    };
+    // A language and a translated keyword, each with a zero at its end.
+    let mut parts = rest.splitn(3, |byte| *byte == 0);
+    let text = parts.nth(2)?;
+    if *is_compressed == 0 {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut inflated = Vec::new();
+    let result = ZlibDecoder::new(text)
+        .take(MAX_XMP)
+        .read_to_end(&mut inflated);
+    result.is_ok().then_some(Cow::Owned(inflated))
+}
+
+/// Layout of the chunks of a file.
+struct Chunks {
+    /// Position of the first chunk.
+    first: usize,
     parse_length: fn([u8; 4]) -> u32,
-    order: ChunkOrder,
-) -> Option<&[u8]> {
-    loop {
-        let (first, rest) = bytes.get(position..)?.split_first_chunk::<4>()?;
-        let (second, data) = rest.split_first_chunk::<4>()?;
-        let (chunk_name, length, trailing) = match order {
-            ChunkOrder::LengthFirst => (second, parse_length(*first) as usize, 4),
-            ChunkOrder::NameFirst => (
-                first,
-                parse_length(*second) as usize,
-                parse_length(*second) as usize % 2,
-            ),
+    /// Whether the name stands before the length.
+    is_name_first: bool,
+    /// Whether data has an even length, with a byte of padding.
+    is_padded: bool,
+    /// Bytes of the checksum behind the data.
+    checksum: usize,
+}
+
+const PNG_CHUNKS: Chunks = Chunks {
+    first: 8,
+    parse_length: u32::from_be_bytes,
+    is_name_first: false,
+    is_padded: false,
+    checksum: 4,
+};
+
+const RIFF_CHUNKS: Chunks = Chunks {
+    first: 12,
+    parse_length: u32::from_le_bytes,
+    is_name_first: true,
+    is_padded: true,
+    checksum: 0,
+};
+
+impl Chunks {
+    /// Returns the data of the chunks with that name.
+    fn data<'a>(&self, bytes: &'a [u8], name: [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
+        let mut position = self.first;
+        let next = move || {
+            let (first, rest) = bytes.get(position..)?.split_first_chunk::<4>()?;
+            let (second, data) = rest.split_first_chunk::<4>()?;
+            let (chunk_name, length) = match self.is_name_first {
+                true => (first, second),
+                false => (second, first),
+            };
+            let length = (self.parse_length)(*length) as usize;
+            let padding = usize::from(self.is_padded) * (length % 2);
+            position = position
+                .checked_add(8 + self.checksum + padding)?
+                .checked_add(length)?;
+            Some((*chunk_name, data.get(..length)?))
         };
-        if *chunk_name == name {
-            return data.get(..length);
-        }
-        position = position
-            .checked_add(8)?
-            .checked_add(length)?
-            .checked_add(trailing)?;
+        std::iter::from_fn(next)
+            .filter(move |(chunk_name, _)| *chunk_name == name)
+            .map(|(_, data)| data)
     }
 }
 
@@ -212,8 +263,8 @@ mod tests {
         for (width, height) in sides.into_iter().flat_map(|w| sides.map(|h| (w, h))) {
             let values = (0..width * height * 3).map(|i| (i * 7 + i / 251) as u8);
             let pixels: Vec<u8> = values.collect();
-            for exif in 1..=8 {
-                let orientation = Orientation::from_exif(exif).unwrap();
+            for exif in 1..=8u16 {
+                let orientation = Orientation::from_exif(exif.into()).unwrap();
                 let image = RgbImage::new(width, height, pixels.clone()).unwrap();
                 let found = apply_orientation(image, orientation).unwrap();
                 let size = if exif < 5 {
@@ -260,6 +311,36 @@ mod tests {
     }
 
     #[test]
+    fn reads_numbers_of_16_and_32_bits() {
+        // Little-endian, the value field of both is the same.
+        let long = exif(false, &[(0x112, 4, 1, 6)]);
+        assert_eq!(
+            Orientation::from_exif_data(&long),
+            Some(Orientation::Rotate90)
+        );
+    }
+
+    #[test]
+    fn reads_xmp_as_attribute_and_as_element() {
+        for (text, expected) in [
+            ("<x tiff:Orientation=\"6\"/>", Some(Orientation::Rotate90)),
+            (
+                "<tiff:Orientation>8</tiff:Orientation>",
+                Some(Orientation::Rotate270),
+            ),
+            (
+                "tiff:Orientation tiff:Orientation=\"3",
+                Some(Orientation::Rotate180),
+            ),
+            ("<x tiff:Orientation='6'/>", None),
+            ("<x tiff:Orientation=\"9\"/>", None),
+            ("", None),
+        ] {
+            assert_eq!(Orientation::from_xmp(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn reads_the_orientation_of_both_byte_orders() {
         for is_big_endian in [false, true] {
             let read = |entries: &[_]| Orientation::from_exif_data(&exif(is_big_endian, entries));
@@ -270,10 +351,14 @@ mod tests {
             );
             assert_eq!(read(&[maker]), None);
             for invalid in [0, 9, 0x106] {
-                assert_eq!(read(&[(0x112, 3, 1, invalid)]), None, "{invalid}");
+                let orientation = read(&[(0x112, 3, 1, invalid)]);
+                assert_eq!(orientation, Some(Orientation::NoTransforms), "{invalid}");
             }
-            // A number of another type or count is not an orientation.
-            assert_eq!(read(&[(0x112, 4, 1, 6), (0x112, 3, 2, 6)]), None);
+            // Two numbers are not an orientation, nor is a byte.
+            for (kind, count) in [(3, 2), (1, 1)] {
+                let orientation = read(&[(0x112, kind, count, 6)]);
+                assert_eq!(orientation, Some(Orientation::NoTransforms));
+            }
             let whole = exif(is_big_endian, &[maker, (0x112, 3, 1, 8)]);
             for length in 0..whole.len() {
                 assert_eq!(

@@ -98,16 +98,18 @@ fn decode_closed(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, Imag
         (ColorType::Grayscale | ColorType::GrayscaleAlpha, BitDepth::Sixteen)
             if header.is_gray() =>
         {
-            samples::gray16_to_rgb(samples::big_endian_u16(&buffer).step_by(channels), options)
+            let first: Vec<u16> = samples::big_endian_u16(&buffer).step_by(channels).collect();
+            samples::gray16_to_rgb(&first, options)?
         }
-        (ColorType::GrayscaleAlpha, BitDepth::Sixteen) => samples::first_channel_to_rgb(
-            &samples::scale_16_to_8_bit(samples::big_endian_u16(&buffer)),
-            channels,
-        ),
-        (ColorType::Rgb | ColorType::Rgba, BitDepth::Sixteen) => samples::first_three_channels(
-            &samples::scale_16_to_8_bit(samples::big_endian_u16(&buffer)),
-            channels,
-        ),
+        (ColorType::GrayscaleAlpha, BitDepth::Sixteen) => {
+            let first: Vec<u16> = samples::big_endian_u16(&buffer).step_by(channels).collect();
+            samples::gray_to_rgb(&samples::wide_to_bytes(&first, options)?)
+        }
+        (ColorType::Rgb | ColorType::Rgba, BitDepth::Sixteen) => {
+            let wide: Vec<u16> = samples::big_endian_u16(&buffer).collect();
+            let rgb = samples::first_three_channels(&wide, channels);
+            samples::wide_to_bytes(&rgb, options)?
+        }
         (color, depth) => {
             let bits = depth as u8;
             return Err(unsupported(

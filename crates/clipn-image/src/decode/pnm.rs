@@ -36,30 +36,56 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         b'4' => Box::new(reader.packed_bits(width as usize, height as usize)?),
         _ => reader.binary_samples(count, max_value)?,
     };
-    RgbImage::new(width, height, to_rgb(values, channels, max_value, options))
+    let values: Vec<u16> = values.collect();
+    RgbImage::new(
+        width,
+        height,
+        to_rgb(&values, channels, max_value, options)?,
+    )
 }
 
 /// Converts samples from 0 to `max_value` to RGB.
+///
+/// The header states the maximum, but 65535 often stands for samples of fewer bits.
 fn to_rgb(
-    values: impl Iterator<Item = u16>,
+    values: &[u16],
     channels: usize,
     max_value: u32,
     options: &DecodeOptions,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, ImageError> {
+    let max_value = match (max_value, options.sample_bits) {
+        (65_535, Some(bits)) => (1 << bits) - 1,
+        (65_535, None) if options.scale_16_bit => {
+            samples::check_brightness(values)?;
+            max_value
+        }
+        _ => max_value,
+    };
     if channels == 1 && max_value > 255 {
-        let scaled = values.map(|value| scale(value, max_value, 65_535));
-        return samples::gray16_to_rgb(scaled, options);
+        let wide = values.iter().map(|value| scale(*value, max_value, 65_535));
+        let wide: Vec<u16> = wide.collect();
+        let is_clipped = !options.scale_16_bit && options.sample_bits.is_none();
+        let bits = if is_clipped { None } else { Some(16) };
+        return samples::gray16_to_rgb(
+            &wide,
+            &DecodeOptions {
+                sample_bits: bits,
+                ..*options
+            },
+        );
     }
     let scaled: Vec<u8> = (0..=max_value.min(65_535) as u16)
         .map(|value| scale(value, max_value, 255) as u8)
         .collect();
     // Binary samples above the maximum are white, as in Pillow.
-    let bytes = values.map(|value| scaled.get(usize::from(value)).copied().unwrap_or(255));
-    if channels == 3 {
+    let bytes = values
+        .iter()
+        .map(|value| scaled.get(usize::from(*value)).copied().unwrap_or(255));
+    Ok(if channels == 3 {
         bytes.collect()
     } else {
         bytes.flat_map(|value| [value; 3]).collect()
-    }
+    })
 }
 
 /// Scales a sample from 0 to `max_value` to 0 to `max_out`; half a step is rounded to even.
@@ -223,8 +249,18 @@ mod tests {
     fn sixteen_bit_samples_have_the_high_byte_first() {
         let gray = b"P5 2 1 65535\n\x00\x11\x01\x02";
         assert_eq!(pixels(gray), [0x11, 255]);
-        let scaled = decode(gray, &DecodeOptions::for_display()).unwrap();
+        let display = DecodeOptions::for_display();
+        assert!(matches!(
+            decode(gray, &display),
+            Err(ImageError::DimSamples { .. })
+        ));
+        let scaled = decode(gray, &display.with_sample_bits(16)).unwrap();
         assert_eq!(scaled.pixels(), [0, 0, 0, 1, 1, 1]);
+        let ten_bits = decode(gray, &display.with_sample_bits(10)).unwrap();
+        assert_eq!(ten_bits.pixels(), [4, 4, 4, 64, 64, 64]);
+        let color = b"P6 1 1 65535\n\x00\x11\x01\x02\x03\xFF";
+        let ten_bits = decode(color, &display.with_sample_bits(10)).unwrap();
+        assert_eq!(ten_bits.pixels(), [4, 64, 255]);
         let color = decode(
             b"P6 1 1 1000\n\x03\xE8\x01\xF4\x00\x00",
             &DecodeOptions::faithful(),

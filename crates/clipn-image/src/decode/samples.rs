@@ -1,5 +1,7 @@
 //! Conversions of samples to RGB, with Pillow's rules.
 use super::DecodeOptions;
+use crate::error::{ImageError, ImageOrigin};
+use crate::rgb::RgbImage;
 
 /// Converts 8-bit grayscale to three equal channels.
 pub(super) fn gray_to_rgb(samples: &[u8]) -> Vec<u8> {
@@ -41,11 +43,31 @@ pub(super) fn first_channel_to_rgb(samples: &[u8], channels: usize) -> Vec<u8> {
 }
 
 /// Returns the first three of `channels` channels: alpha is dropped, not composited.
-pub(super) fn first_three_channels(samples: &[u8], channels: usize) -> Vec<u8> {
+pub(super) fn first_three_channels<T: Copy>(samples: &[T], channels: usize) -> Vec<T> {
     samples
         .chunks_exact(channels)
         .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
         .collect()
+}
+
+/// Makes an image of three of the channels of `image`, counted from 1.
+pub(super) fn select_channels(image: RgbImage, bands: [u16; 3]) -> Result<RgbImage, ImageError> {
+    check_bands(bands, 3)?;
+    let select = |pixel: &[u8; 3]| bands.map(|band| pixel[usize::from(band) - 1]);
+    let pixels = image.pixels().as_chunks::<3>().0.iter().flat_map(select);
+    RgbImage::new(image.width(), image.height(), pixels.collect())
+}
+
+/// Rejects bands, counted from 1, that an image with `count` bands does not have.
+pub(super) fn check_bands(bands: [u16; 3], count: u16) -> Result<(), ImageError> {
+    match bands.into_iter().find(|band| *band > count) {
+        Some(band) => Err(ImageError::BandOutOfRange {
+            origin: ImageOrigin::Memory,
+            band,
+            bands: count,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Converts premultiplied RGBA (the first four of `channels` channels) to RGB, with Pillow's
@@ -61,27 +83,56 @@ pub(super) fn premultiplied_to_rgb(samples: &[u8], channels: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Converts 16-bit grayscale to RGB: the high byte if [`DecodeOptions::scale_16_bit`] is set, else
-/// clipped at 255 as in Pillow.
+/// Highest 16-bit sample of an image that is nearly black in 8 bits, as of cameras that store 12
+/// bits in 16.
+const DIM: u16 = (1 << 12) - 1;
+
+/// Converts 16-bit grayscale to RGB: [`wide_to_bytes`] if the options ask for it, else clipped at
+/// 255 as in Pillow.
+///
+/// # Errors
+/// Same as [`wide_to_bytes`].
 pub(super) fn gray16_to_rgb(
-    samples: impl Iterator<Item = u16>,
+    samples: &[u16],
     options: &DecodeOptions,
-) -> Vec<u8> {
-    let scale = options.scale_16_bit;
-    samples
-        .flat_map(|value| {
-            [if scale {
-                (value >> 8) as u8
-            } else {
-                value.min(255) as u8
-            }; 3]
-        })
-        .collect()
+) -> Result<Vec<u8>, ImageError> {
+    if options.scale_16_bit || options.sample_bits.is_some() {
+        return Ok(gray_to_rgb(&wide_to_bytes(samples, options)?));
+    }
+    let clipped: Vec<u8> = samples
+        .iter()
+        .map(|value| (*value).min(255) as u8)
+        .collect();
+    Ok(gray_to_rgb(&clipped))
 }
 
-/// Returns the high bytes of 16-bit samples.
-pub(super) fn scale_16_to_8_bit(samples: impl Iterator<Item = u16>) -> Vec<u8> {
-    samples.map(|value| (value >> 8) as u8).collect()
+/// Returns the high 8 of the [`DecodeOptions::sample_bits`] of each 16-bit sample; larger values are
+/// white.
+///
+/// # Errors
+/// [`ImageError::DimSamples`] if the number of bits is not given, the image is for display, and it
+/// would be nearly black.
+pub(super) fn wide_to_bytes(
+    samples: &[u16],
+    options: &DecodeOptions,
+) -> Result<Vec<u8>, ImageError> {
+    if options.scale_16_bit && options.sample_bits.is_none() {
+        check_brightness(samples)?;
+    }
+    let shift = options.sample_bits.unwrap_or(16).saturating_sub(8);
+    let to_byte = |value: &u16| (value >> shift).min(255) as u8;
+    Ok(samples.iter().map(to_byte).collect())
+}
+
+/// Rejects 16-bit samples of which none is bright enough to be seen, unless all are 0.
+pub(super) fn check_brightness(samples: &[u16]) -> Result<(), ImageError> {
+    match samples.iter().max() {
+        Some(&highest @ 1..=DIM) => Err(ImageError::DimSamples {
+            origin: ImageOrigin::Memory,
+            highest,
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Returns 16-bit samples that are stored with the high byte first.
@@ -155,13 +206,32 @@ mod tests {
     fn sixteen_bit_gray_is_clipped_or_scaled() {
         let values = [0u16, 255, 256, 65535];
         assert_eq!(
-            gray16_to_rgb(values.into_iter(), &DecodeOptions::faithful())[..],
+            gray16_to_rgb(&values, &DecodeOptions::faithful()).unwrap()[..],
             [[0; 3], [255; 3], [255; 3], [255; 3]].concat()
         );
         assert_eq!(
-            gray16_to_rgb(values.into_iter(), &DecodeOptions::for_display())[..],
+            gray16_to_rgb(&values, &DecodeOptions::for_display()).unwrap()[..],
             [[0; 3], [0; 3], [1; 3], [255; 3]].concat()
         );
+    }
+
+    #[test]
+    fn samples_of_fewer_bits_are_scaled_by_request() {
+        let values = [0u16, 15, 16, 4095, 4096];
+        let display = DecodeOptions::for_display();
+        let scaled = wide_to_bytes(&values, &display.with_sample_bits(12));
+        assert_eq!(scaled.unwrap(), [0, 0, 1, 255, 255]);
+        let twelve = &values[..4];
+        let error = wide_to_bytes(twelve, &display).unwrap_err();
+        assert!(matches!(
+            error,
+            ImageError::DimSamples { highest: 4095, .. }
+        ));
+        // Dark by request, black, or as the published code reads it.
+        let dark = wide_to_bytes(twelve, &display.with_sample_bits(16)).unwrap();
+        assert_eq!(dark, [0, 0, 0, 15]);
+        assert_eq!(wide_to_bytes(&[0, 0], &display).unwrap(), [0, 0]);
+        assert!(wide_to_bytes(twelve, &DecodeOptions::faithful()).is_ok());
     }
 
     #[test]

@@ -129,6 +129,16 @@ mod tests {
         );
         assert_eq!(detected_content(b"\0\0\0\x20ftypmp42"), "a video");
         assert_eq!(detected_content(b"P7\nWIDTH 1"), "a PAM or PFM image");
+        assert_eq!(
+            detected_content(b"\0\0\x01\0\x02\0\x10\x10"),
+            "a Windows icon"
+        );
+        assert_eq!(detected_content(b"DDS |\0\0\0"), "a DDS texture");
+        assert_eq!(detected_content(b"II\xBC\x01"), "a JPEG XR image");
+        assert_eq!(detected_content(b"v/1\x01\x02\0\0\0"), "an OpenEXR image");
+        let dicom = [&[0; 128][..], b"DICM\x02"].concat();
+        assert_eq!(detected_content(&dicom), "a DICOM image");
+        assert_eq!(detected_content(b"SIMPLE  =   T"), "a FITS image");
         assert_eq!(detected_content(&[0, 1, 2, 3]), "unrecognized data");
         assert_eq!(detected_content(&[0xFF]), "unrecognized data");
     }

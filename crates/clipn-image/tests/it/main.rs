@@ -7,4 +7,5 @@ mod image_formats;
 mod image_hostile;
 mod image_resample;
 mod jpeg_unfinished;
+mod odd_images;
 mod public_cases;

@@ -18,6 +18,8 @@ const SOF11: u8 = 0xCB;
 const SOF15: u8 = 0xCF;
 /// Huffman tables.
 pub(super) const DHT: u8 = 0xC4;
+/// Frame header marker of JPEG-LS (T.87), SOF55.
+const SOF55: u8 = 0xF7;
 /// Reserved for JPEG extensions.
 const JPG: u8 = 0xC8;
 /// Arithmetic coding conditioning.
@@ -45,16 +47,32 @@ const APP14: u8 = 0xEE;
 /// Temporary use in arithmetic coding.
 const TEM: u8 = 0x01;
 
+/// Start of an APP1 segment with XMP.
+const XMP_NAME: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
+
 /// Color space of the coded components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ColorSpace {
+pub(in crate::decode) enum ColorSpace {
     Grayscale,
     Rgb,
     YCbCr,
     /// CMYK, stored inverted.
     Cmyk,
+    /// CMYK as it is, with 0 for no ink.
+    PlainCmyk,
     /// YCCK: YCbCr of inverted CMY, and inverted black.
     Ycck,
+}
+
+impl ColorSpace {
+    /// Returns the number of components.
+    pub(super) fn components(self) -> usize {
+        match self {
+            Self::Grayscale => 1,
+            Self::Rgb | Self::YCbCr => 3,
+            Self::Cmyk | Self::PlainCmyk | Self::Ycck => 4,
+        }
+    }
 }
 
 /// Sampling factors of a component (T.81 A.1.1), 1 to 4.
@@ -196,6 +214,10 @@ pub(super) struct JpegHeaders<'a> {
     adobe_transform: Option<u8>,
     /// TIFF structure of the EXIF APP1 segment.
     pub(super) exif: Option<&'a [u8]>,
+    /// XMP of the last APP1 segment that has any.
+    pub(super) xmp: Option<&'a [u8]>,
+    /// Whether there is a frame header of JPEG-LS.
+    pub(super) is_jpeg_ls: bool,
     /// Whether the end-of-image marker was found.
     pub(super) has_eoi: bool,
 }
@@ -228,8 +250,10 @@ impl<'a> JpegHeaders<'a> {
         match marker {
             // In the range of the frame headers, but none.
             DHT | JPG | DAC => {}
+            SOF55 => self.is_jpeg_ls = true,
             SOF0..=SOF15 if self.frame.is_none() => self.frame = Frame::read(marker, segment),
             APP0 if segment.len() >= 12 && segment.starts_with(b"JFIF\0") => self.jfif = true,
+            APP1 if segment.starts_with(XMP_NAME) => self.xmp = segment.get(XMP_NAME.len()..),
             APP1 if self.exif.is_none() => self.exif = segment.strip_prefix(b"Exif\0\0"),
             APP14 if segment.len() >= 12 && segment.starts_with(b"Adobe") => {
                 self.adobe_transform = Some(segment[11]);

@@ -72,6 +72,11 @@ fn convert_row(rows: &[Vec<u8>], color_space: ColorSpace, out: &mut [u8]) {
                 *pixel = samples::cmyk_pixel_to_rgb([c[i], m[i], y[i], k[i]].map(|ink| 255 - ink));
             }
         }
+        (ColorSpace::PlainCmyk, [c, m, y, k]) => {
+            for (i, pixel) in out.iter_mut().enumerate() {
+                *pixel = samples::cmyk_pixel_to_rgb([c[i], m[i], y[i], k[i]]);
+            }
+        }
         (ColorSpace::Ycck, [y, cb, cr, k]) => {
             for (i, pixel) in out.iter_mut().enumerate() {
                 let [c, m, y] = samples::ycbcr_to_rgb([y[i], cb[i], cr[i]]);

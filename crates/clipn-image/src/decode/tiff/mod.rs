@@ -1,89 +1,459 @@
 //! TIFF decoding with the `tiff` crate: the first image of the file.
-mod directory;
+//!
+//! What the crate does not support is turned into what it does, in a copy of the file: palettes,
+//! CIELAB and subsampled YCbCr become plain samples, and bytes with the low bit first are reversed.
+mod color;
+mod jpeg;
 
+use std::borrow::Cow;
 use std::io::Cursor;
+use std::ops::RangeInclusive;
 
+use tiff::TiffError;
 use tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
-use tiff::{ColorType, TiffError};
 
+use self::color::{YcbcrConversion, cielab_to_rgb, photometric};
+use super::ifd::Directory;
 use super::{DecodeOptions, check_size, corrupt, from_io, samples, unsupported};
-use crate::error::ImageError;
+use crate::error::{ImageError, ImageOrigin};
 use crate::rgb::RgbImage;
 
 const NAME: &str = "TIFF";
 
-/// Photometric interpretation: 0 is black.
-const BLACK_IS_ZERO: u16 = 1;
+/// Tags that describe the storage of the image, the only ones that the decoder reads.
+const IMAGE_TAGS: RangeInclusive<u16> = 254..=699;
 
-/// Photometric interpretation: palette color.
-const PALETTE: u16 = 3;
+/// Compression with JPEG as in TIFF Technical Note 2.
+const JPEG: u16 = 7;
+
+/// Luma coefficients of YCbCr.
+const YCBCR_COEFFICIENTS: u16 = 529;
+
+/// Codes of black and white.
+const REFERENCE_BLACK_WHITE: u16 = 532;
+
+type TiffDecoder<'a> = Decoder<Cursor<&'a [u8]>>;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
-    directory::check_tag_sizes(bytes)?;
+    check_tag_sizes(bytes)?;
     let mut decoder = Decoder::new(Cursor::new(bytes)).map_err(convert_error)?;
     let (width, height) = decoder.dimensions().map_err(convert_error)?;
     check_size(width, height, options)?;
     let pixels = u64::from(width) * u64::from(height);
     let mut decoder = decoder.with_limits(limits(pixels, bytes.len()));
-    let photometric = decoder
-        .find_tag_unsigned::<u16>(Tag::PhotometricInterpretation)
-        .map_err(convert_error)?;
-    if photometric == Some(PALETTE) {
-        return decode_palette(bytes, &mut decoder, limits(pixels, bytes.len()));
+    let storage = Storage::read(&mut decoder)?;
+    storage.validate(options)?;
+    if storage.compression == JPEG {
+        let image = jpeg::decode(bytes, &mut decoder, storage.photometric, options)?;
+        return match options.bands {
+            Some(bands) => samples::select_channels(image, bands),
+            None => Ok(image),
+        };
     }
-    let color = decoder.colortype().map_err(convert_error)?;
-    let extra = decoder
-        .find_tag_unsigned_vec::<u16>(Tag::ExtraSamples)
+    let file = storage.simplified(bytes, &mut decoder)?;
+    let mut simple = Decoder::new(Cursor::new(&*file))
         .map_err(convert_error)?
-        .unwrap_or_default();
-    let raster = Raster::read(&mut decoder, color.bit_depth())?;
-    RgbImage::new(
-        width,
-        height,
-        to_rgb(raster, color, extra.first() == Some(&1), options)?,
-    )
+        .with_limits(limits(pixels, file.len()));
+    let raster = Raster::read(&mut simple, storage.bits)?;
+    let rgb = storage.to_rgb(raster, (bytes, &mut decoder), (width, height), options)?;
+    RgbImage::new(width, height, rgb)
 }
 
-/// Decodes a palette image.
-///
-/// The `tiff` crate does not support palettes, but indices are stored in the same way as grayscale.
-/// The crate therefore decodes a copy of the file whose photometric interpretation is grayscale.
-fn decode_palette(
-    bytes: &[u8],
-    decoder: &mut Decoder<Cursor<&[u8]>>,
-    limits: Limits,
-) -> Result<RgbImage, ImageError> {
+/// Rejects a tag that claims more bytes of values than the file has, for which the decoder would
+/// allocate memory.
+fn check_tag_sizes(bytes: &[u8]) -> Result<(), ImageError> {
+    let directory = Directory::read(bytes);
+    let is_too_large = |values: Option<u64>| values.is_none_or(|size| size > bytes.len() as u64);
+    let too_many = directory
+        .entries
+        .iter()
+        .find(|entry| IMAGE_TAGS.contains(&entry.tag) && is_too_large(entry.value_bytes()));
+    match too_many {
+        Some(entry) => Err(corrupt(
+            NAME,
+            format!("tag {} has more values than the file can hold", entry.tag),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Returns the name of a compression that is not supported.
+fn unsupported_compression(compression: u16) -> Option<String> {
+    Some(match compression {
+        1 | 4 | 5 | JPEG | 8 | 32_773 | 32_946 => return None,
+        2 => "CCITT Huffman".to_owned(),
+        3 => "CCITT group 3".to_owned(),
+        6 => "old-style JPEG".to_owned(),
+        33_003 | 33_005 | 34_712 => "JPEG 2000".to_owned(),
+        34_676 | 34_677 => "SGI Log".to_owned(),
+        34_887 => "LERC".to_owned(),
+        34_892 => "lossy DNG".to_owned(),
+        34_925 => "LZMA".to_owned(),
+        50_000 => "Zstandard".to_owned(),
+        50_001 => "WebP".to_owned(),
+        50_002 | 52_546 => "JPEG XL".to_owned(),
+        other => format!("unknown ({other})"),
+    })
+}
+
+/// How the samples are stored.
+struct Storage {
+    photometric: u16,
+    compression: u16,
+    /// Bits of a sample.
+    bits: u8,
+    /// Samples of a pixel.
+    bands: u16,
+    /// Meaning of the first sample beyond those of the color; 1 stands for premultiplied alpha.
+    first_extra: Option<u16>,
+    sample_format: u16,
+    /// Whether the lowest bit of a byte comes first.
+    is_low_bit_first: bool,
+    /// Horizontal and vertical subsampling of chroma.
+    subsampling: (u16, u16),
+}
+
+impl Storage {
+    fn read(decoder: &mut TiffDecoder<'_>) -> Result<Self, ImageError> {
+        let mut list = |tag| decoder.find_tag_unsigned_vec::<u16>(tag);
+        let mut first = |tag, default| {
+            let values = list(tag).map_err(convert_error)?.unwrap_or_default();
+            Ok::<u16, ImageError>(values.first().copied().unwrap_or(default))
+        };
+        let photometric = first(Tag::PhotometricInterpretation, photometric::BLACK_IS_ZERO)?;
+        let (compression, bands) = (first(Tag::Compression, 1)?, first(Tag::SamplesPerPixel, 1)?);
+        let (bits, sample_format) = (first(Tag::BitsPerSample, 1)?, first(Tag::SampleFormat, 1)?);
+        let is_low_bit_first = first(Tag::FillOrder, 1)? == 2;
+        let extra = list(Tag::ExtraSamples).map_err(convert_error)?;
+        let subsampling = list(Tag::ChromaSubsampling).map_err(convert_error)?;
+        Ok(Self {
+            photometric,
+            compression,
+            bits: u8::try_from(bits).unwrap_or(u8::MAX),
+            bands,
+            first_extra: extra.and_then(|extra| extra.first().copied()),
+            sample_format,
+            is_low_bit_first,
+            subsampling: match subsampling.as_deref() {
+                Some([horizontal, vertical, ..]) => (*horizontal, *vertical),
+                _ => (2, 2),
+            },
+        })
+    }
+
+    /// Rejects images without a meaning as a picture, or that need a choice.
+    fn validate(&self, options: &DecodeOptions) -> Result<(), ImageError> {
+        let Self { bits, bands, .. } = *self;
+        let kind = match self.sample_format {
+            2 => format!("signed {bits}-bit samples"),
+            3 => format!("{bits}-bit floating-point samples"),
+            5 | 6 => format!("{bits}-bit complex samples"),
+            _ if !matches!(bits, 1 | 2 | 4 | 8 | 16) => format!("{bits}-bit samples"),
+            _ => String::new(),
+        };
+        if !kind.is_empty() && self.photometric != photometric::CIELAB {
+            return Err(unsupported(NAME, kind));
+        }
+        if let Some(name) = unsupported_compression(self.compression) {
+            return Err(unsupported(NAME, format!("{name} compression")));
+        }
+        match options.bands {
+            Some(selected) => samples::check_bands(selected, bands),
+            // Gray may have alpha.
+            None if self.is_gray() && bands > 2 => Err(ImageError::UnclearBands {
+                origin: ImageOrigin::Memory,
+                bands,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn is_gray(&self) -> bool {
+        matches!(
+            self.photometric,
+            photometric::WHITE_IS_ZERO | photometric::BLACK_IS_ZERO
+        )
+    }
+
+    fn is_subsampled(&self) -> bool {
+        self.photometric == photometric::YCBCR && self.subsampling != (1, 1)
+    }
+
+    /// Returns the file, or a copy with samples that the `tiff` crate supports.
+    fn simplified<'a>(
+        &self,
+        bytes: &'a [u8],
+        decoder: &mut TiffDecoder<'_>,
+    ) -> Result<Cow<'a, [u8]>, ImageError> {
+        let mut changes = Vec::new();
+        let mut change = |tag: Tag, value: u32| changes.push((tag.to_u16(), Some(value)));
+        match self.photometric {
+            // Inverted below, by Pillow's rules.
+            photometric::WHITE_IS_ZERO | photometric::PALETTE => {
+                change(
+                    Tag::PhotometricInterpretation,
+                    photometric::BLACK_IS_ZERO.into(),
+                );
+            }
+            photometric::CIELAB if (self.bits, self.bands) == (8, 3) => {
+                change(Tag::PhotometricInterpretation, photometric::RGB.into());
+                change(Tag::SampleFormat, 1);
+            }
+            _ if self.is_subsampled() => changes = self.units_as_gray(decoder)?,
+            _ => {}
+        }
+        let mut file = Cow::Borrowed(bytes);
+        if self.is_low_bit_first {
+            let ranges = jpeg::chunk_ranges(decoder)?;
+            reverse_bits(file.to_mut(), ranges);
+            changes.push((Tag::FillOrder.to_u16(), Some(1)));
+        }
+        if changes.is_empty() {
+            return Ok(file);
+        }
+        Ok(Cow::Owned(Directory::read(&file).with_changes(&changes)))
+    }
+
+    /// Returns the tags of a gray image whose rows are those of subsampled YCbCr: units of some
+    /// luma samples and two of chroma.
+    fn units_as_gray(
+        &self,
+        decoder: &mut TiffDecoder<'_>,
+    ) -> Result<Vec<(u16, Option<u32>)>, ImageError> {
+        let (horizontal, vertical) = self.subsampling;
+        let is_valid = |factor: u16| matches!(factor, 1 | 2 | 4);
+        let mut number = |tag| decoder.find_tag_unsigned::<u32>(tag).map_err(convert_error);
+        let is_plain = number(Tag::PlanarConfiguration)?.unwrap_or(1) == 1
+            && number(Tag::Predictor)?.unwrap_or(1) == 1;
+        if !is_valid(horizontal)
+            || !is_valid(vertical)
+            || !is_plain
+            || (self.bits, self.bands) != (8, 3)
+        {
+            return Err(unsupported(
+                NAME,
+                format!(
+                    "{}-bit YCbCr with {} bands subsampled by {horizontal}x{vertical}",
+                    self.bits, self.bands
+                ),
+            ));
+        }
+        let unit = u32::from(horizontal * vertical + 2);
+        let widened = |width: u32| {
+            let units = width.div_ceil(horizontal.into());
+            units
+                .checked_mul(unit)
+                .ok_or_else(|| corrupt(NAME, "too wide"))
+        };
+        let rows = |rows: u32| rows.div_ceil(vertical.into());
+        let mut changes = vec![
+            (
+                Tag::PhotometricInterpretation,
+                photometric::BLACK_IS_ZERO.into(),
+            ),
+            (Tag::SamplesPerPixel, 1),
+            (Tag::BitsPerSample, 8),
+        ];
+        for tag in [Tag::ImageWidth, Tag::TileWidth] {
+            if let Some(width) = number(tag)? {
+                changes.push((tag, widened(width)?));
+            }
+        }
+        for tag in [Tag::ImageLength, Tag::TileLength, Tag::RowsPerStrip] {
+            if let Some(length) = number(tag)? {
+                changes.push((tag, rows(length)));
+            }
+        }
+        let mut changes: Vec<(u16, Option<u32>)> = changes
+            .into_iter()
+            .map(|(tag, value)| (tag.to_u16(), Some(value)))
+            .collect();
+        changes.push((Tag::ChromaSubsampling.to_u16(), None));
+        Ok(changes)
+    }
+
+    /// Converts the samples to RGB.
+    fn to_rgb(
+        &self,
+        raster: Raster,
+        (bytes, decoder): (&[u8], &mut TiffDecoder<'_>),
+        size: (u32, u32),
+        options: &DecodeOptions,
+    ) -> Result<Vec<u8>, ImageError> {
+        let channels = raster.channels;
+        if let Some(bands) = options.bands.filter(|_| !self.is_subsampled()) {
+            return select_bands(raster, self.bits, bands, options);
+        }
+        let samples = match raster.samples {
+            Samples::Words(samples) if self.is_gray() => {
+                return self.wide_gray(samples.into_iter().step_by(channels).collect(), options);
+            }
+            Samples::Words(samples) => samples::wide_to_bytes(&samples, options)?,
+            Samples::Bytes(samples) if self.is_gray() => widened(samples, self.bits),
+            Samples::Bytes(samples) => samples,
+        };
+        match self.photometric {
+            photometric::WHITE_IS_ZERO => {
+                let inverted: Vec<u8> = samples.into_iter().map(|sample| 255 - sample).collect();
+                Ok(samples::first_channel_to_rgb(&inverted, channels))
+            }
+            photometric::BLACK_IS_ZERO => Ok(samples::first_channel_to_rgb(&samples, channels)),
+            photometric::PALETTE => palette_to_rgb(samples, channels, decoder),
+            photometric::RGB if channels >= 4 && self.first_extra == Some(1) => {
+                Ok(samples::premultiplied_to_rgb(&samples, channels))
+            }
+            photometric::RGB if channels >= 3 => {
+                Ok(samples::first_three_channels(&samples, channels))
+            }
+            photometric::CMYK if channels == 4 => Ok(samples::cmyk_to_rgb(&samples)),
+            photometric::YCBCR if self.is_subsampled() => {
+                let units = Units {
+                    rows: &samples,
+                    size: (size.0 as usize, size.1 as usize),
+                    factors: (self.subsampling.0.into(), self.subsampling.1.into()),
+                };
+                units.to_rgb(&ycbcr_conversion(bytes))
+            }
+            photometric::YCBCR if channels == 3 => {
+                let conversion = ycbcr_conversion(bytes);
+                let pixels = samples.as_chunks::<3>().0.iter();
+                Ok(pixels.flat_map(|pixel| conversion.to_rgb(*pixel)).collect())
+            }
+            photometric::CIELAB if channels == 3 => {
+                let pixels = samples.as_chunks::<3>().0.iter();
+                Ok(pixels.flat_map(|pixel| cielab_to_rgb(*pixel)).collect())
+            }
+            other => Err(unsupported(
+                NAME,
+                format!("photometric interpretation {other} with {channels} bands"),
+            )),
+        }
+    }
+
+    /// Converts 16-bit gray. Pillow does not invert it where white is zero.
+    fn wide_gray(&self, samples: Vec<u16>, options: &DecodeOptions) -> Result<Vec<u8>, ImageError> {
+        let is_inverted = self.photometric == photometric::WHITE_IS_ZERO && options.scale_16_bit;
+        let mut rgb = samples::gray16_to_rgb(&samples, options)?;
+        if is_inverted {
+            rgb.iter_mut().for_each(|value| *value = 255 - *value);
+        }
+        Ok(rgb)
+    }
+}
+
+/// Scales samples of 1, 2 or 4 bits to 8.
+fn widened(samples: Vec<u8>, bits: u8) -> Vec<u8> {
+    match bits {
+        1 | 2 | 4 => {
+            let white = 255 / ((1u16 << bits) - 1) as u8;
+            samples.into_iter().map(|sample| sample * white).collect()
+        }
+        _ => samples,
+    }
+}
+
+/// Returns three of the bands as RGB.
+fn select_bands(
+    raster: Raster,
+    bits: u8,
+    bands: [u16; 3],
+    options: &DecodeOptions,
+) -> Result<Vec<u8>, ImageError> {
+    fn select<T: Copy>(samples: &[T], channels: usize, bands: [u16; 3]) -> Vec<T> {
+        let pixels = samples.chunks_exact(channels);
+        pixels
+            .flat_map(|pixel| bands.map(|band| pixel[usize::from(band) - 1]))
+            .collect()
+    }
+    samples::check_bands(bands, raster.channels as u16)?;
+    match raster.samples {
+        Samples::Bytes(samples) => Ok(widened(select(&samples, raster.channels, bands), bits)),
+        Samples::Words(samples) => {
+            samples::wide_to_bytes(&select(&samples, raster.channels, bands), options)
+        }
+    }
+}
+
+/// Converts indices of a palette to RGB. The palette is that of `decoder`.
+fn palette_to_rgb(
+    samples: Vec<u8>,
+    channels: usize,
+    decoder: &mut TiffDecoder<'_>,
+) -> Result<Vec<u8>, ImageError> {
     let color_map = decoder
         .find_tag_unsigned_vec::<u16>(Tag::ColorMap)
         .map_err(convert_error)?;
     let color_map = color_map.ok_or_else(|| corrupt(NAME, "palette image without a color map"))?;
-    let position = directory::photometric_position(bytes);
-    let position = position.ok_or_else(|| corrupt(NAME, "first directory is not at its offset"))?;
-    let mut gray_file = bytes.to_vec();
-    let value = match bytes.first() {
-        Some(b'M') => BLACK_IS_ZERO.to_be_bytes(),
-        _ => BLACK_IS_ZERO.to_le_bytes(),
-    };
-    gray_file[position..position + 2].copy_from_slice(&value);
-
-    let mut decoder = Decoder::new(Cursor::new(gray_file.as_slice()))
-        .map_err(convert_error)?
-        .with_limits(limits);
-    let (width, height) = decoder.dimensions().map_err(convert_error)?;
-    let bits = decoder.colortype().map_err(convert_error)?.bit_depth();
-    let raster = Raster::read(&mut decoder, bits)?;
-    let Samples::Bytes(indices) = raster.samples else {
-        return Err(unsupported(NAME, "palette with more than 256 colors"));
-    };
-    let indices: Vec<u8> = indices.into_iter().step_by(raster.channels).collect();
+    let indices: Vec<u8> = samples.into_iter().step_by(channels).collect();
     // The color map has all reds, then all greens, then all blues, with 16 bits each.
     let count = color_map.len() / 3;
     let channel = |index: usize, channel: usize| (color_map[channel * count + index] >> 8) as u8;
     let palette: Vec<u8> = (0..count)
         .flat_map(|index| std::array::from_fn::<u8, 3, _>(|c| channel(index, c)))
         .collect();
-    RgbImage::new(width, height, samples::palette_to_rgb(&indices, &palette))
+    Ok(samples::palette_to_rgb(&indices, &palette))
+}
+
+/// Returns the conversion with the coefficients and reference codes of the file.
+fn ycbcr_conversion(bytes: &[u8]) -> YcbcrConversion {
+    let directory = Directory::read(bytes);
+    let ratios = |tag| directory.ratios(directory.entry(tag)?);
+    let coefficients = ratios(YCBCR_COEFFICIENTS).and_then(|ratios| ratios.try_into().ok());
+    let reference = ratios(REFERENCE_BLACK_WHITE).and_then(|ratios| ratios.try_into().ok());
+    YcbcrConversion::new(
+        coefficients.unwrap_or(YcbcrConversion::COEFFICIENTS),
+        reference.unwrap_or(YcbcrConversion::REFERENCE),
+    )
+}
+
+/// Rows of subsampled YCbCr: each unit has the luma of a block of pixels, Cb and Cr.
+struct Units<'a> {
+    rows: &'a [u8],
+    /// Width and height in pixels.
+    size: (usize, usize),
+    /// Width and height of a block.
+    factors: (usize, usize),
+}
+
+impl Units<'_> {
+    /// Converts to RGB; all pixels of a block have its chroma, as in libtiff.
+    fn to_rgb(&self, conversion: &YcbcrConversion) -> Result<Vec<u8>, ImageError> {
+        let ((width, height), (block_width, block_height)) = (self.size, self.factors);
+        let unit = block_width * block_height + 2;
+        let row_length = width.div_ceil(block_width) * unit;
+        if self.rows.len() < row_length * height.div_ceil(block_height) {
+            return Err(corrupt(NAME, "subsampled rows do not match the image size"));
+        }
+        let mut rgb = Vec::with_capacity(width * height * 3);
+        for y in 0..height {
+            let row = &self.rows[y / block_height * row_length..][..row_length];
+            let units = row.chunks_exact(unit);
+            for (column, unit) in units.enumerate() {
+                let (luma, chroma) = unit.split_at(unit.len() - 2);
+                let luma = &luma[y % block_height * block_width..][..block_width];
+                let rest = width - column * block_width;
+                for y in luma.iter().take(rest) {
+                    rgb.extend(conversion.to_rgb([*y, chroma[0], chroma[1]]));
+                }
+            }
+        }
+        Ok(rgb)
+    }
+}
+
+/// Reverses the bits of the bytes in `ranges`, once where they overlap.
+fn reverse_bits(file: &mut [u8], mut ranges: Vec<std::ops::Range<usize>>) {
+    ranges.sort_by_key(|range| range.start);
+    let mut done = 0;
+    for range in ranges {
+        let end = range.end.min(file.len());
+        let start = range.start.max(done).min(end);
+        file[start..end]
+            .iter_mut()
+            .for_each(|byte| *byte = byte.reverse_bits());
+        done = done.max(end);
+    }
 }
 
 /// Returns the memory limits for an image with `pixels` pixels in a file of `file_size` bytes.
@@ -175,51 +545,6 @@ fn interleave_planes<T: Copy>(
         .flat_map(|index| samples[index..].iter().step_by(stride).take(layout.planes))
         .copied()
         .collect()
-}
-
-/// Converts the samples to RGB.
-fn to_rgb(
-    raster: Raster,
-    color: ColorType,
-    premultiplied: bool,
-    options: &DecodeOptions,
-) -> Result<Vec<u8>, ImageError> {
-    let channels = raster.channels;
-    let samples = match (raster.samples, color) {
-        (Samples::Words(samples), ColorType::Gray(_)) => {
-            return Ok(samples::gray16_to_rgb(
-                samples.into_iter().step_by(channels),
-                options,
-            ));
-        }
-        (Samples::Words(samples), _) => samples::scale_16_to_8_bit(samples.into_iter()),
-        (Samples::Bytes(samples), ColorType::Gray(bits @ (1 | 2 | 4))) => {
-            let white = 255 / ((1u16 << bits) - 1) as u8;
-            samples.into_iter().map(|sample| sample * white).collect()
-        }
-        (Samples::Bytes(samples), _) => samples,
-    };
-    match color {
-        ColorType::Gray(_) | ColorType::GrayA(_) | ColorType::Multiband { .. } => {
-            Ok(samples::first_channel_to_rgb(&samples, channels))
-        }
-        ColorType::RGB(_) if channels == 3 => Ok(samples),
-        ColorType::RGBA(_) if channels >= 4 && premultiplied => {
-            Ok(samples::premultiplied_to_rgb(&samples, channels))
-        }
-        ColorType::RGB(_) | ColorType::RGBA(_) if channels >= 3 => {
-            Ok(samples::first_three_channels(&samples, channels))
-        }
-        ColorType::CMYK(_) if channels == 4 => Ok(samples::cmyk_to_rgb(&samples)),
-        ColorType::YCbCr(_) if channels == 3 => {
-            let pixels = samples.as_chunks::<3>().0;
-            Ok(pixels
-                .iter()
-                .flat_map(|pixel| samples::ycbcr_to_rgb(*pixel))
-                .collect())
-        }
-        other => Err(unsupported(NAME, format!("color type {other:?}"))),
-    }
 }
 
 /// Converts an error of the `tiff` crate.

@@ -1,0 +1,228 @@
+//! Images as scanners, cameras and scientific programs write them (`fixtures/image_odd/make.py`).
+//! Pixels are those of Pillow 13.0 with libtiff 4.7 and libjpeg-turbo 3.2.
+
+use clipn_image::{DecodeOptions, ImageError, RgbImage, decode_bytes};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// Images that Pillow reads otherwise, with the reason.
+const OTHERWISE: [&str; 6] = [
+    // 32-bit gray and integers with a sign, which Pillow clips to 0 to 255.
+    "signed_16",
+    "signed_8",
+    "float_32",
+    "unsigned_32",
+    // See `cielab_is_close`.
+    "lab",
+    // Pillow refuses uncompressed YCbCr with chroma of lower resolution.
+    "ycbcr_22_plain",
+];
+
+/// Names, contents and expected values of the images.
+fn images() -> Vec<(String, Vec<u8>, Value)> {
+    let folder = clipn_testing::fixture("image_odd");
+    let bytes = std::fs::read(folder.join("images.bin")).unwrap();
+    let expected = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+    let expected: Vec<Value> = serde_json::from_str(&expected).unwrap();
+    let mut start = 0;
+    let mut image = |entry: Value| {
+        let end = start + entry["length"].as_u64().unwrap() as usize;
+        let file = bytes[start..end].to_vec();
+        start = end;
+        (entry["name"].as_str().unwrap().to_owned(), file, entry)
+    };
+    expected.into_iter().map(&mut image).collect()
+}
+
+fn image(name: &str) -> Vec<u8> {
+    let mut images = images().into_iter();
+    images.find(|(other, ..)| other == name).unwrap().1
+}
+
+fn decode(name: &str, options: DecodeOptions) -> Result<RgbImage, ImageError> {
+    decode_bytes(&image(name), &options)
+}
+
+fn mismatch(image: &RgbImage, expected: &Value) -> Option<String> {
+    let size = serde_json::json!([image.width(), image.height()]);
+    if size != expected["size"] {
+        return Some(format!("expected size {}, got {size}", expected["size"]));
+    }
+    let digest = Sha256::digest(image.pixels());
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    (digits != expected["sha256"]).then(|| "other pixels".to_owned())
+}
+
+#[test]
+fn pixels_are_pillows() {
+    let mut compared = 0;
+    for (name, file, entry) in images() {
+        if OTHERWISE.contains(&&*name) {
+            continue;
+        }
+        let decoded = decode_bytes(&file, &DecodeOptions::faithful());
+        match (decoded, entry["plain"].is_null()) {
+            (Ok(image), false) => assert_eq!(mismatch(&image, &entry["plain"]), None, "{name}"),
+            (Err(_), true) => {}
+            (Ok(_), true) => panic!("{name}: read, but Pillow refuses it"),
+            (Err(error), false) => panic!("{name}: {error}"),
+        }
+        compared += 1;
+    }
+    assert!(compared >= 38, "{compared}");
+}
+
+#[test]
+fn orientation_is_that_of_exif_or_xmp() {
+    let mut compared = 0;
+    for (name, file, entry) in images() {
+        if name.starts_with("orientation") {
+            let image = decode_bytes(&file, &DecodeOptions::for_display()).unwrap();
+            assert_eq!(mismatch(&image, &entry["upright"]), None, "{name}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 10);
+}
+
+#[test]
+fn cielab_is_close() {
+    let expected = std::fs::read(clipn_testing::fixture("image_odd/lab.rgb")).unwrap();
+    let image = decode("lab", DecodeOptions::faithful()).unwrap();
+    assert_eq!(image.pixels().len(), expected.len());
+    let differences = image.pixels().iter().zip(&expected);
+    let highest = differences.map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(highest <= 3, "{highest}");
+}
+
+#[test]
+fn uncompressed_chroma_of_lower_resolution_is_read() {
+    let plain = decode("ycbcr_22_plain", DecodeOptions::faithful()).unwrap();
+    let deflated = decode("ycbcr_22", DecodeOptions::faithful()).unwrap();
+    assert_eq!(plain, deflated);
+}
+
+#[test]
+fn wide_white_is_zero_is_inverted_for_users_only() {
+    let faithful = decode("white_is_zero_16", DecodeOptions::faithful()).unwrap();
+    assert_eq!(faithful.pixels()[0], 0, "clipped, as in Pillow");
+    let shown = decode("white_is_zero_16", DecodeOptions::for_display()).unwrap();
+    assert_eq!(shown.pixels()[0], 255);
+    assert_eq!(shown.pixels()[3], 255 - (1700u16 >> 8) as u8);
+}
+
+#[test]
+fn samples_that_are_no_picture_are_rejected_by_name() {
+    for (name, part) in [
+        ("signed_16", "signed 16-bit samples"),
+        ("signed_8", "signed 8-bit samples"),
+        ("float_32", "32-bit floating-point samples"),
+        ("float_16", "16-bit floating-point samples"),
+        ("unsigned_32", "32-bit samples"),
+    ] {
+        let error = decode(name, DecodeOptions::for_display()).unwrap_err();
+        assert!(error.to_string().ends_with(part), "{name}: {error}");
+    }
+}
+
+#[test]
+fn bands_without_colors_must_be_chosen() {
+    let display = DecodeOptions::for_display();
+    for name in ["five_bands", "five_planes"] {
+        let error = decode(name, display).unwrap_err();
+        assert!(
+            matches!(error, ImageError::UnclearBands { bands: 5, .. }),
+            "{error}"
+        );
+        // The first three are the image `rgb`, the next two its inverse.
+        let rgb = decode("rgb", display).unwrap();
+        assert_eq!(decode(name, display.with_bands([1, 2, 3])).unwrap(), rgb);
+        let other = decode(name, display.with_bands([5, 4, 1])).unwrap();
+        let expected = rgb.pixels().as_chunks::<3>().0.iter();
+        let expected: Vec<u8> = expected
+            .flat_map(|[r, g, _]| [255 - g, 255 - r, *r])
+            .collect();
+        assert_eq!(other.pixels(), expected);
+        let missing = decode(name, display.with_bands([1, 2, 6])).unwrap_err();
+        assert!(
+            missing
+                .to_string()
+                .ends_with("no band 6 in an image with 5 bands"),
+            "{missing}"
+        );
+    }
+    // Extra bands behind colors are left out.
+    let extra = decode("rgb_and_two_more", display).unwrap();
+    assert_eq!(extra, decode("rgb", display).unwrap());
+    let zero = decode("rgb", display.with_bands([0, 1, 2])).unwrap_err();
+    assert!(matches!(
+        zero,
+        ImageError::InvalidSetting {
+            setting: "bands",
+            ..
+        }
+    ));
+}
+
+#[test]
+fn bands_of_other_formats_are_their_colors() {
+    let file = std::fs::read(clipn_testing::fixture("image/rgba8.png")).unwrap();
+    let decode = |options| decode_bytes(&file, &options);
+    let plain = decode(DecodeOptions::for_display()).unwrap();
+    let swapped = decode(DecodeOptions::for_display().with_bands([3, 2, 1])).unwrap();
+    let expected = plain.pixels().as_chunks::<3>().0.iter();
+    let expected: Vec<u8> = expected.flat_map(|[r, g, b]| [*b, *g, *r]).collect();
+    assert_eq!(swapped.pixels(), expected);
+    let fourth = decode(DecodeOptions::for_display().with_bands([4, 2, 1])).unwrap_err();
+    assert!(matches!(
+        fourth,
+        ImageError::BandOutOfRange {
+            band: 4,
+            bands: 3,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn samples_of_12_bits_in_16_are_rejected_until_named() {
+    let display = DecodeOptions::for_display();
+    for name in ["gray_12_of_16_bits", "rgb_12_of_16_bits"] {
+        let error = decode(name, display).unwrap_err();
+        assert!(matches!(error, ImageError::DimSamples { .. }), "{error}");
+        let dark = decode(name, display.with_sample_bits(16)).unwrap();
+        let shown = decode(name, display.with_sample_bits(12)).unwrap();
+        assert!(dark.pixels().iter().all(|value| *value < 16));
+        assert!(shown.pixels().iter().max() > Some(&230), "{name}");
+        let ratio = shown.pixels().iter().zip(dark.pixels());
+        assert!(ratio.into_iter().all(|(shown, dark)| shown >> 4 == *dark));
+    }
+    let bands = display.with_bands([4, 1, 2]);
+    let scaled = decode("four_wide_bands", bands).unwrap();
+    let value = |x: usize, y: usize| (x * 1700 + y * 40) as u16;
+    assert_eq!(scaled.pixels()[3 * 36 + 1], (value(36, 0) >> 8) as u8);
+    assert_eq!(scaled.pixels()[3 * 36], (value(36, 0) / 4 >> 8) as u8);
+    let invalid = decode("rgb", display.with_sample_bits(7)).unwrap_err();
+    assert!(
+        invalid.to_string().contains("expected 8 to 16, got 7"),
+        "{invalid}"
+    );
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    for (name, file, _) in images() {
+        for length in (0..file.len()).step_by(41) {
+            let _ = decode_bytes(&file[..length], &DecodeOptions::for_display());
+        }
+        for position in (0..file.len()).step_by(13) {
+            let mut damaged = file.clone();
+            damaged[position] ^= 0x5A;
+            if let Err(ImageError::Corrupt { reason, .. }) =
+                decode_bytes(&damaged, &DecodeOptions::for_display())
+            {
+                assert_ne!(reason, "decoder panicked", "{name} at {position}");
+            }
+        }
+    }
+}
