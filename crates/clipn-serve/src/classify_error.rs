@@ -49,7 +49,10 @@ impl ClassifyError {
                 ImageError::Empty { .. } => "empty_image",
                 ImageError::UnknownFormat { .. } => "not_an_image",
                 ImageError::Truncated { .. } => "truncated_image",
-                ImageError::Unsupported { .. } => "unsupported_image",
+                ImageError::Unsupported { .. }
+                | ImageError::UnclearBands { .. }
+                | ImageError::BandOutOfRange { .. }
+                | ImageError::DimSamples { .. } => "unsupported_image",
                 ImageError::TooManyPixels { .. } | ImageError::FileTooLarge { .. } => {
                     "image_too_large"
                 }

@@ -14,6 +14,7 @@ use crate::common::classes;
 use crate::common::error::CliError;
 use crate::common::model::LoadedModel;
 use crate::common::negatives::NegativesArgs;
+use crate::common::pixels::PixelArgs;
 
 /// A bundle, or class names with a model; and the decision rule.
 #[derive(Debug, Clone, Args)]
@@ -24,7 +25,7 @@ pub(crate) struct DetectorArgs {
         value_name = "FILE",
         env = "CLIPN_BUNDLE",
         action = ArgAction::Append,
-        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "faithful_pixels", "negatives", "reject"]
+        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "faithful_pixels", "bands", "sample_bits", "pillow", "negatives", "reject"]
     )]
     pub bundle: Vec<PathBuf>,
     /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
@@ -57,6 +58,8 @@ pub(crate) struct DetectorArgs {
     /// Decode pixels as the published evaluation does: no EXIF rotation, 16-bit gray clipped
     #[arg(long)]
     pub faithful_pixels: bool,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
 }
 
 /// A detector, and the weights that it was opened with, if they were.
@@ -116,7 +119,7 @@ impl DetectorArgs {
             self.negatives
                 .attach(&loaded, classifier, &prompts, progress)?
         };
-        let preprocessing = preprocessing(&loaded, self.faithful_pixels);
+        let preprocessing = preprocessing(&loaded, self.faithful_pixels, &self.pixels);
         let detector =
             Detector::from_classifier(classifier, loaded.image_tower().into(), preprocessing)?;
         Ok(OpenedDetector {
@@ -185,14 +188,15 @@ pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetect
 }
 
 /// The preprocessing of a model, with decoding for photos or as published.
-pub(crate) fn preprocessing(loaded: &LoadedModel, faithful_pixels: bool) -> Preprocessing {
+pub(crate) fn preprocessing(
+    loaded: &LoadedModel,
+    faithful_pixels: bool,
+    pixels: &PixelArgs,
+) -> Preprocessing {
     let decode = if faithful_pixels {
         DecodeOptions::faithful()
     } else {
         DecodeOptions::for_display()
     };
-    Preprocessing {
-        decode,
-        ..loaded.preprocessing.clone()
-    }
+    pixels.apply(loaded.preprocessing.clone().with_decode(decode))
 }

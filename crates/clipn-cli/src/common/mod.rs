@@ -9,6 +9,7 @@ pub(crate) mod messages;
 pub(crate) mod model;
 pub(crate) mod negatives;
 pub(crate) mod numbers;
+pub(crate) mod pixels;
 pub(crate) mod progress;
 pub(crate) mod scores;
 pub(crate) mod table;

@@ -307,7 +307,8 @@ fn errors_name_unsupported_features() {
         .unwrap();
     let error = read(UNSUPPORTED, &DecodeOptions::faithful()).unwrap_err();
     assert!(
-        matches!(error, ImageError::Unsupported { .. }) && error.to_string().contains("CCITT group 3"),
+        matches!(error, ImageError::Unsupported { .. })
+            && error.to_string().contains("CCITT group 3"),
         "{error}"
     );
     for (marker, what) in [

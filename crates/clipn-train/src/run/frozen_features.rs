@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use clipn_checkpoint::Buffer;
 use clipn_data::{CachedImages, TrainBatch};
-use clipn_image::{DecodeOptions, Preprocessing};
+use clipn_image::{DecodeOptions, PillowVersion, Preprocessing};
 use clipn_model::{ImageBatch, ImageTower, TextTower, TrainableImageTower, TrainableTextTower};
 use clipn_text::tokenizer::Tokenizer;
 
@@ -118,17 +118,31 @@ pub(crate) fn image_identity(preprocessing: &Preprocessing, shared_data: Option<
         std,
         decode,
         gray,
+        pillow,
     } = preprocessing;
     let DecodeOptions {
         apply_orientation,
         scale_16_bit,
         max_pixels,
+        bands,
+        sample_bits,
     } = decode;
+    // Options that came later are named only where they are not the default.
+    let mut later = String::new();
+    if let Some(bands) = bands {
+        later += &format!(", bands: {bands:?}");
+    }
+    if let Some(bits) = sample_bits {
+        later += &format!(", sample_bits: {bits}");
+    }
+    if *pillow != PillowVersion::default() {
+        later += &format!(", pillow: {pillow}");
+    }
     let data = shared_data.unwrap_or_default();
     format!(
         "Preprocessing {{ size: {size}, mean: {mean:?}, std: {std:?}, decode: DecodeOptions {{ \
          apply_orientation: {apply_orientation}, scale_16_bit: {scale_16_bit}, \
-         max_pixels: {max_pixels} }}, grey: {gray} }}{data}"
+         max_pixels: {max_pixels} }}, grey: {gray}{later} }}{data}"
     )
 }
 
@@ -312,6 +326,15 @@ mod tests {
                         apply_orientation: false, scale_16_bit: false, max_pixels: 178956970 }, \
                         grey: false }";
         assert_eq!(image_identity(&preprocessing, None), expected);
+        let decode = DecodeOptions::faithful()
+            .with_bands([3, 2, 1])
+            .with_sample_bits(12);
+        for changed in [
+            preprocessing.clone().with_pillow(PillowVersion::V13),
+            preprocessing.clone().with_decode(decode),
+        ] {
+            assert_ne!(image_identity(&changed, None), expected);
+        }
         assert_eq!(
             image_identity(&preprocessing, Some("shard-{000..099}.tar")),
             format!("{expected}shard-{{000..099}}.tar")

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 
 use crate::common::args::{Format, ModelArgs, PromptArgs};
 use crate::common::negatives::NegativesArgs;
+use crate::common::pixels::PixelArgs;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 #[derive(Debug, Subcommand)]
@@ -35,6 +36,8 @@ pub(crate) struct BuildArgs {
     /// Decode pixels as the published evaluation does: no EXIF rotation, 16-bit gray clipped
     #[arg(long)]
     pub faithful_pixels: bool,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
     /// Bundle to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     let classifier = args.negatives.attach(&loaded, classifier, &prompts, &bar)?;
     let identity =
         ModelIdentity::from_weights(&loaded.weights, Some(source(args.model.requested())));
-    let preprocessing = preprocessing(&loaded, args.faithful_pixels);
+    let preprocessing = preprocessing(&loaded, args.faithful_pixels, &args.pixels);
     let bundle = Bundle::new(classifier, prompts, identity, preprocessing);
     let bundle = if args.with_model {
         bundle.with_image_tower(&loaded.weights)?

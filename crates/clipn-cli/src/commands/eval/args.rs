@@ -8,6 +8,7 @@ use clipn::scores::{Score, parse_list};
 use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
 use crate::common::error::CliError;
 use crate::common::negatives::NegativesArgs;
+use crate::common::pixels::PixelArgs;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 #[derive(Debug, Args)]
@@ -16,7 +17,7 @@ pub(crate) struct EvalArgs {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "negatives", "reject"]
+        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "bands", "sample_bits", "pillow", "negatives", "reject"]
     )]
     pub bundle: Option<PathBuf>,
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
@@ -66,6 +67,8 @@ pub(crate) struct EvalArgs {
     /// Convert every image to gray first, as a control against separating sets by color
     #[arg(long, alias = "grey")]
     pub gray: bool,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
     #[command(flatten)]
     pub negatives: NegativesArgs,
     /// Scores: all that the weights and negatives allow, or a list such as msp,energy,ctw,atd

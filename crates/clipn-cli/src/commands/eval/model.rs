@@ -101,7 +101,8 @@ impl OpenedModel {
                     .negatives
                     .attach(loaded, classifier, &prompts, progress)?;
                 let templates = loaded.templates_name(&args.prompts).to_owned();
-                (classifier, prompts, loaded.preprocessing.clone(), templates)
+                let preprocessing = args.pixels.apply(loaded.preprocessing.clone());
+                (classifier, prompts, preprocessing, templates)
             }
             Source::Bundle { bundle, .. } => (
                 in_order(bundle.classifier(), &classes.names)?,

@@ -140,6 +140,14 @@ fn image(error: &ImageError) -> Option<&'static str> {
         ImageError::FileTooLarge { .. } | ImageError::TooManyPixels { .. } => {
             "scale the image down"
         }
+        ImageError::UnclearBands { .. } => {
+            "name the bands of red, green and blue, such as --bands 3,2,1"
+        }
+        ImageError::BandOutOfRange { .. } => "give --bands that the image has",
+        ImageError::DimSamples { .. } => {
+            "give --sample-bits 12 if the samples use 12 bits, or --sample-bits 16 if the image is \
+             meant to be that dark"
+        }
         ImageError::InvalidSetting { setting, .. } => return image_setting(setting),
         _ => return None,
     })
