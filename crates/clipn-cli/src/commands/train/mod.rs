@@ -39,6 +39,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<PathBuf, CliError> {
         Some(path) => overrides::apply(&TrainSettings::load(path)?, &settings(args)?, &args.given)?,
         None => settings(args)?,
     };
+    overrides::check_objective(settings.objective.name, &args.given)?;
     settings.check()?;
     let requested_model = settings.model.clone();
     locate_weights(&mut settings, args)?;

@@ -2,7 +2,7 @@
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use clipn::training::TrainSettings;
+use clipn::training::{ObjectiveName, TrainSettings};
 use toml::{Table, Value};
 
 use super::args::TrainArgs;
@@ -95,6 +95,25 @@ pub(super) fn apply(
         .map_err(|error: toml::de::Error| CliError::usage(error.message().to_owned()))
 }
 
+/// Rejects flags on the command line that the objective does not use.
+pub(super) fn check_objective(objective: ObjectiveName, given: &[&str]) -> Result<(), CliError> {
+    let unused: &[&str] = match objective {
+        ObjectiveName::Clip => &["no_prompts", "loss_weights", "outlier_weight", "tso"],
+        ObjectiveName::ClipnHandcrafted => &["no_prompts"],
+        _ => &[],
+    };
+    match unused.iter().find(|flag| given.contains(flag)) {
+        Some(flag) => Err(CliError::usage_with_hint(
+            format!(
+                "--{} has no effect with --objective {objective}",
+                flag.replace('_', "-")
+            ),
+            "leave it out, or choose another objective",
+        )),
+        None => Ok(()),
+    }
+}
+
 /// The value of a dotted key.
 fn get<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
     match key.split_once('.') {
@@ -177,6 +196,23 @@ mod tests {
         "--save-every=19",
         "--keep=23",
     ];
+
+    #[test]
+    fn flags_without_effect_are_rejected() {
+        let (_, given) = flags(&["--outlier-weight", "2"]);
+        assert!(check_objective(ObjectiveName::Clipn, &given).is_ok());
+        assert!(check_objective(ObjectiveName::ClipnHandcrafted, &given).is_ok());
+        let error = check_objective(ObjectiveName::Clip, &given).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--outlier-weight has no effect with --objective clip"
+        );
+        let (_, given) = flags(&["--no-prompts", "4"]);
+        assert!(check_objective(ObjectiveName::ClipnHandcrafted, &given).is_err());
+        // Defaults are not flags.
+        let (_, given) = flags(&["--lr", "0.1"]);
+        assert!(check_objective(ObjectiveName::Clip, &given).is_ok());
+    }
 
     /// Without a key for a flag, its value would be lost without a word.
     #[test]
