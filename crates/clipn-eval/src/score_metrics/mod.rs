@@ -25,7 +25,7 @@ pub struct FprFigure {
     /// False positive rate at the TPR of the settings.
     pub fpr: f64,
     /// Lowest and highest value over every order in which equal scores could be ranked
-    /// ([`RankedScores::fpr_range`]).
+    /// ([`RankedScores::fpr_range`](clipn_ood::metrics::RankedScores::fpr_range)).
     pub ties: [f64; 2],
     /// Variation over the repeats, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
