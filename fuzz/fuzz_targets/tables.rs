@@ -1,4 +1,5 @@
-//! Caption tables, tables of images, image lists, class folder maps, training logs and shard sizes.
+//! Caption tables, tables of images, image lists, class folder maps, training logs, shard sizes, and
+//! tables and arrays of scores.
 #![no_main]
 
 #[path = "support/memory.rs"]
@@ -12,6 +13,7 @@ use clipn_data::{
     CaptionTable, CaptionTableFormat, ClassMap, ClassMapSource, SampleFields, ShardSet,
     TableImages, read_image_list,
 };
+use clipn_eval::score_files::{ScoreTableOptions, read_score_list, read_score_table};
 
 /// Maximum memory per byte of input: a row of a few bytes has a line, field offsets and an error.
 const MEMORY_PER_BYTE: usize = 256;
@@ -53,6 +55,11 @@ fn read(bytes: &[u8]) {
             role_column: None,
         };
         let _ = ClassMap::read(&source, Path::new("/nowhere"));
+    }
+    let scores = temp::write_file("scores.csv", bytes);
+    let _ = read_score_table(&scores, &ScoreTableOptions::default());
+    if let Ok(values) = read_score_list(&scores) {
+        assert!(values.iter().all(|value| value.is_finite()));
     }
     temp::write_file("sizes.json", bytes);
     let shard = temp::write_file("a.tar", b"");

@@ -15,6 +15,7 @@ use crate::commands::demo::{self, DemoArgs};
 use crate::commands::eval::{self, EvalArgs};
 use crate::commands::inspect::{self, InspectArgs};
 use crate::commands::man::{self, ManArgs};
+use crate::commands::metrics::{self, MetricsArgs};
 use crate::commands::models::{self, ModelsArgs};
 use crate::commands::recipe::{self, RecipeArgs, StepAction};
 use crate::commands::results::{self, ResultsCommand};
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     /// Merge the results of several runs into mean ± standard deviation, or show saved results
     #[command(subcommand)]
     Results(ResultsCommand),
+    /// Compute AUROC, AUPR and FPR of scores that any program wrote, from CSV or NumPy files
+    Metrics(Box<MetricsArgs>),
     /// Assign one of your labels, or "unknown", to each image
     Classify(Box<ClassifyArgs>),
     /// Build, show and change bundles: a classifier for deployment in one file
@@ -92,6 +95,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
         Command::Eval(args) => eval::run(&args),
         Command::Results(command) => results::run(&command),
+        Command::Metrics(args) => metrics::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Classifier(command) => classifier::run(&command),
         Command::Calibrate(args) => calibrate::run(&args),

@@ -42,6 +42,16 @@ pub enum EvaluationError {
         /// Error of the metric.
         source: MetricError,
     },
+    /// The metrics of a score from a file on a set cannot be computed.
+    #[error("cannot compute metrics of the score {score} on {ood}")]
+    ExternalMetric {
+        /// Name of the score.
+        score: String,
+        /// Name of the out-of-distribution set.
+        ood: String,
+        /// Error of the metric.
+        source: MetricError,
+    },
     /// No image of a set could be read.
     #[error("none of the {count} images of `{set}` could be read; first error: {first}")]
     NoReadableImages {

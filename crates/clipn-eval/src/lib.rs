@@ -14,6 +14,7 @@
 //! | [`Results`] | metrics of every score on every set, and their means |
 //! | [`Spread`], [`RepeatSettings`] | bootstrap resamples and random subsets of the images |
 //! | [`EvaluationRecord`], [`merge`] | `results.json`, and the mean of several runs |
+//! | [`score_files`], [`ScoreReport`] | metrics of scores that other programs wrote: tables and NumPy arrays |
 //! | [`report`] | a self-contained page with tables, histograms, ROC curves, calibration and examples |
 //!
 //! # Example
@@ -94,6 +95,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod report;
+pub mod score_files;
 
 mod error;
 mod evaluation;
@@ -106,6 +108,7 @@ mod record;
 mod record_csv;
 mod repeat;
 mod results;
+mod score_metrics;
 mod spread;
 
 pub use error::EvaluationError;
@@ -125,6 +128,10 @@ pub use record::EvaluationRecord;
 pub use record_csv::{write_record_csv, write_record_rows};
 pub use repeat::RepeatSettings;
 pub use results::{Average, IdSummary, OodResult, Results, SkippedImage};
+pub use score_metrics::{
+    AreaSpreads, FprFigure, MeanMetrics, MetricSettings, RepeatSummary, ScoreDirection,
+    ScoreMetrics, ScoreReport, SetMetrics,
+};
 pub use spread::{
     AverageSpread, MetricSpread, MetricSpreads, OodSpread, RunSummary, Spread, SpreadSource,
 };

@@ -11,7 +11,7 @@ use clipn_ood::scores::LOGIT_SCALE;
 
 use crate::error::EvaluationError;
 use crate::record::EvaluationRecord;
-use crate::results::{OodResult, Results, SkippedImage, averages};
+use crate::results::{OodResult, Results, SkippedImage, averages, mean_range};
 use crate::spread::{OodSpread, RunSummary, Spread, SpreadSource};
 
 /// Settings in which runs of one evaluation may differ.
@@ -129,9 +129,15 @@ fn summary(run: &EvaluationRun, varying: &[&String]) -> RunSummary {
 
 /// Returns the means of the metrics in the form of one evaluation's results.
 fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
-    let result = |(r, s): (&OodResult, &OodSpread)| OodResult {
+    let ties = |index: usize| {
+        let of_run = |run: &EvaluationRun| run.record.results.results.get(index)?.fpr95_ties;
+        mean_range(runs.iter().map(of_run))
+    };
+    let result = |(index, (r, s)): (usize, (&OodResult, &OodSpread))| OodResult {
         auroc: s.metrics.auroc.mean,
         fpr95: s.metrics.fpr95.mean,
+        fpr95_ties: ties(index),
+        coarse: None,
         aupr_in: s.metrics.aupr_in.mean,
         aupr_out: s.metrics.aupr_out.mean,
         ..r.clone()
@@ -140,6 +146,7 @@ fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
         .results
         .iter()
         .zip(&spread.results)
+        .enumerate()
         .map(result)
         .collect();
     let scores: IndexSet<&'static str> = results.iter().map(|r| r.score).collect();

@@ -12,7 +12,7 @@ use crate::error::EvaluationError;
 use crate::evaluation::Evaluation;
 #[cfg(feature = "parquet")]
 use crate::parquet::{Cell, ColumnKind, ParquetWriter};
-use crate::results::Results;
+use crate::results::{OodResult, Results};
 
 /// Writes the results as one JSON object, with the run's description under `settings`.
 ///
@@ -29,7 +29,8 @@ pub fn write_results_json(
 }
 
 /// Writes one row per score and set: the published table's columns (epoch, method, oodset, AUROC,
-/// FPR@95) and further ones. `epoch` is the checkpoint's, if known. Metrics are fractions.
+/// FPR@95) and further ones. `FPR@95-low` and `FPR@95-high` are the range of FPR95 over ties. `epoch` is
+/// the checkpoint's, if known. Metrics are fractions.
 ///
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
@@ -41,11 +42,22 @@ pub fn write_results_csv(
     write(path.as_ref(), |out| {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record([
-            "epoch", "method", "oodset", "AUROC", "FPR@95", "AUPR-in", "AUPR-out", "kind", "n_id",
+            "epoch",
+            "method",
+            "oodset",
+            "AUROC",
+            "FPR@95",
+            "AUPR-in",
+            "AUPR-out",
+            "kind",
+            "n_id",
             "n_ood",
+            "FPR@95-low",
+            "FPR@95-high",
         ])?;
         for r in &results.results {
             let method = by_name(r.score).map_or(r.score, |score| score.display_name());
+            let [low, high] = ties_cells(r);
             csv.write_record([
                 epoch.unwrap_or_default(),
                 method,
@@ -57,10 +69,18 @@ pub fn write_results_csv(
                 &r.kind.map(|kind| kind.to_string()).unwrap_or_default(),
                 &r.n_id.to_string(),
                 &r.n_ood.to_string(),
+                &low,
+                &high,
             ])?;
         }
         csv.flush()
     })
+}
+
+/// The ends of the range of FPR95 over ties, empty if unknown.
+pub(crate) fn ties_cells(r: &OodResult) -> [String; 2] {
+    r.fpr95_ties
+        .map_or_else(Default::default, |ends| ends.map(|end| end.to_string()))
 }
 
 /// Writes one row per image: set, path, label, prediction, every score, and the error if the image

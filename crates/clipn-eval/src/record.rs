@@ -130,6 +130,15 @@ fn check_fraction(what: &str, value: f64) -> Result<(), String> {
     }
 }
 
+fn check_range(what: &str, range: Option<[f64; 2]>) -> Result<(), String> {
+    match range {
+        Some([low, high]) if !(0.0 <= low && low <= high && high <= 1.0) => Err(format!(
+            "{what}: expected two ascending fractions from 0 to 1, got {low} and {high}"
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn check_counts(results: &Results) -> Result<(), String> {
     if results.results.is_empty() {
         return Err("`results` is empty".to_owned());
@@ -142,6 +151,10 @@ fn check_counts(results: &Results) -> Result<(), String> {
         {
             check_fraction(&format!("{name} of {} on {}", r.score, r.ood), value)?;
         }
+        check_range(
+            &format!("fpr95_ties of {} on {}", r.score, r.ood),
+            r.fpr95_ties,
+        )?;
         if r.n_id != results.id.n {
             return Err(format!(
                 "{} on {}: expected {} in-distribution images as in `id`, got {}",
@@ -212,6 +225,7 @@ fn check_spread(mut spread: Spread, results: &Results) -> Result<Spread, String>
             for value in [a.auroc, a.fpr95, a.aupr_in, a.aupr_out] {
                 check_fraction("a mean of a run", value)?;
             }
+            check_range("fpr95_ties of a run", a.fpr95_ties)?;
         }
         check_fraction("the accuracy of a run", run.accuracy.unwrap_or_default())?;
     }

@@ -7,14 +7,14 @@ use std::path::Path;
 use clipn_ood::scores::by_name;
 
 use crate::error::EvaluationError;
-use crate::output::write_results_csv;
+use crate::output::{ties_cells, write_results_csv};
 use crate::record::EvaluationRecord;
 use crate::results::OodResult;
 use crate::spread::{MetricSpread, MetricSpreads};
 
 /// Writes the columns of [`write_results_csv`]. If there is a spread, adds a mean and a sample
 /// standard deviation for each metric (`AUROC-mean`, `AUROC-std`, …), and `n`, the number of
-/// repeats or runs.
+/// repeats or runs. The last two columns are the range of FPR95 over ties.
 ///
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
@@ -36,7 +36,8 @@ pub fn write_record_csv(
         csv.write_record(
             heading
                 .map(str::to_owned)
-                .chain(spread_heading(record, names, '-')),
+                .chain(spread_heading(record, names, '-'))
+                .chain(["FPR@95-low", "FPR@95-high"].map(str::to_owned)),
         )?;
         for r in &record.results.results {
             let method = by_name(r.score).map_or(r.score, |score| score.display_name());
@@ -46,7 +47,8 @@ pub fn write_record_csv(
                     .into_iter()
                     .chain(metrics(r))
                     .chain(rest(r))
-                    .chain(spread(record, r)),
+                    .chain(spread(record, r))
+                    .chain(ties_cells(r)),
             )?;
         }
         csv.flush()
@@ -75,7 +77,8 @@ pub fn write_record_rows(out: impl Write, record: &EvaluationRecord) -> std::io:
     csv.write_record(
         heading
             .map(str::to_owned)
-            .chain(spread_heading(record, names, '_')),
+            .chain(spread_heading(record, names, '_'))
+            .chain(["fpr95_ties_low", "fpr95_ties_high"].map(str::to_owned)),
     )?;
     for r in &record.results.results {
         let [kind, counts @ ..] = rest(r);
@@ -85,7 +88,8 @@ pub fn write_record_rows(out: impl Write, record: &EvaluationRecord) -> std::io:
                 .into_iter()
                 .chain(metrics(r))
                 .chain(counts)
-                .chain(spread(record, r)),
+                .chain(spread(record, r))
+                .chain(ties_cells(r)),
         )?;
     }
     csv.flush()

@@ -25,9 +25,50 @@ pub struct RepeatSettings {
     pub seed: u64,
 }
 
-/// Sorted scores of a set: for each score, the values from the highest down with the image index of
+impl RepeatSettings {
+    /// Checks the settings for sets of these names and numbers of images.
+    pub(crate) fn check<'a>(
+        &self,
+        sets: impl Iterator<Item = (&'a str, usize)>,
+    ) -> Result<(), EvaluationError> {
+        if self.n < 2 {
+            return Err(EvaluationError::TooFewRepeats { n: self.n });
+        }
+        match (self.subset, sets.min_by_key(|&(_, images)| images)) {
+            (Some(size), Some((set, images))) if !(1..=images).contains(&size) => {
+                Err(EvaluationError::InvalidSubsetSize {
+                    size,
+                    set: set.to_owned(),
+                    images,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Draws the images of every set for the repeat with this number: how often each is drawn.
+    pub(crate) fn draw(&self, sets: &[Ranked], number: usize) -> Vec<Vec<u32>> {
+        let draw = |(index, set): (usize, &Ranked)| {
+            set.draw(
+                self.subset,
+                &mut Xoshiro256::keyed(self.seed, &[number as u64, index as u64]),
+            )
+        };
+        sets.iter().enumerate().map(draw).collect()
+    }
+
+    /// Source of the variation of these repeats.
+    pub(crate) fn source(&self) -> SpreadSource {
+        match self.subset {
+            Some(_) => SpreadSource::Subsets,
+            None => SpreadSource::Resamples,
+        }
+    }
+}
+
+/// Sorted scores of a set, ready to be drawn from: for each score, the values from the highest down with the image index of
 /// each.
-struct Ranked {
+pub(crate) struct Ranked {
     images: usize,
     /// `[scores][images]`.
     columns: Vec<Vec<(f64, u32)>>,
@@ -39,25 +80,41 @@ impl Ranked {
     fn new(set: &SetScores, scores: usize) -> Self {
         let read: Vec<&ImageRow> = set.rows.iter().filter(|row| row.outcome.is_ok()).collect();
         let value =
-            |row: &ImageRow, score: usize| row.outcome.as_ref().ok()?.scores.get(score).copied();
-        let column = |score: usize| {
-            let values = read.iter().enumerate();
+            |row: &&ImageRow, score: usize| row.outcome.as_ref().ok()?.scores.get(score).copied();
+        let column = |score: usize| read.iter().filter_map(|row| value(row, score)).collect();
+        let columns: Columns = (0..scores).map(column).collect();
+        let right = |row: &&ImageRow| Some(row.label? == row.outcome.as_ref().ok()?.prediction);
+        Self {
+            right: read.iter().map(right).collect(),
+            ..Self::from_columns(&columns)
+        }
+    }
+
+    /// Ranks the values of each score, which are all of the same images.
+    pub(crate) fn from_columns<C: AsRef<[f64]>>(columns: &[C]) -> Self {
+        let sorted = |values: &C| {
+            let values = values.as_ref().iter().enumerate();
             let mut column: Vec<(f64, u32)> = values
-                .filter_map(|(i, row)| Some((value(row, score)?, i as u32)))
+                .map(|(index, &value)| (value, index as u32))
                 .collect();
             column.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
             column
         };
-        let right = |row: &&ImageRow| Some(row.label? == row.outcome.as_ref().ok()?.prediction);
+        let images = columns.first().map_or(0, |values| values.as_ref().len());
         Self {
-            images: read.len(),
-            columns: (0..scores).map(column).collect(),
-            right: read.iter().map(right).collect(),
+            images,
+            columns: columns.iter().map(sorted).collect(),
+            right: vec![None; images],
         }
     }
 
+    /// Number of images.
+    pub(crate) fn len(&self) -> usize {
+        self.images
+    }
+
     /// Draws images; returns how often each image is drawn.
-    fn draw(&self, subset: Option<usize>, random: &mut Xoshiro256) -> Vec<u32> {
+    pub(crate) fn draw(&self, subset: Option<usize>, random: &mut Xoshiro256) -> Vec<u32> {
         let n = self.images;
         let mut times = vec![0; n];
         match subset {
@@ -74,7 +131,8 @@ impl Ranked {
         times
     }
 
-    fn drawn(&self, times: &[u32]) -> Columns {
+    /// The values of the drawn images, `[scores][drawn images]`.
+    pub(crate) fn drawn(&self, times: &[u32]) -> Columns {
         let expand = |column: &Vec<(f64, u32)>| {
             let of_image =
                 |&(value, i): &(f64, u32)| std::iter::repeat_n(value, times[i as usize] as usize);
@@ -123,9 +181,6 @@ impl Spread {
         progress: &dyn Progress,
     ) -> Result<Self, EvaluationError> {
         let RepeatSettings { n, subset, seed } = settings;
-        if n < 2 {
-            return Err(EvaluationError::TooFewRepeats { n });
-        }
         let ranked = |set| Ranked::new(set, evaluation.scores.len());
         let sets: Vec<Ranked> = std::iter::once(&evaluation.id)
             .chain(&evaluation.ood)
@@ -133,34 +188,19 @@ impl Spread {
             .collect();
         let named = std::iter::once(&evaluation.id)
             .chain(&evaluation.ood)
-            .zip(&sets);
-        if let (Some(size), Some((set, ranked))) =
-            (subset, named.min_by_key(|(_, ranked)| ranked.images))
-            && !(1..=ranked.images).contains(&size)
-        {
-            let images = ranked.images;
-            return Err(EvaluationError::InvalidSubsetSize {
-                size,
-                set: set.name.clone(),
-                images,
-            });
-        }
+            .map(|set| set.name.as_str())
+            .zip(sets.iter().map(Ranked::len));
+        settings.check(named)?;
         progress.begin("computing repeats", n as u64);
         let once = |number: usize| {
             if progress.is_cancelled() {
                 return Err(EvaluationError::RepeatsInterrupted { n });
             }
-            let draw = |(index, set): (usize, &Ranked)| {
-                set.draw(
-                    subset,
-                    &mut Xoshiro256::keyed(seed, &[number as u64, index as u64]),
-                )
-            };
-            let times: Vec<Vec<u32>> = sets.iter().enumerate().map(draw).collect();
+            let times = settings.draw(&sets, number);
             let mut columns: Vec<Columns> =
                 sets.iter().zip(&times).map(|(s, t)| s.drawn(t)).collect();
             let ood = columns.split_off(1);
-            let results = compute_metrics(evaluation, &columns[0], &ood, convention)?;
+            let results = compute_metrics(evaluation, &columns[0], &ood, convention, false)?;
             progress.advance(1);
             Ok(Results {
                 accuracy: sets[0].accuracy(&times[0]),
@@ -176,11 +216,7 @@ impl Spread {
         };
         let repeats: Vec<Results> = (0..n).into_par_iter().map(once).collect::<Result<_, _>>()?;
         progress.end();
-        let source = if subset.is_some() {
-            SpreadSource::Subsets
-        } else {
-            SpreadSource::Resamples
-        };
+        let source = settings.source();
         Ok(Self {
             subset,
             seed: Some(seed),

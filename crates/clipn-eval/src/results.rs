@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use clipn_data::{OodKind, SkippedFiles};
-use clipn_ood::metrics::{FprConvention, RankedScores, accuracy};
+use clipn_ood::metrics::{CoarseScores, FprConvention, RankedScores, accuracy};
 use clipn_ood::scores::{Score, by_name};
 
 use crate::error::EvaluationError;
@@ -43,6 +43,10 @@ pub struct OodResult {
     /// False-positive rate at which 95 % of the in-distribution images are kept, by the convention
     /// of the settings.
     pub fpr95: f64,
+    /// Lowest and highest FPR95 over every order in which equal scores could be ranked
+    /// ([`RankedScores::fpr_range`]). `None` in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fpr95_ties: Option<[f64; 2]>,
     /// Average precision, in-distribution positive.
     pub aupr_in: f64,
     /// Average precision, out-of-distribution positive.
@@ -51,6 +55,10 @@ pub struct OodResult {
     pub n_id: usize,
     /// Number of out-of-distribution images.
     pub n_ood: usize,
+    /// Why ties decide a part of the metrics, if the scores have few distinct values. `None` for
+    /// means over runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coarse: Option<CoarseScores>,
 }
 
 /// Mean metrics of one score over the out-of-distribution sets.
@@ -65,6 +73,10 @@ pub struct Average {
     pub auroc: f64,
     /// Mean FPR95.
     pub fpr95: f64,
+    /// Lowest and highest mean FPR95 over every order of equal scores. `None` in files of earlier
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fpr95_ties: Option<[f64; 2]>,
     /// Mean AUPR, in-distribution positive.
     pub aupr_in: f64,
     /// Mean AUPR, out-of-distribution positive.
@@ -105,7 +117,36 @@ pub struct Results {
     pub skipped_files: BTreeMap<String, SkippedFiles>,
 }
 
+impl OodResult {
+    /// The range of FPR95 over ties, if it is wide enough to be worth showing: more than 0.05
+    /// percentage points.
+    pub fn wide_ties(&self) -> Option<[f64; 2]> {
+        self.fpr95_ties.filter(is_wide)
+    }
+}
+
+impl Average {
+    /// The range of the mean FPR95 over ties, if it is wide enough to be worth showing: more than
+    /// 0.05 percentage points.
+    pub fn wide_ties(&self) -> Option<[f64; 2]> {
+        self.fpr95_ties.filter(is_wide)
+    }
+}
+
+/// Whether a range is wider than 0.05 percentage points.
+fn is_wide(&[low, high]: &[f64; 2]) -> bool {
+    high - low > 5e-4
+}
+
 impl Results {
+    /// Describes the `[lowest, highest]` beside an FPR95 of the table, if there is one, as a phrase
+    /// without final stop.
+    pub fn ties_description(&self) -> Option<&'static str> {
+        let shown = self.results.iter().any(|r| r.wide_ties().is_some())
+            || self.averages.iter().any(|a| a.wide_ties().is_some());
+        shown.then_some("[lowest, highest FPR95] over every order of equal scores")
+    }
+
     /// Computes the metrics of scored images.
     ///
     /// # Errors
@@ -121,7 +162,7 @@ impl Results {
                 .collect()
         };
         let ood_columns: Vec<Columns> = ood.iter().map(columns).collect();
-        let results = compute_metrics(evaluation, &columns(id), &ood_columns, convention)?;
+        let results = compute_metrics(evaluation, &columns(id), &ood_columns, convention, true)?;
         let skipped = std::iter::once(id).chain(ood).flat_map(|set| {
             let error = |row: &ImageRow| {
                 let error = row.outcome.as_ref().err()?.clone();
@@ -151,12 +192,14 @@ impl Results {
     }
 }
 
-/// Computes the metrics of every score on every set from the columns of the sets.
+/// Computes the metrics of every score on every set from the columns of the sets. The range of FPR95
+/// over ties is left out for repeats, which do not report it.
 pub(crate) fn compute_metrics(
     evaluation: &Evaluation,
     id: &Columns,
     ood: &[Columns],
     convention: FprConvention,
+    with_ties: bool,
 ) -> Result<Vec<OodResult>, EvaluationError> {
     let mut results = Vec::new();
     for (set, columns) in evaluation.ood.iter().zip(ood) {
@@ -167,16 +210,19 @@ pub(crate) fn compute_metrics(
                 source,
             };
             let ranked = RankedScores::new(id, ood).map_err(wrap)?;
+            let ties = with_ties.then(|| ranked.fpr_range(TPR, convention));
             results.push(OodResult {
                 score: score.name(),
                 ood: set.name.clone(),
                 kind: set.kind,
                 auroc: ranked.auroc(),
                 fpr95: ranked.fpr_at_tpr(TPR, convention).map_err(wrap)?,
+                fpr95_ties: ties.transpose().map_err(wrap)?,
                 aupr_in: ranked.aupr_in(),
                 aupr_out: ranked.aupr_out(),
                 n_id: ranked.id_len(),
                 n_ood: ranked.ood_len(),
+                coarse: ranked.coarse(),
             });
         }
     }
@@ -231,12 +277,27 @@ pub(crate) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Avera
                 kind,
                 auroc: mean(|r| r.auroc),
                 fpr95: mean(|r| r.fpr95),
+                fpr95_ties: mean_range(chosen.iter().map(|r| r.fpr95_ties)),
                 aupr_in: mean(|r| r.aupr_in),
                 aupr_out: mean(|r| r.aupr_out),
             });
         }
     }
     averages
+}
+
+/// Means of the ends of ranges; `None` if one has no range. Orders of equal scores are independent, so
+/// the mean of the lowest values is the lowest mean.
+pub(crate) fn mean_range(
+    ranges: impl ExactSizeIterator<Item = Option<[f64; 2]>>,
+) -> Option<[f64; 2]> {
+    let n = ranges.len() as f64;
+    let mut sums = [0.0; 2];
+    for range in ranges {
+        let [low, high] = range?;
+        sums = [sums[0] + low, sums[1] + high];
+    }
+    Some(sums.map(|sum| sum / n))
 }
 
 /// Deserializes the name of a score, which may be an alias.

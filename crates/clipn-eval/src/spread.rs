@@ -239,28 +239,39 @@ impl Spread {
     /// Returns the value before the ± of a metric. For resamples, it is the metric on all images,
     /// whose uncertainty the spread describes; for subsets and runs, it is the mean.
     pub fn center(&self, value: f64, spread: &MetricSpread) -> f64 {
-        if self.source == SpreadSource::Resamples {
+        self.source.center(value, spread)
+    }
+
+    /// Describes the values before and after the ±, as a phrase without final stop.
+    pub fn description(&self) -> String {
+        self.source.description(self.n, self.subset)
+    }
+}
+
+impl SpreadSource {
+    /// Same as [`Spread::center`].
+    pub fn center(self, value: f64, spread: &MetricSpread) -> f64 {
+        if self == Self::Resamples {
             value
         } else {
             spread.mean
         }
     }
 
-    /// Describes the values before and after the ±, as a phrase without final stop.
-    pub fn description(&self) -> String {
-        let n = self.n;
-        match (self.source, self.subset) {
-            (SpreadSource::Resamples, _) => format!(
+    /// Same as [`Spread::description`], for `n` repeats with `subset` images of a set each.
+    pub fn description(self, n: usize, subset: Option<usize>) -> String {
+        match (self, subset) {
+            (Self::Resamples, _) => format!(
                 "value on all images ± standard deviation over {n} bootstrap resamples of each set"
             ),
-            (SpreadSource::Subsets, Some(m)) => format!(
+            (Self::Subsets, Some(m)) => format!(
                 "mean ± sample standard deviation over {n} random subsets of {m} images of each \
                  set, drawn without replacement"
             ),
-            (SpreadSource::Subsets, None) => {
+            (Self::Subsets, None) => {
                 format!("mean ± sample standard deviation over {n} random subsets")
             }
-            (SpreadSource::Runs, _) => format!("mean ± sample standard deviation over {n} runs"),
+            (Self::Runs, _) => format!("mean ± sample standard deviation over {n} runs"),
         }
     }
 }

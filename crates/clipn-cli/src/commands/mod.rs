@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod eval;
 pub(crate) mod inspect;
 pub(crate) mod man;
+pub(crate) mod metrics;
 pub(crate) mod models;
 pub(crate) mod recipe;
 pub(crate) mod results;

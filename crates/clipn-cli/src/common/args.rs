@@ -172,3 +172,19 @@ pub(crate) fn parse_count(text: &str) -> Result<usize, String> {
         _ => Err("expected a whole number from 1 to 4096".to_owned()),
     }
 }
+
+/// Splits `NAME=PATH`; the name of a plain path is its file stem.
+pub(crate) fn named_path(spec: &str) -> (String, PathBuf) {
+    match spec.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !name.contains(['/', '\\']) => {
+            (name.to_owned(), path.into())
+        }
+        _ => {
+            let path = PathBuf::from(spec);
+            let name = path
+                .file_stem()
+                .map_or_else(|| spec.to_owned(), |n| n.to_string_lossy().into_owned());
+            (name, path)
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 pub(crate) mod classes;
+pub(crate) mod coarse;
 pub(crate) mod detector;
 pub(crate) mod error;
 pub(crate) mod interrupt;

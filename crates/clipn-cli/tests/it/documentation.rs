@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::common::shards::{samples, tar};
 use crate::common::{Sandbox, text};
+use crate::metrics::npy_f32;
 use crate::world::World;
 use clipn::progress::NoProgress;
 
@@ -74,6 +75,16 @@ fn write_data(sandbox: &Sandbox) {
             &format!("images-{part}.tar"),
             tar(&samples(4 * part..4 * part + 4)),
         );
+    }
+    sandbox.write("scores.csv", "set,msp\nid,0.9\nid,0.7\nnoise,0.2\n");
+    for (name, values) in [
+        ("id", &[0.9, 0.7][..]),
+        ("noise", &[0.2]),
+        ("lines", &[0.4]),
+        ("outlier-scores", &[0.1, 0.8]),
+        ("is-ood", &[0.0, 1.0]),
+    ] {
+        sandbox.write(&format!("{name}.npy"), npy_f32(values));
     }
     sandbox.write("templates.txt", "a photo of a {}.\nan image of the {}.\n");
     std::fs::copy(sandbox.path("tiny.json"), sandbox.path("my-model.json")).unwrap();

@@ -67,6 +67,81 @@ fn results_do_not_depend_on_batch_size_and_workers() {
     }
 }
 
+/// Images that repeat score alike; the table, the warning and the JSON say so.
+#[test]
+fn scores_with_few_distinct_values_are_reported() {
+    let s = Sandbox::new();
+    let list: String = (0..150).map(|i| format!("noise/{}.bmp\n", i % 5)).collect();
+    s.write("many.txt", list);
+    let run = |more: &[&str]| {
+        let sets = [
+            "--id",
+            "id",
+            "--ood",
+            "many=many.txt",
+            "--scores",
+            "msp,mcm",
+        ];
+        s.clipn(&with_model("eval", &[&sets[..], more].concat()))
+    };
+    let output = run(&[]);
+    let error = text(&output.stderr);
+    let warning = "warning: msp has 17 distinct values among 162 scores with many: many scores are equal; ties \
+                   decide a part of its metrics";
+    assert!(error.contains(warning), "{error}");
+    assert_eq!(error.matches("--score-precision f64").count(), 1, "{error}");
+    let report: Value = serde_json::from_slice(&run(&["--format", "json"]).stdout).unwrap();
+    for result in report["results"].as_array().unwrap() {
+        let coarse = serde_json::json!({"distinct": 17, "total": 162, "cause": "other"});
+        assert_eq!(result["coarse"], coarse);
+        // No ID image ties with an OOD image, so no order changes FPR95.
+        let fpr95 = result["fpr95"].as_f64().unwrap();
+        assert_eq!(result["fpr95_ties"], serde_json::json!([fpr95, fpr95]));
+    }
+    let precise = text(&run(&["--score-precision", "f64"]).stderr);
+    assert!(precise.contains("17 distinct values"), "{precise}");
+    assert!(!precise.contains("--score-precision"), "{precise}");
+}
+
+/// Known images that are among the unknown ones, too, tie with them.
+#[test]
+fn ties_widen_fpr95_in_the_table() {
+    let s = Sandbox::new();
+    let sets = ["--id", "id", "--ood", "same=id", "--scores", "msp"];
+    let table = s.done(&with_model("eval", &sets));
+    assert!(
+        table.contains("[lowest, highest FPR95] over every order of equal scores"),
+        "{table}"
+    );
+    let row = table.lines().find(|line| line.starts_with("MSP")).unwrap();
+    assert!(
+        row.contains("50.00 / ") && row.contains(" [91.67, 100.00]"),
+        "{table}"
+    );
+    s.done(&with_model(
+        "eval",
+        &[&sets[..], &["--output", "out"]].concat(),
+    ));
+    let read = |name: &str| std::fs::read_to_string(s.path("out").join(name)).unwrap();
+    let csv = read("results.csv");
+    assert!(
+        csv.lines()
+            .next()
+            .unwrap()
+            .ends_with(",FPR@95-low,FPR@95-high"),
+        "{csv}"
+    );
+    assert!(csv.lines().nth(1).unwrap().ends_with(",1"), "{csv}");
+    let html = read("report.html");
+    assert_eq!(
+        html.matches(" [91.67, 100.00]").count(),
+        4,
+        "table, mean, tile and full table"
+    );
+    assert!(html.contains("over every order of equal scores"));
+    assert_eq!(s.done(&["results", "show", "out"]), table);
+}
+
 #[test]
 fn tables_and_csv_agree() {
     let sandbox = Sandbox::new();

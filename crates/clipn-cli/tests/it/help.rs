@@ -4,11 +4,12 @@ use crate::common::Sandbox;
 use crate::common::snapshot::assert_text;
 
 /// Every command, as the names of the manual pages have it.
-pub(crate) const COMMANDS: [&str; 21] = [
+pub(crate) const COMMANDS: [&str; 22] = [
     "eval",
     "results",
     "results merge",
     "results show",
+    "metrics",
     "classify",
     "classifier",
     "classifier build",

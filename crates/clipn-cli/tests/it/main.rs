@@ -21,6 +21,7 @@ mod control_characters;
 mod convert;
 mod damaged_weights;
 mod data_forms;
+mod determinism;
 mod documentation;
 #[cfg(feature = "download")]
 mod download;
@@ -34,6 +35,7 @@ mod help;
 mod inspect;
 #[cfg(feature = "mini")]
 mod messages;
+mod metrics;
 #[cfg(feature = "mini")]
 mod mini;
 mod models;

@@ -8,7 +8,7 @@ use clipn::model::{ModelConfig, TensorSpec, TextSide};
 
 /// Writes `rn.json` and `rn.safetensors`, a plain CLIP with the real vocabulary and evenly spread
 /// values.
-fn sandbox() -> Sandbox {
+pub(crate) fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.training_set();
     sandbox.write(
@@ -51,7 +51,8 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-const MODEL: [&str; 4] = ["--model", "rn.json", "--pretrained", "rn.safetensors"];
+/// The arguments that name the model of [`sandbox`].
+pub(crate) const MODEL: [&str; 4] = ["--model", "rn.json", "--pretrained", "rn.safetensors"];
 const DATA: [&str; 8] = [
     "--train-data",
     "captions.tsv",

@@ -162,6 +162,8 @@ impl Page<'_> {
         let spread = self.spread.map_or(String::new(), |spread| {
             format!(" Shown: {}.", spread.description())
         });
+        let ties = self.results.ties_description();
+        let spread = ties.map_or(String::new(), |ties| format!(" {ties}.")) + &spread;
         format!(
             include_str!("page.html"),
             style = include_str!("style.css"),

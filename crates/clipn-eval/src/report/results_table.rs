@@ -37,10 +37,18 @@ pub(super) fn format_with_spread(figure: f64, spread: Option<(&Spread, MetricSpr
     }
 }
 
+/// Formats a range of FPR95 over ties, to stand behind the figure.
+pub(super) fn format_ties(ties: Option<[f64; 2]>) -> String {
+    ties.map_or_else(String::new, |[low, high]| {
+        format!(" [{}, {}]", format_percent(low), format_percent(high))
+    })
+}
+
 /// Returns AUROC and FPR95 as values and texts.
 fn cell(
     auroc: f64,
     fpr95: f64,
+    ties: Option<[f64; 2]>,
     spread: Option<&Spread>,
     varied: Option<&MetricSpreads>,
 ) -> (Shown, Shown) {
@@ -49,7 +57,11 @@ fn cell(
         let value = spread.map_or(figure, |(spread, v)| spread.center(figure, &v));
         (value, format_with_spread(figure, spread))
     };
-    (shown(auroc, |v| v.auroc), shown(fpr95, |v| v.fpr95))
+    let (value, text) = shown(fpr95, |v| v.fpr95);
+    (
+        shown(auroc, |v| v.auroc),
+        (value, text + &format_ties(ties)),
+    )
 }
 
 /// Returns the scores of the results, in their order.
@@ -74,7 +86,13 @@ fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>
                     .iter()
                     .find(|a| a.kind == kind && a.score == score)?;
                 let varied = spread.and_then(|spread| spread.average(score, kind));
-                Some(cell(found.auroc, found.fpr95, spread, varied))
+                Some(cell(
+                    found.auroc,
+                    found.fpr95,
+                    found.wide_ties(),
+                    spread,
+                    varied,
+                ))
             };
             groups.push(Group {
                 name,
@@ -97,7 +115,13 @@ fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>
                 .iter()
                 .find(|r| r.ood == set.ood && r.score == score)?;
             let varied = spread.and_then(|spread| spread.result(score, &set.ood));
-            Some(cell(found.auroc, found.fpr95, spread, varied))
+            Some(cell(
+                found.auroc,
+                found.fpr95,
+                found.wide_ties(),
+                spread,
+                varied,
+            ))
         };
         let detail = format!("{kind}{}", format_images(set.n_ood));
         Group {
@@ -176,8 +200,10 @@ pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
             .into_iter()
             .enumerate()
         {
+            // The second metric is FPR95.
+            let ties = format_ties(r.wide_ties().filter(|_| i == 1));
             rows += &format!(
-                "<td>{}</td>",
+                "<td>{}{ties}</td>",
                 format_with_spread(value, spread.zip(varied.map(|v| v[i])))
             );
         }

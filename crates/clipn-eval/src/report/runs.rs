@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::html::{escape, format_percent};
-use super::results_table::title;
+use super::results_table::{format_ties, title};
 use crate::spread::{RunSummary, Spread};
 
 /// Maximum number of characters of a setting.
@@ -46,7 +46,12 @@ fn row(run: &RunSummary, scores: &[&str]) -> String {
             .iter()
             .find(|a| a.kind.is_none() && a.score == *score);
         let shown = average.map_or("–".to_owned(), |a| {
-            format!("{} / {}", format_percent(a.auroc), format_percent(a.fpr95))
+            format!(
+                "{} / {}{}",
+                format_percent(a.auroc),
+                format_percent(a.fpr95),
+                format_ties(a.wide_ties())
+            )
         });
         row += &format!("<td>{shown}</td>");
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::html::{escape, format_count, format_images};
-use super::results_table::{format_with_spread, title};
+use super::results_table::{format_ties, format_with_spread, title};
 use crate::results::{Average, Results, SkippedImage};
 use crate::spread::{MetricSpread, MetricSpreads, Spread};
 
@@ -32,8 +32,9 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
     }
     if let Some(best) = means.min_by(|a, b| a.fpr95.total_cmp(&b.fpr95)) {
         let figure = format_with_spread(best.fpr95, varied(best, |v| v.fpr95));
+        let ties = format_ties(best.wide_ties());
         tiles.push((
-            figure + " %",
+            figure + &ties + " %",
             format!("best mean FPR95, {}", title(best.score)),
         ));
     }

@@ -4,3 +4,4 @@
 mod evaluator;
 mod report;
 mod results;
+mod score_files;

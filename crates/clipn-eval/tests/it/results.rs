@@ -15,7 +15,7 @@ use clipn_eval::{
     RepeatSettings, Results, SetScores, Spread, SpreadSource, merge, write_record_csv,
     write_record_rows, write_results_json, write_scores_csv,
 };
-use clipn_ood::metrics::FprConvention;
+use clipn_ood::metrics::{CoarseCause, FprConvention};
 use clipn_ood::scores::parse_list;
 use clipn_testing::random::Random;
 
@@ -269,6 +269,114 @@ fn merging_gives_mean_and_sample_deviation() {
     );
 }
 
+/// The scores of an evaluation, rounded so that they tie.
+fn rounded(mut evaluation: Evaluation, unit: f64) -> Evaluation {
+    let sets = std::iter::once(&mut evaluation.id).chain(&mut evaluation.ood);
+    for scored in sets
+        .flat_map(|set| &mut set.rows)
+        .filter_map(|row| row.outcome.as_mut().ok())
+    {
+        for value in &mut scored.scores {
+            *value = (*value / unit).round() * unit;
+        }
+    }
+    evaluation
+}
+
+#[test]
+fn ties_widen_the_range_of_fpr95_around_the_figure() {
+    for convention in FprConvention::ALL {
+        let smooth = Results::compute(&synthetic(1, 200), convention).unwrap();
+        for r in &smooth.results {
+            assert_eq!(r.fpr95_ties, Some([r.fpr95; 2]), "{convention}");
+            assert_eq!((r.wide_ties(), r.coarse), (None, None));
+        }
+        assert_eq!(smooth.ties_description(), None);
+        let tied = Results::compute(&rounded(synthetic(1, 200), 0.25), convention).unwrap();
+        for r in &tied.results {
+            let [low, high] = r.wide_ties().unwrap();
+            assert!(low <= r.fpr95 && r.fpr95 <= high, "{convention}: {r:?}");
+            let coarse = r.coarse.unwrap();
+            assert_eq!(
+                (coarse.total, coarse.cause),
+                (400, CoarseCause::Decimals(2))
+            );
+        }
+        let of_set = |set: usize, end: usize| tied.results[set].fpr95_ties.unwrap()[end];
+        let mean = |end: usize| (of_set(0, end) + of_set(2, end)) / 2.0;
+        let all = tied
+            .averages
+            .iter()
+            .find(|a| a.score == tied.results[0].score);
+        assert_eq!(all.unwrap().fpr95_ties, Some([mean(0), mean(1)]));
+        assert!(tied.ties_description().is_some());
+    }
+}
+
+#[test]
+fn merged_ranges_over_ties_are_means() {
+    let runs: Vec<EvaluationRun> = [1, 2]
+        .map(|seed| {
+            let evaluation = rounded(synthetic(seed, 100), 0.5);
+            let results = Results::compute(&evaluation, FprConvention::Mcm).unwrap();
+            EvaluationRun {
+                path: seed.to_string(),
+                record: EvaluationRecord {
+                    results,
+                    settings: json!({}),
+                    spread: None,
+                },
+            }
+        })
+        .into();
+    let merged = merge(&runs).unwrap();
+    let end = |run: usize, end: usize| runs[run].record.results.results[1].fpr95_ties.unwrap()[end];
+    let expected = [0, 1].map(|i| (end(0, i) + end(1, i)) / 2.0);
+    assert_eq!(merged.results.results[1].fpr95_ties, Some(expected));
+    assert_eq!(merged.results.results[1].coarse, None);
+    // A run of an earlier version has no range, so the mean has none.
+    let mut old = runs.clone();
+    old[1].record.results.results[1].fpr95_ties = None;
+    let merged = merge(&old).unwrap();
+    assert_eq!(merged.results.results[1].fpr95_ties, None);
+    assert!(merged.results.results[0].fpr95_ties.is_some());
+}
+
+#[test]
+fn results_of_earlier_versions_have_no_range_over_ties() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut value = serde_json::to_value(record(3, json!({}))).unwrap();
+    for list in ["results", "averages"] {
+        for entry in value[list].as_array_mut().unwrap() {
+            assert!(
+                entry
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("fpr95_ties")
+                    .is_some()
+            );
+        }
+    }
+    let old = read(dir.path(), &value.to_string()).unwrap();
+    assert!(old.results.results.iter().all(|r| r.fpr95_ties.is_none()));
+    assert!(old.results.averages.iter().all(|a| a.fpr95_ties.is_none()));
+    assert!(!serde_json::to_string(&old).unwrap().contains("ties"));
+    let mut csv = Vec::new();
+    write_record_rows(&mut csv, &old).unwrap();
+    let csv = String::from_utf8(csv).unwrap();
+    assert!(csv.lines().nth(1).unwrap().ends_with(",20,20,,"), "{csv}");
+    // A range that is none is refused.
+    for range in [
+        json!([0.5, 0.4]),
+        json!([-0.1, 0.4]),
+        json!([0.1, 1.5]),
+        json!([0.1]),
+    ] {
+        value["results"][0]["fpr95_ties"] = range.clone();
+        assert!(read(dir.path(), &value.to_string()).is_err(), "{range}");
+    }
+}
+
 #[test]
 fn rejects_runs_of_other_evaluations() {
     let base = json!({"templates": "clipn", "fpr_convention": "clipn", "logit_scale": 100.0, "classes": 2,
@@ -364,7 +472,7 @@ fn written_results_read_back() {
             std::fs::read_to_string(csv).unwrap(),
         );
         let columns = if whole.spread.is_some() { 9 } else { 0 };
-        for (text, own) in [(rows, 9), (csv, 10)] {
+        for (text, own) in [(rows, 11), (csv, 12)] {
             assert_eq!(text.lines().count(), 5, "{text}");
             assert!(
                 text.lines()

@@ -1,5 +1,5 @@
-//! Metrics of OOD detection: AUROC, AUPR, FPR at a TPR in the field's three conventions, and ID
-//! accuracy.
+//! Metrics of OOD detection: AUROC, AUPR, FPR at a TPR in the field's three conventions and its range
+//! over ties, and ID accuracy.
 //!
 //! Scores are higher for in-distribution (ID) images than for out-of-distribution (OOD) images.
 //! [`RankedScores`] sorts once in `O(n log n)`, after which every metric costs `O(n)`.
@@ -17,12 +17,15 @@ mod counts;
 mod error;
 mod fpr;
 mod ranked;
+mod resolution;
 mod roc;
+mod ties;
 
 pub use accuracy::accuracy;
 pub use error::{MetricError, ScoreSet};
 pub use fpr::FprConvention;
 pub use ranked::RankedScores;
+pub use resolution::{CoarseCause, CoarseScores, MIN_LEVELS};
 pub use roc::Roc;
 
 /// Computes the area under the ROC curve with ID as the positive class. It is the probability that

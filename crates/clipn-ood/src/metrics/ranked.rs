@@ -1,5 +1,5 @@
 use super::counts::{Counts, Step};
-use super::{FprConvention, MetricError, Roc, ScoreSet, fpr, roc};
+use super::{CoarseScores, FprConvention, MetricError, Roc, ScoreSet, fpr, resolution, roc, ties};
 
 /// Ranked ID and OOD scores: the numbers of images at or above each distinct score.
 ///
@@ -43,6 +43,12 @@ impl RankedScores {
     /// saturate.
     pub fn distinct_len(&self) -> usize {
         self.steps.len()
+    }
+
+    /// Returns what makes the scores of both sets together coarse: fewer distinct values than 1,000
+    /// equally likely ones would show. `None` if they are not coarse, or fewer than 100.
+    pub fn coarse(&self) -> Option<CoarseScores> {
+        resolution::coarse(&self.steps, self.id + self.ood)
     }
 
     /// Computes the area under the ROC curve with ID as the positive class and ties counted as one
@@ -90,6 +96,38 @@ impl RankedScores {
                 fpr::first_reaching(&counts, self.ood, self.id, tpr)
             }
         })
+    }
+
+    /// Computes the lowest and the highest [`fpr_at_tpr`](Self::fpr_at_tpr) over every order in which
+    /// equal scores could be ranked: `[low, high]`, equal if no tie reaches the threshold. A wide
+    /// range means that ties decide the figure.
+    ///
+    /// The figure of the convention itself is always inside. Where scikit-learn's dropped points put
+    /// it outside of what an order can give ([`FprConvention::Openood`]), it is one of the ends.
+    ///
+    /// ```
+    /// use clipn_ood::metrics::{FprConvention, RankedScores};
+    ///
+    /// // The image that decides ties with an OOD image, which is accepted or not.
+    /// let ranked = RankedScores::new(&[0.9, 0.8, 0.5], &[0.5, 0.1])?;
+    /// assert_eq!(ranked.fpr_range(0.95, FprConvention::Clipn)?, [0.0, 0.5]);
+    /// # Ok::<(), clipn_ood::metrics::MetricError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`fpr_at_tpr`](Self::fpr_at_tpr).
+    pub fn fpr_range(&self, tpr: f64, convention: FprConvention) -> Result<[f64; 2], MetricError> {
+        let figure = self.fpr_at_tpr(tpr, convention)?;
+        let ((low, high), negatives) = match convention {
+            FprConvention::Clipn => (ties::of_interpolated(&self.steps, self.id, tpr), self.ood),
+            FprConvention::Mcm => (ties::of_nearest(&self.steps, self.id, tpr), self.ood),
+            FprConvention::Openood => {
+                let rejected = ties::of_first_reaching(&self.steps, self.id, self.ood, tpr);
+                (rejected, self.id)
+            }
+        };
+        let fraction = |count: usize| count as f64 / negatives as f64;
+        Ok([fraction(low).min(figure), fraction(high).max(figure)])
     }
 
     /// Computes the ROC curve with ID as the positive class; collinear points are dropped.

@@ -6,6 +6,7 @@ mod calibration;
 mod case;
 mod definitions;
 mod metrics;
+mod packages;
 mod real_features;
 mod scores;
 mod speed;

@@ -188,7 +188,105 @@ fn tied_scores() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec((-20_i32..20).prop_map(|v| f64::from(v) / 4.0), 1..60)
 }
 
+/// Every ranking without ties that puts equal scores in some order: scores of both sets that are
+/// distinct where it matters, an ID image with respect to an OOD image.
+fn rankings(id: &[f64], ood: &[f64]) -> Vec<(Vec<f64>, Vec<f64>)> {
+    let mut values = [id, ood].concat();
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    // From the lowest score up, true for an ID image.
+    let mut orders: Vec<Vec<bool>> = vec![Vec::new()];
+    for value in values {
+        let count = |scores: &[f64]| scores.iter().filter(|&&s| s == value).count();
+        let mut ties = vec![Vec::new()];
+        let (a, b) = (count(id), count(ood));
+        for _ in 0..a + b {
+            ties = ties
+                .into_iter()
+                .flat_map(|tie: Vec<bool>| [true, false].map(|next| [&tie[..], &[next]].concat()))
+                .filter(|tie| tie.iter().filter(|&&t| t).count() <= a)
+                .filter(|tie| tie.iter().filter(|&&t| !t).count() <= b)
+                .collect();
+        }
+        orders = orders
+            .iter()
+            .flat_map(|order| ties.iter().map(move |tie| [&order[..], tie].concat()))
+            .collect();
+    }
+    let scores = |order: &Vec<bool>, wanted: bool| {
+        let ranks = order.iter().enumerate();
+        ranks
+            .filter(|&(_, &is_id)| is_id == wanted)
+            .map(|(rank, _)| rank as f64)
+            .collect()
+    };
+    orders
+        .iter()
+        .map(|order| (scores(order, true), scores(order, false)))
+        .collect()
+}
+
+/// Lowest and highest FPR over all rankings, and the convention's own figure.
+fn fpr_range_by_rankings(id: &[f64], ood: &[f64], tpr: f64, convention: FprConvention) -> [f64; 2] {
+    let figure = metrics::fpr_at_tpr(id, ood, tpr, convention).unwrap();
+    let all = rankings(id, ood)
+        .into_iter()
+        .map(|(id, ood)| metrics::fpr_at_tpr(&id, &ood, tpr, convention).unwrap());
+    all.fold([figure; 2], |[low, high], fpr| {
+        [fpr.min(low), fpr.max(high)]
+    })
+}
+
+/// Up to six scores of four values.
+fn few_scores() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec((0_i32..4).prop_map(f64::from), 1..7)
+}
+
+#[test]
+fn ranges_over_ties_need_a_tie_at_the_threshold() {
+    let range = |id: &[f64], ood: &[f64], convention| {
+        RankedScores::new(id, ood)
+            .unwrap()
+            .fpr_range(0.95, convention)
+            .unwrap()
+    };
+    for convention in FprConvention::ALL {
+        let apart = range(&[0.9, 0.8, 0.7], &[0.6, 0.75], convention);
+        assert_eq!(apart[0], apart[1], "{convention}");
+        let equal = range(&[0.5; 20], &[0.5; 20], convention);
+        assert_eq!(equal, [0.0, 1.0], "{convention}");
+        // Ties far from the threshold do not matter.
+        let scores = [0.9, 0.9, 0.7, 0.6, 0.5, 0.2, 0.2];
+        let [low, high] = range(&scores[..6], &[0.9, 0.8, 0.7, 0.55, 0.1, 0.1], convention);
+        assert!(
+            low == high || convention == FprConvention::Openood,
+            "{convention}"
+        );
+    }
+    // An FPR at a rate that is not allowed has no range.
+    let ranked = RankedScores::new(&[1.0], &[0.0]).unwrap();
+    assert!(ranked.fpr_range(1.5, FprConvention::Mcm).is_err());
+}
+
 proptest! {
+    #[test]
+    fn ranges_over_ties_are_those_of_all_rankings(
+        id in few_scores(),
+        ood in few_scores(),
+        tpr in prop_oneof![Just(0.0), Just(1.0), Just(0.5), Just(0.95), 0.0..=1.0_f64],
+    ) {
+        let ranked = RankedScores::new(&id, &ood).unwrap();
+        for convention in FprConvention::ALL {
+            prop_assert_eq!(
+                ranked.fpr_range(tpr, convention).unwrap(),
+                fpr_range_by_rankings(&id, &ood, tpr, convention),
+                "{} at {}",
+                convention,
+                tpr
+            );
+        }
+    }
+
     #[test]
     fn metrics_agree_with_their_definitions(id in tied_scores(), ood in tied_scores()) {
         let ranked = RankedScores::new(&id, &ood).unwrap();

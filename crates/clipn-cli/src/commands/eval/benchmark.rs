@@ -10,6 +10,7 @@ use clipn::dataset::{
 use clipn::prompts::ClassListForm;
 
 use super::EvalArgs;
+use crate::common::args::named_path;
 use crate::common::classes;
 use crate::common::error::CliError;
 use crate::common::messages::{detail, hint, note, warning};
@@ -86,22 +87,6 @@ fn from_flags(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
         },
         ood,
     })
-}
-
-/// Splits `NAME=DIR`; the name of a plain path is its file stem.
-fn named_path(spec: &str) -> (String, PathBuf) {
-    match spec.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !name.contains(['/', '\\']) => {
-            (name.to_owned(), path.into())
-        }
-        _ => {
-            let path = PathBuf::from(spec);
-            let name = path
-                .file_stem()
-                .map_or_else(|| spec.to_owned(), |n| n.to_string_lossy().into_owned());
-            (name, path)
-        }
-    }
 }
 
 /// A file is a tar archive, a table, or an image list with paths relative to its directory. Anything

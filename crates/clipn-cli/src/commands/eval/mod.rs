@@ -17,14 +17,16 @@ use clipn::classifier::Classifier;
 use clipn::dataset::{ImageSet, OodSet};
 use clipn::evaluation::{
     Evaluation, EvaluationOptions, EvaluationRecord, EvaluationRun, Evaluator, ImageEncoder,
-    Results, Spread, check_comparable, merge,
+    Results, ScorePrecision, Spread, check_comparable, merge,
 };
+use clipn::metrics::CoarseCause;
 use clipn::report::ReportOptions;
 use serde_json::{Value, json};
 
 use model::{EvaluatedModel, OpenedModel};
 
 use crate::common::classes::{self, ClassesToEncode};
+use crate::common::coarse::{CoarseEntry, warn_of_coarse};
 use crate::common::error::CliError;
 use crate::common::messages::{note_of_skipped, warning};
 use crate::common::progress::Bar;
@@ -96,6 +98,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
         }
         model.report_decision(evaluation, args.score_precision);
         warn_of_skipped(&record.results);
+        warn_of_ties(args, std::slice::from_ref(&record));
         return print(&record, args.format);
     }
 
@@ -119,6 +122,8 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
         write_merged(directory, &merged, &data.title)?;
     }
     warn_of_skipped(&merged.results);
+    let records: Vec<EvaluationRecord> = runs.into_iter().map(|run| run.record).collect();
+    warn_of_ties(args, &records);
     print(&merged, args.format)
 }
 
@@ -243,6 +248,23 @@ fn write(
         page = page.with_deciding_score(score).with_threshold(threshold);
     }
     files::write_evaluation(directory, record, evaluation, model.epoch(), &page)
+}
+
+/// Warns of scores with few distinct values in any of the runs.
+fn warn_of_ties(args: &EvalArgs, records: &[EvaluationRecord]) {
+    let results = records.iter().flat_map(|record| &record.results.results);
+    let entries = results.filter_map(|r| {
+        Some(CoarseEntry {
+            score: r.score,
+            ood: &r.ood,
+            coarse: r.coarse?,
+        })
+    });
+    let advice: fn(CoarseCause) -> Option<&'static str> = match args.score_precision {
+        ScorePrecision::F64 => |_| None,
+        _ => |_| Some("--score-precision f64 separates what saturates in f32"),
+    };
+    warn_of_coarse(entries, advice);
 }
 
 fn warn_of_skipped(results: &Results) {

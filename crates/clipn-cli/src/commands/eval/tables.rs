@@ -72,6 +72,9 @@ fn write_parts(
     if let Some(convention) = convention {
         write!(out, ", FPR95 convention `{convention}`")?;
     }
+    if let Some(ties) = results.ties_description() {
+        write!(out, "\n{ties}")?;
+    }
     if let Some(spread) = spread {
         write!(out, "\n{}", spread.description())?;
     }
@@ -91,10 +94,18 @@ fn percent(value: f64, varied: Option<(&Spread, MetricSpread)>) -> String {
     }
 }
 
-fn cell(auroc: f64, fpr95: f64, varied: Option<(&Spread, &MetricSpreads)>) -> String {
+fn cell(
+    auroc: f64,
+    fpr95: f64,
+    ties: Option<[f64; 2]>,
+    varied: Option<(&Spread, &MetricSpreads)>,
+) -> String {
     let of = |pick: fn(&MetricSpreads) -> MetricSpread| varied.map(|(spread, v)| (spread, pick(v)));
+    let ties = ties.map_or_else(String::new, |[low, high]| {
+        format!(" [{}, {}]", percent(low, None), percent(high, None))
+    });
     format!(
-        "{} / {}",
+        "{} / {}{ties}",
         percent(auroc, of(|v| v.auroc)),
         percent(fpr95, of(|v| v.fpr95))
     )
@@ -134,7 +145,7 @@ fn table(results: &Results, spread: Option<&Spread>) -> Table {
         let of_score = results.results.iter().filter(|r| r.score == score);
         row.extend(of_score.map(|r| {
             let varied = spread.and_then(|spread| Some((spread, spread.result(score, &r.ood)?)));
-            cell(r.auroc, r.fpr95, varied)
+            cell(r.auroc, r.fpr95, r.wide_ties(), varied)
         }));
         for kind in &kinds {
             let average = results
@@ -142,7 +153,7 @@ fn table(results: &Results, spread: Option<&Spread>) -> Table {
                 .iter()
                 .find(|a| a.kind == *kind && a.score == score);
             let varied = spread.and_then(|spread| Some((spread, spread.average(score, *kind)?)));
-            row.extend(average.map(|a| cell(a.auroc, a.fpr95, varied)));
+            row.extend(average.map(|a| cell(a.auroc, a.fpr95, a.wide_ties(), varied)));
         }
         table.row(row);
     }

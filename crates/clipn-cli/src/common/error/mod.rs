@@ -17,6 +17,7 @@ use clipn::dataset::DatasetError;
 use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
+use clipn::evaluation::score_files::ScoreFileError;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
@@ -68,6 +69,8 @@ pub(crate) enum CliError {
     Prompt(#[from] PromptError),
     #[error(transparent)]
     Score(#[from] ScoreError),
+    #[error(transparent)]
+    ScoreFile(#[from] ScoreFileError),
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]

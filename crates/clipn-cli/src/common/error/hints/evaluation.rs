@@ -3,12 +3,15 @@
 use std::error::Error;
 
 use clipn::calibration::CalibrationError;
+use clipn::content::ContentKind;
 use clipn::evaluation::EvaluationError;
+use clipn::evaluation::score_files::ScoreFileError;
 use clipn::inference::InferenceError;
 use clipn::metrics::MetricError;
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None.or_else(|| error.downcast_ref().and_then(evaluation))
+        .or_else(|| error.downcast_ref().and_then(score_file))
         .or_else(|| error.downcast_ref().and_then(inference))
         .or_else(|| error.downcast_ref().and_then(calibration))
         .or_else(|| error.downcast_ref().and_then(metric))
@@ -29,6 +32,31 @@ fn evaluation(error: &EvaluationError) -> Option<&'static str> {
         EvaluationError::TooFewRepeats { .. } => "give --repeat 2 or more",
         EvaluationError::TooFewRuns { .. } => "give at least two results",
         EvaluationError::InvalidSubsetSize { .. } => "lower --subset",
+        _ => return None,
+    })
+}
+
+fn score_file(error: &ScoreFileError) -> Option<&'static str> {
+    Some(match error {
+        ScoreFileError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            "check the path"
+        }
+        ScoreFileError::Kind { kind, .. } if *kind == ContentKind::Zip => {
+            "save each array of an .npz file with numpy.save"
+        }
+        ScoreFileError::NumPy { .. } => {
+            "save one-dimensional arrays of float32 or float64 with numpy.save"
+        }
+        ScoreFileError::NoSets { .. } => {
+            "add --labels FILE, or give one file per set with --id and --ood"
+        }
+        ScoreFileError::UnknownColumn { .. } => "check --scores and --set-column",
+        ScoreFileError::NoScoreColumn { .. } => "name the columns of scores with --scores",
+        ScoreFileError::NoIdRows { .. } => "check --id-value",
+        ScoreFileError::NoSetColumn { .. } => "name the column with --set-column",
+        ScoreFileError::UnknownId { .. } => {
+            "name the value of in-distribution rows with --id-value"
+        }
         _ => return None,
     })
 }

@@ -17,6 +17,7 @@ use clipn::dataset::{DatasetError, TrainingDataError};
 use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
+use clipn::evaluation::score_files::ScoreFileError;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
@@ -116,7 +117,7 @@ fn library_hint(error: &(dyn Error + 'static)) -> Option<String> {
     of_any! {
         BundleError, CalibrationError, CheckpointError, ClassifierError, DatasetError,
         DetectorError, DownloadError, ImageError, ItemError, ModelError, PromptError,
-        TokenizerError, TrainingError
+        ScoreFileError, TokenizerError, TrainingError
     }
     None
 }
@@ -141,6 +142,7 @@ fn library_error(error: &CliError) -> Option<&(dyn Error + 'static)> {
         CliError::Negatives(error) => error,
         CliError::Prompt(error) => error,
         CliError::Score(error) => error,
+        CliError::ScoreFile(error) => error,
         CliError::Tokenizer(error) => error,
         CliError::Training(error) => error,
         other => return other.source(),
