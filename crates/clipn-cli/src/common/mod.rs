@@ -2,7 +2,9 @@
 
 pub(crate) mod args;
 pub(crate) mod classes;
+pub(crate) mod cores;
 pub(crate) mod detector;
+pub(crate) mod distributed;
 pub(crate) mod error;
 pub(crate) mod interrupt;
 pub(crate) mod messages;

@@ -33,6 +33,17 @@ struct Encoded<'a, T: Real, P> {
     tape: Option<P>,
 }
 
+impl<T: Real, P> Encoded<'_, T, P> {
+    /// Features of no input, as on a rank whose samples of a batch are all broken.
+    fn empty() -> Self {
+        Self {
+            raw: None,
+            normalized: Cow::Borrowed(&[]),
+            tape: None,
+        }
+    }
+}
+
 /// Features of all towers for one micro-batch.
 struct EncodedBatch<'a, T: Real, ImageTape, TextTape> {
     image: Encoded<'a, T, ImageTape>,
@@ -53,6 +64,8 @@ pub struct Trainer<T: Real, Image: TrainableImageTower<T>, Text: TrainableTextTo
     communicator: Comm,
     image_gradient: Option<VisionParams<T>>,
     text_gradient: TextGradient<T>,
+    /// All dense gradients in one buffer, to be summed over ranks.
+    flat: Vec<T>,
 }
 
 impl<T, Image, Text, Comm> fmt::Debug for Trainer<T, Image, Text, Comm>
@@ -115,7 +128,85 @@ where
             communicator,
             image_gradient,
             text_gradient,
+            flat: Vec::new(),
         })
+    }
+
+    /// Returns this rank's endpoint.
+    pub fn communicator(&self) -> &Comm {
+        &self.communicator
+    }
+
+    /// Replaces the trained parameters and the logit scale by those of rank 0. Ranks that read the
+    /// same files have the same parameters already; this makes it sure.
+    ///
+    /// # Errors
+    /// [`TrainingError::Communicator`] if a rank is lost.
+    pub fn broadcast_parameters(&mut self) -> Result<(), TrainingError> {
+        if self.communicator.world_size() == 1 {
+            return Ok(());
+        }
+        let mut flat = std::mem::take(&mut self.flat);
+        flat.clear();
+        for tensor in self.trained_tensors_mut() {
+            flat.extend_from_slice(tensor);
+        }
+        self.communicator.broadcast(0, &mut flat)?;
+        let mut rest = &flat[..];
+        for tensor in self.trained_tensors_mut() {
+            let (of_root, others) = rest.split_at(tensor.len());
+            tensor.copy_from_slice(of_root);
+            rest = others;
+        }
+        self.flat = flat;
+        Ok(())
+    }
+
+    /// Returns a checksum of everything that training changes: the trained parameters, the logit scale
+    /// and the optimizer's moments.
+    pub(crate) fn digest(&self) -> u32 {
+        let mut digest = crc32fast::Hasher::new();
+        let mut add = |values: &[T]| digest.update(bytemuck::cast_slice(values));
+        let image = match self.trainable {
+            TrainableTowers::NoTower => None,
+            TrainableTowers::Clip => Some(self.towers.image.params().named_tensors()),
+        };
+        let text = self.trained_text().0.map(TrainableTextTower::params);
+        let text = text.map(|params| params.named_tensors(TextSide::Yes));
+        for tensor in image
+            .into_iter()
+            .flatten()
+            .chain(text.into_iter().flatten())
+        {
+            add(tensor.values);
+        }
+        add(&[self.towers.logit_scale]);
+        for (_, moments) in self.optimizer.moments() {
+            add(moments.first());
+            add(moments.second());
+        }
+        digest.finalize()
+    }
+
+    /// Returns the values of every trained parameter, in a fixed order.
+    fn trained_tensors_mut(&mut self) -> Vec<&mut [T]> {
+        let Towers {
+            image,
+            yes,
+            no,
+            logit_scale,
+        } = &mut self.towers;
+        let (image, text) = match (self.trainable, no) {
+            (TrainableTowers::NoTower, Some(no)) => (None, no),
+            _ => (Some(image), yes),
+        };
+        let image = image.map(|image| image.params_mut().named_tensors_mut());
+        let text = text.params_mut().named_tensors_mut(TextSide::Yes);
+        let tensors = image.into_iter().flatten().chain(text);
+        tensors
+            .map(|tensor| tensor.values)
+            .chain([std::slice::from_mut(logit_scale)])
+            .collect()
     }
 
     /// Returns the towers with their current weights.
@@ -176,6 +267,9 @@ where
         for (micro_batch, encoded) in micro_batches.iter().zip(encoded) {
             let rows = first..first + encoded.image.normalized.len();
             first = rows.end;
+            if rows.is_empty() {
+                continue;
+            }
             self.backward(micro_batch, encoded, &result.gradients, rows)?;
         }
         let mut d_scale = result
@@ -204,6 +298,7 @@ where
                     tape: None,
                 });
             }
+            ImageInput::Pixels { values, .. } if values.is_empty() => return Ok(Encoded::empty()),
             ImageInput::Pixels { values, size } => (values, *size),
         };
         let images = ImageBatch::new(values, size, size)?;
@@ -233,6 +328,7 @@ where
                     tape: None,
                 });
             }
+            TextInput::Tokens(tokens) if tokens.is_empty() => return Ok(Encoded::empty()),
             TextInput::Tokens(tokens) => tokens,
         };
         let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
@@ -257,7 +353,9 @@ where
         keep: bool,
     ) -> Result<Encoded<'static, T, Text::Tape>, TrainingError> {
         match (&self.towers.no, &micro_batch.no, self.trainable) {
-            (Some(tower), Some(NoTexts { tokens, prompts }), TrainableTowers::NoTower) => {
+            (Some(tower), Some(NoTexts { tokens, prompts }), TrainableTowers::NoTower)
+                if !tokens.is_empty() =>
+            {
                 let (raw, tape) = tower.forward(tokens, prompts)?;
                 Ok(Encoded {
                     normalized: normalized(&raw),
@@ -265,11 +363,7 @@ where
                     tape: keep.then_some(tape),
                 })
             }
-            _ => Ok(Encoded {
-                raw: None,
-                normalized: Cow::Borrowed(&[]),
-                tape: None,
-            }),
+            _ => Ok(Encoded::empty()),
         }
     }
 
@@ -375,24 +469,8 @@ where
         if self.communicator.world_size() == 1 {
             return Ok(());
         }
-        let vocab_size = match self.trained_text().0 {
-            Some(tower) => {
-                tower.params().token_embedding.len()
-                    / self.text_gradient.token_embedding.width().max(1)
-            }
-            None => 0,
-        };
-        // Ranks touch different rows of the token table, so it is summed as a dense table.
-        let width = self.text_gradient.token_embedding.width();
-        let mut tokens = self.text_gradient.token_embedding.to_dense(vocab_size);
-        self.communicator.all_reduce_sum(&mut tokens)?;
-        let mut rows = SparseGradient::new(width);
-        for (id, row) in tokens.chunks_exact(width.max(1)).enumerate() {
-            if row.iter().any(|v| !v.is_zero()) {
-                rows.add(id as u32, row);
-            }
-        }
-        self.text_gradient.token_embedding = rows;
+        self.reduce_token_rows()?;
+        // One buffer: a call for each of some hundred tensors would cost a round trip each.
         let image = self
             .image_gradient
             .iter_mut()
@@ -402,11 +480,40 @@ where
             .others
             .named_tensors_mut(TextSide::Yes)
             .into_iter();
-        for gradient in image.chain(text) {
-            self.communicator.all_reduce_sum(gradient.values)?;
+        let mut tensors: Vec<&mut [T]> = image
+            .chain(text)
+            .map(|gradient| gradient.values)
+            .chain([std::slice::from_mut(d_scale)])
+            .collect();
+        self.flat.clear();
+        for tensor in &tensors {
+            self.flat.extend_from_slice(tensor);
         }
-        self.communicator
-            .all_reduce_sum(std::slice::from_mut(d_scale))?;
+        self.communicator.all_reduce_sum(&mut self.flat)?;
+        let mut rest = &self.flat[..];
+        for tensor in &mut tensors {
+            let (sums, others) = rest.split_at(tensor.len());
+            tensor.copy_from_slice(sums);
+            rest = others;
+        }
+        Ok(())
+    }
+
+    /// Sums the gradient of the token table: every rank gets the rows of all, by id, and adds them in
+    /// rank order. A batch touches some hundred of the table's 49,408 rows.
+    fn reduce_token_rows(&mut self) -> Result<(), TrainingError> {
+        let own = &self.text_gradient.token_embedding;
+        let width = own.width();
+        let (ids, values) = rows_by_id(own);
+        let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let ids = self.communicator.all_gather_bytes(&ids)?;
+        let (values, _) = self.communicator.all_gather(&values)?.into_parts();
+        let ids = ids.iter().flat_map(|ids| ids.as_chunks().0);
+        let mut rows = SparseGradient::new(width);
+        for (id, row) in ids.zip(values.chunks_exact(width.max(1))) {
+            rows.add(u32::from_le_bytes(*id), row);
+        }
+        self.text_gradient.token_embedding = rows;
         Ok(())
     }
 
@@ -465,9 +572,13 @@ where
 /// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`;
 /// nothing for a dense one.
 fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) {
-    let TensorGradient::Sparse(rows) = gradient else {
-        return (Vec::new(), Vec::new());
-    };
+    match gradient {
+        TensorGradient::Sparse(rows) => rows_by_id(rows),
+        TensorGradient::Dense(_) => (Vec::new(), Vec::new()),
+    }
+}
+
+fn rows_by_id<T: Real>(rows: &SparseGradient<T>) -> (Vec<u32>, Vec<T>) {
     let mut ids = Vec::with_capacity(rows.len());
     let mut values = Vec::with_capacity(rows.values().len());
     for (id, row) in rows.iter() {

@@ -311,3 +311,94 @@ fn two_ranks_match_the_published_step() {
         );
     }
 }
+
+/// Trains 50 steps on `count` ranks as threads, on the batches of three published steps in turn.
+/// Returns the losses of rank 0, and the values of its "no" tower.
+fn fifty_steps<T, I, X>(
+    count: usize,
+    towers: &(impl Fn() -> Towers<T, I, X> + Sync),
+    values: &(impl Fn(&Figures, &str) -> Vec<T> + Sync),
+    with_keys: bool,
+) -> (Vec<f64>, Vec<Vec<T>>)
+where
+    T: Real,
+    I: TrainableImageTower<T>,
+    X: TrainableTextTower<T>,
+    InProcess: Collective<T>,
+{
+    let figures = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
+    let run = |ranks: InProcess| {
+        let rows = 8 / count;
+        let first = ranks.rank() * rows;
+        let mut trainer = trainer(towers(), GradientScaling::True, ranks);
+        let mut losses = Vec::new();
+        for step in 0..50 {
+            let part = step_batch(&figures, step % 3, first..first + rows, values);
+            let report = trainer.step(&[part], 3e-4).unwrap();
+            losses.push(report.total);
+        }
+        let no = trainer.towers().no.as_ref().unwrap();
+        let tensors = no.params().named_tensors(TextSide::No);
+        let values = tensors.iter().map(|tensor| {
+            let mut values = tensor.values.to_vec();
+            if tensor.name.ends_with("in_proj_bias") && !with_keys {
+                let third = values.len() / 3;
+                values.drain(third..2 * third);
+            }
+            values
+        });
+        (losses, values.collect())
+    };
+    std::thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = InProcess::world(count)
+            .into_iter()
+            .map(|ranks| scope.spawn(move || run(ranks)))
+            .collect();
+        let mut results = threads.into_iter().map(|thread| thread.join().unwrap());
+        let first: (Vec<f64>, Vec<Vec<T>>) = results.next().unwrap();
+        for (losses, values) in results {
+            assert_eq!(losses, first.0, "ranks differ");
+            assert!(values == first.1, "ranks differ");
+        }
+        first
+    })
+}
+
+fn max_difference<T: Real + Into<f64>>(a: &[Vec<T>], b: &[Vec<T>]) -> f64 {
+    let pairs = a.iter().flatten().zip(b.iter().flatten());
+    pairs.fold(0.0, |max: f64, (&a, &b)| {
+        max.max((a.into() - b.into()).abs())
+    })
+}
+
+/// In f32, losses differ by less than the rounding error of one logit, which is up to the logit scale of
+/// 100. The biases of the keys are left out: their gradient is zero but for rounding noise, which AdamW
+/// amplifies to steps of up to the learning rate.
+#[test]
+fn fifty_steps_are_the_same_on_one_two_and_four_ranks() {
+    let one = fifty_steps(1, &|| fast("vit_quickgelu"), &Figures::f32, false);
+    for count in [2, 4] {
+        let found = fifty_steps(count, &|| fast("vit_quickgelu"), &Figures::f32, false);
+        let loss = max_difference(&[one.0.clone()], &[found.0]);
+        let parameter = max_difference(&one.1, &found.1);
+        println!("f32 on {count}: losses {loss:e}, parameters {parameter:e}");
+        assert!(loss < 1e-6, "{count} ranks: losses differ by {loss}");
+        assert!(
+            parameter < 1e-5,
+            "{count} ranks: parameters differ by {parameter}"
+        );
+    }
+    let one = fifty_steps(1, &|| reference("vit_quickgelu"), &Figures::f64, true);
+    for count in [2, 4] {
+        let found = fifty_steps(count, &|| reference("vit_quickgelu"), &Figures::f64, true);
+        let loss = max_difference(&[one.0.clone()], &[found.0]);
+        let parameter = max_difference(&one.1, &found.1);
+        println!("f64 on {count}: losses {loss:e}, parameters {parameter:e}");
+        assert!(loss < 1e-11, "{count} ranks: losses differ by {loss}");
+        assert!(
+            parameter < 1e-12,
+            "{count} ranks: parameters differ by {parameter}"
+        );
+    }
+}

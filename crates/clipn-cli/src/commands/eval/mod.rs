@@ -12,6 +12,7 @@ pub(crate) use files::{refuse_existing, remove_results, write_merged};
 pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clipn::classifier::Classifier;
 use clipn::dataset::{ImageSet, OodSet};
@@ -20,11 +21,13 @@ use clipn::evaluation::{
     Results, Spread, check_comparable, merge,
 };
 use clipn::report::ReportOptions;
+use clipn::training::Reduction;
 use serde_json::{Value, json};
 
 use model::{EvaluatedModel, OpenedModel};
 
 use crate::common::classes::{self, ClassesToEncode};
+use crate::common::distributed::{EvaluationRanks, Ranks};
 use crate::common::error::CliError;
 use crate::common::messages::{note_of_skipped, warning};
 use crate::common::progress::Bar;
@@ -41,7 +44,14 @@ struct EvaluationData {
 
 /// `clipn eval`.
 pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
-    if let Some(directory) = args.output.as_ref().filter(|_| !args.force) {
+    args.distribution
+        .run(Reduction::Shares, |ranks| run_on(args, ranks))
+}
+
+/// Evaluates on this rank and all others. Rank 0 prints and writes the results.
+fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
+    let is_first = ranks.rank() == 0;
+    if let Some(directory) = args.output.as_ref().filter(|_| is_first && !args.force) {
         refuse_existing(directory)?;
     }
     args.run.report();
@@ -55,7 +65,7 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
         names: matched.names,
         allow_duplicates,
     };
-    if let Some(directory) = &args.output {
+    if let Some(directory) = args.output.as_ref().filter(|_| is_first) {
         files::create_directory(directory)?;
     }
 
@@ -87,7 +97,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let named_settings =
         |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
     check_comparable(&models.iter().map(named_settings).collect::<Vec<_>>())?;
-    let evaluations = evaluate_models(&models, &data, &options, &bar)?;
+    let evaluations = evaluate_models(&models, &data, &options, &bar, ranks)?;
+    if !is_first {
+        return Ok(());
+    }
     if let ([model], [evaluation]) = (&models[..], &evaluations[..]) {
         let record = record(args, &options, &data, model, evaluation, &bar)?;
         if let Some(directory) = &args.output {
@@ -129,7 +142,9 @@ fn evaluate_models(
     data: &EvaluationData,
     options: &EvaluationOptions,
     bar: &Bar,
+    ranks: &Ranks,
 ) -> Result<Vec<Evaluation>, CliError> {
+    let peers = EvaluationRanks(Arc::clone(ranks));
     // A single model needs no hash.
     let towers: Vec<Option<_>> = models
         .iter()
@@ -158,7 +173,8 @@ fn evaluate_models(
                 tower,
                 preprocessing: &models[first].preprocessing,
             };
-            Evaluator::new(&data.id, &data.ood)
+            peers
+                .share(Evaluator::new(&data.id, &data.ood))
                 .with_options(options.clone())
                 .with_progress(bar)
                 .evaluate_classifiers(encoder, &classifiers)
