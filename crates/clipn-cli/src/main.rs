@@ -19,7 +19,7 @@ use common::usage;
 
 /// Exit code if the reader of the output has gone, as `head` does: that of a program that SIGPIPE
 /// ends.
-const CLOSED_PIPE: u8 = 128 + 13;
+pub(crate) const CLOSED_PIPE: u8 = 128 + 13;
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_words(std::env::args_os()) {

@@ -158,6 +158,7 @@ impl DistributedArgs {
                     _ => std::process::exit(error.exit_status().into()),
                 }
             }
+            Ok(Err(error)) if error.is_closed_pipe() => end(&*ranks, crate::CLOSED_PIPE.into()),
             Ok(Err(error)) => {
                 if ranks.rank() > 0 {
                     std::thread::sleep(TURN_OF_RANK_0);
@@ -185,6 +186,22 @@ impl DistributedArgs {
             std::process::exit(error.exit_status().into());
         }
         error
+    }
+}
+
+/// Runs `work` on rank 0, then on all others: what it downloads or caches is there for them.
+pub(crate) fn rank_0_first<R>(
+    ranks: &Ranks,
+    work: impl FnOnce() -> Result<R, CliError>,
+) -> Result<R, CliError> {
+    let wait = || ranks.barrier().map_err(clipn::training::TrainingError::from);
+    if ranks.rank() == 0 {
+        let result = work()?;
+        wait()?;
+        Ok(result)
+    } else {
+        wait()?;
+        work()
     }
 }
 

@@ -38,7 +38,7 @@ pub enum CommunicatorError {
     /// No MPI library could be loaded.
     #[error("no MPI library found: {}", refusals.join("; "))]
     NoMpi {
-        /// Each library that was tried, with the reason.
+        /// The libraries that were tried, with the reason.
         refusals: Vec<String>,
     },
     /// The chosen MPI library cannot be used.

@@ -75,6 +75,13 @@ fn exercise<C: Communicator>(ranks: &C) -> u64 {
         digest(bytemuck::cast_slice(&doubles), &mut seen);
     }
     assert_eq!(ranks.bytes_of_root(&[rank as u8 + 7]).unwrap(), [7]);
+    // Nothing from any rank, and from all but one.
+    assert_eq!(
+        ranks.all_gather_bytes(&[]).unwrap(),
+        vec![Vec::<u8>::new(); world]
+    );
+    let last = if rank + 1 == world { &[5][..] } else { &[] };
+    assert_eq!(ranks.all_gather_bytes(last).unwrap()[world - 1], [5]);
     check_errors(ranks);
     seen
 }

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use model::{EvaluatedModel, OpenedModel};
 
 use crate::common::classes::{self, ClassesToEncode};
-use crate::common::distributed::{EvaluationRanks, Ranks};
+use crate::common::distributed::{EvaluationRanks, Ranks, rank_0_first};
 use crate::common::error::CliError;
 use crate::common::messages::{note_of_skipped, warning};
 use crate::common::progress::Bar;
@@ -55,7 +55,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         refuse_existing(directory)?;
     }
     args.run.report();
-    let opened = model::open(args)?;
+    let opened = rank_0_first(ranks, || model::open(args))?;
     let bundle_classes = opened.first().and_then(OpenedModel::class_names);
     let benchmark = benchmark::open(args, bundle_classes)?;
     let matched = benchmark.match_classes(classes::built_in)?;
@@ -71,10 +71,12 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
 
     let bar = Bar::default();
     let gray = args.gray || benchmark.gray;
-    let models = opened
-        .into_iter()
-        .map(|model| model.with_classes(&class_names, args, gray, &bar))
-        .collect::<Result<Vec<_>, _>>()?;
+    let models = rank_0_first(ranks, || {
+        opened
+            .into_iter()
+            .map(|model| model.with_classes(&class_names, args, gray, &bar))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
     let scores = match &args.scores.0 {
         Some(scores) => scores.clone(),
         None => {

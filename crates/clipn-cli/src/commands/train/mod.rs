@@ -20,7 +20,7 @@ use clipn::training::{
 
 pub(crate) use args::TrainArgs;
 
-use crate::common::distributed::Ranks;
+use crate::common::distributed::{Ranks, rank_0_first};
 use crate::common::error::{CliError, INTERRUPTED};
 use crate::common::interrupt;
 use crate::common::messages::{detail, note, warning};
@@ -53,7 +53,7 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     };
     settings.check()?;
     let requested_model = settings.model.clone();
-    locate_weights(&mut settings, args)?;
+    rank_0_first(ranks, || locate_weights(&mut settings, args))?;
     check_pretrained(&settings, args.resume.is_some())?;
     let name = args.name.clone().unwrap_or_else(|| {
         format!(

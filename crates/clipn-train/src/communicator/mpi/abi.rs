@@ -101,9 +101,47 @@ impl MpiAbi {
     }
 }
 
-/// Names of MPI libraries, in the order in which they are tried: the launcher's own first, since the
-/// library of another MPI cannot connect its processes.
+/// Libraries in the order in which they are tried: those beside the launcher, since the library of
+/// another MPI cannot connect its processes, then those that the system's loader finds, then those
+/// beside the launcher that is found by name.
 pub(super) fn candidates(launcher: Option<Launcher>) -> Vec<PathBuf> {
+    let names = library_names(launcher);
+    let beside = |directory: PathBuf| -> Vec<PathBuf> {
+        let paths = names.iter().map(|name| directory.join(name));
+        paths.filter(|path| path.exists()).collect()
+    };
+    let mut paths = launcher
+        .and_then(|_| libraries_beside(&parent_program()?))
+        .map_or_else(Vec::new, beside);
+    paths.extend(names.iter().cloned());
+    let in_path = std::env::var_os("PATH").unwrap_or_default();
+    let by_name = std::env::split_paths(&in_path)
+        .map(|directory| directory.join("mpiexec"))
+        .find(|path| path.is_file());
+    paths.extend(
+        by_name
+            .and_then(|path| libraries_beside(&path))
+            .map_or_else(Vec::new, beside),
+    );
+    paths
+}
+
+/// The program that started this process, as Linux reports it.
+fn parent_program() -> Option<PathBuf> {
+    #[cfg(unix)]
+    return std::fs::read_link(format!("/proc/{}/exe", std::os::unix::process::parent_id())).ok();
+    #[cfg(not(unix))]
+    None
+}
+
+/// The directory `lib` of an installation with this program in `bin`.
+fn libraries_beside(program: &Path) -> Option<PathBuf> {
+    let bin = program.parent().filter(|bin| bin.ends_with("bin"))?;
+    Some(bin.parent()?.join("lib"))
+}
+
+/// Names of MPI libraries, those that fit the launcher first.
+fn library_names(launcher: Option<Launcher>) -> Vec<PathBuf> {
     const STANDARD: [&str; 3] = ["libmpi_abi.so.1", "libmpi_abi.so.0", "libmpi_abi.so"];
     const OPEN_MPI: [&str; 1] = ["libmpi.so.40"];
     const MPICH: [&str; 2] = ["libmpi.so.12", "libmpich.so.12"];
@@ -148,15 +186,23 @@ mod tests {
     }
 
     #[test]
+    fn libraries_are_beside_programs() {
+        let beside = |path: &str| libraries_beside(Path::new(path));
+        assert_eq!(beside("/opt/mpi/bin/mpiexec"), Some("/opt/mpi/lib".into()));
+        assert_eq!(beside("/usr/sbin/slurmstepd"), None);
+        assert_eq!(beside("mpiexec"), None);
+    }
+
+    #[test]
     fn the_library_of_the_launcher_is_tried_first() {
-        let first = |launcher| candidates(launcher)[0].display().to_string();
+        let first = |launcher| library_names(launcher)[0].display().to_string();
         assert_eq!(first(None), "libmpi_abi.so.1");
         assert_eq!(first(Some(Launcher::Pmi)), "libmpi_abi.so.1");
         assert_eq!(first(Some(Launcher::OpenMpi)), "libmpi.so.40");
-        let pmi = candidates(Some(Launcher::Pmi));
+        let pmi = library_names(Some(Launcher::Pmi));
         assert_eq!(pmi.last(), Some(&PathBuf::from("libmpi.so.40")));
         for launcher in [None, Some(Launcher::OpenMpi), Some(Launcher::Pmi)] {
-            assert_eq!(candidates(launcher).len(), 7);
+            assert_eq!(library_names(launcher).len(), 7);
         }
     }
 }

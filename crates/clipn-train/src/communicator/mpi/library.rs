@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 
 use bytemuck::Pod;
 
@@ -268,10 +269,10 @@ impl MpiLibrary {
         // SAFETY: `own` has `count` bytes and `received` has that for each rank.
         let code = unsafe {
             (self.allgather)(
-                own.as_ptr().cast(),
+                address_of(own),
                 count,
                 byte,
-                received.as_mut_ptr().cast(),
+                address_of_mut(received),
                 count,
                 byte,
                 self.handles.world,
@@ -295,10 +296,10 @@ impl MpiLibrary {
         // which the caller makes the same on every rank. The arrays have an entry per rank.
         let code = unsafe {
             (self.allgatherv)(
-                own.as_ptr().cast(),
+                address_of(own),
                 own_count,
                 datatype,
-                received.as_mut_ptr().cast(),
+                address_of_mut(received),
                 layout.counts.as_ptr(),
                 layout.starts.as_ptr(),
                 datatype,
@@ -323,11 +324,11 @@ impl MpiLibrary {
         // SAFETY: both buffers have room for their layouts, with an entry per rank.
         let code = unsafe {
             (self.alltoallv)(
-                own.as_ptr().cast(),
+                address_of(own),
                 send.counts.as_ptr(),
                 send.starts.as_ptr(),
                 datatype,
-                received.as_mut_ptr().cast(),
+                address_of_mut(received),
                 receive.counts.as_ptr(),
                 receive.starts.as_ptr(),
                 datatype,
@@ -349,7 +350,7 @@ impl MpiLibrary {
         let code = unsafe {
             (self.allreduce)(
                 self.handles.in_place as *const c_void,
-                values.as_mut_ptr().cast(),
+                address_of_mut(values),
                 count,
                 datatype,
                 self.handles.sum,
@@ -370,7 +371,7 @@ impl MpiLibrary {
         // SAFETY: `values` has `count` values of the type, as on every rank.
         let code = unsafe {
             (self.bcast)(
-                values.as_mut_ptr().cast(),
+                address_of_mut(values),
                 count,
                 datatype,
                 root,
@@ -394,6 +395,24 @@ impl MpiLibrary {
             _ => format!("error {code}"),
         };
         Err(CommunicatorError::Mpi { function, problem })
+    }
+}
+
+/// What empty slices point to for MPI. Rust gives an empty slice of bytes the address 1, which is the
+/// constant `MPI_IN_PLACE` of two of the three interfaces.
+static NOTHING: AtomicU64 = AtomicU64::new(0);
+
+fn address_of<T>(values: &[T]) -> *const c_void {
+    match values {
+        [] => NOTHING.as_ptr().cast_const().cast(),
+        values => values.as_ptr().cast(),
+    }
+}
+
+fn address_of_mut<T>(values: &mut [T]) -> *mut c_void {
+    match values {
+        [] => NOTHING.as_ptr().cast(),
+        values => values.as_mut_ptr().cast(),
     }
 }
 

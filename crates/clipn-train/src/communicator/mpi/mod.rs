@@ -318,14 +318,25 @@ fn load(
             problem,
         });
     }
-    let mut refusals = Vec::new();
+    // Names by reason: most libraries are missing.
+    let mut refusals: Vec<(Vec<String>, String)> = Vec::new();
     for path in candidates(launcher) {
-        match MpiLibrary::open(&path) {
+        let problem = match MpiLibrary::open(&path) {
             Ok(library) => return Ok(library),
-            Err(problem) => refusals.push(format!("{}: {problem}", path.display())),
+            Err(problem) => problem,
+        };
+        let name = path.display().to_string();
+        match refusals.iter_mut().find(|(_, known)| *known == problem) {
+            Some((names, _)) => names.push(name),
+            None => refusals.push((vec![name], problem)),
         }
     }
-    Err(CommunicatorError::NoMpi { refusals })
+    let refusals = refusals.into_iter();
+    Err(CommunicatorError::NoMpi {
+        refusals: refusals
+            .map(|(names, problem)| format!("{}: {problem}", names.join(", ")))
+            .collect(),
+    })
 }
 
 /// Types of values that MPI knows.
