@@ -277,24 +277,23 @@ impl<'a> Evaluator<'a> {
                 });
             }
         }
-        match rows.first().map(Vec::as_slice) {
-            Some(
-                all @ [
-                    ImageRow {
-                        outcome: Err(first),
-                        ..
-                    },
-                    ..,
-                ],
-            ) if all.iter().all(|row| row.outcome.is_err()) => {
-                Err(EvaluationError::NoReadableImages {
-                    set: set.name.clone(),
-                    count: all.len(),
-                    first: first.clone(),
-                })
-            }
-            _ => Ok(rows),
+        check_readable(set, rows.first().map_or(&[], Vec::as_slice))?;
+        Ok(rows)
+    }
+}
+
+/// Checks that at least one image of a set could be read.
+fn check_readable(set: &ImageSet, rows: &[ImageRow]) -> Result<(), EvaluationError> {
+    let first = rows.first().and_then(|row| row.outcome.as_ref().err());
+    match first {
+        Some(first) if rows.iter().all(|row| row.outcome.is_err()) => {
+            Err(EvaluationError::NoReadableImages {
+                set: set.name.clone(),
+                count: rows.len(),
+                first: first.clone(),
+            })
         }
+        _ => Ok(()),
     }
 }
 

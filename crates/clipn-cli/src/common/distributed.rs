@@ -19,7 +19,7 @@ use crate::common::messages::{Verbosity, detail, hint, note, warning};
 
 /// Waiting time of ranks other than 0 before they report an error. If all ranks fail alike, rank 0
 /// reports it once and ends the others meanwhile.
-const TURN_OF_RANK_0: Duration = Duration::from_secs(2);
+const TURN_OF_RANK_0: Duration = Duration::from_secs(5);
 
 /// Exit code of a Rust program that panics.
 const PANIC: i32 = 101;
@@ -194,7 +194,11 @@ pub(crate) fn rank_0_first<R>(
     ranks: &Ranks,
     work: impl FnOnce() -> Result<R, CliError>,
 ) -> Result<R, CliError> {
-    let wait = || ranks.barrier().map_err(clipn::training::TrainingError::from);
+    let wait = || {
+        ranks
+            .barrier()
+            .map_err(clipn::training::TrainingError::from)
+    };
     if ranks.rank() == 0 {
         let result = work()?;
         wait()?;

@@ -8,6 +8,7 @@ mod frozen_features;
 mod initial_state;
 mod observer;
 mod ranks;
+mod saving;
 mod settings;
 mod text_sampler;
 
@@ -15,29 +16,24 @@ pub use builder::{RunBuilder, RunStart};
 pub use observer::{RunObserver, RunOutcome, StepEvent};
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use clipn_base::random::Xoshiro256;
 use clipn_data::{CaptionLoader, CaptionSource, Epoch, EpochPosition, TrainBatch};
 use clipn_engine::TextTransformer;
-use clipn_model::{ModelConfig, TextTower, TrainingVocabulary, WeightsMetadata};
+use clipn_model::{ModelConfig, TextTower, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
 
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
 use crate::run::finished::FinishedMark;
 use crate::run::frozen_features::{CachedFeatures, FrozenFeatures};
-use crate::run::ranks::{Ranks, check_same_digest};
+use crate::run::ranks::Ranks;
 use crate::run::text_sampler::TextSampler;
 use crate::setting_difference::SettingDifference;
-use crate::state::{
-    CheckpointContents, CheckpointLabel, CheckpointStore, RetentionPolicy, STATE_FORMAT_VERSION,
-    TrainingState,
-};
+use crate::state::{CheckpointLabel, CheckpointStore};
 use crate::towers::{CpuImageTower, CpuTowers, TrainableTowers};
 use crate::trainer::{ImageInput, MicroBatch, StepReport, TextInput, Trainer};
 use crate::training_log::{LogRecord, TrainingLog};
@@ -240,41 +236,6 @@ impl TrainRun {
         Ok(all.iter().any(|canceled| canceled != &[0]))
     }
 
-    /// The outcome with the newest checkpoint: the one of this call, or else of the run's directory. One
-    /// is written if there is none, as after resuming a finished run of another directory.
-    fn outcome(
-        &mut self,
-        interrupted: bool,
-        newest: Option<PathBuf>,
-        observer: &dyn RunObserver,
-    ) -> Result<RunOutcome, TrainingError> {
-        let checkpoint = match newest {
-            Some(newest) => newest,
-            None => match self.newest()? {
-                Some(label) => self.dir.join("checkpoints").join(label),
-                None => self.save(CheckpointLabel::Epoch(self.epoch), None, observer)?,
-            },
-        };
-        Ok(RunOutcome {
-            interrupted,
-            step: self.step,
-            checkpoint,
-        })
-    }
-
-    /// Name of the newest checkpoint in the run's directory.
-    fn newest(&self) -> Result<Option<String>, TrainingError> {
-        let newest = match &self.store {
-            Some(store) => store.latest()?.map(|saved| saved.label.to_string()),
-            None => None,
-        };
-        let newest = self
-            .ranks
-            .bytes_of_root(newest.unwrap_or_default().as_bytes())?;
-        let newest = String::from_utf8_lossy(&newest).into_owned();
-        Ok(Some(newest).filter(|label| !label.is_empty()))
-    }
-
     /// Runs the rest of an epoch. Returns `false` if the observer canceled.
     fn run_epoch(
         &mut self,
@@ -404,86 +365,6 @@ impl TrainRun {
             total_steps: self.total_steps(),
             record: &record,
         });
-        Ok(())
-    }
-
-    /// Saves a checkpoint in the middle of the epoch `data`, or between epochs.
-    fn save(
-        &mut self,
-        label: CheckpointLabel,
-        data: Option<&Epoch>,
-        observer: &dyn RunObserver,
-    ) -> Result<PathBuf, TrainingError> {
-        // Write features first: a resumed run must find those that this one used.
-        if let Some(frozen) = &mut self.frozen {
-            frozen.flush()?;
-        }
-        let position = data.map(Epoch::shared_position).transpose()?;
-        if self.ranks.world_size() > 1 {
-            check_same_digest(
-                &*self.ranks,
-                "weights after training",
-                self.trainer.digest(),
-            )?;
-            self.share_vocabulary()?;
-        }
-        let dir = self.dir.join("checkpoints").join(label.to_string());
-        if let Some(store) = &self.store {
-            self.write_checkpoint(store, label, position.as_ref())?;
-            observer.saved(&dir);
-        }
-        self.ranks.barrier()?;
-        Ok(dir)
-    }
-
-    /// Adds the words in the captions that other ranks read.
-    fn share_vocabulary(&mut self) -> Result<(), TrainingError> {
-        if let Some(words) = &mut self.notes.training_vocabulary {
-            let all = self.ranks.all_gather_bytes(words.to_text().as_bytes())?;
-            let all: Vec<_> = all
-                .iter()
-                .map(|text| String::from_utf8_lossy(text))
-                .collect();
-            *words = TrainingVocabulary::parse(&all.join(" "));
-        }
-        Ok(())
-    }
-
-    fn write_checkpoint(
-        &self,
-        store: &CheckpointStore,
-        label: CheckpointLabel,
-        position: Option<&EpochPosition>,
-    ) -> Result<(), TrainingError> {
-        let json = |part, value: Result<serde_json::Value, serde_json::Error>| {
-            value.map_err(|source| TrainingError::StateJson { part, source })
-        };
-        let state = TrainingState {
-            format: STATE_FORMAT_VERSION,
-            epoch: self.epoch,
-            step: self.step,
-            samples_seen: self.step * self.samples_per_step(),
-            position: json("position", serde_json::to_value(position))?,
-            rng: Xoshiro256::new(self.settings.seed),
-            schedule: self.settings.schedule(self.total_steps()),
-            optimizer: self.settings.optimizer,
-            objective: self.settings.objective,
-            model: json("model", serde_json::to_value(&self.config))?,
-            settings: json("settings", serde_json::to_value(&self.settings))?,
-            versions: BTreeMap::from([("clipn".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
-            files: BTreeMap::new(),
-        };
-        let contents = CheckpointContents {
-            state: &state,
-            model: self.trainer.towers().tensors()?,
-            notes: self.notes.clone(),
-            optimizer: self.trainer.optimizer(),
-        };
-        store.save(label, contents)?;
-        store.prune(RetentionPolicy {
-            keep_last: self.settings.keep,
-            keep_every: None,
-        })?;
         Ok(())
     }
 }

@@ -117,25 +117,25 @@ impl MpiLibrary {
             text.strip_prefix(&name).map_or(text.clone(), str::to_owned)
         })?;
         let library = ManuallyDrop::new(library);
-        let address = |name: &str| -> Option<usize> {
-            // SAFETY: the address of the symbol is taken; nothing is read through it here.
+        let address = |name: &str| -> Option<*mut c_void> {
+            // SAFETY: the address of the symbol is taken; nothing is read through it here, and the
+            // library stays loaded.
             let symbol = unsafe { library.get::<*mut c_void>(name) }.ok()?;
-            // SAFETY: the raw symbol is used as a number, or as a function of the type that the MPI
-            // standard gives this name; the library stays loaded.
-            Some(unsafe { symbol.into_raw() }.as_raw_ptr() as usize)
+            // SAFETY: same as above.
+            Some(unsafe { symbol.into_raw() }.as_raw_ptr())
         };
         let names = file_names(path);
         let abi = MpiAbi::detect(&names, |name| address(name).is_some())
             .ok_or("expected an MPI library, got one without the symbols of a known MPI")?;
         let missing = |name: &'static str| address(name).ok_or(format!("it has no {name}"));
-        let handles = abi.handles(missing)?;
+        let handles = abi.handles(|name| missing(name).map(|address| address as usize))?;
         macro_rules! function {
             ($name:literal as $type:ty) => {{
                 let address = missing($name)?;
                 // SAFETY: `address` is that of the function `$name` of an MPI library, which has
                 // this type in C: handles are as wide as a pointer, or narrower integers that are
                 // passed in the low half of a register.
-                unsafe { std::mem::transmute::<usize, $type>(address) }
+                unsafe { std::mem::transmute::<*mut c_void, $type>(address) }
             }};
         }
         Ok(Self {
