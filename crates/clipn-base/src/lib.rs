@@ -9,6 +9,7 @@
 //! | [`progress`] | [`Progress`](progress::Progress), through which long-running work reports and is cancelled; the library itself never prints |
 //! | [`simd`] | the instruction set of the inner loops, chosen at run time |
 //! | [`random`] | random numbers that are the same on every machine and in every version |
+//! | [`launcher`] | the rank of this process and the number of processes, as `mpirun` or `srun` announce them |
 //! | [`ordered`] | a parallel map over a stream whose results keep its order, in bounded memory |
 //!
 //! # Example
@@ -36,6 +37,7 @@
 
 pub mod content;
 pub mod error;
+pub mod launcher;
 pub mod ordered;
 pub mod progress;
 pub mod random;

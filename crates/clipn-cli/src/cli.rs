@@ -24,8 +24,8 @@ use crate::commands::serve::{self, ServeArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::common::error::CliError;
 use crate::common::messages::{MessageArgs, Verbosity, detail};
-use crate::common::usage;
 use crate::common::version::long_version;
+use crate::common::{interrupt, usage};
 
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
@@ -81,6 +81,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
     if let Some(verbosity) = cli.messages.verbosity() {
         verbosity.set();
     }
+    if let Command::Train(args) = &cli.command {
+        args.set_threads()?;
+    }
     detail(format_args!(
         "clipn {}, SIMD level {}, {} threads",
         env!("CARGO_PKG_VERSION"),
@@ -114,6 +117,14 @@ fn dispatch(command: Command) -> Result<(), CliError> {
 }
 
 impl Cli {
+    /// Installs the signal handlers of the command, before any thread is started.
+    pub(crate) fn prepare_signals(&self) -> Result<(), CliError> {
+        if matches!(self.command, Command::Train(_)) {
+            interrupt::watch_notices()?;
+        }
+        interrupt::install()
+    }
+
     /// Parses a command line, the name of the program first.
     ///
     /// # Errors

@@ -15,11 +15,11 @@ use clipn::simd::SimdLevel;
 
 use cli::Cli;
 use common::error::{CliError, report};
-use common::{interrupt, usage};
+use common::usage;
 
 /// Exit code if the reader of the output has gone, as `head` does: that of a program that SIGPIPE
 /// ends.
-const CLOSED_PIPE: u8 = 128 + 13;
+pub(crate) const CLOSED_PIPE: u8 = 128 + 13;
 
 fn main() -> ExitCode {
     let cli = match Cli::parse_words(std::env::args_os()) {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
             message: error.to_string(),
             hint: error.hint().map(str::to_owned),
         })
-        .and_then(|_| interrupt::install());
+        .and_then(|_| cli.prepare_signals());
     match prepared.and_then(|()| cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::from(CLOSED_PIPE),

@@ -156,6 +156,20 @@ pub enum EvaluationError {
         /// Number of images in all.
         total: usize,
     },
+    /// The processes that share an evaluation could not exchange scores.
+    #[error("cannot exchange scores with other processes")]
+    Peers {
+        /// Error of the exchange.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another of the processes that share an evaluation failed.
+    #[error("rank {rank}: {problem}")]
+    PeerFailed {
+        /// Index of the process.
+        rank: usize,
+        /// Its error.
+        problem: String,
+    },
 }
 
 impl EvaluationError {

@@ -15,6 +15,7 @@ use crate::error::EvaluationError;
 use crate::evaluation::{
     Evaluation, EvaluationOptions, ImageRow, ImageScores, ScorePrecision, SetScores,
 };
+use crate::peers::{EvaluationPeers, exchange, is_own};
 
 /// An image tower with its preprocessing.
 #[derive(Clone, Copy)]
@@ -43,6 +44,7 @@ pub struct Evaluator<'a> {
     ood: &'a [OodSet],
     options: EvaluationOptions,
     progress: &'a dyn Progress,
+    peers: Option<&'a dyn EvaluationPeers>,
 }
 
 impl fmt::Debug for Evaluator<'_> {
@@ -63,6 +65,7 @@ impl<'a> Evaluator<'a> {
             ood,
             options: EvaluationOptions::default(),
             progress: &NoProgress,
+            peers: None,
         }
     }
 
@@ -77,6 +80,14 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn with_progress(mut self, progress: &'a dyn Progress) -> Self {
         self.progress = progress;
+        self
+    }
+
+    /// Shares the work with other processes, each of which evaluates the same sets: every process
+    /// scores a part of the images, and returns the scores of all.
+    #[must_use]
+    pub fn with_peers(mut self, peers: &'a dyn EvaluationPeers) -> Self {
+        self.peers = Some(peers);
         self
     }
 
@@ -227,18 +238,33 @@ impl<'a> Evaluator<'a> {
             };
             rows.map(score_each)
         };
-        let mut samples = set.samples.iter();
-        let push_rows = |outcome: Result<Vec<ImageScores>, ItemError>| {
-            let outcome = match outcome {
+        let is_own = |index: usize| is_own(self.peers, index);
+        let own = || {
+            set.samples
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| is_own(*index))
+        };
+        let mut samples = own().map(|(_, sample)| sample);
+        let mut outcomes = Vec::new();
+        let push = |outcome: Result<Vec<ImageScores>, ItemError>| {
+            let path = samples.next().map(|sample| sample.path.clone());
+            match outcome {
                 Err(error) if self.options.strict => {
-                    let path = samples.next().map(|sample| sample.path.clone());
                     return Err(EvaluationError::from_item(error, path.unwrap_or_default()));
                 }
-                outcome => outcome.map_err(|error| chain_in_one_line(&error)),
-            };
-            let Some(sample) = samples.next() else {
-                return Ok(());
-            };
+                outcome => outcomes.push(outcome.map_err(|error| chain_in_one_line(&error))),
+            }
+            Ok(())
+        };
+        let images = set.images().enumerate().filter(|(index, _)| is_own(*index));
+        let images = images.map(|(_, image)| image);
+        let scored = pipeline.run_each(images, score_each, push);
+        let outcomes = match self.peers {
+            None => scored.map(|()| outcomes)?,
+            Some(peers) => exchange(peers, scored.map(|()| outcomes))?,
+        };
+        for (sample, outcome) in set.samples.iter().zip(outcomes) {
             for (index, rows) in rows.iter_mut().enumerate() {
                 let outcome = outcome
                     .as_ref()
@@ -250,27 +276,24 @@ impl<'a> Evaluator<'a> {
                     outcome,
                 });
             }
-            Ok(())
-        };
-        pipeline.run_each(set.images(), score_each, push_rows)?;
-        match rows.first().map(Vec::as_slice) {
-            Some(
-                all @ [
-                    ImageRow {
-                        outcome: Err(first),
-                        ..
-                    },
-                    ..,
-                ],
-            ) if all.iter().all(|row| row.outcome.is_err()) => {
-                Err(EvaluationError::NoReadableImages {
-                    set: set.name.clone(),
-                    count: all.len(),
-                    first: first.clone(),
-                })
-            }
-            _ => Ok(rows),
         }
+        check_readable(set, rows.first().map_or(&[], Vec::as_slice))?;
+        Ok(rows)
+    }
+}
+
+/// Checks that at least one image of a set could be read.
+fn check_readable(set: &ImageSet, rows: &[ImageRow]) -> Result<(), EvaluationError> {
+    let first = rows.first().and_then(|row| row.outcome.as_ref().err());
+    match first {
+        Some(first) if rows.iter().all(|row| row.outcome.is_err()) => {
+            Err(EvaluationError::NoReadableImages {
+                set: set.name.clone(),
+                count: rows.len(),
+                first: first.clone(),
+            })
+        }
+        _ => Ok(()),
     }
 }
 

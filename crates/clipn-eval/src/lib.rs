@@ -104,6 +104,7 @@ mod merge;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod peers;
 mod record;
 mod record_csv;
 mod repeat;
@@ -124,6 +125,7 @@ pub use output::{write_results_csv, write_results_json, write_scores_csv};
 #[cfg(feature = "parquet")]
 #[cfg_attr(docsrs, doc(cfg(feature = "parquet")))]
 pub use parquet::{Cell, ColumnKind, ParquetWriter};
+pub use peers::EvaluationPeers;
 pub use record::EvaluationRecord;
 pub use record_csv::{write_record_csv, write_record_rows};
 pub use repeat::RepeatSettings;

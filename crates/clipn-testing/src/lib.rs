@@ -7,6 +7,7 @@ pub mod distributed;
 pub mod figures;
 pub mod hub;
 pub mod levels;
+pub mod mpi;
 pub mod random;
 pub mod shards;
 pub mod torch_file;

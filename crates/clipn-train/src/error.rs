@@ -123,6 +123,35 @@ pub enum TrainingError {
     /// The token ids do not form rows.
     #[error(transparent)]
     Tokens(#[from] TokenizerError),
+    /// Ranks differ in what must be the same on all.
+    #[error("rank {rank} differs from rank 0: {what}")]
+    RanksDiffer {
+        /// The first rank that differs.
+        rank: usize,
+        /// The difference.
+        what: String,
+    },
+    /// The mark of a finished run cannot be read or written.
+    #[error("cannot access {}, the mark of a finished run", path.display())]
+    FinishedMark {
+        /// Path of the mark.
+        path: PathBuf,
+        /// Error of the operating system, or of its JSON.
+        source: std::io::Error,
+    },
+    /// A run is marked as finished, but its last checkpoints are missing.
+    #[error(
+        "{} is finished after {step} steps, but the newest checkpoint has {newest}",
+        path.display()
+    )]
+    MissingLastCheckpoint {
+        /// Directory of the run.
+        path: PathBuf,
+        /// Steps of the finished run.
+        step: u64,
+        /// Steps of the newest checkpoint.
+        newest: u64,
+    },
     /// A part of a checkpoint's state cannot be encoded or decoded.
     #[error("invalid {part} in the checkpoint state")]
     StateJson {
@@ -166,6 +195,18 @@ impl TrainingError {
             }
             Self::Communicator(CommunicatorError::RankLost { .. }) => {
                 "look for the error of that rank, then resume from the last checkpoint"
+            }
+            Self::Communicator(CommunicatorError::NoMpi { .. }) => {
+                "install an MPI, or name its library in `MpiSettings::library`"
+            }
+            Self::Communicator(CommunicatorError::WorldMismatch { .. }) => {
+                "start the program with the launcher of the MPI library that it loads"
+            }
+            Self::RanksDiffer { .. } => {
+                "start every rank with the same program, settings and kind of processor"
+            }
+            Self::MissingLastCheckpoint { .. } => {
+                "remove finished.json to train the missing steps again"
             }
             Self::FeatureCache(FeatureCacheError::InUse { .. }) => {
                 "wait for the other run, or set another `feature_cache`"

@@ -141,6 +141,11 @@ impl FeatureCache {
         Ok(cache)
     }
 
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Number of cached features, in the file and in memory.
     pub fn len(&self) -> usize {
         self.index.len()
@@ -233,6 +238,53 @@ impl FeatureCache {
         // change and the file never shrinks below them.
         self.map = Some(unsafe { Mmap::map(&self.file)? });
         Ok(())
+    }
+}
+
+/// The cache file of another process, for reading what it has written so far.
+#[derive(Debug)]
+pub(crate) struct FeatureFile {
+    map: Mmap,
+    dim: usize,
+    index: HashMap<u128, usize>,
+}
+
+impl FeatureFile {
+    /// Opens a file; `None` if it has no records yet.
+    pub(crate) fn open(
+        path: &Path,
+        dim: usize,
+        identity: u128,
+    ) -> Result<Option<Self>, FeatureCacheError> {
+        let io = |source| FeatureCacheError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.len() <= HEADER as u64 {
+            return Ok(None);
+        }
+        // SAFETY: the process that writes the file only appends whole records to it, and cuts off
+        // nothing but an incomplete last one, which is not read here.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        if map.get(..HEADER) != Some(&header(dim, identity)) {
+            return Err(FeatureCacheError::Mismatch {
+                path: path.to_owned(),
+            });
+        }
+        let records = map[HEADER..].chunks_exact(KEY + 4 * dim);
+        let keys = records.filter_map(|record| record.first_chunk::<KEY>());
+        let index = (keys.enumerate())
+            .map(|(record, key)| (u128::from_le_bytes(*key), record))
+            .collect();
+        Ok(Some(Self { map, dim, index }))
+    }
+
+    /// Returns the features of a key, `[D]`.
+    pub(crate) fn get(&self, key: u128) -> Option<&[f32]> {
+        let record = *self.index.get(&key)?;
+        let start = HEADER + record * (KEY + 4 * self.dim) + KEY;
+        bytemuck::try_cast_slice(self.map.get(start..start + 4 * self.dim)?).ok()
     }
 }
 

@@ -86,7 +86,8 @@ mod towers;
 mod trainer;
 
 pub use communicator::{
-    Collective, Communicator, CommunicatorError, Gathered, InProcess, SingleProcess,
+    Collective, Communicator, CommunicatorError, Gathered, InProcess, Mpi, MpiAbi, MpiSettings,
+    Reduction, SingleProcess,
 };
 pub use error::TrainingError;
 pub use feature_cache::{Digest, FeatureCache, FeatureCacheError};

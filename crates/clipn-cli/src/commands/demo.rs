@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::commands::eval::{self, EvalArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::common::args::Format;
+use crate::common::distributed::refuse_several;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::status;
 use crate::common::progress::Bar;
@@ -46,6 +47,7 @@ const BATCH_SIZE: u32 = 128;
 /// `clipn demo`: draws a world and runs the program's own commands on it. Each is printed before
 /// it runs.
 pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
+    refuse_several("demo")?;
     let world = World {
         seed: args.seed,
         ..World::default()

@@ -9,6 +9,7 @@ use clipn::model::{LogitScale, PretrainedWeights};
 use clipn::prompts::PromptVariant;
 use clipn::scores::{Score, by_name};
 
+use crate::common::cores::Cores;
 use crate::common::messages::detail;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
@@ -136,10 +137,9 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     pub(crate) fn parallelism(&self) -> Parallelism {
-        let default = Parallelism::default();
         Parallelism {
             batch_size: self.batch_size,
-            workers: self.workers.unwrap_or(default.workers),
+            workers: self.workers.unwrap_or_else(Cores::default_threads),
         }
     }
 

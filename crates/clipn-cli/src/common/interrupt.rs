@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::common::error::CliError;
+use crate::common::distributed;
+use crate::common::error::{self, CliError};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
+static NOTICED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler: the first Ctrl-C, SIGTERM or SIGHUP requests a clean stop of running work,
 /// the second exits at once. A SIGHUP that was ignored when the program started, as `nohup` does,
@@ -28,8 +30,46 @@ pub(crate) fn install() -> Result<(), CliError> {
 
 fn on_signal() {
     if INTERRUPTED.swap(true, Ordering::SeqCst) {
-        std::process::exit(130);
+        distributed::abort_all(error::INTERRUPTED.into());
+        std::process::exit(error::INTERRUPTED.into());
     }
+}
+
+/// Treats SIGUSR1 and SIGTERM as notices that the system will end the program soon, as Slurm sends
+/// them before a time limit or a preemption: each requests a stop. Must be called before the first
+/// thread is started.
+#[cfg(unix)]
+pub(crate) fn watch_notices() -> Result<(), CliError> {
+    use nix::sys::signal::{SigSet, Signal};
+
+    let mut notices = SigSet::empty();
+    notices.add(Signal::SIGUSR1);
+    notices.add(Signal::SIGTERM);
+    // A signal that all threads block stays pending until one waits for it.
+    let failed = |error: nix::Error| CliError::WatchSignals(error.into());
+    notices.thread_block().map_err(failed)?;
+    let watch = move || {
+        while let Ok(signal) = notices.wait() {
+            // A second SIGTERM ends the program at once; a notice may come repeatedly.
+            let repeated = NOTICED.swap(true, Ordering::SeqCst) && signal == Signal::SIGTERM;
+            if repeated || !requested() {
+                on_signal();
+            }
+        }
+    };
+    let watcher = std::thread::Builder::new().name("notices".to_owned());
+    watcher.spawn(watch).map_err(CliError::WatchSignals)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn watch_notices() -> Result<(), CliError> {
+    Ok(())
+}
+
+/// Whether the system gave notice of the program's end.
+pub(crate) fn is_noticed() -> bool {
+    NOTICED.load(Ordering::SeqCst)
 }
 
 /// Requests a stop because the reader of standard error has gone.

@@ -30,6 +30,8 @@ pub(crate) struct MessageArgs {
 /// Amount of messages on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
+    /// Errors only: what other ranks of a run print is rank 0's to say
+    Silent,
     /// Warnings and errors
     Quiet,
     /// Also progress and notes
@@ -55,7 +57,7 @@ impl MessageArgs {
 impl Verbosity {
     /// Verbosity of the whole program.
     pub(crate) fn current() -> Self {
-        [Self::Quiet, Self::Normal]
+        [Self::Silent, Self::Quiet, Self::Normal]
             .into_iter()
             .find(|&level| level as u8 == CURRENT.load(Ordering::Relaxed))
             .unwrap_or(Self::Verbose)
@@ -71,7 +73,7 @@ impl Verbosity {
 
 /// Whether progress and notes are off.
 pub(crate) fn is_quiet() -> bool {
-    Verbosity::current() == Verbosity::Quiet
+    Verbosity::current() <= Verbosity::Quiet
 }
 
 /// Kind of a message.
@@ -94,6 +96,9 @@ pub(crate) fn log() {
 }
 
 fn print(kind: Kind, text: impl Display) {
+    if Verbosity::current() == Verbosity::Silent {
+        return;
+    }
     #[cfg(feature = "serve")]
     if LOGGED.load(Ordering::Relaxed) {
         let text = text.to_string();
@@ -112,7 +117,8 @@ fn print(kind: Kind, text: impl Display) {
     }
 }
 
-/// Prints a warning, at every verbosity: results may be wrong or incomplete.
+/// Prints a warning, at every verbosity but that of ranks other than 0: results may be wrong or
+/// incomplete.
 pub(crate) fn warning(text: impl Display) {
     print(Kind::Warning, text);
 }

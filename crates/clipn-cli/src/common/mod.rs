@@ -3,7 +3,9 @@
 pub(crate) mod args;
 pub(crate) mod classes;
 pub(crate) mod coarse;
+pub(crate) mod cores;
 pub(crate) mod detector;
+pub(crate) mod distributed;
 pub(crate) mod error;
 pub(crate) mod interrupt;
 pub(crate) mod messages;

@@ -4,12 +4,14 @@
 //! hub has the repositories, and demo and benchmarks are shrunk.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::common::shards::{samples, tar};
 use crate::common::{Sandbox, text};
 use crate::metrics::npy_f32;
 use crate::world::World;
 use clipn::progress::NoProgress;
+use clipn_testing::mpi::{installations, output_within};
 
 /// The `clipn` commands in fenced `sh` blocks, with continued lines joined.
 fn commands(markdown: &str) -> Vec<String> {
@@ -31,6 +33,7 @@ fn commands(markdown: &str) -> Vec<String> {
     }
     commands.retain(|command| {
         let (_, command) = environment(command);
+        let (_, command) = launcher(command);
         // Servers never exit by themselves; `serve.rs` runs them.
         let ends = !command.starts_with("clipn serve ");
         ends && (command.starts_with("clipn ") || command.starts_with("cargo run "))
@@ -46,6 +49,17 @@ fn environment(command: &str) -> (Option<(&str, &str)>, &str) {
     match set {
         Some((variable, rest)) => (Some(variable), rest),
         None => (None, command),
+    }
+}
+
+/// Splits `mpirun -n N` before a command.
+fn launcher(command: &str) -> (usize, &str) {
+    let launched = command
+        .strip_prefix("mpirun -n ")
+        .and_then(|rest| rest.split_once(' '));
+    match launched {
+        Some((ranks, command)) => (ranks.parse().unwrap(), command),
+        None => (1, command),
     }
 }
 
@@ -223,7 +237,7 @@ fn every_documented_command_works() {
         let hub = sandbox.hub(&REPOSITORIES);
         if commands
             .iter()
-            .any(|command| command.starts_with("clipn train"))
+            .any(|command| launcher(command).1.starts_with("clipn train"))
         {
             write_training_data(&sandbox);
         }
@@ -235,17 +249,26 @@ fn every_documented_command_works() {
         }
         for command in commands {
             let (variable, line) = environment(&command);
+            // Without an MPI, what it would start runs in one process.
+            let (ranks, line) = launcher(line);
             let line = line
                 .strip_prefix("cargo run --release -- ")
                 .or(line.strip_prefix("clipn "))
                 .unwrap();
             let arguments = arguments(line);
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let output = sandbox
-                .command(&hub.url(), &arguments)
-                .envs(variable)
-                .output()
-                .unwrap();
+            let output = match installations().first().filter(|_| ranks > 1) {
+                Some(mpi) => {
+                    let mut command = mpi.command(ranks, Path::new(env!("CARGO_BIN_EXE_clipn")));
+                    command.current_dir(sandbox.root()).args(&arguments);
+                    output_within(command, Duration::from_secs(300))
+                }
+                None => sandbox
+                    .command(&hub.url(), &arguments)
+                    .envs(variable)
+                    .output()
+                    .unwrap(),
+            };
             let file = file.file_name().unwrap().to_string_lossy();
             assert!(
                 output.status.success(),

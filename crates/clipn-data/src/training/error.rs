@@ -107,6 +107,12 @@ pub enum TrainingDataError {
         /// The damaged shards, and what is lost with them.
         report: Box<DamageReport>,
     },
+    /// The processes that share the batches could not agree on one.
+    #[error("cannot agree with other processes on the samples of a batch")]
+    Peers {
+        /// Error of the exchange.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// Two passes over the data yielded no usable sample.
     #[error("no usable sample in the training data: {skipped}")]
     NoUsableSample {

@@ -14,8 +14,8 @@ mod webdataset;
 pub use captions::{CaptionTable, CaptionTableFormat, MultilineFields, TableQuoting};
 pub use error::TrainingDataError;
 pub use loading::{
-    CachedImages, CaptionLoader, CaptionSource, Epoch, EpochPosition, LoaderSettings, Rounding,
-    Sampling, ShuffleBuffer, SkipLimit, TrainBatch,
+    BatchPeers, CachedImages, CaptionLoader, CaptionSource, Epoch, EpochPosition, LoaderSettings,
+    Rounding, Sampling, ShuffleBuffer, SkipLimit, TrainBatch,
 };
 #[cfg(feature = "parquet")]
 pub use parquet::ParquetCaptions;

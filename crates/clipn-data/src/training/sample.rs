@@ -49,6 +49,8 @@ impl RawSample {
 pub(crate) enum DrawnItem {
     Sample(Box<RawSample>),
     Skip(Box<SkippedSample>),
+    /// A draw that another process prepares.
+    Elsewhere,
     /// End of a pass over the part of this process.
     PassEnd,
 }

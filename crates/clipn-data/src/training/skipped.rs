@@ -108,6 +108,16 @@ impl SkippedSamples {
             .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Adds the skipped samples of another process.
+    pub fn merge(&mut self, other: Self) {
+        for (reason, samples) in other.counts {
+            let count = self.counts.entry(reason).or_default();
+            *count = count.saturating_add(samples);
+        }
+        let left = MAX_NAMED.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.into_iter().take(left));
+    }
+
     /// Adds a sample, unless it was lost before.
     pub(crate) fn add(&mut self, sample: SkippedSample) {
         if sample.samples == 0 {

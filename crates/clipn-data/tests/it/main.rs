@@ -12,4 +12,5 @@ mod loader;
 mod loader_helpers;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod peers;
 mod webdataset;

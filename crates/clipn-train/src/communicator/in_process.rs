@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use clipn_model::Real;
 
+use super::operation::{Operation, OperationKind};
 use super::{Collective, Communicator, CommunicatorError, Gathered};
 
 /// Endpoint of one thread in a world of threads.
@@ -43,26 +44,6 @@ struct Contribution {
     bytes: Vec<u8>,
 }
 
-/// An operation that a rank called. Operations of one round must be equal, except for the length of
-/// a gather.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Operation {
-    name: &'static str,
-    root: usize,
-    element_size: usize,
-    length: Option<usize>,
-}
-
-impl std::fmt::Display for Operation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} from rank {}", self.name, self.root)?;
-        if let Some(length) = self.length {
-            write!(f, " of {length} values")?;
-        }
-        write!(f, " of {} bytes each", self.element_size)
-    }
-}
-
 impl InProcess {
     /// Creates the endpoints of a world of `world_size` ranks, in rank order.
     pub fn world(world_size: usize) -> Vec<Self> {
@@ -86,14 +67,14 @@ impl InProcess {
     }
 
     /// Contributes this rank's values and waits for those of all ranks.
-    fn exchange<T: Real>(
+    fn exchange(
         &self,
         operation: Operation,
-        values: &[T],
+        bytes: &[u8],
     ) -> Result<Arc<Vec<Contribution>>, CommunicatorError> {
         let contribution = Contribution {
             operation,
-            bytes: bytemuck::cast_slice(values).to_vec(),
+            bytes: bytes.to_vec(),
         };
         let mut rendezvous = self.shared.lock();
         self.check_all_alive(&rendezvous)?;
@@ -120,7 +101,7 @@ impl InProcess {
         }
         let completed = Arc::clone(&rendezvous.completed);
         drop(rendezvous);
-        check_same(&completed)?;
+        Operation::check_same(completed.iter().map(|c| c.operation))?;
         Ok(completed)
     }
 
@@ -144,25 +125,6 @@ impl Shared {
     }
 }
 
-/// Checks that all ranks called the same operation. Every rank sees the same contributions, so all
-/// return the same error.
-fn check_same(completed: &[Contribution]) -> Result<(), CommunicatorError> {
-    let Some(first) = completed.first() else {
-        return Ok(());
-    };
-    match completed
-        .iter()
-        .position(|c| c.operation != first.operation)
-    {
-        None => Ok(()),
-        Some(rank) => Err(CommunicatorError::MismatchedOperations {
-            rank,
-            found: completed[rank].operation.to_string(),
-            expected: first.operation.to_string(),
-        }),
-    }
-}
-
 /// Returns the values that a rank contributed. The bytes may have any alignment.
 fn values_of<T: Real>(contribution: &Contribution) -> impl Iterator<Item = T> {
     contribution
@@ -171,8 +133,9 @@ fn values_of<T: Real>(contribution: &Contribution) -> impl Iterator<Item = T> {
         .map(bytemuck::pod_read_unaligned)
 }
 
-impl Drop for InProcess {
-    fn drop(&mut self) {
+impl InProcess {
+    /// Marks this rank as lost, so that operations of all others fail.
+    fn leave(&self) {
         let mut rendezvous = self.shared.lock();
         rendezvous.lost.get_or_insert(self.rank);
         drop(rendezvous);
@@ -180,19 +143,17 @@ impl Drop for InProcess {
     }
 }
 
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
 impl<T: Real> Collective<T> for InProcess {
     fn all_gather(&self, values: &[T]) -> Result<Gathered<T>, CommunicatorError> {
-        let operation = Operation {
-            name: "all_gather",
-            root: 0,
-            element_size: size_of::<T>(),
-            length: None,
-        };
-        let completed = self.exchange(operation, values)?;
-        let lengths = completed
-            .iter()
-            .map(|c| c.bytes.len() / size_of::<T>())
-            .collect();
+        let operation = Operation::new::<T>(OperationKind::AllGather, 0, values.len());
+        let completed = self.exchange(operation, bytemuck::cast_slice(values))?;
+        let lengths = completed.iter().map(|c| c.operation.length).collect();
         Ok(Gathered::new(
             completed.iter().flat_map(values_of).collect(),
             lengths,
@@ -200,14 +161,8 @@ impl<T: Real> Collective<T> for InProcess {
     }
 
     fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
-        let length = Some(values.len());
-        let operation = Operation {
-            name: "all_reduce_sum",
-            root: 0,
-            element_size: size_of::<T>(),
-            length,
-        };
-        let completed = self.exchange(operation, values)?;
+        let operation = Operation::new::<T>(OperationKind::AllReduceSum, 0, values.len());
+        let completed = self.exchange(operation, bytemuck::cast_slice(values))?;
         for (rank, contribution) in completed.iter().enumerate() {
             for (value, term) in values.iter_mut().zip(values_of::<T>(contribution)) {
                 *value = if rank == 0 { term } else { *value + term };
@@ -221,14 +176,8 @@ impl<T: Real> Collective<T> for InProcess {
         if root > last {
             return Err(CommunicatorError::InvalidRoot { rank: root, last });
         }
-        let length = Some(values.len());
-        let operation = Operation {
-            name: "broadcast",
-            root,
-            element_size: size_of::<T>(),
-            length,
-        };
-        let completed = self.exchange(operation, values)?;
+        let operation = Operation::new::<T>(OperationKind::Broadcast, root, values.len());
+        let completed = self.exchange(operation, bytemuck::cast_slice(values))?;
         for (value, of_root) in values.iter_mut().zip(values_of(&completed[root])) {
             *value = of_root;
         }
@@ -243,5 +192,15 @@ impl Communicator for InProcess {
 
     fn world_size(&self) -> usize {
         self.shared.world_size
+    }
+
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CommunicatorError> {
+        let operation = Operation::new::<u8>(OperationKind::AllGatherBytes, 0, bytes.len());
+        let completed = self.exchange(operation, bytes)?;
+        Ok(completed.iter().map(|c| c.bytes.clone()).collect())
+    }
+
+    fn abort(&self, _code: i32) {
+        self.leave();
     }
 }

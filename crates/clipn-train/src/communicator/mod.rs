@@ -1,14 +1,20 @@
 //! Collective operations of ranks that train together (data parallelism).
 //!
 //! A [`Communicator`] is one rank's endpoint; every rank calls the same operations in the same
-//! order. [`SingleProcess`] is a world of one rank, and [`InProcess`] runs ranks as threads.
+//! order. [`SingleProcess`] is a world of one rank, [`InProcess`] runs ranks as threads, and [`Mpi`]
+//! connects processes on any number of machines.
 
 mod error;
 mod in_process;
+mod mpi;
+mod operation;
 mod single;
+
+use std::sync::Arc;
 
 pub use error::CommunicatorError;
 pub use in_process::InProcess;
+pub use mpi::{Mpi, MpiAbi, MpiSettings, Reduction};
 pub use single::SingleProcess;
 
 /// Values gathered from all ranks, in rank order.
@@ -74,4 +80,81 @@ pub trait Communicator: Collective<f32> + Collective<f64> + Send + Sync {
 
     /// Returns the number of ranks.
     fn world_size(&self) -> usize;
+
+    /// Returns every rank's bytes, in rank order. Ranks may contribute different numbers of bytes.
+    ///
+    /// # Errors
+    /// Same as [`Collective::all_gather`].
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CommunicatorError>;
+
+    /// Waits until every rank has called it.
+    ///
+    /// # Errors
+    /// Same as [`Collective::all_gather`].
+    fn barrier(&self) -> Result<(), CommunicatorError> {
+        self.all_gather_bytes(&[]).map(drop)
+    }
+
+    /// Returns the bytes of rank 0; those of other ranks are ignored.
+    ///
+    /// # Errors
+    /// Same as [`Collective::all_gather`].
+    fn bytes_of_root(&self, bytes: &[u8]) -> Result<Vec<u8>, CommunicatorError> {
+        let own: &[u8] = if self.rank() == 0 { bytes } else { &[] };
+        let mut gathered = self.all_gather_bytes(own)?;
+        Ok(if gathered.is_empty() {
+            Vec::new()
+        } else {
+            gathered.swap_remove(0)
+        })
+    }
+
+    /// Ends all ranks, because this one cannot continue and the others would wait for it. Under MPI,
+    /// every process exits with `code`, this one too.
+    fn abort(&self, code: i32);
+
+    /// Ends the connection after the last operation. No operation may follow. An endpoint that is
+    /// dropped without it takes the other ranks along.
+    ///
+    /// # Errors
+    /// [`CommunicatorError::Mpi`] if the library fails to shut down.
+    fn finish(&self) -> Result<(), CommunicatorError> {
+        Ok(())
+    }
+}
+
+impl<T, C: Collective<T> + ?Sized> Collective<T> for Arc<C> {
+    fn all_gather(&self, values: &[T]) -> Result<Gathered<T>, CommunicatorError> {
+        (**self).all_gather(values)
+    }
+
+    fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
+        (**self).all_reduce_sum(values)
+    }
+
+    fn broadcast(&self, root: usize, values: &mut [T]) -> Result<(), CommunicatorError> {
+        (**self).broadcast(root, values)
+    }
+}
+
+impl<C: Communicator + ?Sized> Communicator for Arc<C> {
+    fn rank(&self) -> usize {
+        (**self).rank()
+    }
+
+    fn world_size(&self) -> usize {
+        (**self).world_size()
+    }
+
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CommunicatorError> {
+        (**self).all_gather_bytes(bytes)
+    }
+
+    fn abort(&self, code: i32) {
+        (**self).abort(code);
+    }
+
+    fn finish(&self) -> Result<(), CommunicatorError> {
+        (**self).finish()
+    }
 }

@@ -33,4 +33,10 @@ impl Communicator for SingleProcess {
     fn world_size(&self) -> usize {
         1
     }
+
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CommunicatorError> {
+        Ok(vec![bytes.to_vec()])
+    }
+
+    fn abort(&self, _code: i32) {}
 }

@@ -9,15 +9,17 @@ use clipn_data::{
 use clipn_image::Preprocessing;
 use clipn_model::ModelConfig;
 
-use crate::communicator::SingleProcess;
+use crate::communicator::{Communicator, SingleProcess};
 use crate::error::TrainingError;
 use crate::objective::ObjectiveName;
 use crate::run::TrainRun;
+use crate::run::finished::FinishedMark;
 use crate::run::frozen_features::{CacheImages, FrozenFeatures, image_identity};
 use crate::run::initial_state::InitialState;
+use crate::run::ranks::{LoaderPeers, Ranks, check_same_digest, check_same_setup};
 use crate::run::settings::{DatasetKind, TrainSettings};
 use crate::run::text_sampler::TextSampler;
-use crate::state::CheckpointStore;
+use crate::state::{CheckpointStore, SavedCheckpoint};
 use crate::towers::{CpuImageTower, CpuTowers, TrainableTowers};
 use crate::trainer::Trainer;
 use crate::training_log::TrainingLog;
@@ -55,6 +57,7 @@ pub struct RunBuilder<'a> {
     start: RunStart,
     allows_changes: bool,
     progress: &'a dyn Progress,
+    ranks: Ranks,
 }
 
 impl fmt::Debug for RunBuilder<'_> {
@@ -64,6 +67,8 @@ impl fmt::Debug for RunBuilder<'_> {
             .field("dir", &self.dir)
             .field("start", &self.start)
             .field("allows_changes", &self.allows_changes)
+            .field("rank", &self.ranks.rank())
+            .field("world_size", &self.ranks.world_size())
             .finish_non_exhaustive()
     }
 }
@@ -77,6 +82,7 @@ impl<'a> RunBuilder<'a> {
             start: RunStart::Fresh,
             allows_changes: false,
             progress: &NoProgress,
+            ranks: Arc::new(SingleProcess),
         }
     }
 
@@ -99,35 +105,43 @@ impl<'a> RunBuilder<'a> {
         self
     }
 
+    /// Sets this rank's endpoint in a run of several processes; a single process by default.
+    ///
+    /// All ranks open the run with the same settings. Rank 0 writes settings, logs and checkpoints in
+    /// the run's directory, which the other ranks read; every rank writes feature caches of its own.
+    pub fn with_communicator(mut self, ranks: Arc<dyn Communicator>) -> Self {
+        self.ranks = ranks;
+        self
+    }
+
     /// Opens data, weights, checkpoints and logs of the run, and writes its `settings.toml`.
     ///
     /// # Errors
     /// [`TrainingError`] if settings, data, weights or a checkpoint cannot be used;
-    /// [`TrainingError::SettingsMismatch`] if a checkpoint was trained with other settings.
+    /// [`TrainingError::SettingsMismatch`] if a checkpoint was trained with other settings;
+    /// [`TrainingError::RanksDiffer`] if ranks have other settings, weights or programs than rank 0.
     pub fn open(self) -> Result<TrainRun, TrainingError> {
         let Self {
-            settings,
+            mut settings,
             dir,
             start,
             allows_changes,
             progress,
+            ranks,
         } = self;
+        settings.processes = ranks.world_size();
         settings.check()?;
         if start == RunStart::Fresh {
             settings.check_start()?;
         }
+        check_same_setup(&*ranks, &settings)?;
         let config = ModelConfig::resolve(&settings.model)?;
         if settings.objective.name == ObjectiveName::Clip {
             CpuImageTower::check_trainable(&config)?;
         }
-        let loader = open_data(&settings, &config, progress)?;
+        let loader = open_data(&settings, &config, progress, &ranks)?;
         let steps_per_epoch = steps_per_epoch(&settings, &loader)?;
-        let store = CheckpointStore::open(dir.join("checkpoints"))?;
-        let checkpoint = match &start {
-            RunStart::Fresh => None,
-            RunStart::Latest => store.latest()?.map(|saved| saved.path),
-            RunStart::From(path) => Some(path.clone()),
-        };
+        let (store, checkpoint) = open_checkpoints(&dir, &start, &ranks)?;
         let state = InitialState::load(checkpoint.as_deref(), &settings, &config, steps_per_epoch)?;
         if let (Some(path), false, false) = (
             &checkpoint,
@@ -149,31 +163,37 @@ impl<'a> RunBuilder<'a> {
         if objective.uses_no() && !settings.cache_image_features {
             towers.image = towers.image.into_frozen();
         }
-        let trainer = Trainer::new(
+        let mut trainer = Trainer::new(
             towers,
             objective,
             settings.gradient_scaling,
             state.optimizer,
-            SingleProcess,
+            Arc::clone(&ranks),
         )?;
+        trainer.broadcast_parameters()?;
+        check_same_digest(&*ranks, "optimizer state", trainer.digest())?;
         let frozen = match trainer.trainable_towers() {
             TrainableTowers::Clip => None,
             TrainableTowers::NoTower => {
                 let preprocessing = &loader.settings().preprocessing;
-                Some(open_features(
-                    &settings,
-                    &dir,
-                    preprocessing,
-                    trainer.towers(),
-                )?)
+                let frozen =
+                    open_features(&settings, &dir, preprocessing, trainer.towers(), &*ranks)?;
+                check_same_digest(&*ranks, "weights of frozen towers", frozen.identity())?;
+                Some(frozen)
             }
         };
         let loader = match frozen.as_ref().and_then(FrozenFeatures::cached_images) {
             Some(cached) => loader.with_cached_images(cached),
             None => loader,
         };
-        let log = open_log(&dir, &start, state.step)?;
-        settings.write(dir.join(TrainSettings::FILE_NAME))?;
+        let log = match ranks.rank() {
+            0 => Some(open_log(&dir, &start, state.step)?),
+            _ => None,
+        };
+        if ranks.rank() == 0 {
+            settings.write(dir.join(TrainSettings::FILE_NAME))?;
+        }
+        ranks.barrier()?;
         Ok(TrainRun {
             settings,
             config,
@@ -190,7 +210,49 @@ impl<'a> RunBuilder<'a> {
             truncated_captions: 0,
             notes: state.notes,
             changed_settings: state.changed_settings,
+            ranks,
         })
+    }
+}
+
+/// Opens the directory of checkpoints on rank 0, which decides for all where the run starts.
+fn open_checkpoints(
+    dir: &Path,
+    start: &RunStart,
+    ranks: &Ranks,
+) -> Result<(Option<CheckpointStore>, Option<PathBuf>), TrainingError> {
+    let root = dir.join("checkpoints");
+    let mut label = String::new();
+    let mut store = None;
+    if ranks.rank() == 0 {
+        let opened = CheckpointStore::open(&root)?;
+        if *start == RunStart::Latest {
+            let newest = opened.latest()?;
+            check_mark(dir, newest.as_ref())?;
+            label = newest.map_or_else(String::new, |saved| saved.label.to_string());
+        }
+        store = Some(opened);
+    }
+    let label = ranks.bytes_of_root(label.as_bytes())?;
+    let checkpoint = match start {
+        RunStart::Fresh => None,
+        RunStart::From(path) => Some(path.clone()),
+        RunStart::Latest if label.is_empty() => None,
+        RunStart::Latest => Some(root.join(String::from_utf8_lossy(&label).as_ref())),
+    };
+    Ok((store, checkpoint))
+}
+
+/// Checks that a run that is marked as finished still has its last checkpoint.
+fn check_mark(dir: &Path, newest: Option<&SavedCheckpoint>) -> Result<(), TrainingError> {
+    let newest = newest.map_or(0, |saved| saved.step);
+    match FinishedMark::read(dir)? {
+        Some(mark) if mark.step > newest => Err(TrainingError::MissingLastCheckpoint {
+            path: dir.to_owned(),
+            step: mark.step,
+            newest,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -198,6 +260,7 @@ fn open_data(
     settings: &TrainSettings,
     config: &ModelConfig,
     progress: &dyn Progress,
+    ranks: &Ranks,
 ) -> Result<CaptionLoader, TrainingError> {
     let data = &settings.data;
     let source = match data.kind {
@@ -217,7 +280,9 @@ fn open_data(
         DatasetKind::Parquet => CaptionSource::open_parquet(&data.train_data, &data.table)?,
         DatasetKind::Jsonl => CaptionTable::read_json_lines(&data.train_data, &data.table)?.into(),
     };
-    let mut loader = LoaderSettings::new(config.vision.image_size, settings.batch_size);
+    // Batches of all processes together.
+    let batch_size = settings.batch_size.saturating_mul(settings.processes);
+    let mut loader = LoaderSettings::new(config.vision.image_size, batch_size);
     loader.preprocessing = Preprocessing::clip(config.vision.image_size);
     loader.augmentation = settings.augmentation;
     loader.synthetic_outliers = settings.objective.uses_outliers();
@@ -227,7 +292,11 @@ fn open_data(
     loader.train_num_samples = data.num_samples;
     loader.rounding = Rounding::Floor;
     loader.max_skipped = data.max_bad;
-    Ok(CaptionLoader::new(source, loader)?)
+    let loader = CaptionLoader::new(source, loader)?;
+    Ok(match ranks.world_size() {
+        1 => loader,
+        _ => loader.with_peers(Arc::new(LoaderPeers(Arc::clone(ranks))))?,
+    })
 }
 
 /// Returns the number of optimizer steps in an epoch, at least 1.
@@ -251,6 +320,7 @@ fn open_features(
     run_dir: &Path,
     preprocessing: &Preprocessing,
     towers: &CpuTowers,
+    ranks: &dyn Communicator,
 ) -> Result<FrozenFeatures, TrainingError> {
     // Cache keys hold the names of shards, which other data may use too.
     let (dir, shared_data) = match &settings.feature_cache {
@@ -261,7 +331,8 @@ fn open_features(
     let images = settings.cache_image_features.then_some(CacheImages {
         outliers: settings.objective.uses_outliers(),
     });
-    FrozenFeatures::open(&dir, towers, &identity, images)
+    let rank = (ranks.rank(), ranks.world_size());
+    FrozenFeatures::open(&dir, rank, towers, &identity, images)
 }
 
 /// Creates the log of a fresh run, or opens it at the step of a checkpoint.

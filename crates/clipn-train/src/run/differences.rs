@@ -32,7 +32,9 @@ pub(super) fn differences(before: &Value, now: &TrainSettings) -> Vec<SettingDif
             }];
         }
     };
-    let now = flattened(now);
+    let mut now = flattened(now);
+    let mut before = before;
+    compare_batches_of_all(&mut before, &mut now);
     let keys = before
         .keys()
         .chain(now.keys().filter(|key| !before.contains_key(*key)));
@@ -49,6 +51,30 @@ pub(super) fn differences(before: &Value, now: &TrainSettings) -> Vec<SettingDif
         .filter(|difference| difference.before != difference.now)
         .collect()
 }
+
+/// Replaces the samples of one process by those of all, if the numbers of processes differ: it is the
+/// batch of all processes that the weights depend on.
+fn compare_batches_of_all(before: &mut Flat, now: &mut Flat) {
+    let processes = |settings: &Flat| {
+        settings
+            .get("processes")
+            .and_then(Value::as_u64)
+            .unwrap_or(1)
+    };
+    let differ = processes(before) != processes(now);
+    for settings in [before, now] {
+        let count = processes(settings);
+        settings.remove("processes");
+        let samples = settings.get("batch_size").and_then(Value::as_u64);
+        if let Some(samples) = samples.filter(|_| differ) {
+            settings.remove("batch_size");
+            let of_all = samples.saturating_mul(count).into();
+            settings.insert("batch_size of all processes".to_owned(), of_all);
+        }
+    }
+}
+
+type Flat = BTreeMap<String, Value>;
 
 /// Settings by dotted keys.
 fn flattened(settings: &TrainSettings) -> BTreeMap<String, Value> {
@@ -123,6 +149,30 @@ mod tests {
             ..settings()
         };
         assert_eq!(differences(&before, &now), []);
+    }
+
+    #[test]
+    fn batches_of_all_processes_are_compared() {
+        let before = TrainSettings {
+            processes: 4,
+            batch_size: 16,
+            ..settings()
+        };
+        let before = serde_json::to_value(before).unwrap();
+        let now = |processes, batch_size| TrainSettings {
+            processes,
+            batch_size,
+            ..settings()
+        };
+        assert_eq!(differences(&before, &now(1, 64)), []);
+        assert_eq!(differences(&before, &now(2, 32)), []);
+        let found = differences(&before, &now(2, 16));
+        assert_eq!(
+            found[0].to_string(),
+            "batch_size of all processes: 64, now 32"
+        );
+        let found = differences(&before, &now(4, 8));
+        assert_eq!(found[0].to_string(), "batch_size: 16, now 8");
     }
 
     #[test]

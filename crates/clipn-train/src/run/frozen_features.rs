@@ -11,7 +11,8 @@ use clipn_model::{ImageBatch, ImageTower, TextTower, TrainableImageTower, Traina
 use clipn_text::tokenizer::Tokenizer;
 
 use crate::error::TrainingError;
-use crate::feature_cache::{Digest, FeatureCache, FeatureCacheError};
+use crate::feature_cache::{Digest, FeatureCacheError};
+use crate::run::feature_files::FeatureFiles;
 use crate::towers::CpuTowers;
 
 /// Maximum number of new features in memory; beyond it they are written even if no checkpoint is
@@ -22,12 +23,14 @@ const MAX_PENDING: usize = 8192;
 /// every time.
 #[derive(Debug)]
 pub(crate) struct FrozenFeatures {
-    yes: FeatureCache,
+    yes: FeatureFiles,
     images: Option<Arc<SharedImageCache>>,
     /// Whether the image tower's mapped weights may be resident.
     uses_image: bool,
     /// Whether the "yes" tower's mapped weights may be resident.
     uses_yes: bool,
+    /// Checksum of what identifies the towers.
+    identity: u32,
 }
 
 /// Which image features are cached.
@@ -40,17 +43,17 @@ pub(crate) struct CacheImages {
 /// Image features by sample name. The loader's threads query which names are cached.
 #[derive(Debug)]
 struct SharedImageCache {
-    cache: RwLock<FeatureCache>,
+    cache: RwLock<FeatureFiles>,
     /// Whether each image has an outlier that is made from it.
     outliers: bool,
 }
 
 impl SharedImageCache {
-    fn read(&self) -> RwLockReadGuard<'_, FeatureCache> {
+    fn read(&self) -> RwLockReadGuard<'_, FeatureFiles> {
         self.cache.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, FeatureCache> {
+    fn write(&self) -> RwLockWriteGuard<'_, FeatureFiles> {
         self.cache.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -149,9 +152,10 @@ pub(crate) fn image_identity(preprocessing: &Preprocessing, shared_data: Option<
 impl FrozenFeatures {
     /// Opens the caches of a run in the directory `dir`, which is created if missing.
     /// `image_identity` describes what the image features depend on beside the tower; see
-    /// [`image_identity`].
+    /// [`image_identity`]. `rank` is that of this process, and the number of ranks.
     pub(crate) fn open(
         dir: &Path,
+        rank: (usize, usize),
         towers: &CpuTowers,
         image_identity: &str,
         cache_images: Option<CacheImages>,
@@ -180,21 +184,33 @@ impl FrozenFeatures {
             ],
             "",
         );
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&yes.to_le_bytes());
+        for values in towers.image.identifying_params() {
+            checksum.update(bytemuck::cast_slice(values));
+        }
+        let identity = checksum.finalize();
         let images = if let Some(CacheImages { outliers }) = cache_images {
-            let identity = digest(&towers.image.identifying_params(), image_identity);
-            let cache = FeatureCache::open(dir.join("images.features"), dim, identity)?;
+            let digest = digest(&towers.image.identifying_params(), image_identity);
+            let cache = FeatureFiles::open(dir, "images", rank, dim, digest)?;
             let cache = RwLock::new(cache);
             Some(Arc::new(SharedImageCache { cache, outliers }))
         } else {
             None
         };
-        let yes = FeatureCache::open(dir.join("yes.features"), dim, yes)?;
+        let yes = FeatureFiles::open(dir, "yes", rank, dim, yes)?;
         Ok(Self {
             yes,
             images,
             uses_image: true,
             uses_yes: true,
+            identity,
         })
+    }
+
+    /// Returns a checksum of the parameters that identify the frozen towers.
+    pub(crate) fn identity(&self) -> u32 {
+        self.identity
     }
 
     /// Returns the lookup by which a loader skips images whose features are cached; `None` if image
@@ -263,6 +279,15 @@ impl FrozenFeatures {
         }))
     }
 
+    /// Reads what other ranks have written since.
+    pub(crate) fn refresh(&mut self) -> Result<(), TrainingError> {
+        self.yes.refresh()?;
+        if let Some(images) = &self.images {
+            images.write().refresh()?;
+        }
+        Ok(())
+    }
+
     /// Writes new features to the files, so that a resumed run finds the very same features.
     pub(crate) fn flush(&mut self) -> Result<(), TrainingError> {
         self.yes.flush()?;
@@ -274,7 +299,7 @@ impl FrozenFeatures {
 }
 
 /// Returns whether key `i` is not in the cache and does not repeat an earlier key.
-fn is_new(cache: &FeatureCache, keys: &[u128], i: usize) -> bool {
+fn is_new(cache: &FeatureFiles, keys: &[u128], i: usize) -> bool {
     cache.get(keys[i]).is_none() && !keys[..i].contains(&keys[i])
 }
 
@@ -292,7 +317,7 @@ fn missing_pixels<'a>(
     missing.iter().flat_map(pixels).copied().collect()
 }
 
-fn flush_if_large(cache: &mut FeatureCache) -> Result<(), FeatureCacheError> {
+fn flush_if_large(cache: &mut FeatureFiles) -> Result<(), FeatureCacheError> {
     if cache.pending_len() < MAX_PENDING {
         Ok(())
     } else {
@@ -306,7 +331,7 @@ fn release(buffers: &[&Buffer<f32>]) {
     }
 }
 
-fn gather(cache: &FeatureCache, keys: &[u128]) -> Vec<f32> {
+fn gather(cache: &FeatureFiles, keys: &[u128]) -> Vec<f32> {
     keys.iter()
         .filter_map(|&key| cache.get(key))
         .flatten()

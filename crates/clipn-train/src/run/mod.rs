@@ -2,9 +2,13 @@
 
 mod builder;
 mod differences;
+mod feature_files;
+mod finished;
 mod frozen_features;
 mod initial_state;
 mod observer;
+mod ranks;
+mod saving;
 mod settings;
 mod text_sampler;
 
@@ -12,26 +16,24 @@ pub use builder::{RunBuilder, RunStart};
 pub use observer::{RunObserver, RunOutcome, StepEvent};
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use clipn_base::random::Xoshiro256;
 use clipn_data::{CaptionLoader, CaptionSource, Epoch, EpochPosition, TrainBatch};
 use clipn_engine::TextTransformer;
 use clipn_model::{ModelConfig, TextTower, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
 
-use crate::communicator::SingleProcess;
+use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
+use crate::run::finished::FinishedMark;
 use crate::run::frozen_features::{CachedFeatures, FrozenFeatures};
+use crate::run::ranks::Ranks;
 use crate::run::text_sampler::TextSampler;
 use crate::setting_difference::SettingDifference;
-use crate::state::{
-    CheckpointContents, CheckpointLabel, CheckpointStore, RetentionPolicy, STATE_FORMAT_VERSION,
-    TrainingState,
-};
+use crate::state::{CheckpointLabel, CheckpointStore};
 use crate::towers::{CpuImageTower, CpuTowers, TrainableTowers};
 use crate::trainer::{ImageInput, MicroBatch, StepReport, TextInput, Trainer};
 use crate::training_log::{LogRecord, TrainingLog};
@@ -44,11 +46,13 @@ pub struct TrainRun {
     config: ModelConfig,
     dir: PathBuf,
     loader: CaptionLoader,
-    trainer: Trainer<f32, CpuImageTower, TextTransformer, SingleProcess>,
+    trainer: Trainer<f32, CpuImageTower, TextTransformer, Ranks>,
     texts: TextSampler,
     frozen: Option<FrozenFeatures>,
-    store: CheckpointStore,
-    log: TrainingLog,
+    /// Checkpoints, which rank 0 writes.
+    store: Option<CheckpointStore>,
+    /// Log, which rank 0 writes.
+    log: Option<TrainingLog>,
     step: u64,
     epoch: u64,
     position: Option<EpochPosition>,
@@ -58,6 +62,7 @@ pub struct TrainRun {
     /// captions that the "yes" tower was trained on.
     notes: WeightsMetadata,
     changed_settings: Vec<SettingDifference>,
+    ranks: Ranks,
 }
 
 impl fmt::Debug for TrainRun {
@@ -85,6 +90,10 @@ impl TrainRun {
         Self::builder(settings, dir).open()
     }
 
+    /// File name, in a run's directory, of the mark that a run writes when it is finished. A run
+    /// without it was cut short, whatever the exit code of a launcher was.
+    pub const FINISHED_FILE: &'static str = finished::FINISHED_FILE;
+
     /// Returns the settings.
     pub fn settings(&self) -> &TrainSettings {
         &self.settings
@@ -94,6 +103,11 @@ impl TrainRun {
     /// [`RunBuilder::with_changed_settings`] allows.
     pub fn changed_settings(&self) -> &[SettingDifference] {
         &self.changed_settings
+    }
+
+    /// Returns this rank's endpoint.
+    pub fn communicator(&self) -> &Arc<dyn Communicator> {
+        &self.ranks
     }
 
     /// Returns the training data.
@@ -122,7 +136,8 @@ impl TrainRun {
     }
 
     /// Returns the number of captions of the current epoch that exceeded the context length, so that
-    /// their ends were cut off; in a resumed epoch, those since it was resumed. A caption is counted
+    /// their ends were cut off; in a resumed epoch, those since it was resumed. At the end of an epoch,
+    /// it counts those of all ranks, before those of this one. A caption is counted
     /// every time it is read.
     pub fn truncated_captions(&self) -> u64 {
         self.truncated_captions
@@ -143,18 +158,24 @@ impl TrainRun {
         self.steps_per_epoch() * self.settings.epochs
     }
 
-    /// Returns the number of samples in a step.
+    /// Returns the number of samples in a step, over all ranks.
     pub fn samples_per_step(&self) -> u64 {
-        (self.settings.batch_size * self.settings.accum_freq) as u64
+        self.settings.samples_per_step() as u64
     }
 
-    /// Trains to the last step, or until the observer cancels, after which a checkpoint is written.
+    /// Trains to the last step, or until the observer of any rank cancels, after which a checkpoint is
+    /// written. A run that is trained to its end is marked as finished.
+    ///
+    /// Every rank calls its observer for each step and epoch, and rank 0 for each checkpoint.
     ///
     /// # Errors
-    /// [`TrainingError`] if too many samples are broken, a loss is not finite, or a checkpoint or
-    /// log cannot be written. Checkpoints written earlier remain.
+    /// [`TrainingError`] if too many samples are broken, a loss is not finite, ranks differ, or a
+    /// checkpoint or log cannot be written. Checkpoints written earlier remain.
     pub fn run(&mut self, observer: &dyn RunObserver) -> Result<RunOutcome, TrainingError> {
         observer.started(self);
+        if self.ranks.rank() == 0 && self.step < self.total_steps() {
+            FinishedMark::remove(&self.dir)?;
+        }
         let mut newest = None;
         while self.epoch < self.settings.epochs {
             self.truncated_captions = 0;
@@ -171,31 +192,48 @@ impl TrainRun {
             if due {
                 newest = Some(self.save(CheckpointLabel::Epoch(self.epoch), None, observer)?);
             }
-            observer.epoch_ended(self, self.epoch, data.skipped());
+            let skipped = data.shared_position()?.skipped;
+            self.end_epoch()?;
+            observer.epoch_ended(self, self.epoch, &skipped);
         }
-        self.outcome(false, newest, observer)
+        let outcome = self.outcome(false, newest, observer)?;
+        if self.ranks.rank() == 0 {
+            let name = outcome.checkpoint.file_name().unwrap_or_default();
+            let mark = FinishedMark {
+                step: self.step,
+                checkpoint: name.to_string_lossy().into_owned(),
+                processes: self.ranks.world_size(),
+            };
+            mark.write(&self.dir)?;
+        }
+        self.ranks.barrier()?;
+        Ok(outcome)
     }
 
-    /// The outcome with the newest checkpoint: the one of this call, or else of the run's directory. One
-    /// is written if there is none, as after resuming a finished run of another directory.
-    fn outcome(
-        &mut self,
-        interrupted: bool,
-        newest: Option<PathBuf>,
-        observer: &dyn RunObserver,
-    ) -> Result<RunOutcome, TrainingError> {
-        let checkpoint = match newest {
-            Some(newest) => newest,
-            None => match self.store.latest()? {
-                Some(saved) => saved.path,
-                None => self.save(CheckpointLabel::Epoch(self.epoch), None, observer)?,
-            },
-        };
-        Ok(RunOutcome {
-            interrupted,
-            step: self.step,
-            checkpoint,
-        })
+    /// Counts what all ranks cut, and makes the features that each has computed known to all.
+    fn end_epoch(&mut self) -> Result<(), TrainingError> {
+        if self.ranks.world_size() == 1 {
+            return Ok(());
+        }
+        let mut truncated = [self.truncated_captions as f64];
+        self.ranks.all_reduce_sum(&mut truncated)?;
+        self.truncated_captions = truncated[0] as u64;
+        if let Some(frozen) = &mut self.frozen {
+            frozen.flush()?;
+            self.ranks.barrier()?;
+            frozen.refresh()?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether the observer of any rank canceled.
+    fn is_canceled(&self, observer: &dyn RunObserver) -> Result<bool, TrainingError> {
+        let own = observer.is_cancelled();
+        if self.ranks.world_size() == 1 {
+            return Ok(own);
+        }
+        let all = self.ranks.all_gather_bytes(&[u8::from(own)])?;
+        Ok(all.iter().any(|canceled| canceled != &[0]))
     }
 
     /// Runs the rest of an epoch. Returns `false` if the observer canceled.
@@ -209,12 +247,9 @@ impl TrainRun {
         let mut micro_batches = vec![TrainBatch::default(); self.settings.accum_freq];
         let mut clock = Instant::now();
         while self.step < end {
-            if observer.is_cancelled() {
-                *newest = Some(self.save(
-                    CheckpointLabel::Step(self.step),
-                    Some(Epoch::position(data)),
-                    observer,
-                )?);
+            if self.is_canceled(observer)? {
+                *newest =
+                    Some(self.save(CheckpointLabel::Step(self.step), Some(data), observer)?);
                 return Ok(false);
             }
             for batch in &mut micro_batches {
@@ -235,11 +270,8 @@ impl TrainRun {
                 .is_some_and(|every| self.step.is_multiple_of(every))
                 && self.step < end
             {
-                *newest = Some(self.save(
-                    CheckpointLabel::Step(self.step),
-                    Some(Epoch::position(data)),
-                    observer,
-                )?);
+                *newest =
+                    Some(self.save(CheckpointLabel::Step(self.step), Some(data), observer)?);
             }
             // After the checkpoint: a step does not include writing it.
             clock = Instant::now();
@@ -257,10 +289,8 @@ impl TrainRun {
         for (index, batch) in micro_batches.iter().enumerate() {
             let towers = self.trainer.towers();
             let context = towers.yes.context_length();
-            let key = [self.step, index as u64, 0];
-            let sampled = self
-                .texts
-                .sample(&batch.captions, context, self.settings.seed, key);
+            let key = [self.step, index as u64];
+            let sampled = self.texts.sample(batch, context, self.settings.seed, key);
             let mut truncated = sampled.truncated;
             let (cached, yes) = match &mut self.frozen {
                 Some(frozen) => {
@@ -327,58 +357,15 @@ impl TrainRun {
                 .unwrap_or_default()
                 .as_secs_f64(),
         };
-        self.log.write(&record)?;
+        if let Some(log) = &mut self.log {
+            log.write(&record)?;
+        }
         observer.step(&StepEvent {
             step: self.step,
             total_steps: self.total_steps(),
             record: &record,
         });
         Ok(())
-    }
-
-    fn save(
-        &mut self,
-        label: CheckpointLabel,
-        position: Option<&EpochPosition>,
-        observer: &dyn RunObserver,
-    ) -> Result<PathBuf, TrainingError> {
-        // Write features first: a resumed run must find those that this one used.
-        if let Some(frozen) = &mut self.frozen {
-            frozen.flush()?;
-        }
-        let json = |part, value: Result<serde_json::Value, serde_json::Error>| {
-            value.map_err(|source| TrainingError::StateJson { part, source })
-        };
-        let state = TrainingState {
-            format: STATE_FORMAT_VERSION,
-            epoch: self.epoch,
-            step: self.step,
-            samples_seen: self.step * self.samples_per_step(),
-            position: json("position", serde_json::to_value(position))?,
-            rng: Xoshiro256::new(self.settings.seed),
-            schedule: self.settings.schedule(self.total_steps()),
-            optimizer: self.settings.optimizer,
-            objective: self.settings.objective,
-            model: json("model", serde_json::to_value(&self.config))?,
-            settings: json("settings", serde_json::to_value(&self.settings))?,
-            versions: BTreeMap::from([("clipn".to_owned(), env!("CARGO_PKG_VERSION").to_owned())]),
-            files: BTreeMap::new(),
-        };
-        let model = self.trainer.towers().tensors()?;
-        let notes = self.notes.clone();
-        let contents = CheckpointContents {
-            state: &state,
-            model,
-            notes,
-            optimizer: self.trainer.optimizer(),
-        };
-        let dir = self.store.save(label, contents)?;
-        self.store.prune(RetentionPolicy {
-            keep_last: self.settings.keep,
-            keep_every: None,
-        })?;
-        observer.saved(&dir);
-        Ok(dir)
     }
 }
 

@@ -30,6 +30,9 @@ pub struct TrainSettings {
     pub no_prompts: usize,
     /// Template set of the objective `clipn-handcrafted`.
     pub templates: String,
+    /// Number of processes that the run was started on, which a run sets itself.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub processes: usize,
     /// Samples in a micro-batch on one process.
     pub batch_size: usize,
     /// Gradient accumulation steps: micro-batches in an optimizer step, which uses `batch_size ·
@@ -155,6 +158,15 @@ fn has_only_parquet(directory: &Path) -> bool {
     names.iter().any(is_parquet) && !names.iter().any(|name| is_archive_name(name))
 }
 
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde calls.
+fn is_one(processes: &usize) -> bool {
+    *processes == 1
+}
+
 fn default_images() -> Vec<String> {
     SampleFields::default().images
 }
@@ -200,6 +212,7 @@ impl TrainSettings {
             pretrained: None,
             no_prompts: 16,
             templates: TemplateSet::DEFAULT_NAME.to_owned(),
+            processes: 1,
             batch_size: 64,
             accum_freq: 1,
             epochs: 10,
@@ -263,6 +276,13 @@ impl TrainSettings {
         std::fs::write(path, text).map_err(|e| error(e.into()))
     }
 
+    /// Returns the number of samples in an optimizer step, over all processes.
+    pub fn samples_per_step(&self) -> usize {
+        self.batch_size
+            .saturating_mul(self.accum_freq)
+            .saturating_mul(self.processes)
+    }
+
     /// Returns the learning-rate schedule of a run of `total_steps`.
     pub fn schedule(&self, total_steps: u64) -> Schedule {
         let (base, warmup) = (self.lr, self.warmup);
@@ -319,7 +339,7 @@ impl TrainSettings {
         if self.keep == 0 {
             return invalid("keep", "expected at least 1 checkpoint, got 0");
         }
-        let samples = self.batch_size.saturating_mul(self.accum_freq);
+        let samples = self.samples_per_step();
         if samples < 2 {
             return invalid(
                 "batch_size",

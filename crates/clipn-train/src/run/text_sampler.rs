@@ -2,6 +2,7 @@
 //! a random pair of templates.
 
 use clipn_base::random::{RandomSource, Xoshiro256};
+use clipn_data::TrainBatch;
 use clipn_model::PromptSelection;
 use clipn_text::prompts::{Template, TemplateSet};
 use clipn_text::tokenizer::Tokenizer;
@@ -58,17 +59,19 @@ impl TextSampler {
         }
     }
 
-    /// Samples the texts of one micro-batch. They depend only on the seed and on `key`: step,
-    /// micro-batch, rank.
+    /// Samples the texts of one micro-batch. They depend only on the seed, on `key`, which is step and
+    /// micro-batch, and on each sample's position in the batch of all processes, so that any number
+    /// of processes draws the same.
     pub(crate) fn sample(
         &self,
-        captions: &[String],
+        batch: &TrainBatch,
         context: usize,
         seed: u64,
-        key: [u64; 3],
+        key: [u64; 2],
     ) -> SampledTexts {
-        let [step, micro_batch, rank] = key;
-        let mut rng = Xoshiro256::keyed(seed, &[STREAM, step, micro_batch, rank]);
+        let [step, micro_batch] = key;
+        let mut rng = Xoshiro256::keyed(seed, &[STREAM, step, micro_batch, 0]);
+        let captions = &batch.captions;
         let tokens = |texts: &[String]| Tokenizer::clip().tokenize_batch_counted(texts, context);
         match self {
             Self::Plain => SampledTexts {
@@ -78,26 +81,29 @@ impl TextSampler {
             },
             Self::Prompted(count) => {
                 // One of the prompts or their mean, all equally likely.
-                let draw = |_| match rng.below(*count as u64 + 1) as usize {
+                let mut draw = |_| match rng.below(*count as u64 + 1) as usize {
                     index if index < *count => PromptSelection::Index(index),
                     _ => PromptSelection::Mean,
                 };
+                let draws: Vec<PromptSelection> = (0..batch.total).map(&mut draw).collect();
                 let (tokens, truncated) = tokens(captions);
                 SampledTexts {
                     yes: captions.to_vec(),
                     no: Some(NoTexts {
                         tokens,
-                        prompts: captions.iter().map(draw).collect(),
+                        prompts: batch.positions.iter().map(|&at| draws[at]).collect(),
                     }),
                     truncated,
                 }
             }
             Self::Paired(pairs) => {
-                let mut draw_pair = || &pairs[rng.below(pairs.len() as u64) as usize];
+                let mut draw_pair = |_| &pairs[rng.below(pairs.len() as u64) as usize];
+                let draws: Vec<_> = (0..batch.total).map(&mut draw_pair).collect();
                 let (yes, no): (Vec<String>, Vec<String>) = captions
                     .iter()
-                    .map(|caption| {
-                        let (yes, no) = draw_pair();
+                    .zip(&batch.positions)
+                    .map(|(caption, &at)| {
+                        let (yes, no) = draws[at];
                         (yes.fill(caption), no.fill(caption))
                     })
                     .unzip();

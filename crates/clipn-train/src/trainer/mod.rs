@@ -1,6 +1,7 @@
 //! One optimizer step over the towers, and its gradients.
 
 mod batch;
+mod ranks;
 
 pub use batch::{ImageInput, MicroBatch, NoTexts, StepReport, TextInput};
 
@@ -11,11 +12,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use clipn_model::{
-    FeatureMatrix, ImageBatch, NamedTensor, PromptSelection, Real, SparseGradient, TensorGradient,
-    TextGradient, TextSide, TrainableImageTower, TrainableTextTower, VisionParams,
-    normalize_backward, normalize_row,
+    FeatureMatrix, ImageBatch, NamedTensor, PromptSelection, Real, TensorGradient, TextGradient,
+    TextSide, TrainableImageTower, TrainableTextTower, VisionParams, normalize_backward,
+    normalize_row,
 };
 
+use self::ranks::rows_by_id;
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
 use crate::objective::{
@@ -31,6 +33,17 @@ struct Encoded<'a, T: Real, P> {
     raw: Option<FeatureMatrix<T>>,
     normalized: Cow<'a, [T]>,
     tape: Option<P>,
+}
+
+impl<T: Real, P> Encoded<'_, T, P> {
+    /// Features of no input, as on a rank whose samples of a batch are all broken.
+    fn empty() -> Self {
+        Self {
+            raw: None,
+            normalized: Cow::Borrowed(&[]),
+            tape: None,
+        }
+    }
 }
 
 /// Features of all towers for one micro-batch.
@@ -53,6 +66,8 @@ pub struct Trainer<T: Real, Image: TrainableImageTower<T>, Text: TrainableTextTo
     communicator: Comm,
     image_gradient: Option<VisionParams<T>>,
     text_gradient: TextGradient<T>,
+    /// All dense gradients in one buffer, to be summed over ranks.
+    flat: Vec<T>,
 }
 
 impl<T, Image, Text, Comm> fmt::Debug for Trainer<T, Image, Text, Comm>
@@ -115,7 +130,13 @@ where
             communicator,
             image_gradient,
             text_gradient,
+            flat: Vec::new(),
         })
+    }
+
+    /// Returns this rank's endpoint.
+    pub fn communicator(&self) -> &Comm {
+        &self.communicator
     }
 
     /// Returns the towers with their current weights.
@@ -176,6 +197,9 @@ where
         for (micro_batch, encoded) in micro_batches.iter().zip(encoded) {
             let rows = first..first + encoded.image.normalized.len();
             first = rows.end;
+            if rows.is_empty() {
+                continue;
+            }
             self.backward(micro_batch, encoded, &result.gradients, rows)?;
         }
         let mut d_scale = result
@@ -204,6 +228,7 @@ where
                     tape: None,
                 });
             }
+            ImageInput::Pixels { values, .. } if values.is_empty() => return Ok(Encoded::empty()),
             ImageInput::Pixels { values, size } => (values, *size),
         };
         let images = ImageBatch::new(values, size, size)?;
@@ -233,6 +258,7 @@ where
                     tape: None,
                 });
             }
+            TextInput::Tokens(tokens) if tokens.is_empty() => return Ok(Encoded::empty()),
             TextInput::Tokens(tokens) => tokens,
         };
         let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
@@ -257,7 +283,9 @@ where
         keep: bool,
     ) -> Result<Encoded<'static, T, Text::Tape>, TrainingError> {
         match (&self.towers.no, &micro_batch.no, self.trainable) {
-            (Some(tower), Some(NoTexts { tokens, prompts }), TrainableTowers::NoTower) => {
+            (Some(tower), Some(NoTexts { tokens, prompts }), TrainableTowers::NoTower)
+                if !tokens.is_empty() =>
+            {
                 let (raw, tape) = tower.forward(tokens, prompts)?;
                 Ok(Encoded {
                     normalized: normalized(&raw),
@@ -265,11 +293,7 @@ where
                     tape: keep.then_some(tape),
                 })
             }
-            _ => Ok(Encoded {
-                raw: None,
-                normalized: Cow::Borrowed(&[]),
-                tape: None,
-            }),
+            _ => Ok(Encoded::empty()),
         }
     }
 
@@ -370,46 +394,6 @@ where
         Ok(())
     }
 
-    /// Sums the gradients over all ranks.
-    fn reduce(&mut self, d_scale: &mut T) -> Result<(), TrainingError> {
-        if self.communicator.world_size() == 1 {
-            return Ok(());
-        }
-        let vocab_size = match self.trained_text().0 {
-            Some(tower) => {
-                tower.params().token_embedding.len()
-                    / self.text_gradient.token_embedding.width().max(1)
-            }
-            None => 0,
-        };
-        // Ranks touch different rows of the token table, so it is summed as a dense table.
-        let width = self.text_gradient.token_embedding.width();
-        let mut tokens = self.text_gradient.token_embedding.to_dense(vocab_size);
-        self.communicator.all_reduce_sum(&mut tokens)?;
-        let mut rows = SparseGradient::new(width);
-        for (id, row) in tokens.chunks_exact(width.max(1)).enumerate() {
-            if row.iter().any(|v| !v.is_zero()) {
-                rows.add(id as u32, row);
-            }
-        }
-        self.text_gradient.token_embedding = rows;
-        let image = self
-            .image_gradient
-            .iter_mut()
-            .flat_map(|gradient| gradient.named_tensors_mut());
-        let text = self
-            .text_gradient
-            .others
-            .named_tensors_mut(TextSide::Yes)
-            .into_iter();
-        for gradient in image.chain(text) {
-            self.communicator.all_reduce_sum(gradient.values)?;
-        }
-        self.communicator
-            .all_reduce_sum(std::slice::from_mut(d_scale))?;
-        Ok(())
-    }
-
     fn update(&mut self, lr: f64, d_scale: T) -> Result<Option<f64>, TrainingError> {
         let (_, side) = self.trained_text();
         let Towers {
@@ -465,16 +449,10 @@ where
 /// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`;
 /// nothing for a dense one.
 fn sorted_rows<T: Real>(gradient: &TensorGradient<'_, T>) -> (Vec<u32>, Vec<T>) {
-    let TensorGradient::Sparse(rows) = gradient else {
-        return (Vec::new(), Vec::new());
-    };
-    let mut ids = Vec::with_capacity(rows.len());
-    let mut values = Vec::with_capacity(rows.values().len());
-    for (id, row) in rows.iter() {
-        ids.push(id);
-        values.extend_from_slice(row);
+    match gradient {
+        TensorGradient::Sparse(rows) => rows_by_id(rows),
+        TensorGradient::Dense(_) => (Vec::new(), Vec::new()),
     }
-    (ids, values)
 }
 
 fn normalized<T: Real>(raw: &FeatureMatrix<T>) -> Cow<'static, [T]> {

@@ -1,9 +1,11 @@
 //! Integration tests of `clipn-train`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
+mod mpi;
 mod objectives;
 mod optimizer;
 mod published_checkpoint;
+mod ranks;
 mod run;
 mod training_log;
 mod training_state;

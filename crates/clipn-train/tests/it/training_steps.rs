@@ -1,15 +1,21 @@
 //! Whole optimizer steps against the published ones: towers, objective, AdamW, schedule and clamp
 //! together.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
 use clipn_engine::reference::{ReferenceText, ReferenceVision};
 use clipn_engine::{TextTransformer, VisionTransformer};
-use clipn_model::{PromptSelection, Real, TextSide, TrainableImageTower, TrainableTextTower};
+use clipn_model::{
+    ImageTower, PromptSelection, Real, TextSide, TrainableImageTower, TrainableTextTower,
+};
 use clipn_testing::figures::{Figures, assert_close, relative_to_max, weights};
 use clipn_testing::{fixture, test_data};
 use clipn_text::tokenizer::TokenBatch;
 use clipn_train::{
-    AdamW, AdamWSettings, Collective, Communicator, GradientScaling, ImageInput, InProcess,
-    MicroBatch, NoTexts, ObjectiveSettings, Schedule, SingleProcess, TextInput, Towers, Trainer,
+    AdamW, AdamWSettings, Collective, Communicator, CommunicatorError, Gathered, GradientScaling,
+    ImageInput, InProcess, MicroBatch, NoTexts, ObjectiveSettings, Schedule, SingleProcess,
+    TextInput, Towers, Trainer,
 };
 
 const SCHEDULE: Schedule = Schedule::Cosine {
@@ -308,6 +314,217 @@ fn two_ranks_match_the_published_step() {
             |n| figures.f32(&format!("param_after.{n}")),
             tolerance,
             false,
+        );
+    }
+}
+
+/// Trains 50 steps on `count` ranks as threads, on the batches of three published steps in turn.
+/// Returns the losses of rank 0, and the values of its "no" tower.
+fn fifty_steps<T, I, X>(
+    count: usize,
+    towers: &(impl Fn() -> Towers<T, I, X> + Sync),
+    values: &(impl Fn(&Figures, &str) -> Vec<T> + Sync),
+    with_keys: bool,
+) -> (Vec<f64>, Vec<Vec<T>>)
+where
+    T: Real,
+    I: TrainableImageTower<T>,
+    X: TrainableTextTower<T>,
+    InProcess: Collective<T>,
+{
+    let figures = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
+    let run = |ranks: InProcess| {
+        let rows = 8 / count;
+        let first = ranks.rank() * rows;
+        let mut trainer = trainer(towers(), GradientScaling::True, ranks);
+        let mut losses = Vec::new();
+        for step in 0..50 {
+            let part = step_batch(&figures, step % 3, first..first + rows, values);
+            let report = trainer.step(&[part], 3e-4).unwrap();
+            losses.push(report.total);
+        }
+        let no = trainer.towers().no.as_ref().unwrap();
+        let tensors = no.params().named_tensors(TextSide::No);
+        let values = tensors.iter().map(|tensor| {
+            let mut values = tensor.values.to_vec();
+            if tensor.name.ends_with("in_proj_bias") && !with_keys {
+                let third = values.len() / 3;
+                values.drain(third..2 * third);
+            }
+            values
+        });
+        (losses, values.collect())
+    };
+    std::thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = InProcess::world(count)
+            .into_iter()
+            .map(|ranks| scope.spawn(move || run(ranks)))
+            .collect();
+        let mut results = threads.into_iter().map(|thread| thread.join().unwrap());
+        let first: (Vec<f64>, Vec<Vec<T>>) = results.next().unwrap();
+        for (losses, values) in results {
+            assert_eq!(losses, first.0, "ranks differ");
+            assert!(values == first.1, "ranks differ");
+        }
+        first
+    })
+}
+
+fn max_difference<T: Real + Into<f64>>(a: &[Vec<T>], b: &[Vec<T>]) -> f64 {
+    let pairs = a.iter().flatten().zip(b.iter().flatten());
+    pairs.fold(0.0, |max: f64, (&a, &b)| {
+        max.max((a.into() - b.into()).abs())
+    })
+}
+
+/// In f32, losses differ by less than the rounding error of one logit, which is up to the logit scale of
+/// 100. The biases of the keys are left out: their gradient is zero but for rounding noise, which AdamW
+/// amplifies to steps of up to the learning rate.
+#[test]
+fn fifty_steps_are_the_same_on_one_two_and_four_ranks() {
+    let one = fifty_steps(1, &|| fast("vit_quickgelu"), &Figures::f32, false);
+    for count in [2, 4] {
+        let found = fifty_steps(count, &|| fast("vit_quickgelu"), &Figures::f32, false);
+        let loss = max_difference(&[one.0.clone()], &[found.0]);
+        let parameter = max_difference(&one.1, &found.1);
+        println!("f32 on {count}: losses {loss:e}, parameters {parameter:e}");
+        let rounding = 100.0 * f64::from(f32::EPSILON) / 2.0;
+        assert!(loss < rounding, "{count} ranks: losses differ by {loss}");
+        assert!(
+            parameter < 1e-5,
+            "{count} ranks: parameters differ by {parameter}"
+        );
+    }
+    let one = fifty_steps(1, &|| reference("vit_quickgelu"), &Figures::f64, true);
+    for count in [2, 4] {
+        let found = fifty_steps(count, &|| reference("vit_quickgelu"), &Figures::f64, true);
+        let loss = max_difference(&[one.0.clone()], &[found.0]);
+        let parameter = max_difference(&one.1, &found.1);
+        println!("f64 on {count}: losses {loss:e}, parameters {parameter:e}");
+        assert!(
+            loss < 1e-12 * one.0[0],
+            "{count} ranks: losses differ by {loss}"
+        );
+        assert!(
+            parameter < 1e-12,
+            "{count} ranks: parameters differ by {parameter}"
+        );
+    }
+}
+
+/// Counts what is exchanged.
+struct CountingRanks {
+    ranks: InProcess,
+    /// Calls of sums, values summed, values gathered, bytes gathered.
+    counts: Arc<Mutex<[usize; 4]>>,
+}
+
+impl Collective<f32> for CountingRanks {
+    fn all_gather(&self, values: &[f32]) -> Result<Gathered<f32>, CommunicatorError> {
+        self.counts.lock().unwrap()[2] += values.len();
+        self.ranks.all_gather(values)
+    }
+
+    fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CommunicatorError> {
+        let mut counts = self.counts.lock().unwrap();
+        counts[0] += 1;
+        counts[1] += values.len();
+        drop(counts);
+        self.ranks.all_reduce_sum(values)
+    }
+
+    fn broadcast(&self, root: usize, values: &mut [f32]) -> Result<(), CommunicatorError> {
+        self.ranks.broadcast(root, values)
+    }
+}
+
+impl Collective<f64> for CountingRanks {
+    fn all_gather(&self, values: &[f64]) -> Result<Gathered<f64>, CommunicatorError> {
+        self.ranks.all_gather(values)
+    }
+
+    fn all_reduce_sum(&self, values: &mut [f64]) -> Result<(), CommunicatorError> {
+        self.ranks.all_reduce_sum(values)
+    }
+
+    fn broadcast(&self, root: usize, values: &mut [f64]) -> Result<(), CommunicatorError> {
+        self.ranks.broadcast(root, values)
+    }
+}
+
+impl Communicator for CountingRanks {
+    fn rank(&self) -> usize {
+        self.ranks.rank()
+    }
+
+    fn world_size(&self) -> usize {
+        self.ranks.world_size()
+    }
+
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CommunicatorError> {
+        self.counts.lock().unwrap()[3] += bytes.len();
+        self.ranks.all_gather_bytes(bytes)
+    }
+
+    fn abort(&self, code: i32) {
+        self.ranks.abort(code);
+    }
+}
+
+#[test]
+fn a_step_sends_dense_gradients_once_and_only_the_token_rows_of_the_batch() {
+    let figures = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
+    let length = figures.shape("tokens_step0")[1];
+    let ids = figures.ids("tokens_step0");
+    let counts: Vec<_> = (0..2).map(|_| Arc::default()).collect();
+    std::thread::scope(|scope| {
+        for (ranks, counts) in InProcess::world(2).into_iter().zip(&counts) {
+            let figures = &figures;
+            let counts = Arc::clone(counts);
+            scope.spawn(move || {
+                let first = 4 * ranks.rank();
+                let ranks = CountingRanks { ranks, counts };
+                let mut trainer = trainer(fast("vit_quickgelu"), GradientScaling::True, ranks);
+                let part = step_batch(figures, 0, first..first + 4, Figures::f32);
+                trainer.step(&[part], 3e-4).unwrap();
+            });
+        }
+    });
+    let towers = fast("vit_quickgelu");
+    let no = towers.no.unwrap();
+    let tensors = no.params().named_tensors(TextSide::No);
+    let is_table = |name: &str| name == "token_embedding_no.weight";
+    let dense: usize = (tensors.iter())
+        .filter(|tensor| !is_table(&tensor.name))
+        .map(|tensor| tensor.values.len())
+        .sum();
+    let table = tensors
+        .iter()
+        .find(|tensor| is_table(&tensor.name))
+        .unwrap();
+    let width = table.shape[1];
+    let dim = towers.image.embed_dim();
+    for (rank, counts) in counts.iter().enumerate() {
+        let own: BTreeSet<u32> = ids[rank * 4 * length..(rank + 1) * 4 * length]
+            .iter()
+            .copied()
+            .collect();
+        let [calls, summed, gathered, bytes] = *counts.lock().unwrap();
+        // One more value is the gradient of the logit scale.
+        assert_eq!((calls, summed), (1, dense + 1), "rank {rank}");
+        // Features of 4 images, 4 "yes" and 4 "no" texts, and the rows.
+        let rows = (gathered - 3 * 4 * dim) / width;
+        assert_eq!(bytes, 4 * rows, "rank {rank}");
+        assert!(
+            rows > 0 && rows <= own.len(),
+            "rank {rank}: {rows} of {}",
+            own.len()
+        );
+        let sparse = rows * (4 * width + 4);
+        assert!(
+            sparse * 100 < 4 * table.values.len(),
+            "rank {rank}: {sparse} bytes"
         );
     }
 }

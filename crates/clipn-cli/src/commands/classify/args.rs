@@ -65,8 +65,8 @@ pub(crate) struct ClassifyArgs {
     pub num_shards: Option<u64>,
     /// Take the shard from the launcher's environment
     ///
-    /// The variables are RANK and WORLD_SIZE, OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE, or
-    /// SLURM_PROCID and SLURM_NTASKS.
+    /// The variables are RANK and WORLD_SIZE, OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE, PMI_RANK
+    /// and PMI_SIZE, or SLURM_PROCID and SLURM_NTASKS.
     #[arg(long)]
     pub distributed: bool,
     /// List of images, archives or URLs, one per line, or a table of images (.jsonl, .parquet); `-`

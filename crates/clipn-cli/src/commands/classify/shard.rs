@@ -2,18 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use clipn::launcher::{Launched, Launcher, LauncherError};
+
 use super::args::ClassifyArgs;
 use crate::common::error::CliError;
 use crate::common::messages::note;
-
-/// Environment variables with the rank and the number of processes, by launcher. Open MPI precedes
-/// Slurm: if `mpirun` runs inside a Slurm allocation, Slurm's variables describe the one task that
-/// called `mpirun`.
-const LAUNCHERS: [(&str, &str); 3] = [
-    ("RANK", "WORLD_SIZE"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("SLURM_PROCID", "SLURM_NTASKS"),
-];
 
 /// Shard `index` of `count` shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +26,11 @@ impl ShardSpec {
             return Self::new(index, count, "--shard-index", "--num-shards");
         }
         if !args.distributed {
-            let many = |name: &str| {
-                variable(name)?
-                    .parse()
-                    .ok()
-                    .filter(|&n: &u64| n > 1)
-                    .map(|n| (name.to_owned(), n))
-            };
-            if let Some((name, n)) = LAUNCHERS.iter().find_map(|(_, size)| many(size)) {
+            let announced = Launcher::announced(&Launcher::ALL, variable);
+            if let Some((launcher, count)) = announced.filter(|(_, count)| *count > 1) {
                 note(format_args!(
-                    "{name} is {n}, but this process takes all images; --distributed splits them"
+                    "{} is {count}, but this process takes all images; --distributed splits them",
+                    launcher.size_variable()
                 ));
             }
             return Ok(Self::ALL);
@@ -69,40 +57,32 @@ impl ShardSpec {
     fn from_launcher(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<(Self, String), CliError> {
-        for (index_name, count_name) in LAUNCHERS {
-            let (index, count) = match (variable(index_name), variable(count_name)) {
-                (None, None) => continue,
-                (Some(index), Some(count)) => (index, count),
-                (index, _) => {
-                    let (set, unset) = if index.is_some() {
-                        (index_name, count_name)
-                    } else {
-                        (count_name, index_name)
-                    };
-                    return Err(CliError::usage(format!(
-                        "--distributed: {set} is set, but {unset} is not"
-                    )));
-                }
-            };
-            let number = |name: &str, text: &str| {
-                text.trim().parse::<u64>().map_err(|_| {
-                    CliError::usage(format!(
-                        "--distributed: expected a whole number in {name}, got `{text}`"
-                    ))
-                })
-            };
-            let shard = Self::new(
-                number(index_name, &index)?,
-                number(count_name, &count)?,
-                index_name,
-                count_name,
-            )?;
-            return Ok((shard, format!("{index_name}={index}, {count_name}={count}")));
-        }
-        let names: Vec<&str> = LAUNCHERS.iter().map(|(index, _)| *index).collect();
-        Err(CliError::usage_with_hint(
-            format!("--distributed: none of {} is set", names.join(", ")),
-            "start the program by a launcher, or give --shard-index and --num-shards",
+        let invalid = |error: LauncherError| CliError::Usage {
+            hint: matches!(error, LauncherError::RankOutOfRange { .. })
+                .then(|| "shards are counted from 0".to_owned()),
+            message: format!("--distributed: {error}"),
+        };
+        let launched = Launched::from_variables(&Launcher::ALL, variable).map_err(invalid)?;
+        let Some(launched) = launched else {
+            let names = Launcher::ALL.map(Launcher::rank_variable);
+            return Err(CliError::usage_with_hint(
+                format!("--distributed: none of {} is set", names.join(", ")),
+                "start the program by a launcher, or give --shard-index and --num-shards",
+            ));
+        };
+        let Launched {
+            launcher,
+            rank,
+            world_size,
+        } = launched;
+        let shard = Self {
+            index: rank as u64,
+            count: world_size as u64,
+        };
+        let (rank_name, size_name) = (launcher.rank_variable(), launcher.size_variable());
+        Ok((
+            shard,
+            format!("{rank_name}={rank}, {size_name}={world_size}"),
         ))
     }
 

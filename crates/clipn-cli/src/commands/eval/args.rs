@@ -6,6 +6,7 @@ use clipn::metrics::FprConvention;
 use clipn::scores::{Score, parse_list};
 
 use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
+use crate::common::distributed::DistributedArgs;
 use crate::common::error::CliError;
 use crate::common::negatives::NegativesArgs;
 use crate::common::pixels::PixelArgs;
@@ -93,6 +94,8 @@ pub(crate) struct EvalArgs {
     pub seed: u64,
     #[command(flatten)]
     pub run: RunArgs,
+    #[command(flatten)]
+    pub distribution: DistributedArgs,
     /// Directory for results.json, results.csv, scores.csv (one row per image), histograms.svg and
     /// report.html
     #[arg(long, value_name = "DIR")]

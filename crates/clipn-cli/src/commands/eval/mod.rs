@@ -12,6 +12,7 @@ pub(crate) use files::{refuse_existing, remove_results, write_merged};
 pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clipn::classifier::Classifier;
 use clipn::dataset::{ImageSet, OodSet};
@@ -21,12 +22,14 @@ use clipn::evaluation::{
 };
 use clipn::metrics::CoarseCause;
 use clipn::report::ReportOptions;
+use clipn::training::Reduction;
 use serde_json::{Value, json};
 
 use model::{EvaluatedModel, OpenedModel};
 
 use crate::common::classes::{self, ClassesToEncode};
 use crate::common::coarse::{CoarseEntry, warn_of_coarse};
+use crate::common::distributed::{EvaluationRanks, Ranks, rank_0_first};
 use crate::common::error::CliError;
 use crate::common::messages::{note_of_skipped, warning};
 use crate::common::progress::Bar;
@@ -43,11 +46,18 @@ struct EvaluationData {
 
 /// `clipn eval`.
 pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
-    if let Some(directory) = args.output.as_ref().filter(|_| !args.force) {
+    args.distribution
+        .run(Reduction::Shares, |ranks| run_on(args, ranks))
+}
+
+/// Evaluates on this rank and all others. Rank 0 prints and writes the results.
+fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
+    let is_first = ranks.rank() == 0;
+    if let Some(directory) = args.output.as_ref().filter(|_| is_first && !args.force) {
         refuse_existing(directory)?;
     }
     args.run.report();
-    let opened = model::open(args)?;
+    let opened = rank_0_first(ranks, || model::open(args))?;
     let bundle_classes = opened.first().and_then(OpenedModel::class_names);
     let benchmark = benchmark::open(args, bundle_classes)?;
     let matched = benchmark.match_classes(classes::built_in)?;
@@ -57,16 +67,18 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
         names: matched.names,
         allow_duplicates,
     };
-    if let Some(directory) = &args.output {
+    if let Some(directory) = args.output.as_ref().filter(|_| is_first) {
         files::create_directory(directory)?;
     }
 
     let bar = Bar::default();
     let gray = args.gray || benchmark.gray;
-    let models = opened
-        .into_iter()
-        .map(|model| model.with_classes(&class_names, args, gray, &bar))
-        .collect::<Result<Vec<_>, _>>()?;
+    let models = rank_0_first(ranks, || {
+        opened
+            .into_iter()
+            .map(|model| model.with_classes(&class_names, args, gray, &bar))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
     let scores = match &args.scores.0 {
         Some(scores) => scores.clone(),
         None => {
@@ -89,7 +101,10 @@ pub(crate) fn run(args: &EvalArgs) -> Result<(), CliError> {
     let named_settings =
         |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
     check_comparable(&models.iter().map(named_settings).collect::<Vec<_>>())?;
-    let evaluations = evaluate_models(&models, &data, &options, &bar)?;
+    let evaluations = evaluate_models(&models, &data, &options, &bar, ranks)?;
+    if !is_first {
+        return Ok(());
+    }
     if let ([model], [evaluation]) = (&models[..], &evaluations[..]) {
         let record = record(args, &options, &data, model, evaluation, &bar)?;
         if let Some(directory) = &args.output {
@@ -134,7 +149,9 @@ fn evaluate_models(
     data: &EvaluationData,
     options: &EvaluationOptions,
     bar: &Bar,
+    ranks: &Ranks,
 ) -> Result<Vec<Evaluation>, CliError> {
+    let peers = EvaluationRanks(Arc::clone(ranks));
     // A single model needs no hash.
     let towers: Vec<Option<_>> = models
         .iter()
@@ -163,7 +180,8 @@ fn evaluate_models(
                 tower,
                 preprocessing: &models[first].preprocessing,
             };
-            Evaluator::new(&data.id, &data.ood)
+            peers
+                .share(Evaluator::new(&data.id, &data.ood))
                 .with_options(options.clone())
                 .with_progress(bar)
                 .evaluate_classifiers(encoder, &classifiers)

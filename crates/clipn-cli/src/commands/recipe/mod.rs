@@ -10,6 +10,7 @@ use clap::Args;
 use clipn::training::{CheckpointStore, TrainingError};
 
 use self::file::{Placeholders, Recipe, Step};
+use crate::common::distributed::refuse_several;
 use crate::common::error::CliError;
 use crate::common::interrupt;
 use crate::common::messages::status;
@@ -45,6 +46,7 @@ pub(crate) struct RecipeArgs {
 
 /// `clipn recipe`. Interrupted training resumes, and finished training is not repeated.
 pub(crate) fn run(args: &RecipeArgs, parse: ParseStep) -> Result<(), CliError> {
+    refuse_several("recipe")?;
     let recipe = Recipe::read(&args.recipe)?;
     let placeholders = recipe.placeholders(&args.data_root, &args.output, &args.set)?;
     if let Some(unknown) = args

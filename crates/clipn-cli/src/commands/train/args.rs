@@ -3,9 +3,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use clipn::dataset::TableQuoting;
 use clipn::image::ColorJitter;
-use clipn::training::{LossWeights, ObjectiveName, TsoForm};
+use clipn::training::{LossWeights, ObjectiveName, Reduction, TsoForm};
 
 use crate::common::args::{Device, parse_count, parse_device};
+use crate::common::cores::Cores;
+use crate::common::distributed::DistributedArgs;
+use crate::common::error::CliError;
 use crate::common::weights::DownloadArgs;
 
 /// Training objective.
@@ -199,9 +202,22 @@ pub(crate) struct TrainArgs {
     /// run]
     #[arg(long, value_name = "DIR")]
     pub feature_cache: Option<PathBuf>,
-    /// Threads that load images ahead [default: one per core]
+    /// Threads that load images ahead [default: as many as --threads]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
+    /// Threads that compute [default: one per core, of the process's share of the machine]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub distribution: DistributedArgs,
+    /// How gradients are summed over processes: shares gives the same bits in every run, library
+    /// leaves the order to MPI
+    #[arg(long, value_name = "shares|library", default_value = "shares")]
+    pub reduce: Reduction,
+    /// Exit code if SIGUSR1 or SIGTERM ended the run early, after a checkpoint, so that a job script
+    /// can requeue itself
+    #[arg(long, value_name = "CODE", default_value = "130")]
+    pub requeue_exit_code: u8,
     /// Device that runs the towers: cpu
     #[arg(long, default_value = "cpu", value_parser = parse_device)]
     pub device: Device,
@@ -242,6 +258,21 @@ pub(crate) struct TrainArgs {
     /// Prompt templates of evaluations
     #[arg(long, value_name = "NAME|FILE", default_value = "simple")]
     pub eval_templates: String,
+}
+
+impl TrainArgs {
+    /// Sets the number of threads that compute. Must be called before any of them is used.
+    pub(crate) fn set_threads(&self) -> Result<(), CliError> {
+        let is_shared = self.distribution.announced().is_some();
+        let threads = match self.threads {
+            Some(threads) => threads,
+            None if is_shared => Cores::default_threads(),
+            None => return Ok(()),
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global()
+            .map_err(|error| CliError::usage(format!("--threads {threads}: {error}")))
+    }
 }
 
 /// Parses `N` comma-separated numbers.

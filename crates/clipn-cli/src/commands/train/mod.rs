@@ -7,20 +7,22 @@ pub(crate) mod overrides;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clipn::dataset::Benchmark;
 use clipn::download::{DownloadError, FetchPurpose, HubName};
 use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
-use clipn::inference::Parallelism;
 use clipn::model::{ModelConfig, PretrainedWeights};
 use clipn::training::{
     AdamWSettings, GradientScaling, LossWeights, ObjectiveName, ObjectiveSettings, RunStart,
-    TrainRun, TrainSettings,
+    SingleProcess, TrainRun, TrainSettings, TrainingError,
 };
 
 pub(crate) use args::TrainArgs;
 
-use crate::common::error::CliError;
+use crate::common::distributed::{Ranks, rank_0_first};
+use crate::common::error::{CliError, INTERRUPTED};
+use crate::common::interrupt;
 use crate::common::messages::{detail, note, warning};
 use crate::common::progress::Bar;
 use crate::common::weights::locate;
@@ -29,12 +31,22 @@ use observer::RunReporter;
 
 /// `clipn train`: trains, and prints the path of the newest weights.
 pub(crate) fn run(args: &TrainArgs) -> Result<(), CliError> {
-    let weights = train(args)?;
-    writeln!(std::io::stdout().lock(), "{}", weights.display()).map_err(CliError::Output)
+    args.distribution.run(args.reduce, |ranks| {
+        let weights = train_on(args, ranks)?;
+        if ranks.rank() > 0 {
+            return Ok(());
+        }
+        writeln!(std::io::stdout().lock(), "{}", weights.display()).map_err(CliError::Output)
+    })
 }
 
-/// Trains, and returns the newest weights, also if no step is left.
+/// Trains in one process, and returns the newest weights, also if no step is left.
 pub(crate) fn train(args: &TrainArgs) -> Result<PathBuf, CliError> {
+    let alone: Ranks = Arc::new(SingleProcess);
+    train_on(args, &alone)
+}
+
+fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     let mut settings = match &args.settings {
         Some(path) => overrides::apply(&TrainSettings::load(path)?, &settings(args)?, &args.given)?,
         None => settings(args)?,
@@ -42,7 +54,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<PathBuf, CliError> {
     overrides::check_objective(settings.objective.name, &args.given)?;
     settings.check()?;
     let requested_model = settings.model.clone();
-    locate_weights(&mut settings, args)?;
+    rank_0_first(ranks, || locate_weights(&mut settings, args))?;
     check_pretrained(&settings, args.resume.is_some())?;
     let name = args.name.clone().unwrap_or_else(|| {
         format!(
@@ -66,6 +78,7 @@ pub(crate) fn train(args: &TrainArgs) -> Result<PathBuf, CliError> {
         .with_start(start)
         .with_changed_settings(args.override_settings)
         .with_progress(&bar)
+        .with_communicator(Arc::clone(ranks))
         .open()?;
     report(&run);
     if !run.changed_settings().is_empty() {
@@ -93,9 +106,21 @@ pub(crate) fn train(args: &TrainArgs) -> Result<PathBuf, CliError> {
         return Err(CliError::TrainingInterrupted {
             step: outcome.step,
             steps: run.total_steps(),
+            exit_code: interrupt_code(args, ranks)?,
         });
     }
     Ok(outcome.checkpoint.join("model.safetensors"))
+}
+
+/// The exit code of an interrupted run: that of a requeue if any rank got notice of its end.
+fn interrupt_code(args: &TrainArgs, ranks: &Ranks) -> Result<u8, CliError> {
+    let own = [u8::from(interrupt::is_noticed())];
+    let all = ranks.all_gather_bytes(&own).map_err(TrainingError::from)?;
+    Ok(if all.iter().any(|noticed| noticed == &[1]) {
+        args.requeue_exit_code
+    } else {
+        INTERRUPTED
+    })
 }
 
 /// Prints what is lost of the data, and if verbose the choices of a run.
@@ -163,7 +188,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
             .map(|path| path.display().to_string())
     };
     let model = args.model.clone().or_else(from_weights).unwrap_or_default();
-    let cores = Parallelism::default().workers;
+    let threads = rayon::current_num_threads();
     Ok(TrainSettings {
         model,
         pretrained: args.pretrained.clone(),
@@ -176,7 +201,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         warmup: args.warmup,
         constant_lr: args.constant_lr,
         seed: args.seed,
-        workers: args.workers.unwrap_or(cores),
+        workers: args.workers.unwrap_or(threads),
         cache_image_features: args.cache_image_features,
         feature_cache: args.feature_cache.clone(),
         save_frequency: args.save_frequency,
@@ -198,6 +223,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
             max_gradient_norm: args.grad_clip_norm,
         },
         gradient_scaling: GradientScaling::True,
+        processes: 1,
         data: data::settings(args)?,
         augmentation: augmentation(args)?,
     })

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use clipn::classifier::ClassifierBuilder;
@@ -22,6 +22,7 @@ use serde_json::json;
 use super::TrainArgs;
 use crate::commands::eval::{is_built_in, report_matching, write_tables};
 use crate::common::classes;
+use crate::common::distributed::EvaluationRanks;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{is_quiet, note, status, warning};
 use crate::common::{interrupt, terminal};
@@ -131,7 +132,12 @@ impl RunReporter {
             is_trained && classifier.score_inputs().check(**score).is_ok()
         };
         let scores: Vec<_> = scores::all().iter().filter(is_trained).copied().collect();
-        let evaluation = Evaluator::new(&periodic.benchmark.id, &periodic.benchmark.ood)
+        let peers = EvaluationRanks(Arc::clone(run.communicator()));
+        let evaluation = peers
+            .share(Evaluator::new(
+                &periodic.benchmark.id,
+                &periodic.benchmark.ood,
+            ))
             .with_options(EvaluationOptions::default().with_scores(scores))
             .with_progress(self)
             .evaluate(&pipeline)?;
@@ -146,6 +152,9 @@ impl RunReporter {
         periodic: &PeriodicEvaluation,
     ) -> Result<(), CliError> {
         let results = self.evaluate(run, periodic)?;
+        if run.communicator().rank() > 0 {
+            return Ok(());
+        }
         let mut table = Vec::new();
         write_tables(
             &mut table,

@@ -4,7 +4,7 @@ mod hints;
 mod report;
 
 pub(crate) use clipn::error::chain_in_one_line;
-pub(crate) use report::report;
+pub(crate) use report::{report, report_of_rank};
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +31,9 @@ use thiserror::Error;
 
 use crate::common::interrupt;
 use crate::world::DemoError;
+
+/// Exit code of an interrupt.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// Any error that ends the program. Messages state what is wrong; advice is in `hints`.
 #[derive(Debug, Error)]
@@ -88,6 +91,8 @@ pub(crate) enum CliError {
     Item { name: String, source: ItemError },
     #[error("{}", no_image_classified(*.images))]
     NoImageClassified { images: u64 },
+    #[error("cannot watch for SIGUSR1 and SIGTERM")]
+    WatchSignals(#[source] std::io::Error),
     #[error("cannot block the signal SIGHUP")]
     BlockSignal(#[source] std::io::Error),
     #[error("interrupted after {done}{} images", of_total(*.total))]
@@ -125,7 +130,12 @@ pub(crate) enum CliError {
         problem: String,
     },
     #[error("interrupted after {step} of {steps} steps")]
-    TrainingInterrupted { step: u64, steps: u64 },
+    TrainingInterrupted {
+        step: u64,
+        steps: u64,
+        /// Exit code, that of a requeue if the system gave notice of the end.
+        exit_code: u8,
+    },
     #[error("interrupted in the step `{step}`")]
     RecipeInterrupted { step: String },
     #[error("cannot read the recipe {}", path.display())]
@@ -215,20 +225,31 @@ impl CliError {
         )
     }
 
-    /// 2 for wrong usage, 130 for an interrupt, 1 for everything else.
+    /// Whether every rank of a run returns this error after the same step.
+    pub(crate) fn is_agreed(&self) -> bool {
+        matches!(self, Self::TrainingInterrupted { .. })
+    }
+
+    /// The exit code of [`exit_status`](Self::exit_status).
     pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit_status())
+    }
+
+    /// 2 for wrong usage, 130 for an interrupt, 1 for everything else.
+    pub(crate) fn exit_status(&self) -> u8 {
         match self {
+            Self::TrainingInterrupted { exit_code, .. } => *exit_code,
             Self::Usage { .. }
             | Self::Download(
                 DownloadError::InvalidName { .. }
                 | DownloadError::InvalidUrl { .. }
                 | DownloadError::UnsafePath { .. }
                 | DownloadError::TagWithoutModel { .. },
-            ) => ExitCode::from(2),
+            ) => 2,
             #[cfg(feature = "serve")]
-            Self::Serve(clipn_serve::ServeError::InvalidSetting(_)) => ExitCode::from(2),
-            error if error.is_interrupt() => ExitCode::from(130),
-            _ => ExitCode::FAILURE,
+            Self::Serve(clipn_serve::ServeError::InvalidSetting(_)) => 2,
+            error if error.is_interrupt() => INTERRUPTED,
+            _ => 1,
         }
     }
 }

@@ -282,6 +282,7 @@ impl Sandbox {
         for variable in [
             "WORLD_SIZE",
             "OMPI_COMM_WORLD_SIZE",
+            "PMI_SIZE",
             "SLURM_NTASKS",
             "COLUMNS",
             "LINES",

@@ -2,6 +2,7 @@
 //! evaluation during training.
 
 mod cache;
+mod mpi;
 mod resume;
 
 use crate::common::{Sandbox, error_report, text};

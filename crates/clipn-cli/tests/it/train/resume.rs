@@ -163,6 +163,7 @@ fn resuming_a_finished_run_does_nothing() {
     assert_eq!(log(s, "done"), lines);
     // A kill before the first checkpoint leaves only a log: the run starts over.
     std::fs::remove_dir_all(s.path("logs/done/checkpoints")).unwrap();
+    std::fs::remove_file(s.path("logs/done/finished.json")).unwrap();
     s.done(&train(
         "done",
         &[&more[..], &["--resume", "latest"]].concat(),

@@ -1,10 +1,13 @@
 use std::fmt;
+use std::sync::Arc;
 
 use clipn_image::{Preprocessing, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use crate::training::error::TrainingDataError;
+use crate::training::loading::peers::{BatchPeers, DrawOutcomes, gather_skipped};
 use crate::training::loading::pipeline::{Pipeline, PipelineOutput};
+use crate::training::loading::prepare::Prepared;
 use crate::training::skipped::{SkippedSample, SkippedSamples};
 
 /// A batch of `N` training samples.
@@ -22,6 +25,22 @@ pub struct TrainBatch {
     pub captions: Vec<String>,
     /// Origins of the samples, `shard/key` or `table:line`, `[N]`.
     pub keys: Vec<String>,
+    /// Indices of the samples in the batch of all processes, ascending, `[N]`.
+    pub positions: Vec<usize>,
+    /// Number of samples in the batch of all processes that share it; `N` if this process reads
+    /// batches of its own.
+    pub total: usize,
+}
+
+impl TrainBatch {
+    /// Removes the samples, but keeps the memory of pixels.
+    fn clear(&mut self) {
+        self.captions.clear();
+        self.keys.clear();
+        self.decoded.clear();
+        self.outliers.clear();
+        self.positions.clear();
+    }
 }
 
 /// EpochPosition between two batches of an epoch in one process. Each process has its own, since broken
@@ -51,6 +70,8 @@ pub struct Epoch {
     pub(super) position: EpochPosition,
     pub(super) passes: EmptyPassDetector,
     pub(super) failed: bool,
+    /// The processes that share the batches.
+    pub(super) peers: Option<Arc<dyn BatchPeers>>,
 }
 
 impl fmt::Debug for Epoch {
@@ -103,6 +124,12 @@ impl EmptyPassDetector {
         self.delivered = false;
         self.empty >= 2
     }
+
+    /// Same after draws of all processes together.
+    fn is_exhausted_after(&mut self, usable: usize, pass_ends: u32) -> bool {
+        self.delivered |= usable > 0;
+        (0..pass_ends).any(|_| self.is_exhausted())
+    }
 }
 
 impl Epoch {
@@ -116,7 +143,7 @@ impl Epoch {
         &self.position
     }
 
-    /// Returns the samples skipped so far.
+    /// Returns the samples skipped so far, of those that this process reads.
     pub fn skipped(&self) -> &SkippedSamples {
         &self.position.skipped
     }
@@ -131,30 +158,23 @@ impl Epoch {
         if self.failed || self.position.batches >= self.batches {
             return Ok(false);
         }
-        let filled = self.fill(batch);
+        let filled = match self.peers.clone() {
+            None => self.fill(batch),
+            Some(peers) => self.fill_with_peers(batch, &*peers),
+        };
         self.failed = filled.is_err();
         filled.map(|()| true)
     }
 
     fn fill(&mut self, batch: &mut TrainBatch) -> Result<(), TrainingDataError> {
-        batch.captions.clear();
-        batch.keys.clear();
-        batch.decoded.clear();
-        batch.outliers.clear();
+        batch.clear();
         let mut drawn = 0;
         let mut skipped = self.position.skipped.clone();
         while batch.keys.len() < self.batch_size {
             drawn += 1;
             match self.pipeline.next()? {
                 PipelineOutput::Sample(sample) => {
-                    if let Some(crop) = &sample.crop {
-                        self.preprocessing
-                            .normalize_into(crop, self.next_pixels(batch))?;
-                        self.add_outlier(sample.outlier.as_ref(), &mut batch.outliers)?;
-                        batch.decoded.push(batch.keys.len());
-                    }
-                    batch.captions.push(sample.caption);
-                    batch.keys.push(sample.key);
+                    self.push(batch, *sample)?;
                     self.passes.delivered = true;
                 }
                 PipelineOutput::Skip(sample) => {
@@ -167,16 +187,110 @@ impl Epoch {
                         skipped: Box::new(skipped),
                     });
                 }
-                PipelineOutput::PassEnd => {}
+                PipelineOutput::PassEnd | PipelineOutput::Elsewhere => {}
             }
         }
-        batch
-            .pixels
-            .truncate(batch.decoded.len() * self.preprocessing.tensor_len());
+        batch.total = batch.keys.len();
+        batch.positions.extend(0..batch.total);
+        self.trim_pixels(batch);
         self.position.batches += 1;
         self.position.drawn += drawn;
         self.position.skipped = skipped;
         Ok(())
+    }
+
+    /// Draws until all processes together have a whole batch. Each of them draws the same number of
+    /// times, so they stay at the same position.
+    fn fill_with_peers(
+        &mut self,
+        batch: &mut TrainBatch,
+        peers: &dyn BatchPeers,
+    ) -> Result<(), TrainingDataError> {
+        batch.clear();
+        batch.total = self.batch_size;
+        let mut drawn = 0;
+        let mut skipped = self.position.skipped.clone();
+        let mut usable = 0;
+        while usable < self.batch_size {
+            let draws = self.batch_size - usable;
+            drawn += draws as u64;
+            let mut own = DrawOutcomes::default();
+            let mut pass_ends = 0;
+            for offset in 0..draws as u32 {
+                match self.pipeline.next()? {
+                    PipelineOutput::Sample(sample) => {
+                        self.push(batch, *sample)?;
+                        own.usable.push(offset);
+                    }
+                    PipelineOutput::Skip(sample) => skipped.add(*sample),
+                    PipelineOutput::PassEnd => pass_ends += 1,
+                    PipelineOutput::Elsewhere => {}
+                }
+            }
+            own.skipped = skipped.total();
+            let outcomes = own.gather(peers)?;
+            let mut offsets: Vec<u32> = outcomes.iter().flat_map(|o| o.usable.clone()).collect();
+            offsets.sort_unstable();
+            let position = |offset| usable + offsets.partition_point(|&other| other < offset);
+            batch
+                .positions
+                .extend(own.usable.iter().map(|&offset| position(offset)));
+            usable += offsets.len();
+            let lost = outcomes
+                .iter()
+                .fold(0u64, |sum, o| sum.saturating_add(o.skipped));
+            let delivered = self.position.batches * self.batch_size as u64 + usable as u64;
+            let limit = self.allowance.limit(delivered.saturating_add(lost));
+            if let Some(limit) = limit.filter(|&limit| lost > limit) {
+                return Err(TrainingDataError::TooManySkipped {
+                    limit,
+                    skipped: Box::new(gather_skipped(&skipped, peers)?),
+                });
+            }
+            if self.passes.is_exhausted_after(offsets.len(), pass_ends) {
+                return Err(TrainingDataError::NoUsableSample {
+                    skipped: Box::new(gather_skipped(&skipped, peers)?),
+                });
+            }
+        }
+        self.trim_pixels(batch);
+        self.position.batches += 1;
+        self.position.drawn += drawn;
+        self.position.skipped = skipped;
+        Ok(())
+    }
+
+    /// Adds a sample to the batch.
+    fn push(&self, batch: &mut TrainBatch, sample: Prepared) -> Result<(), TrainingDataError> {
+        if let Some(crop) = &sample.crop {
+            self.preprocessing
+                .normalize_into(crop, self.next_pixels(batch))?;
+            self.add_outlier(sample.outlier.as_ref(), &mut batch.outliers)?;
+            batch.decoded.push(batch.keys.len());
+        }
+        batch.captions.push(sample.caption);
+        batch.keys.push(sample.key);
+        Ok(())
+    }
+
+    /// Cuts off pixels of an earlier batch.
+    fn trim_pixels(&self, batch: &mut TrainBatch) {
+        let values = batch.decoded.len() * self.preprocessing.tensor_len();
+        batch.pixels.truncate(values);
+    }
+
+    /// Returns the position with the samples that all processes skipped. If processes share the
+    /// batches, every one of them has to call it; the position is then the same for any number of
+    /// processes.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::Peers`] if the exchange fails.
+    pub fn shared_position(&self) -> Result<EpochPosition, TrainingDataError> {
+        let mut position = self.position.clone();
+        if let Some(peers) = &self.peers {
+            position.skipped = gather_skipped(&position.skipped, &**peers)?;
+        }
+        Ok(position)
     }
 
     /// Returns the pixels of one more image, in memory of an earlier batch if possible.

@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use crate::training::error::TrainingDataError;
 use crate::training::loading::epoch::{EmptyPassDetector, Epoch, EpochPosition, SkipAllowance};
-use crate::training::loading::pipeline::Pipeline;
+use crate::training::loading::peers::{BatchPeers, DrawOwnership};
+use crate::training::loading::pipeline::{ItemStream, Pipeline};
 use crate::training::loading::prepare::{CachedImages, SamplePreparer};
 use crate::training::loading::settings::{
     LoaderSettings, Rounding, Sampling, ShuffleBuffer, SkipLimit,
@@ -42,6 +43,7 @@ pub struct CaptionLoader {
     expected: u64,
     fingerprint: String,
     cached: Option<Arc<dyn CachedImages>>,
+    peers: Option<Arc<dyn BatchPeers>>,
 }
 
 impl CaptionLoader {
@@ -100,6 +102,7 @@ impl CaptionLoader {
             expected,
             fingerprint,
             cached: None,
+            peers: None,
         })
     }
 
@@ -112,6 +115,39 @@ impl CaptionLoader {
             cached: Some(cached),
             ..self
         }
+    }
+
+    /// Shares the batches with other processes: each prepares a part of every batch, and all together
+    /// have the batches that a single process would have. A batch has
+    /// [`LoaderSettings::batch_size`] samples over all processes, and limits on broken samples hold
+    /// for all processes together; positions do not depend on the number of processes.
+    ///
+    /// Every process reads all shards, and decodes only the images of its own samples.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::Setting`] if [`LoaderSettings::world_size`] is not 1, which splits the
+    /// data in another way, or a batch has fewer samples than there are processes.
+    pub fn with_peers(self, peers: Arc<dyn BatchPeers>) -> Result<Self, TrainingDataError> {
+        let refuse = |setting, problem| Err(TrainingDataError::Setting { setting, problem });
+        if self.settings.world_size != 1 {
+            let problem = format!(
+                "expected 1 for batches shared by processes, got {}",
+                self.settings.world_size
+            );
+            return refuse("world_size", problem);
+        }
+        if self.settings.batch_size < peers.world_size() {
+            let problem = format!(
+                "expected at least {}, the number of processes, got {}",
+                peers.world_size(),
+                self.settings.batch_size
+            );
+            return refuse("batch_size", problem);
+        }
+        Ok(Self {
+            peers: Some(peers),
+            ..self
+        })
     }
 
     /// Returns the data.
@@ -167,7 +203,7 @@ impl CaptionLoader {
         self.start(position)
     }
 
-    fn start(&self, position: EpochPosition) -> Result<Epoch, TrainingDataError> {
+    fn start(&self, mut position: EpochPosition) -> Result<Epoch, TrainingDataError> {
         let settings = &self.settings;
         let epoch = position.epoch;
         let preparer = SamplePreparer {
@@ -183,7 +219,22 @@ impl CaptionLoader {
             Purpose::Buffer,
             &[settings.seed, epoch, settings.rank as u64],
         );
-        let draws = Box::new(ShuffleIterator::new(items, random, self.buffer()));
+        let draws = ShuffleIterator::new(items, random, self.buffer());
+        let draws: ItemStream = match &self.peers {
+            None => Box::new(draws),
+            Some(peers) => {
+                // The samples that all processes skipped before are counted once.
+                if peers.rank() != 0 {
+                    position.skipped = SkippedSamples::default();
+                }
+                let owned = DrawOwnership {
+                    rank: peers.rank(),
+                    world_size: peers.world_size(),
+                    batch_size: settings.batch_size,
+                };
+                Box::new(owned.select(draws))
+            }
+        };
         let (workers, prefetch) = (settings.workers, settings.prefetch_count());
         Ok(Epoch {
             pipeline: Pipeline::start(draws, position.drawn, preparer, workers, prefetch)?,
@@ -194,6 +245,7 @@ impl CaptionLoader {
             position,
             passes: EmptyPassDetector::default(),
             failed: false,
+            peers: self.peers.clone(),
         })
     }
 

@@ -6,6 +6,7 @@
 mod draw;
 mod epoch;
 mod loader;
+mod peers;
 mod pipeline;
 mod plan;
 mod prepare;
@@ -15,6 +16,7 @@ mod source;
 
 pub use epoch::{Epoch, EpochPosition, TrainBatch};
 pub use loader::CaptionLoader;
+pub use peers::BatchPeers;
 pub use prepare::CachedImages;
 pub use settings::{LoaderSettings, Rounding, Sampling, ShuffleBuffer, SkipLimit};
 pub use source::CaptionSource;

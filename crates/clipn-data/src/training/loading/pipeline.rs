@@ -15,6 +15,7 @@ use crate::training::skipped::SkippedSample;
 pub(super) enum PipelineOutput {
     Sample(Box<Prepared>),
     Skip(Box<SkippedSample>),
+    Elsewhere,
     PassEnd,
 }
 
@@ -26,12 +27,13 @@ impl PipelineOutput {
                 Err(skipped) => Self::Skip(skipped),
             },
             DrawnItem::Skip(skipped) => Self::Skip(skipped),
+            DrawnItem::Elsewhere => Self::Elsewhere,
             DrawnItem::PassEnd => Self::PassEnd,
         }
     }
 }
 
-type ItemStream = Box<dyn Iterator<Item = DrawnItem> + Send>;
+pub(super) type ItemStream = Box<dyn Iterator<Item = DrawnItem> + Send>;
 
 /// Source of prepared samples.
 pub(super) enum Pipeline {

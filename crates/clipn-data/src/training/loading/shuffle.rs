@@ -72,7 +72,7 @@ impl<I: Iterator<Item = DrawnItem>> Iterator for ShuffleIterator<I> {
                     }
                 }
                 DrawnItem::PassEnd => self.draining = true,
-                skip @ DrawnItem::Skip(_) => return Some(skip),
+                other @ (DrawnItem::Skip(_) | DrawnItem::Elsewhere) => return Some(other),
             }
         }
     }

@@ -30,6 +30,10 @@ fn training(error: &TrainingError) -> Option<&'static str> {
             "resume with the values of the checkpoint, which --settings RUN/settings.toml has, or \
              give --override to continue with the new ones"
         }
+        TrainingError::RanksDiffer { .. } => {
+            "start every rank with the same program and flags on processors of the same kind; CLIPN_SIMD \
+             sets a common instruction set"
+        }
         TrainingError::InvalidSetting { setting, .. } => return training_setting(setting),
         _ => return None,
     })
@@ -74,6 +78,17 @@ fn communicator(error: &CommunicatorError) -> Option<&'static str> {
     Some(match error {
         CommunicatorError::RankLost { .. } => {
             "find the error of that rank, then resume from the last checkpoint"
+        }
+        CommunicatorError::NoMpi { .. } => {
+            "install an MPI or load its module, name its library with --mpi-library, or work alone with \
+             --distributed none"
+        }
+        CommunicatorError::MpiLibrary { .. } => {
+            "name the library of an MPI, such as libmpi.so.12, with --mpi-library"
+        }
+        CommunicatorError::WorldMismatch { .. } => {
+            "start with the launcher of this MPI, name the launcher's library with --mpi-library, or \
+             work alone with --distributed none"
         }
         CommunicatorError::MismatchedOperations { .. } => {
             "run the same program with the same settings on every rank"

@@ -1,0 +1,360 @@
+//! Training and evaluation on several processes, under every MPI in `CLIPN_TEST_MPI`.
+//!
+//! A run must be the same under all of them, and must not hang when a process ends early.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use clipn_testing::mpi::{MpiInstallation, installations, output_within};
+
+use crate::common::{Sandbox, error_report, text, with_model};
+use crate::train::{log, sandbox, steps, train, trained_clip};
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// `clipn` with these arguments on `ranks` processes.
+fn on_ranks(s: &Sandbox, mpi: &MpiInstallation, ranks: usize, arguments: &[&str]) -> Command {
+    let mut command = mpi.command(ranks, Path::new(env!("CARGO_BIN_EXE_clipn")));
+    command
+        .current_dir(s.root())
+        .args(arguments)
+        .env("HF_HOME", s.path("hf-home"))
+        .env("HF_HUB_OFFLINE", "1");
+    command
+}
+
+fn run(s: &Sandbox, mpi: &MpiInstallation, ranks: usize, arguments: &[&str]) -> Output {
+    output_within(on_ranks(s, mpi, ranks, arguments), LIMIT)
+}
+
+fn succeed(s: &Sandbox, mpi: &MpiInstallation, ranks: usize, arguments: &[&str]) -> Output {
+    let output = run(s, mpi, ranks, arguments);
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{mpi}, {ranks} ranks: {stderr}");
+    output
+}
+
+/// The bytes of a run's last weights and moments.
+fn end_of(s: &Sandbox, name: &str, checkpoint: &str) -> [Vec<u8>; 2] {
+    ["model.safetensors", "optimizer.safetensors"].map(|file| {
+        std::fs::read(s.path(&format!("logs/{name}/checkpoints/{checkpoint}/{file}"))).unwrap()
+    })
+}
+
+/// A name for a run under this MPI.
+fn name_of(mpi: &MpiInstallation, rest: &str) -> String {
+    let library = mpi.to_string();
+    let file = library.rsplit('/').next().unwrap_or_default();
+    format!("{file}-{rest}")
+}
+
+fn losses(s: &Sandbox, name: &str) -> Vec<f64> {
+    let of = |line: &serde_json::Value| line["losses"]["total"].as_f64().unwrap();
+    log(s, name).iter().map(of).collect()
+}
+
+#[test]
+fn a_run_is_the_same_under_every_mpi_and_on_one_process() {
+    let all = installations();
+    if all.is_empty() {
+        return;
+    }
+    let s = &sandbox();
+    let weights = trained_clip(s);
+    let more = [
+        "--objective",
+        "clipn",
+        "--pretrained",
+        &weights,
+        "--cache-image-features",
+        "--augmentation",
+        "none",
+        "--epochs",
+        "2",
+    ];
+    s.done(&train("alone", &more));
+    let alone = losses(s, "alone");
+    for (ranks, batch) in [(2, "4"), (4, "2")] {
+        let more = [&more[..], &["--batch-size", batch]].concat();
+        let mut first: Option<[Vec<u8>; 2]> = None;
+        for mpi in &all {
+            let name = name_of(mpi, batch);
+            let output = succeed(s, mpi, ranks, &replaced_batch(&train(&name, &more)));
+            let path = format!("logs/{name}/checkpoints/epoch-2/model.safetensors");
+            assert_eq!(text(&output.stdout).trim(), path, "only rank 0 prints");
+            let stderr = text(&output.stderr);
+            assert_eq!(
+                stderr.matches("12 steps of 8 samples").count(),
+                1,
+                "{stderr}"
+            );
+            assert!(s.path(&format!("logs/{name}/finished.json")).exists());
+            assert_eq!(steps(&log(s, &name)), (1..=12).collect::<Vec<_>>());
+            for (found, expected) in losses(s, &name).iter().zip(&alone) {
+                assert!(
+                    (found - expected).abs() < 1e-5,
+                    "{mpi}: {found}, {expected}"
+                );
+            }
+            let end = end_of(s, &name, "epoch-2");
+            let expected = first.get_or_insert_with(|| end.clone());
+            assert!(
+                end == *expected,
+                "{mpi}, {ranks} ranks: other bits than {}",
+                all[0]
+            );
+        }
+    }
+}
+
+/// Arguments with the last of two `--batch-size`.
+fn replaced_batch<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+    let first = arguments.iter().position(|a| *a == "--batch-size").unwrap();
+    let mut arguments = arguments.to_vec();
+    arguments.drain(first..first + 2);
+    arguments
+}
+
+#[test]
+fn a_killed_rank_ends_the_job_and_the_run_resumes_exactly() {
+    for mpi in installations() {
+        let s = &sandbox();
+        let more = ["--objective", "clip", "--epochs", "3", "--save-every", "2"];
+        let arguments = |name: &'static str, more: &[&'static str]| {
+            let with = [more, &["--batch-size", "2"]].concat();
+            replaced_batch(&train(name, &with))
+        };
+        succeed(s, &mpi, 4, &arguments("whole", &more));
+        let mut command = on_ranks(s, &mpi, 4, &arguments("killed", &more));
+        let mut job = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let path = s.path("logs/killed/log.jsonl");
+        let begin = Instant::now();
+        while std::fs::read_to_string(&path)
+            .unwrap_or_default()
+            .lines()
+            .count()
+            < 5
+        {
+            assert!(begin.elapsed() < LIMIT, "{mpi}: the run does not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        kill_one_rank("killed");
+        let begin = Instant::now();
+        let status = loop {
+            match job.try_wait().unwrap() {
+                Some(status) => break status,
+                None => assert!(begin.elapsed() < Duration::from_secs(30), "{mpi}: hangs"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert!(!status.success(), "{mpi}");
+        assert!(!s.path("logs/killed/finished.json").exists());
+        let resumed = [&more[..], &["--resume", "latest"]].concat();
+        succeed(s, &mpi, 4, &arguments("killed", &resumed));
+        assert_eq!(steps(&log(s, "killed")), (1..=18).collect::<Vec<_>>());
+        assert!(
+            end_of(s, "whole", "epoch-3") == end_of(s, "killed", "epoch-3"),
+            "{mpi}: other bits after a resume"
+        );
+        // The same run again has nothing left to train, on any number of processes.
+        let resumed = [&more[..], &["--resume", "latest"]].concat();
+        let output = succeed(s, &mpi, 1, &train("killed", &resumed));
+        assert!(text(&output.stderr).contains("nothing left to train"));
+    }
+}
+
+/// Kills the last process with this name of a run among its arguments, but no launcher.
+fn kill_one_rank(name: &str) {
+    let mut ranks: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let program = env!("CARGO_BIN_EXE_clipn").as_bytes();
+        if words.first() == Some(&program) && words.contains(&name.as_bytes()) {
+            ranks.push(id);
+        }
+    }
+    let last = ranks.last().expect("a rank runs");
+    let status = Command::new("kill").args(["-KILL", last]).status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn an_error_of_all_ranks_is_reported_once() {
+    for mpi in installations() {
+        let s = &sandbox();
+        let more = ["--objective", "clip", "--train-data", "missing.tsv"];
+        let output = run(s, &mpi, 4, &train("missing", &more));
+        let stderr = text(&output.stderr);
+        assert!(!output.status.success(), "{mpi}");
+        assert_eq!(
+            stderr.matches("error: rank 0 of 4: ").count(),
+            1,
+            "{mpi}: {stderr}"
+        );
+        assert_eq!(stderr.matches("error: rank").count(), 1, "{mpi}: {stderr}");
+    }
+}
+
+#[test]
+fn a_notice_ends_all_ranks_after_a_checkpoint() {
+    for mpi in installations() {
+        let s = &sandbox();
+        let more = [
+            "--objective",
+            "clip",
+            "--epochs",
+            "4000",
+            "--batch-size",
+            "4",
+            "--requeue-exit-code",
+            "75",
+        ];
+        let arguments = replaced_batch(&train("noticed", &more));
+        let mut command = on_ranks(s, &mpi, 2, &arguments);
+        let job = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let path = s.path("logs/noticed/log.jsonl");
+        let begin = Instant::now();
+        while std::fs::read_to_string(&path)
+            .unwrap_or_default()
+            .lines()
+            .count()
+            < 3
+        {
+            assert!(begin.elapsed() < LIMIT, "{mpi}: the run does not start");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let id = job.id().to_string();
+        let status = Command::new("kill").args(["-USR1", &id]).status();
+        assert!(status.unwrap().success());
+        let output = job.wait_with_output().unwrap();
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(75), "{mpi}: {stderr}");
+        let step = log(s, "noticed").len();
+        let saved = s.path(&format!("logs/noticed/checkpoints/step-{step}/state.json"));
+        let at_end = s.path(&format!("logs/noticed/checkpoints/epoch-{}", step / 6));
+        assert!(saved.exists() || at_end.exists(), "{mpi}: {stderr}");
+        assert!(!s.path("logs/noticed/finished.json").exists());
+    }
+}
+
+#[test]
+fn an_evaluation_on_ranks_prints_the_results_of_one_process() {
+    let all = installations();
+    if all.is_empty() {
+        return;
+    }
+    let s = &Sandbox::new();
+    let sets = [
+        "--id",
+        "id",
+        "--ood",
+        "noise=noise",
+        "--ood",
+        "stripes=stripes",
+        "--quiet",
+    ];
+    let arguments = with_model("eval", &sets);
+    let alone = s.clipn(&arguments);
+    assert!(alone.status.success(), "{}", text(&alone.stderr));
+    for mpi in &all {
+        for ranks in [2, 4] {
+            let output = succeed(s, mpi, ranks, &arguments);
+            assert_eq!(
+                text(&output.stdout),
+                text(&alone.stdout),
+                "{mpi}, {ranks} ranks"
+            );
+            assert_eq!(
+                text(&output.stderr),
+                text(&alone.stderr),
+                "{mpi}, {ranks} ranks"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_launcher_of_another_mpi_is_refused() {
+    let all = installations();
+    for launcher in all.iter().filter(|mpi| !mpi.is_open_mpi()) {
+        for library in all.iter().filter(|mpi| mpi.is_open_mpi()) {
+            let s = &sandbox();
+            let mixed = launcher.with_library_of(library);
+            let output = run(s, &mixed, 2, &train("mixed", &["--objective", "clip"]));
+            let stderr = text(&output.stderr);
+            assert!(!output.status.success(), "{stderr}");
+            assert!(
+                stderr.contains("MPI connects 1 of 2 processes (PMI_SIZE)"),
+                "{stderr}"
+            );
+            assert!(
+                !s.path("logs").exists(),
+                "two processes write one directory"
+            );
+        }
+    }
+}
+
+#[test]
+fn mpi_that_cannot_be_loaded_is_an_error() {
+    let s = &sandbox();
+    let more = [
+        "--objective",
+        "clip",
+        "--distributed",
+        "mpi",
+        "--mpi-library",
+        "libm.so.6",
+    ];
+    let output = s.clipn(&train("none", &more));
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert_eq!(
+        error_report(&stderr),
+        "error: cannot use the MPI library libm.so.6: expected an MPI library, got one without the \
+         symbols of a known MPI\n\
+         hint: name the library of an MPI, such as libmpi.so.12, with --mpi-library\n"
+    );
+    assert!(!s.path("logs").exists());
+}
+
+#[test]
+fn a_launcher_is_ignored_on_request_and_refused_by_commands_of_one_process() {
+    let s = &sandbox();
+    let with_launcher = |arguments: &[&str]| {
+        let mut command = s.command("http://127.0.0.1:9", arguments);
+        command
+            .env("PMI_SIZE", "2")
+            .env("PMI_RANK", "0")
+            .env("CLIPN_MPI", "libm.so.6");
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let more = ["--objective", "clip", "--epochs", "1"];
+    let (code, stderr) = with_launcher(&train("auto", &more));
+    assert!(
+        code == Some(1) && stderr.contains("cannot use the MPI library"),
+        "{stderr}"
+    );
+    let none = [&more[..], &["--distributed", "none"]].concat();
+    let (code, stderr) = with_launcher(&train("none", &none));
+    assert_eq!(code, Some(0), "{stderr}");
+    let (code, stderr) = with_launcher(&["demo", "--output", "demo"]);
+    assert_eq!(code, Some(2));
+    assert_eq!(
+        error_report(&stderr),
+        "error: `demo` runs in one process, but PMI_SIZE is 2\n\
+         hint: run its commands one by one under the launcher, or start it without one\n"
+    );
+}

@@ -1,0 +1,463 @@
+//! Ranks as processes that an MPI library connects, loaded at run time.
+//!
+//! Sums are made of all-to-all and all-gather and added in rank order, so they have the same bits with
+//! every library, every number of calls and every size of a call. `MPI_Allreduce` promises neither.
+
+mod abi;
+mod library;
+
+pub use abi::MpiAbi;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytemuck::Pod;
+
+use clipn_base::launcher::Launcher;
+use clipn_model::Real;
+
+use self::abi::{Handle, Handles, candidates};
+use self::library::MpiLibrary;
+use super::operation::{Operation, OperationKind};
+use super::{Collective, Communicator, CommunicatorError, Gathered};
+
+/// How gradients are summed over ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Reduction {
+    /// Each rank adds a part of the values in rank order: the same bits in every run.
+    #[default]
+    Shares,
+    /// `MPI_Allreduce`: the library's own order, which may change with the library, the number of
+    /// values and the number of calls. Runs are not reproducible.
+    Library,
+}
+
+impl fmt::Display for Reduction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shares => "shares",
+            Self::Library => "library",
+        })
+    }
+}
+
+impl FromStr for Reduction {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "shares" => Ok(Self::Shares),
+            "library" => Ok(Self::Library),
+            _ => Err("expected shares or library".to_owned()),
+        }
+    }
+}
+
+/// Settings of an [`Mpi`] communicator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MpiSettings {
+    /// Path or name of the library; `None` for the first that the system has.
+    pub library: Option<PathBuf>,
+    /// How values are summed.
+    pub reduction: Reduction,
+    /// Maximum number of values in one call of MPI, at least 1. MPI counts with C ints; smaller calls
+    /// need smaller buffers.
+    pub max_values: usize,
+}
+
+impl Default for MpiSettings {
+    /// Returns the first library found, [`Reduction::Shares`] and calls of at most 2²⁴ values.
+    fn default() -> Self {
+        Self {
+            library: None,
+            reduction: Reduction::Shares,
+            max_values: 1 << 24,
+        }
+    }
+}
+
+impl MpiSettings {
+    /// Sets the library: a path, or a name that the system's loader finds.
+    #[must_use]
+    pub fn with_library(mut self, library: Option<PathBuf>) -> Self {
+        self.library = library;
+        self
+    }
+
+    /// Sets how values are summed.
+    #[must_use]
+    pub fn with_reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// Sets the maximum number of values in one call.
+    #[must_use]
+    pub fn with_max_values(mut self, max_values: usize) -> Self {
+        self.max_values = max_values;
+        self
+    }
+}
+
+/// Endpoint of a process in a world that an MPI library connects.
+///
+/// A process can open one, once. [`finish`](Communicator::finish) shuts MPI down after the last
+/// operation; an endpoint that is dropped without it, by an error or a panic, ends the processes of
+/// all ranks, which would otherwise wait for this one forever.
+///
+/// ```no_run
+/// use clipn_train::{Collective, Communicator, Mpi, MpiSettings};
+///
+/// let ranks = Mpi::open(&MpiSettings::default())?;
+/// let mut sum = [ranks.rank() as f64];
+/// ranks.all_reduce_sum(&mut sum)?;
+/// println!("{} ranks, sum {}", ranks.world_size(), sum[0]);
+/// ranks.finish()?;
+/// # Ok::<(), clipn_train::CommunicatorError>(())
+/// ```
+#[derive(Debug)]
+pub struct Mpi {
+    library: MpiLibrary,
+    version: String,
+    rank: usize,
+    world_size: usize,
+    reduction: Reduction,
+    max_values: usize,
+    is_finished: AtomicBool,
+    /// Buffers of sums. The lock also makes calls of several threads follow one another.
+    scratch: Mutex<Scratch>,
+}
+
+/// Reused memory, aligned for every type of value.
+#[derive(Debug, Default)]
+struct Scratch {
+    received: Vec<u64>,
+    sums: Vec<u64>,
+}
+
+impl Mpi {
+    /// Environment variable with the path or name of the library, if the settings have none.
+    pub const LIBRARY_VARIABLE: &'static str = "CLIPN_MPI";
+
+    /// Loads an MPI library and connects to the other processes of the launcher. Without a launcher,
+    /// it is a world of one process.
+    ///
+    /// # Errors
+    /// [`CommunicatorError::NoMpi`] if no library is found, [`CommunicatorError::MpiLibrary`] if the
+    /// chosen one cannot be used, [`CommunicatorError::MpiState`] if the process uses MPI already,
+    /// [`CommunicatorError::ThreadSupport`], [`CommunicatorError::WorldMismatch`] if the launcher
+    /// started another number of processes than MPI connects, [`CommunicatorError::Mpi`].
+    pub fn open(settings: &MpiSettings) -> Result<Self, CommunicatorError> {
+        let announced = Launcher::announced_in_environment();
+        let chosen = settings.library.clone().or_else(|| {
+            std::env::var_os(Self::LIBRARY_VARIABLE)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        });
+        let library = load(chosen.as_deref(), announced.map(|(launcher, _)| launcher))?;
+        library.initialize()?;
+        let (rank, world_size) = library.rank_and_size()?;
+        let mpi = Self {
+            version: library.version(),
+            library,
+            rank,
+            world_size,
+            reduction: settings.reduction,
+            max_values: settings.max_values.max(1),
+            is_finished: AtomicBool::new(false),
+            scratch: Mutex::default(),
+        };
+        match announced {
+            Some((launcher, announced)) if announced != world_size => {
+                let mismatch = CommunicatorError::WorldMismatch {
+                    variable: launcher.size_variable(),
+                    announced,
+                    found: world_size,
+                    library: mpi.library.path().display().to_string(),
+                };
+                // Every process of such a world fails here, so none has to be ended by another.
+                if world_size == 1 {
+                    mpi.finish()?;
+                }
+                mpi.is_finished.store(true, Ordering::SeqCst);
+                Err(mismatch)
+            }
+            _ => Ok(mpi),
+        }
+    }
+
+    /// Returns the path or name of the library.
+    pub fn library(&self) -> &Path {
+        self.library.path()
+    }
+
+    /// Returns the binary interface of the library.
+    pub fn abi(&self) -> MpiAbi {
+        self.library.abi()
+    }
+
+    /// Returns the name and version that the library gives.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Returns how values are summed.
+    pub fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Scratch>, CommunicatorError> {
+        let scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_finished.load(Ordering::SeqCst) {
+            return Err(CommunicatorError::MpiState { state: "finalized" });
+        }
+        Ok(scratch)
+    }
+
+    /// Checks that all ranks called the same operation, and returns the length of each.
+    fn agree(&self, operation: Operation) -> Result<Vec<usize>, CommunicatorError> {
+        const WORDS: usize = Operation::WORDS;
+        let own = operation.encode();
+        let mut all = vec![0u64; WORDS * self.world_size];
+        self.library.allgather(
+            bytemuck::cast_slice(&own),
+            bytemuck::cast_slice_mut(&mut all),
+        )?;
+        let operations = || {
+            let words = all.as_chunks::<WORDS>().0.iter();
+            words.map(|&words| Operation::decode(words))
+        };
+        Operation::check_same(operations())?;
+        Ok(operations().map(|operation| operation.length).collect())
+    }
+
+    /// Gathers values, in calls of at most `max_values` over all ranks.
+    fn gather<T: Pod>(
+        &self,
+        values: &[T],
+        lengths: &[usize],
+        datatype: Handle,
+    ) -> Result<Vec<T>, CommunicatorError> {
+        let each = (self.max_values / self.world_size).max(1);
+        let longest = lengths.iter().copied().max().unwrap_or_default();
+        let mut gathered = vec![T::zeroed(); lengths.iter().sum()];
+        if longest <= each {
+            self.library
+                .allgatherv(values, &mut gathered, lengths, datatype)?;
+            return Ok(gathered);
+        }
+        let mut part = Vec::new();
+        for first in (0..longest).step_by(each) {
+            let counts: Vec<usize> = lengths
+                .iter()
+                .map(|length| length.saturating_sub(first).min(each))
+                .collect();
+            part.resize(counts.iter().sum(), T::zeroed());
+            let own = values.get(first..).unwrap_or_default();
+            let own = &own[..own.len().min(each)];
+            self.library.allgatherv(own, &mut part, &counts, datatype)?;
+            let (mut from, mut start) = (0, 0);
+            for (&count, &length) in counts.iter().zip(lengths) {
+                let to = start + first.min(length);
+                gathered[to..to + count].copy_from_slice(&part[from..from + count]);
+                from += count;
+                start += length;
+            }
+        }
+        Ok(gathered)
+    }
+
+    /// Sums at most `max_values` values into `sums`: this rank adds its part of everyone's values in
+    /// rank order, then all parts are gathered.
+    fn sum_shares<T: Real>(
+        &self,
+        values: &[T],
+        received: &mut Vec<u64>,
+        sums: &mut [T],
+        datatype: Handle,
+    ) -> Result<(), CommunicatorError> {
+        let (ranks, length) = (self.world_size, values.len());
+        let bound = |rank: usize| (length as u128 * rank as u128 / ranks as u128) as usize;
+        let counts: Vec<usize> = (0..ranks).map(|q| bound(q + 1) - bound(q)).collect();
+        let own = counts[self.rank];
+        let received = of_type::<T>(received, own * ranks);
+        self.library
+            .alltoallv(values, &counts, received, &vec![own; ranks], datatype)?;
+        let (sum, others) = received.split_at_mut(own);
+        for terms in others.chunks_exact(own.max(1)) {
+            for (sum, &term) in sum.iter_mut().zip(terms) {
+                *sum = *sum + term;
+            }
+        }
+        self.library.allgatherv(sum, sums, &counts, datatype)
+    }
+}
+
+/// Returns the first `length` values of reused memory, which grows if needed.
+fn of_type<T: Pod>(memory: &mut Vec<u64>, length: usize) -> &mut [T] {
+    let words = (length * size_of::<T>()).div_ceil(size_of::<u64>());
+    if memory.len() < words {
+        memory.resize(words, 0);
+    }
+    &mut bytemuck::cast_slice_mut(memory)[..length]
+}
+
+/// Loads the chosen library, or the first that works.
+fn load(
+    chosen: Option<&Path>,
+    launcher: Option<Launcher>,
+) -> Result<MpiLibrary, CommunicatorError> {
+    if let Some(path) = chosen {
+        return MpiLibrary::open(path).map_err(|problem| CommunicatorError::MpiLibrary {
+            path: path.to_owned(),
+            problem,
+        });
+    }
+    // Names by reason: most libraries are missing.
+    let mut refusals: Vec<(Vec<String>, String)> = Vec::new();
+    for path in candidates(launcher) {
+        let problem = match MpiLibrary::open(&path) {
+            Ok(library) => return Ok(library),
+            Err(problem) => problem,
+        };
+        let name = path.display().to_string();
+        match refusals.iter_mut().find(|(_, known)| *known == problem) {
+            Some((names, _)) => names.push(name),
+            None => refusals.push((vec![name], problem)),
+        }
+    }
+    let refusals = refusals.into_iter();
+    Err(CommunicatorError::NoMpi {
+        refusals: refusals
+            .map(|(names, problem)| format!("{}: {problem}", names.join(", ")))
+            .collect(),
+    })
+}
+
+/// Types of values that MPI knows.
+trait Datatype: Real {
+    fn datatype(handles: &Handles) -> Handle;
+}
+
+impl Datatype for f32 {
+    fn datatype(handles: &Handles) -> Handle {
+        handles.float
+    }
+}
+
+impl Datatype for f64 {
+    fn datatype(handles: &Handles) -> Handle {
+        handles.double
+    }
+}
+
+impl<T: Datatype> Collective<T> for Mpi {
+    fn all_gather(&self, values: &[T]) -> Result<Gathered<T>, CommunicatorError> {
+        let _serial = self.lock()?;
+        let operation = Operation::new::<T>(OperationKind::AllGather, 0, values.len());
+        let lengths = self.agree(operation)?;
+        let datatype = T::datatype(self.library.handles());
+        let gathered = self.gather(values, &lengths, datatype)?;
+        Ok(Gathered::new(gathered, lengths))
+    }
+
+    fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
+        let mut scratch = self.lock()?;
+        self.agree(Operation::new::<T>(
+            OperationKind::AllReduceSum,
+            0,
+            values.len(),
+        ))?;
+        let datatype = T::datatype(self.library.handles());
+        let Scratch { received, sums } = &mut *scratch;
+        let sums = of_type::<T>(sums, values.len());
+        let parts = values.chunks(self.max_values);
+        for (values, sums) in parts.zip(sums.chunks_mut(self.max_values)) {
+            match self.reduction {
+                Reduction::Shares => self.sum_shares(values, received, sums, datatype)?,
+                Reduction::Library => {
+                    sums.copy_from_slice(values);
+                    self.library.allreduce(sums, datatype)?;
+                }
+            }
+        }
+        values.copy_from_slice(sums);
+        Ok(())
+    }
+
+    fn broadcast(&self, root: usize, values: &mut [T]) -> Result<(), CommunicatorError> {
+        let last = self.world_size - 1;
+        if root > last {
+            return Err(CommunicatorError::InvalidRoot { rank: root, last });
+        }
+        let mut scratch = self.lock()?;
+        self.agree(Operation::new::<T>(
+            OperationKind::Broadcast,
+            root,
+            values.len(),
+        ))?;
+        let datatype = T::datatype(self.library.handles());
+        let received = of_type::<T>(&mut scratch.sums, values.len());
+        received.copy_from_slice(values);
+        for part in received.chunks_mut(self.max_values) {
+            self.library.bcast(part, root, datatype)?;
+        }
+        values.copy_from_slice(received);
+        Ok(())
+    }
+}
+
+impl Communicator for Mpi {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn world_size(&self) -> usize {
+        self.world_size
+    }
+
+    fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CommunicatorError> {
+        let _serial = self.lock()?;
+        let operation = Operation::new::<u8>(OperationKind::AllGatherBytes, 0, bytes.len());
+        let lengths = self.agree(operation)?;
+        let gathered = self.gather(bytes, &lengths, self.library.handles().byte)?;
+        let mut rest = &gathered[..];
+        Ok(lengths
+            .iter()
+            .map(|&length| {
+                let (own, others) = rest.split_at(length);
+                rest = others;
+                own.to_vec()
+            })
+            .collect())
+    }
+
+    fn barrier(&self) -> Result<(), CommunicatorError> {
+        let _serial = self.lock()?;
+        self.library.barrier()
+    }
+
+    fn abort(&self, code: i32) {
+        if !self.is_finished.load(Ordering::SeqCst) {
+            self.library.abort(code);
+        }
+    }
+
+    fn finish(&self) -> Result<(), CommunicatorError> {
+        let _serial = self.lock()?;
+        self.is_finished.store(true, Ordering::SeqCst);
+        self.library.finalize()
+    }
+}
+
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        // The other ranks would wait for this one.
+        self.abort(1);
+    }
+}
