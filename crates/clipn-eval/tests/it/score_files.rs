@@ -117,13 +117,10 @@ proptest! {
         if let Ok(values) = read_score_list(&scores) {
             prop_assert!(values.iter().all(|value| value.is_finite()));
         }
-        for sets in [
-            read_score_table(&scores, &ScoreTableOptions::default()),
-            read_labeled_scores(&scores, &labels_file, Some("1")),
-        ] {
-            if let Ok(sets) = sets {
-                prop_assert!(ScoreReport::compute(&sets, &MetricSettings::default()).is_ok());
-            }
+        let table = read_score_table(&scores, &ScoreTableOptions::default());
+        let labeled = read_labeled_scores(&scores, &labels_file, Some("1"));
+        for sets in [table, labeled].into_iter().flatten() {
+            prop_assert!(ScoreReport::compute(&sets, &MetricSettings::default()).is_ok());
         }
     }
 }
