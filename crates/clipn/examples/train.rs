@@ -54,6 +54,7 @@ pub(crate) fn train(
         pretrained: Some(PretrainedWeights::MINI.into()),
         no_prompts: 16,
         templates: TemplateSet::DEFAULT_NAME.to_owned(),
+        processes: 1,
         batch_size,
         accum_freq: 1,
         epochs: 1,

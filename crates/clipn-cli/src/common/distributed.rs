@@ -287,8 +287,8 @@ fn gather_few(ranks: &dyn Communicator, cores: Option<Cores>) -> Result<(), CliE
         processes,
     };
     warning(format_args!(
-        "{} of {} ranks may use fewer cores than their share: rank {rank} {available} of {machine}, which \
-         {processes} ranks share",
+        "rank {rank} may use {available} of {machine} cores, fewer than the machine has for each of its \
+         {processes} ranks; ranks with too few cores: {} of {}",
         few.len(),
         ranks.world_size(),
     ));

@@ -35,36 +35,58 @@ fn on_signal() {
     }
 }
 
-/// Treats SIGUSR1 and SIGTERM as notices that the system will end the program soon, as Slurm sends
-/// them before a time limit or a preemption: each requests a stop. Must be called before the first
-/// thread is started.
-#[cfg(unix)]
-pub(crate) fn watch_notices() -> Result<(), CliError> {
-    use nix::sys::signal::{SigSet, Signal};
+/// Signals by which the system announces that it will end the program soon: SIGUSR1 and SIGTERM, as
+/// Slurm sends them before a time limit or a preemption. Each requests a stop.
+pub(crate) struct Notices {
+    #[cfg(unix)]
+    signals: nix::sys::signal::SigSet,
+}
 
-    let mut notices = SigSet::empty();
-    notices.add(Signal::SIGUSR1);
-    notices.add(Signal::SIGTERM);
-    // A signal that all threads block stays pending until one waits for it.
-    let failed = |error: nix::Error| CliError::WatchSignals(error.into());
-    notices.thread_block().map_err(failed)?;
-    let watch = move || {
-        while let Ok(signal) = notices.wait() {
-            // A second SIGTERM ends the program at once; a notice may come repeatedly.
-            let repeated = NOTICED.swap(true, Ordering::SeqCst) && signal == Signal::SIGTERM;
-            if repeated || !requested() {
-                on_signal();
+#[cfg(unix)]
+impl Notices {
+    /// Blocks the signals in this thread and in all that it starts, so that they stay pending until
+    /// [`watch`](Self::watch) takes them. Must be called before the first thread is started.
+    pub(crate) fn block() -> Result<Self, CliError> {
+        use nix::sys::signal::{SigSet, Signal};
+
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGUSR1);
+        signals.add(Signal::SIGTERM);
+        signals
+            .thread_block()
+            .map_err(|error| CliError::WatchSignals(error.into()))?;
+        Ok(Self { signals })
+    }
+
+    /// Starts the thread that waits for the signals. Must be called after [`install`], whose blocked
+    /// signals the thread has to block too.
+    pub(crate) fn watch(self) -> Result<(), CliError> {
+        use nix::sys::signal::Signal;
+
+        let watch = move || {
+            while let Ok(signal) = self.signals.wait() {
+                // A second SIGTERM ends the program at once; a notice may come repeatedly.
+                let repeated = NOTICED.swap(true, Ordering::SeqCst) && signal == Signal::SIGTERM;
+                if repeated || !requested() {
+                    on_signal();
+                }
             }
-        }
-    };
-    let watcher = std::thread::Builder::new().name("notices".to_owned());
-    watcher.spawn(watch).map_err(CliError::WatchSignals)?;
-    Ok(())
+        };
+        let watcher = std::thread::Builder::new().name("notices".to_owned());
+        watcher.spawn(watch).map_err(CliError::WatchSignals)?;
+        Ok(())
+    }
 }
 
 #[cfg(not(unix))]
-pub(crate) fn watch_notices() -> Result<(), CliError> {
-    Ok(())
+impl Notices {
+    pub(crate) fn block() -> Result<Self, CliError> {
+        Ok(Self {})
+    }
+
+    pub(crate) fn watch(self) -> Result<(), CliError> {
+        Ok(())
+    }
 }
 
 /// Whether the system gave notice of the program's end.

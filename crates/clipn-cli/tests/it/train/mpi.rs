@@ -249,6 +249,42 @@ fn a_notice_ends_all_ranks_after_a_checkpoint() {
 }
 
 #[test]
+fn a_rank_with_fewer_cores_than_its_share_is_a_warning() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if cores == 1 {
+        eprintln!("skipped: a process that is bound to one core has all of this machine");
+        return;
+    }
+    for mpi in installations() {
+        let program = Path::new(env!("CARGO_BIN_EXE_clipn"));
+        let Some(mut command) = mpi.bound_command(1, program) else {
+            continue;
+        };
+        let s = &sandbox();
+        let more = [
+            "--objective",
+            "clip",
+            "--epochs",
+            "1",
+            "--distributed",
+            "mpi",
+        ];
+        command.current_dir(s.root()).args(train("bound", &more));
+        let output = output_within(command, LIMIT);
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{mpi}: {stderr}");
+        assert!(
+            stderr.contains("warning: rank 0 may use 1 of "),
+            "{mpi}: {stderr}"
+        );
+        assert!(
+            stderr.contains("hint: start with `mpirun --map-by slot:PE="),
+            "{mpi}: {stderr}"
+        );
+    }
+}
+
+#[test]
 fn an_evaluation_on_ranks_prints_the_results_of_one_process() {
     let all = installations();
     if all.is_empty() {
