@@ -8,6 +8,8 @@ use crate::common::error::{self, CliError};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
 static NOTICED: AtomicBool = AtomicBool::new(false);
+/// Whether the program waits for what does not look for requests to stop.
+static UNSTOPPABLE: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler: the first Ctrl-C, SIGTERM or SIGHUP requests a clean stop of running work,
 /// the second exits at once. A SIGHUP that was ignored when the program started, as `nohup` does,
@@ -29,7 +31,7 @@ pub(crate) fn install() -> Result<(), CliError> {
 }
 
 fn on_signal() {
-    if INTERRUPTED.swap(true, Ordering::SeqCst) {
+    if INTERRUPTED.swap(true, Ordering::SeqCst) || UNSTOPPABLE.load(Ordering::SeqCst) {
         distributed::abort_all(error::INTERRUPTED.into());
         std::process::exit(error::INTERRUPTED.into());
     }
@@ -92,6 +94,14 @@ impl Notices {
 /// Whether the system gave notice of the program's end.
 pub(crate) fn is_noticed() -> bool {
     NOTICED.load(Ordering::SeqCst)
+}
+
+/// Runs `work`, which does not look for requests to stop: the first signal exits at once meanwhile.
+pub(crate) fn exit_at_once_during<R>(work: impl FnOnce() -> R) -> R {
+    UNSTOPPABLE.store(true, Ordering::SeqCst);
+    let result = work();
+    UNSTOPPABLE.store(false, Ordering::SeqCst);
+    result
 }
 
 /// Requests a stop because the reader of standard error has gone.
