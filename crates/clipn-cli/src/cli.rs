@@ -23,9 +23,10 @@ use crate::commands::results::{self, ResultsCommand};
 use crate::commands::serve::{self, ServeArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::common::error::CliError;
+use crate::common::interrupt::{self, Notices};
 use crate::common::messages::{MessageArgs, Verbosity, detail};
+use crate::common::usage;
 use crate::common::version::long_version;
-use crate::common::{interrupt, usage};
 
 /// Zero-shot classification that knows when to say no (CLIPN).
 #[derive(Debug, Parser)]
@@ -40,7 +41,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Measure how well a model separates in-distribution from out-of-distribution images
-    Eval(EvalArgs),
+    Eval(Box<EvalArgs>),
     /// Merge the results of several runs into mean ± standard deviation, or show saved results
     #[command(subcommand)]
     Results(ResultsCommand),
@@ -119,10 +120,10 @@ fn dispatch(command: Command) -> Result<(), CliError> {
 impl Cli {
     /// Installs the signal handlers of the command, before any thread is started.
     pub(crate) fn prepare_signals(&self) -> Result<(), CliError> {
-        if matches!(self.command, Command::Train(_)) {
-            interrupt::watch_notices()?;
-        }
-        interrupt::install()
+        let has_notices = matches!(self.command, Command::Train(_));
+        let notices = has_notices.then(Notices::block).transpose()?;
+        interrupt::install()?;
+        notices.map_or(Ok(()), Notices::watch)
     }
 
     /// Parses a command line, the name of the program first.

@@ -83,7 +83,7 @@ impl<'a> Evaluator<'a> {
         self
     }
 
-    /// Shares the work with other processes, each of which evaluates the same sets: every process
+    /// Shares the work with other processes, which all evaluate the same sets: every process
     /// scores a part of the images, and returns the scores of all.
     #[must_use]
     pub fn with_peers(mut self, peers: &'a dyn EvaluationPeers) -> Self {

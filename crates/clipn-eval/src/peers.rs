@@ -80,7 +80,7 @@ pub(crate) fn exchange(
     for rank in (0..parts.len()).cycle() {
         match parts[rank].next() {
             Some(outcome) => {
-                outcomes.push(outcome.map(|scores| scores.into_iter().map(decode).collect()))
+                outcomes.push(outcome.map(|scores| scores.into_iter().map(decode).collect()));
             }
             None => break,
         }

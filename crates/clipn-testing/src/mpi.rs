@@ -53,17 +53,30 @@ impl MpiInstallation {
         }
     }
 
+    /// Same as [`command`](Self::command), with each process bound to one core, as Open MPI does by
+    /// itself. `None` for launchers that do not bind by this flag.
+    pub fn bound_command(&self, ranks: usize, program: &Path) -> Option<Command> {
+        let flags = ["--bind-to", "core"];
+        self.is_open_mpi
+            .then(|| self.launch(ranks, program, &flags))
+    }
+
     /// A command that starts `ranks` processes of `program`, with this library in `CLIPN_MPI`.
     pub fn command(&self, ranks: usize, program: &Path) -> Command {
+        let flags: &[&str] = if self.is_open_mpi {
+            &["--oversubscribe", "--bind-to", "none"]
+        } else {
+            &[]
+        };
+        self.launch(ranks, program, flags)
+    }
+
+    fn launch(&self, ranks: usize, program: &Path, flags: &[&str]) -> Command {
         let mut command = Command::new(self.prefix.join("bin/mpiexec"));
         if self.is_open_mpi {
-            command.args([
-                "--allow-run-as-root",
-                "--oversubscribe",
-                "--bind-to",
-                "none",
-            ]);
+            command.arg("--allow-run-as-root");
         }
+        command.args(flags);
         command.args(["-n", &ranks.to_string()]).arg(program);
         command
             .env("CLIPN_MPI", &self.library)

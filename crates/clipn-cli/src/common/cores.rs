@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn local_processes_are_those_of_the_launcher() {
         let of = |name: &'static str, value: &'static str| {
-            local_processes(move |asked| (asked == name).then(|| value.to_owned()))
+            local_processes(move |variable| (variable == name).then(|| value.to_owned()))
         };
         assert_eq!(of("OMPI_COMM_WORLD_LOCAL_SIZE", "4"), 4);
         assert_eq!(of("MPI_LOCALNRANKS", "2"), 2);

@@ -15,6 +15,7 @@ use clipn::training::{Communicator, Mpi, MpiSettings, Reduction, SingleProcess};
 
 use crate::common::cores::Cores;
 use crate::common::error::{CliError, report_of_rank};
+use crate::common::interrupt;
 use crate::common::messages::{Verbosity, detail, hint, note, warning};
 
 /// Waiting time of ranks other than 0 before they report an error. If all ranks fail alike, rank 0
@@ -113,7 +114,8 @@ impl DistributedArgs {
         let settings = MpiSettings::default()
             .with_library(self.mpi_library.clone())
             .with_reduction(reduction);
-        let mpi = Mpi::open(&settings).map_err(clipn::training::TrainingError::from)?;
+        let mpi = interrupt::exit_at_once_during(|| Mpi::open(&settings));
+        let mpi = mpi.map_err(clipn::training::TrainingError::from)?;
         if mpi.rank() > 0 {
             Verbosity::Silent.set();
         }
@@ -173,20 +175,36 @@ impl DistributedArgs {
         }
     }
 
-    /// Reports why ranks are not connected: the first rank for all, others later, if they still run.
+    /// Reports why ranks are not connected. Processes of a launcher do not return: see [`kill_self`].
     fn report_unconnected(&self, error: CliError) -> CliError {
         let launched =
             Launched::from_variables(&Launcher::MPI_FIRST, |name| std::env::var(name).ok());
-        if let Ok(Some(launched)) = launched
-            && launched.rank > 0
-            && self.distributed != Distributed::None
-        {
-            std::thread::sleep(TURN_OF_RANK_0);
-            report_of_rank(&error, launched.rank, launched.world_size);
-            std::process::exit(error.exit_status().into());
+        let Ok(Some(launched)) = launched else {
+            return error;
+        };
+        if self.announced().is_none() {
+            return error;
         }
+        if launched.rank > 0 {
+            std::thread::sleep(TURN_OF_RANK_0);
+        }
+        report_of_rank(&error, launched.rank, launched.world_size);
+        kill_self();
         error
     }
+}
+
+/// Ends this process by a signal, upon which launchers end the others. They do not if a process exits
+/// with an error before it is connected: the others would wait for it in `MPI_Init` forever.
+#[cfg(unix)]
+fn kill_self() {
+    // No other signal ends a process without a dump of its memory that it may not block.
+    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+}
+
+#[cfg(not(unix))]
+fn kill_self() {
+    std::process::abort();
 }
 
 /// Runs `work` on rank 0, then on all others: what it downloads or caches is there for them.
@@ -287,8 +305,8 @@ fn gather_few(ranks: &dyn Communicator, cores: Option<Cores>) -> Result<(), CliE
         processes,
     };
     warning(format_args!(
-        "{} of {} ranks may use fewer cores than their share: rank {rank} {available} of {machine}, which \
-         {processes} ranks share",
+        "rank {rank} may use {available} of {machine} cores, fewer than the machine has for each of its \
+         {processes} ranks; ranks with too few cores: {} of {}",
         few.len(),
         ranks.world_size(),
     ));

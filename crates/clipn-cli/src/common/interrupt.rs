@@ -8,6 +8,8 @@ use crate::common::error::{self, CliError};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
 static NOTICED: AtomicBool = AtomicBool::new(false);
+/// Whether the program waits for what does not look for requests to stop.
+static UNSTOPPABLE: AtomicBool = AtomicBool::new(false);
 
 /// Installs the handler: the first Ctrl-C, SIGTERM or SIGHUP requests a clean stop of running work,
 /// the second exits at once. A SIGHUP that was ignored when the program started, as `nohup` does,
@@ -29,47 +31,77 @@ pub(crate) fn install() -> Result<(), CliError> {
 }
 
 fn on_signal() {
-    if INTERRUPTED.swap(true, Ordering::SeqCst) {
+    if INTERRUPTED.swap(true, Ordering::SeqCst) || UNSTOPPABLE.load(Ordering::SeqCst) {
         distributed::abort_all(error::INTERRUPTED.into());
         std::process::exit(error::INTERRUPTED.into());
     }
 }
 
-/// Treats SIGUSR1 and SIGTERM as notices that the system will end the program soon, as Slurm sends
-/// them before a time limit or a preemption: each requests a stop. Must be called before the first
-/// thread is started.
-#[cfg(unix)]
-pub(crate) fn watch_notices() -> Result<(), CliError> {
-    use nix::sys::signal::{SigSet, Signal};
+/// Signals by which the system announces that it will end the program soon: SIGUSR1 and SIGTERM, as
+/// Slurm sends them before a time limit or a preemption. Each requests a stop.
+pub(crate) struct Notices {
+    #[cfg(unix)]
+    signals: nix::sys::signal::SigSet,
+}
 
-    let mut notices = SigSet::empty();
-    notices.add(Signal::SIGUSR1);
-    notices.add(Signal::SIGTERM);
-    // A signal that all threads block stays pending until one waits for it.
-    let failed = |error: nix::Error| CliError::WatchSignals(error.into());
-    notices.thread_block().map_err(failed)?;
-    let watch = move || {
-        while let Ok(signal) = notices.wait() {
-            // A second SIGTERM ends the program at once; a notice may come repeatedly.
-            let repeated = NOTICED.swap(true, Ordering::SeqCst) && signal == Signal::SIGTERM;
-            if repeated || !requested() {
-                on_signal();
+#[cfg(unix)]
+impl Notices {
+    /// Blocks the signals in this thread and in all that it starts, so that they stay pending until
+    /// [`watch`](Self::watch) takes them. Must be called before the first thread is started.
+    pub(crate) fn block() -> Result<Self, CliError> {
+        use nix::sys::signal::{SigSet, Signal};
+
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGUSR1);
+        signals.add(Signal::SIGTERM);
+        signals
+            .thread_block()
+            .map_err(|error| CliError::WatchSignals(error.into()))?;
+        Ok(Self { signals })
+    }
+
+    /// Starts the thread that waits for the signals. Must be called after [`install`], whose blocked
+    /// signals the thread has to block too.
+    pub(crate) fn watch(self) -> Result<(), CliError> {
+        use nix::sys::signal::Signal;
+
+        let watch = move || {
+            while let Ok(signal) = self.signals.wait() {
+                // A second SIGTERM ends the program at once; a notice may come repeatedly.
+                let repeated = NOTICED.swap(true, Ordering::SeqCst) && signal == Signal::SIGTERM;
+                if repeated || !requested() {
+                    on_signal();
+                }
             }
-        }
-    };
-    let watcher = std::thread::Builder::new().name("notices".to_owned());
-    watcher.spawn(watch).map_err(CliError::WatchSignals)?;
-    Ok(())
+        };
+        let watcher = std::thread::Builder::new().name("notices".to_owned());
+        watcher.spawn(watch).map_err(CliError::WatchSignals)?;
+        Ok(())
+    }
 }
 
 #[cfg(not(unix))]
-pub(crate) fn watch_notices() -> Result<(), CliError> {
-    Ok(())
+impl Notices {
+    pub(crate) fn block() -> Result<Self, CliError> {
+        Ok(Self {})
+    }
+
+    pub(crate) fn watch(self) -> Result<(), CliError> {
+        Ok(())
+    }
 }
 
 /// Whether the system gave notice of the program's end.
 pub(crate) fn is_noticed() -> bool {
     NOTICED.load(Ordering::SeqCst)
+}
+
+/// Runs `work`, which does not look for requests to stop: the first signal exits at once meanwhile.
+pub(crate) fn exit_at_once_during<R>(work: impl FnOnce() -> R) -> R {
+    UNSTOPPABLE.store(true, Ordering::SeqCst);
+    let result = work();
+    UNSTOPPABLE.store(false, Ordering::SeqCst);
+    result
 }
 
 /// Requests a stop because the reader of standard error has gone.

@@ -113,6 +113,46 @@ fn hang_up_train(s: &Sandbox, setup: &str, name: &str) -> (Option<i32>, String) 
 }
 
 #[test]
+fn a_notice_of_the_end_writes_a_checkpoint_and_requests_a_requeue() {
+    let s = Sandbox::new();
+    s.training_set();
+    for (name, code) in [("-USR1", 75), ("-TERM", 75), ("-INT", 130)] {
+        let run = &name[1..];
+        let arguments = [
+            "train",
+            "--objective",
+            "clip",
+            "--model",
+            "small.json",
+            "--train-data",
+            "captions.tsv",
+            "--batch-size",
+            "8",
+            "--epochs",
+            "4000",
+            "--requeue-exit-code",
+            "75",
+            "--name",
+            run,
+        ];
+        let mut child = spawn(&s, "true", &arguments);
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let first = lines.find(|line| line.as_ref().unwrap().starts_with("step "));
+        first.unwrap().unwrap();
+        signal(&child, name);
+        let rest: Vec<String> = lines.map(Result::unwrap).collect();
+        let rest = rest.join("\n");
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{name}: {rest}");
+        assert!(rest.contains("wrote logs/"), "{name}: {rest}");
+        assert!(
+            rest.contains("hint: continue with --resume latest"),
+            "{name}: {rest}"
+        );
+        assert!(!s.path(&format!("logs/{run}/finished.json")).exists());
+    }
+}
+
+#[test]
 fn a_hangup_stops_training_unless_it_is_ignored() {
     let s = Sandbox::new();
     s.training_set();

@@ -7,7 +7,7 @@ use crate::feature_cache::{FeatureCache, FeatureCacheError, FeatureFile};
 /// Extension of feature caches.
 const EXTENSION: &str = "features";
 
-/// A cache of features, of which this rank writes one file.
+/// A cache of features in files of all ranks; this rank writes one.
 #[derive(Debug)]
 pub(super) struct FeatureFiles {
     own: FeatureCache,

@@ -205,7 +205,7 @@ pub(crate) struct TrainArgs {
     /// Threads that load images ahead [default: as many as --threads]
     #[arg(long, value_name = "N")]
     pub workers: Option<usize>,
-    /// Threads that compute [default: one per core, of the process's share of the machine]
+    /// Threads that compute [default: one per core; processes of one machine divide its cores]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub threads: Option<usize>,
     #[command(flatten)]
