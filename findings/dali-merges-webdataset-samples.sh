@@ -7,7 +7,7 @@
 #
 # What happens: without an index file, DALI passes over the PAX header that holds the true name and uses the short name behind it,
 # where each character that is not ASCII is a question mark and all beyond 100 bytes is cut. Neighboring keys that look alike then
-# are one sample, of which the first files are returned and the others dropped; a log line speaks of "multiple components". Names
+# are one sample; its first files are returned, the others dropped; a log line speaks of "multiple components". Names
 # that lose their extension give samples with empty components. With an index file by DALI's `wds2idx`, all is right.
 #
 # Versions: nvidia-dali-cuda130 2.4.0 (on the CPU), webdataset 1.0.2, numpy 2.4.6, Python 3.11. `wds2idx` calls the `tar` program.

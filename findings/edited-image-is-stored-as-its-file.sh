@@ -2,7 +2,7 @@
 # A Pillow image that was edited in place is stored as the unedited file that it came from.
 #
 # Guess: a data set that is made of Pillow images holds the pixels that these images have. `thumbnail`, `paste` and drawing
-# change an image in place, so what is stored is the small or masked picture, wherever the image was opened from.
+# change an image in place, so what is stored is the small or masked image, wherever the image was opened from.
 #
 # What happens: Pillow keeps `filename` on an image that was edited in place. Hugging Face datasets then stores that path instead
 # of pixels, in `Dataset.from_dict` and in what `map` returns, and an upload embeds the original file. MosaicML Streaming's "jpeg"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Grain's DataLoader leaves out samples when the processes do not divide the data set evenly, though it is told not to drop them.
+# Grain's DataLoader leaves out samples when the processes do not divide the data set evenly, though `drop_remainder` is False.
 #
 # Guess: over all processes, `DataLoader` with `IndexSampler` and `num_epochs=1` yields each record once. The default is
 # `drop_remainder=False`, which by its documentation "will distribute the remainder N over the first N shards".

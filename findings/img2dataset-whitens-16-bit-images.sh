@@ -10,7 +10,7 @@
 #
 # Versions: img2dataset 1.47.0, opencv-python-headless 4.14.0.94, numpy 2.4.6, Python 3.11 (3.12 at most).
 # Who is hurt: users who train or evaluate on what they download: scans, renderings, medical, satellite and camera images are often
-# of 16 bits. CLIP sees "a white picture" with a true caption. A filter by similarity throws the good images out, and a
+# of 16 bits. CLIP sees "a white image" with a true caption. A filter by similarity throws the good images out, and a
 # deduplication by pixels or features takes them all for one image.
 #
 # Prints what was seen, and exits with 1 if it is otherwise.

@@ -11,7 +11,7 @@
 #
 # Versions: litdata 0.2.76, torch 2.15.0, numpy 2.4.6, Python 3.11.
 # Who is hurt: users who store CLIP features with captions and scores: `np.zeros(512)` for a missing image or text is float64, and
-# features of an autocast or a half-precision run are float16. Training goes on with random vectors where the lengths are not
+# features of an autocast or a half-precision run are float16. Training continues on random vectors where the lengths are not
 # compared, and "no score" means "safe" or "unlike".
 #
 # Prints what was seen, and exits with 1 if it is otherwise.

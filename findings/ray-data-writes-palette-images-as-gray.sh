@@ -2,7 +2,7 @@
 # Color images with a palette come out of Ray Data as gray noise: their palette indices are taken for pixels.
 #
 # Guess: `ray.data.read_webdataset` decodes an image to its colors, and `write_webdataset` writes an image that looks the same.
-# PNG is lossless, so a PNG that nobody touched keeps its pixels.
+# PNG is lossless, so a PNG that is only copied keeps its pixels.
 #
 # What happens: the default decoder makes an array of whatever Pillow opened. For a PNG with a palette, that is one channel with
 # the numbers of the palette's entries, and the palette is gone. The writer stores this array as a gray PNG. `read_images` without

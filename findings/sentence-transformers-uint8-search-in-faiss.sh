@@ -10,7 +10,7 @@
 #
 # Versions: sentence-transformers 6.2.0, faiss-cpu 1.15.1, usearch 2.26.6, torch 2.15.0, transformers 5.24.0, Python 3.11.
 # Who is hurt: users who search images by text in quantized CLIP embeddings. Nothing fails; the same few images are found for all
-# texts, which looks like a bad model. The ranges are those of the corpus here, as the documentation asks for.
+# texts, which looks like a bad model. The ranges are those of the corpus here, as the documentation recommends.
 #
 # Prints what was seen, and exits with 1 if it is otherwise.
 set -euo pipefail

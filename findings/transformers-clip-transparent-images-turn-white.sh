@@ -8,7 +8,7 @@
 # same weights from the same file and the same configuration: the background goes from the darkest to the lightest value.
 #
 # Versions: transformers 5.24.0 and 4.57.1, numpy 2.3.5, pillow 12.0.0, Python 3.11.
-# Who is hurt: owners of an index of logos, stickers, emoji and product pictures that was filled before the upgrade, or with open_clip, and
+# Who is hurt: owners of an index of logos, stickers, emoji and product images that was filled before the upgrade, or with open_clip, and
 # is searched by image after it; OOD thresholds, which were set on images with a black background; who reproduces published numbers.
 #
 # Prints what was seen, and exits with 1 if it is otherwise.

@@ -124,7 +124,7 @@ pub(super) fn wide_to_bytes(
     Ok(samples.iter().map(to_byte).collect())
 }
 
-/// Rejects 16-bit samples of which none is bright enough to be seen, unless all are 0.
+/// Rejects 16-bit samples without one that is bright enough to be seen, unless all are 0.
 pub(super) fn check_brightness(samples: &[u16]) -> Result<(), ImageError> {
     match samples.iter().max() {
         Some(&highest @ 1..=DIM) => Err(ImageError::DimSamples {

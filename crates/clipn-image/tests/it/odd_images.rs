@@ -112,7 +112,7 @@ fn wide_white_is_zero_is_inverted_for_users_only() {
 }
 
 #[test]
-fn samples_that_are_no_picture_are_rejected_by_name() {
+fn samples_that_cannot_be_shown_are_rejected_by_name() {
     for (name, part) in [
         ("signed_16", "signed 16-bit samples"),
         ("signed_8", "signed 8-bit samples"),

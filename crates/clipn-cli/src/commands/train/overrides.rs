@@ -199,19 +199,21 @@ mod tests {
 
     #[test]
     fn flags_without_effect_are_rejected() {
-        let (_, given) = flags(&["--outlier-weight", "2"]);
-        assert!(check_objective(ObjectiveName::Clipn, &given).is_ok());
-        assert!(check_objective(ObjectiveName::ClipnHandcrafted, &given).is_ok());
-        let error = check_objective(ObjectiveName::Clip, &given).unwrap_err();
+        let required = ["--model=m", "--train-data=d"];
+        let given = |extra: &[&str]| flags(&[&required, extra].concat()).1;
+        let outliers = given(&["--outlier-weight", "2"]);
+        assert!(check_objective(ObjectiveName::Clipn, &outliers).is_ok());
+        assert!(check_objective(ObjectiveName::ClipnHandcrafted, &outliers).is_ok());
+        let error = check_objective(ObjectiveName::Clip, &outliers).unwrap_err();
         assert_eq!(
             error.to_string(),
             "--outlier-weight has no effect with --objective clip"
         );
-        let (_, given) = flags(&["--no-prompts", "4"]);
-        assert!(check_objective(ObjectiveName::ClipnHandcrafted, &given).is_err());
+        let prompts = given(&["--no-prompts", "4"]);
+        assert!(check_objective(ObjectiveName::ClipnHandcrafted, &prompts).is_err());
         // Defaults are not flags.
-        let (_, given) = flags(&["--lr", "0.1"]);
-        assert!(check_objective(ObjectiveName::Clip, &given).is_ok());
+        let rate = given(&["--lr", "0.1"]);
+        assert!(check_objective(ObjectiveName::Clip, &rate).is_ok());
     }
 
     /// Without a key for a flag, its value would be lost without a word.

@@ -18,7 +18,7 @@ use crate::rgb::RgbImage;
 const SOI: &[u8] = &[0xFF, 0xD8];
 const EOI: &[u8] = &[0xFF, 0xD9];
 
-/// Pixels of a large tile, most of which may be outside of the image.
+/// Pixels of a large tile, which may be outside of the image for the most part.
 const PADDING: u64 = 2048 * 2048;
 
 /// Decodes an image whose compression is JPEG.
@@ -53,7 +53,7 @@ pub(super) fn decode(
     let (chunk_width, chunk_height) = decoder.chunk_dimensions();
     let across = width.div_ceil(chunk_width) as usize;
     let mut pixels = vec![0; width as usize * height as usize * 3];
-    // Streams state their own sizes, of which the padding of tiles may be the larger part.
+    // Streams state their own sizes. The padding of tiles may be larger than the image.
     let mut budget = 4 * (u64::from(width) * u64::from(height) + PADDING);
     for (index, range) in chunk_ranges(decoder)?.into_iter().enumerate() {
         let stream = bytes.get(range).ok_or_else(|| truncated(NAME))?;

@@ -142,7 +142,7 @@ impl Storage {
         })
     }
 
-    /// Rejects images without a meaning as a picture, or that need a choice.
+    /// Rejects samples that cannot be shown, and bands that need a choice.
     fn validate(&self, options: &DecodeOptions) -> Result<(), ImageError> {
         let Self { bits, bands, .. } = *self;
         let kind = match self.sample_format {
