@@ -180,7 +180,7 @@ pub fn decode_bytes(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, I
         .unwrap_or_else(|_| Err(corrupt(format.name(), "decoder panicked")))?;
     // A TIFF image selects its bands itself.
     let image = match options.bands.filter(|_| format != Format::Tiff) {
-        Some(bands) => samples::select_channels(image, bands)?,
+        Some(bands) => samples::select_channels(&image, bands)?,
         None => image,
     };
     if options.apply_orientation || format == Format::Tiff {

@@ -51,7 +51,7 @@ pub(super) fn first_three_channels<T: Copy>(samples: &[T], channels: usize) -> V
 }
 
 /// Makes an image of three of the channels of `image`, counted from 1.
-pub(super) fn select_channels(image: RgbImage, bands: [u16; 3]) -> Result<RgbImage, ImageError> {
+pub(super) fn select_channels(image: &RgbImage, bands: [u16; 3]) -> Result<RgbImage, ImageError> {
     check_bands(bands, 3)?;
     let select = |pixel: &[u8; 3]| bands.map(|band| pixel[usize::from(band) - 1]);
     let pixels = image.pixels().as_chunks::<3>().0.iter().flat_map(select);

@@ -201,7 +201,7 @@ fn samples_of_12_bits_in_16_are_rejected_until_named() {
     let scaled = decode("four_wide_bands", bands).unwrap();
     let value = |x: usize, y: usize| (x * 1700 + y * 40) as u16;
     assert_eq!(scaled.pixels()[3 * 36 + 1], (value(36, 0) >> 8) as u8);
-    assert_eq!(scaled.pixels()[3 * 36], (value(36, 0) / 4 >> 8) as u8);
+    assert_eq!(scaled.pixels()[3 * 36], ((value(36, 0) / 4) >> 8) as u8);
     let invalid = decode("rgb", display.with_sample_bits(7)).unwrap_err();
     assert!(
         invalid.to_string().contains("expected 8 to 16, got 7"),

@@ -4,11 +4,14 @@
 use clipn_image::{DecodeOptions, decode_file, is_image_start};
 use sha2::{Digest, Sha256};
 
+/// Start of the SHA-256 of the pixels, or a part of the error.
+type Expected = Result<&'static str, &'static str>;
+
 /// Start of the SHA-256 of the pixels of `jpeg/base.jpg`.
 const BASE: &str = "59c8356bc3ecbd45";
 
 /// Each file with the start of the SHA-256 of its pixels, or with a part of its error.
-const CASES: [(&str, Result<&str, &str>); 26] = [
+const CASES: [(&str, Expected); 26] = [
     ("folder/0a1b2c3d", Ok(BASE)),
     ("folder/IMG_0005.HEIC", Err("got a HEIC image")),
     ("folder/a.jpg", Ok("e869cb1733bae47f")),
@@ -69,7 +72,7 @@ fn images_that_people_have_are_read_or_refused_by_name() {
 
 /// Odd but valid images of real encoders (`cases/images`): the start of the SHA-256 of the pixels, or a part
 /// of the error, as Pillow reads them and as they are shown to users.
-const ODD: [(&str, Result<&str, &str>, Result<&str, &str>); 22] = [
+const ODD: [(&str, Expected, Expected); 22] = [
     (
         "arithmetic.jpg",
         Ok("9d19e472ae3b674b"),

@@ -32,7 +32,7 @@ impl YcbcrConversion {
         const LIMIT: f32 = 128.0 * 32.0;
         let [red, green, blue] = coefficients;
         // Fixed point with 16 bits; NaN of damaged coefficients becomes 0.
-        let fixed = |factor: f32| (f64::from(factor.max(0.0).min(2.0)) * 65_536.0 + 0.5) as i32;
+        let fixed = |factor: f32| (f64::from(factor.clamp(0.0, 2.0)) * 65_536.0 + 0.5) as i32;
         let code_value = |code: f32, black: f32, white: f32, range: f32| {
             let span = if white == black { 1.0 } else { white - black };
             ((code - black.trunc()) * range / span).clamp(-LIMIT, LIMIT) as i32

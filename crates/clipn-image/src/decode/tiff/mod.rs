@@ -47,7 +47,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     if storage.compression == JPEG {
         let image = jpeg::decode(bytes, &mut decoder, storage.photometric, options)?;
         return match options.bands {
-            Some(bands) => samples::select_channels(image, bands),
+            Some(bands) => samples::select_channels(&image, bands),
             None => Ok(image),
         };
     }
@@ -287,7 +287,8 @@ impl Storage {
         }
         let samples = match raster.samples {
             Samples::Words(samples) if self.is_gray() => {
-                return self.wide_gray(samples.into_iter().step_by(channels).collect(), options);
+                let gray: Vec<u16> = samples.into_iter().step_by(channels).collect();
+                return self.wide_gray(&gray, options);
             }
             Samples::Words(samples) => samples::wide_to_bytes(&samples, options)?,
             Samples::Bytes(samples) if self.is_gray() => widened(samples, self.bits),
@@ -332,9 +333,9 @@ impl Storage {
     }
 
     /// Converts 16-bit gray. Pillow does not invert it where white is zero.
-    fn wide_gray(&self, samples: Vec<u16>, options: &DecodeOptions) -> Result<Vec<u8>, ImageError> {
+    fn wide_gray(&self, samples: &[u16], options: &DecodeOptions) -> Result<Vec<u8>, ImageError> {
         let is_inverted = self.photometric == photometric::WHITE_IS_ZERO && options.scale_16_bit;
-        let mut rgb = samples::gray16_to_rgb(&samples, options)?;
+        let mut rgb = samples::gray16_to_rgb(samples, options)?;
         if is_inverted {
             rgb.iter_mut().for_each(|value| *value = 255 - *value);
         }
