@@ -120,7 +120,7 @@ pub enum ImageError {
     /// One of [`DecodeOptions::bands`] is not in the image.
     ///
     /// [`DecodeOptions::bands`]: crate::DecodeOptions::bands
-    #[error("{origin}: no band {band} in an image with {bands} bands")]
+    #[error("{origin}: no band {band}; the image has {bands}")]
     BandOutOfRange {
         /// File or bytes in memory.
         origin: ImageOrigin,

@@ -42,6 +42,7 @@ mod models;
 #[cfg(feature = "mini")]
 mod negatives;
 mod output;
+mod pixels;
 mod recipe;
 mod report_browser;
 mod resnet;

@@ -145,9 +145,7 @@ fn bands_without_colors_must_be_chosen() {
         assert_eq!(other.pixels(), expected);
         let missing = decode(name, display.with_bands([1, 2, 6])).unwrap_err();
         assert!(
-            missing
-                .to_string()
-                .ends_with("no band 6 in an image with 5 bands"),
+            missing.to_string().ends_with("no band 6; the image has 5"),
             "{missing}"
         );
     }

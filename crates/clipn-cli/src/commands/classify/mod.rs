@@ -23,8 +23,9 @@ use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
+use crate::common::error::hints::flag_for_image;
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::messages::{note_of_skipped, warning};
+use crate::common::messages::{hint, note_of_skipped, warning};
 use crate::common::progress::Bar;
 use crate::common::terminal::printable;
 use outputs::{FileOutput, Printer, Target, print_tally};
@@ -235,13 +236,17 @@ impl ClassifyRun<'_> {
                 Err(error) => Err((image.name.clone(), error)),
             };
         let mut buffered = Vec::new();
+        let mut advice: Vec<&str> = Vec::new();
         let tally = &mut self.tally;
         let before = tally.images;
         let sink = |row: Result<Row, (String, ItemError)>| {
             let row = match row {
                 Ok(row) => row,
                 Err((name, error)) if strict => return Err(CliError::from_item(name, error)),
-                Err((name, error)) => Row::failed(name, &chain_in_one_line(&error)),
+                Err((name, error)) => {
+                    advice.extend(flag_for_image(&error).filter(|flag| !advice.contains(flag)));
+                    Row::failed(name, &chain_in_one_line(&error))
+                }
             };
             if fdr.is_some() {
                 buffered.push(row);
@@ -283,6 +288,7 @@ impl ClassifyRun<'_> {
                 "{unreadable} of {images} images could not be classified"
             ));
         }
+        advice.into_iter().for_each(hint);
         Ok(Completion::All)
     }
 }

@@ -1,6 +1,6 @@
 //! The program's error type, its exit codes, and how an error is printed.
 
-mod hints;
+pub(crate) mod hints;
 mod report;
 
 pub(crate) use clipn::error::chain_in_one_line;

@@ -7,6 +7,7 @@ use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
 use clipn::detector::DetectorError;
 use clipn::image::ImageError;
+use clipn::inference::ItemError;
 use clipn::model::{ConvertError, ModelError, NoConfigReason};
 use clipn::negatives::NegativesError;
 use clipn::prompts::PromptError;
@@ -133,6 +134,18 @@ fn detector(error: &DetectorError) -> Option<&'static str> {
         DetectorError::ImageCount { .. } => "the weights are damaged; download or save them again",
         _ => return None,
     })
+}
+
+/// The advice for an image that can be read with another flag.
+pub(super) fn flag_for_image(error: &ItemError) -> Option<&'static str> {
+    match error {
+        ItemError::Image(
+            error @ (ImageError::UnclearBands { .. }
+            | ImageError::BandOutOfRange { .. }
+            | ImageError::DimSamples { .. }),
+        ) => image(error),
+        _ => None,
+    }
 }
 
 fn image(error: &ImageError) -> Option<&'static str> {

@@ -51,6 +51,11 @@ fn chain<'a>(first: Option<&'a (dyn Error + 'static)>) -> Vec<&'a (dyn Error + '
     std::iter::successors(first, |&error| wrapped(error).or_else(|| error.source())).collect()
 }
 
+/// The advice for an image of a run that can be read with another flag.
+pub(crate) fn flag_for_image(error: &ItemError) -> Option<&'static str> {
+    inference::flag_for_image(error)
+}
+
 /// Advice for the program's own errors.
 fn program_hint(error: &CliError) -> Option<String> {
     let hint = match error {
