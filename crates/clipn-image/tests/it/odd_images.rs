@@ -163,6 +163,22 @@ fn bands_without_colors_must_be_chosen() {
 }
 
 #[test]
+fn bands_of_converted_images_are_their_colors() {
+    for name in ["ycbcr_11", "ycbcr_22", "jpeg_ycbcr", "jpeg_cmyk", "lab"] {
+        let plain = decode(name, DecodeOptions::faithful()).unwrap();
+        let swapped = decode(name, DecodeOptions::faithful().with_bands([3, 2, 1])).unwrap();
+        let expected = plain.pixels().as_chunks::<3>().0.iter();
+        let expected: Vec<u8> = expected.flat_map(|[r, g, b]| [*b, *g, *r]).collect();
+        assert_eq!(swapped.pixels(), expected, "{name}");
+        let fourth = decode(name, DecodeOptions::faithful().with_bands([4, 2, 1])).unwrap_err();
+        assert!(
+            matches!(fourth, ImageError::BandOutOfRange { bands: 3, .. }),
+            "{name}: {fourth}"
+        );
+    }
+}
+
+#[test]
 fn bands_of_other_formats_are_their_colors() {
     let file = std::fs::read(clipn_testing::fixture("image/rgba8.png")).unwrap();
     let decode = |options| decode_bytes(&file, &options);

@@ -46,10 +46,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     storage.validate(options)?;
     if storage.compression == JPEG {
         let image = jpeg::decode(bytes, &mut decoder, storage.photometric, options)?;
-        return match options.bands {
-            Some(bands) => samples::select_channels(&image, bands),
-            None => Ok(image),
-        };
+        return Storage::with_bands(image, options);
     }
     let file = storage.simplified(bytes, &mut decoder)?;
     let mut simple = Decoder::new(Cursor::new(&*file))
@@ -57,7 +54,11 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         .with_limits(limits(pixels, file.len()));
     let raster = Raster::read(&mut simple, storage.bits)?;
     let rgb = storage.to_rgb(raster, (bytes, &mut decoder), (width, height), options)?;
-    RgbImage::new(width, height, rgb)
+    let image = RgbImage::new(width, height, rgb)?;
+    if storage.has_plain_bands() {
+        return Ok(image);
+    }
+    Storage::with_bands(image, options)
 }
 
 /// Rejects a tag that claims more bytes of values than the file has, for which the decoder would
@@ -159,7 +160,8 @@ impl Storage {
             return Err(unsupported(NAME, format!("{name} compression")));
         }
         match options.bands {
-            Some(selected) => samples::check_bands(selected, bands),
+            Some(selected) if self.has_plain_bands() => samples::check_bands(selected, bands),
+            Some(selected) => samples::check_bands(selected, 3),
             // Gray may have alpha.
             None if self.is_gray() && bands > 2 => Err(ImageError::UnclearBands {
                 origin: ImageOrigin::Memory,
@@ -174,6 +176,20 @@ impl Storage {
             self.photometric,
             photometric::WHITE_IS_ZERO | photometric::BLACK_IS_ZERO
         )
+    }
+
+    /// Whether bands are chosen among the samples. Those of other images are their red, green and
+    /// blue, which samples give only when converted.
+    fn has_plain_bands(&self) -> bool {
+        (self.is_gray() || self.photometric == photometric::RGB) && self.compression != JPEG
+    }
+
+    /// Selects the bands of an image that is converted to colors.
+    fn with_bands(image: RgbImage, options: &DecodeOptions) -> Result<RgbImage, ImageError> {
+        match options.bands {
+            Some(bands) => samples::select_channels(&image, bands),
+            None => Ok(image),
+        }
     }
 
     fn is_subsampled(&self) -> bool {
@@ -282,7 +298,7 @@ impl Storage {
         options: &DecodeOptions,
     ) -> Result<Vec<u8>, ImageError> {
         let channels = raster.channels;
-        if let Some(bands) = options.bands.filter(|_| !self.is_subsampled()) {
+        if let Some(bands) = options.bands.filter(|_| self.has_plain_bands()) {
             return select_bands(raster, self.bits, bands, options);
         }
         let samples = match raster.samples {
