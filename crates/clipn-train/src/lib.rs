@@ -87,7 +87,7 @@ mod trainer;
 
 pub use communicator::{
     Collective, Communicator, CommunicatorError, Gathered, InProcess, Mpi, MpiAbi, MpiSettings,
-    Reduction, SingleProcess,
+    Reduction, SingleProcess, share,
 };
 pub use error::TrainingError;
 pub use feature_cache::{Digest, FeatureCache, FeatureCacheError};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use clipn_model::Real;
 
 use super::operation::{Operation, OperationKind};
-use super::{Collective, Communicator, CommunicatorError, Gathered};
+use super::{Collective, Communicator, CommunicatorError, Gathered, share};
 
 /// Endpoint of one thread in a world of threads.
 ///
@@ -166,6 +166,32 @@ impl<T: Real> Collective<T> for InProcess {
         for (rank, contribution) in completed.iter().enumerate() {
             for (value, term) in values.iter_mut().zip(values_of::<T>(contribution)) {
                 *value = if rank == 0 { term } else { *value + term };
+            }
+        }
+        Ok(())
+    }
+
+    fn reduce_scatter_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
+        let operation = Operation::new::<T>(OperationKind::ReduceScatterSum, 0, values.len());
+        let completed = self.exchange(operation, bytemuck::cast_slice(values))?;
+        let own = share(values.len(), self.rank, self.shared.world_size);
+        for (rank, contribution) in completed.iter().enumerate() {
+            let terms = values_of::<T>(contribution).skip(own.start);
+            for (value, term) in values[own.clone()].iter_mut().zip(terms) {
+                *value = if rank == 0 { term } else { *value + term };
+            }
+        }
+        Ok(())
+    }
+
+    fn all_gather_shares(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
+        let operation = Operation::new::<T>(OperationKind::AllGatherShares, 0, values.len());
+        let completed = self.exchange(operation, bytemuck::cast_slice(values))?;
+        for (rank, contribution) in completed.iter().enumerate() {
+            let part = share(values.len(), rank, self.shared.world_size);
+            let of_rank = values_of::<T>(contribution).skip(part.start);
+            for (value, of_rank) in values[part].iter_mut().zip(of_rank) {
+                *value = of_rank;
             }
         }
         Ok(())

@@ -10,6 +10,7 @@ mod mpi;
 mod operation;
 mod single;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use error::CommunicatorError;
@@ -47,6 +48,13 @@ impl<T> Gathered<T> {
     }
 }
 
+/// Returns a rank's share of `length` values, which it sums or updates for all `ranks`. Shares follow
+/// one another in rank order and differ in length by at most 1.
+pub fn share(length: usize, rank: usize, ranks: usize) -> Range<usize> {
+    let bound = |rank: usize| (length as u128 * rank as u128 / ranks.max(1) as u128) as usize;
+    bound(rank)..bound(rank + 1)
+}
+
 /// Collective operations on values of type `T`.
 pub trait Collective<T> {
     /// Returns every rank's values, concatenated in rank order. Ranks may contribute different
@@ -58,14 +66,30 @@ pub trait Collective<T> {
     fn all_gather(&self, values: &[T]) -> Result<Gathered<T>, CommunicatorError>;
 
     /// Replaces `values` by their elementwise sum over the ranks. Ranks are added in order, so
-    /// every rank gets the same bits. On an error, `values` are unchanged.
+    /// every rank gets the same bits. If ranks call different operations, `values` are unchanged; after
+    /// another error they are unspecified.
     ///
     /// # Errors
     /// Same as [`all_gather`](Collective::all_gather), and [`CommunicatorError::MismatchedOperations`] if ranks
     /// have different numbers of values.
     fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError>;
 
-    /// Replaces `values` by those of the rank `root`. On an error, `values` are unchanged.
+    /// Replaces this rank's [`share`] of `values` by their elementwise sum over the ranks, added in
+    /// order; other values are unspecified then. It moves half as much as
+    /// [`all_reduce_sum`](Collective::all_reduce_sum).
+    ///
+    /// # Errors
+    /// Same as [`all_reduce_sum`](Collective::all_reduce_sum).
+    fn reduce_scatter_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError>;
+
+    /// Replaces the [`share`] of every other rank in `values` by what that rank has there.
+    ///
+    /// # Errors
+    /// Same as [`all_reduce_sum`](Collective::all_reduce_sum).
+    fn all_gather_shares(&self, values: &mut [T]) -> Result<(), CommunicatorError>;
+
+    /// Replaces `values` by those of the rank `root`. If ranks call different operations, `values` are
+    /// unchanged; after another error they are unspecified.
     ///
     /// # Errors
     /// Same as [`all_reduce_sum`](Collective::all_reduce_sum), and
@@ -130,6 +154,14 @@ impl<T, C: Collective<T> + ?Sized> Collective<T> for Arc<C> {
 
     fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
         (**self).all_reduce_sum(values)
+    }
+
+    fn reduce_scatter_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
+        (**self).reduce_scatter_sum(values)
+    }
+
+    fn all_gather_shares(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
+        (**self).all_gather_shares(values)
     }
 
     fn broadcast(&self, root: usize, values: &mut [T]) -> Result<(), CommunicatorError> {

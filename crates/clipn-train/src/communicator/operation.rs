@@ -9,15 +9,19 @@ use super::CommunicatorError;
 pub(super) enum OperationKind {
     AllGather,
     AllGatherBytes,
+    AllGatherShares,
     AllReduceSum,
+    ReduceScatterSum,
     Broadcast,
 }
 
 impl OperationKind {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::AllGather,
         Self::AllGatherBytes,
+        Self::AllGatherShares,
         Self::AllReduceSum,
+        Self::ReduceScatterSum,
         Self::Broadcast,
     ];
 
@@ -25,7 +29,9 @@ impl OperationKind {
         match self {
             Self::AllGather => "all_gather",
             Self::AllGatherBytes => "all_gather_bytes",
+            Self::AllGatherShares => "all_gather_shares",
             Self::AllReduceSum => "all_reduce_sum",
+            Self::ReduceScatterSum => "reduce_scatter_sum",
             Self::Broadcast => "broadcast",
         }
     }

@@ -1,6 +1,9 @@
 //! AdamW ([Loshchilov and Hutter](https://arxiv.org/abs/1711.05101)), in the order of operations of
 //! PyTorch's single-tensor implementation.
 
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+
 use indexmap::IndexMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -193,6 +196,21 @@ impl<T: Real> AdamW<T> {
         Ok(norm)
     }
 
+    /// Returns the moments of these parameters, in their order, for writing; `None` for one that was never
+    /// stepped.
+    pub(crate) fn moments_mut<'a>(
+        &'a mut self,
+        names: &[String],
+    ) -> Vec<Option<&'a mut Moments<T>>> {
+        let mut by_name: HashMap<&str, &mut Moments<T>> = self
+            .moments
+            .iter_mut()
+            .map(|(name, moments)| (name.as_str(), moments))
+            .collect();
+        let moments = names.iter().map(|name| by_name.remove(name.as_str()));
+        moments.collect()
+    }
+
     fn check(&self, lr: f64, updates: &[ParameterUpdate<'_, T>]) -> Result<(), OptimizerError> {
         if !(lr.is_finite() && lr >= 0.0) {
             let range = "a finite number of at least 0";
@@ -202,7 +220,7 @@ impl<T: Real> AdamW<T> {
                 range,
             });
         }
-        let mut names = std::collections::HashSet::new();
+        let mut names = HashSet::new();
         for update in updates {
             if !names.insert(update.name) {
                 return Err(OptimizerError::DuplicateParameter {
@@ -210,6 +228,12 @@ impl<T: Real> AdamW<T> {
                 });
             }
             update.check(self.moments.get(update.name))?;
+            let is_part = matches!(update.gradient, ParameterGradient::Parts { .. });
+            if is_part && self.settings.max_gradient_norm.is_some() {
+                return Err(OptimizerError::NormOfParts {
+                    name: update.name.to_owned(),
+                });
+            }
         }
         Ok(())
     }
@@ -308,26 +332,77 @@ enum PartGradient<'a, T> {
 
 /// Splits a parameter into jobs.
 fn split_into_jobs<'a, T: Real>(
-    ParameterUpdate {
-        values,
-        gradient,
-        shape,
-        ..
-    }: ParameterUpdate<'a, T>,
+    update: ParameterUpdate<'a, T>,
+    moments: &'a mut Moments<T>,
+    constants: Constants<T>,
+    jobs: &mut Vec<Job<'a, T>>,
+) {
+    match update.gradient {
+        ParameterGradient::Dense(gradient) => {
+            moments.reached = None;
+            let all = std::iter::once(0..update.values.len());
+            split_ranges(all, update.values, gradient, moments, constants, jobs);
+        }
+        ParameterGradient::Parts { values, ranges } => {
+            moments.reached = None;
+            let ranges = ranges.iter().cloned();
+            split_ranges(ranges, update.values, values, moments, constants, jobs);
+        }
+        ParameterGradient::Rows { ids, values } => {
+            split_rows(update, ids, values, moments, constants, jobs);
+        }
+    }
+}
+
+/// Splits ascending ranges of a parameter with a dense gradient into jobs.
+fn split_ranges<'a, T: Real>(
+    ranges: impl Iterator<Item = Range<usize>>,
+    mut values: &'a mut [T],
+    gradient: &'a [T],
+    moments: &'a mut Moments<T>,
+    constants: Constants<T>,
+    jobs: &mut Vec<Job<'a, T>>,
+) {
+    let mut first = moments.first.make_mut();
+    let mut second = moments.second.make_mut();
+    let mut position = 0;
+    for range in ranges {
+        let take = |rest: &mut &'a mut [T]| {
+            let (_, after) = std::mem::take(rest).split_at_mut(range.start - position);
+            let (taken, after) = after.split_at_mut(range.len());
+            *rest = after;
+            taken.chunks_mut(CHUNK)
+        };
+        let parts = take(&mut values)
+            .zip(take(&mut first))
+            .zip(take(&mut second))
+            .zip(gradient[range.clone()].chunks(CHUNK));
+        for (((values, first), second), gradient) in parts {
+            jobs.push(Job {
+                constants,
+                values,
+                first,
+                second,
+                gradient: PartGradient::Dense(gradient),
+            });
+        }
+        position = range.end;
+    }
+}
+
+/// Splits a table with the gradient of some rows into jobs of whole rows, so that the gradient of a
+/// row is in one part.
+fn split_rows<'a, T: Real>(
+    ParameterUpdate { values, shape, .. }: ParameterUpdate<'a, T>,
+    ids: &'a [u32],
+    gradients: &'a [T],
     moments: &'a mut Moments<T>,
     constants: Constants<T>,
     jobs: &mut Vec<Job<'a, T>>,
 ) {
     let width = shape.iter().skip(1).product::<usize>().max(1);
-    if matches!(gradient, ParameterGradient::Dense(_)) {
-        moments.reached = None;
-    }
-    // Whole rows, so that the gradient of a row is in one part.
     let rows_per_part = (CHUNK / width).max(1);
-    let length = match gradient {
-        ParameterGradient::Dense(_) => CHUNK,
-        ParameterGradient::Rows { .. } => rows_per_part * width,
-    };
+    let length = rows_per_part * width;
     let mut reached = moments
         .reached
         .as_mut()
@@ -337,25 +412,15 @@ fn split_into_jobs<'a, T: Real>(
         .zip(moments.first.make_mut().chunks_mut(length))
         .zip(moments.second.make_mut().chunks_mut(length));
     for (index, ((values, first), second)) in parts.enumerate() {
-        let gradient = match gradient {
-            ParameterGradient::Dense(gradient) => {
-                PartGradient::Dense(&gradient[index * length..][..values.len()])
-            }
-            ParameterGradient::Rows {
-                ids,
-                values: gradients,
-            } => {
-                let first_row = index * rows_per_part;
-                let from = ids.partition_point(|&id| (id as usize) < first_row);
-                let to = ids.partition_point(|&id| (id as usize) < first_row + rows_per_part);
-                PartGradient::Rows {
-                    width,
-                    first_row,
-                    ids: &ids[from..to],
-                    values: &gradients[from * width..to * width],
-                    reached: reached.as_mut().and_then(Iterator::next),
-                }
-            }
+        let first_row = index * rows_per_part;
+        let from = ids.partition_point(|&id| (id as usize) < first_row);
+        let to = ids.partition_point(|&id| (id as usize) < first_row + rows_per_part);
+        let gradient = PartGradient::Rows {
+            width,
+            first_row,
+            ids: &ids[from..to],
+            values: &gradients[from * width..to * width],
+            reached: reached.as_mut().and_then(Iterator::next),
         };
         jobs.push(Job {
             constants,

@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use thiserror::Error;
 
 /// Error of an optimizer. Neither parameters nor moments have changed.
@@ -38,6 +40,26 @@ pub enum OptimizerError {
         shape: Vec<usize>,
         /// The offending rows.
         what: String,
+    },
+    /// Ranges of a gradient in parts overlap, descend or are outside of the parameter.
+    #[error(
+        "parameter {name}: expected ranges of its gradient between {lowest} and {length}, got {range:?}"
+    )]
+    InvalidRange {
+        /// Name of the parameter.
+        name: String,
+        /// The first invalid range.
+        range: Range<usize>,
+        /// End of the range before it.
+        lowest: usize,
+        /// Number of values of the parameter.
+        length: usize,
+    },
+    /// Gradients are clipped by a norm that a gradient in parts does not have.
+    #[error("parameter {name}: a gradient in parts has no norm to clip by")]
+    NormOfParts {
+        /// Name of the first such parameter.
+        name: String,
     },
     /// A parameter is duplicated in one step, or among restored moments.
     #[error("duplicate parameter {name}")]

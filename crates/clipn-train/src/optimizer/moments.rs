@@ -76,6 +76,12 @@ impl<T: Real> Moments<T> {
         }
     }
 
+    /// Returns both averages for writing, in memory.
+    pub(crate) fn averages_mut(&mut self) -> [&mut [T]; 2] {
+        self.load_into_memory();
+        [self.first.make_mut(), self.second.make_mut()]
+    }
+
     /// Creates moments of zeros, as before the first step. Zeroed memory takes no physical memory until it
     /// is written.
     pub(super) fn zeros(shape: &[usize]) -> Self {

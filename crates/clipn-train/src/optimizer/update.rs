@@ -1,5 +1,7 @@
 //! Update of one parameter in a step, validated before anything is written.
 
+use std::ops::Range;
+
 use clipn_model::Real;
 
 use super::{Moments, OptimizerError};
@@ -17,13 +19,23 @@ pub enum ParameterGradient<'a, T> {
         /// Gradients of these rows, `[ids.len(), width]`.
         values: &'a [T],
     },
+    /// Values in some ranges of the parameter. What is outside of them stays as it is, moments too:
+    /// another rank steps it.
+    Parts {
+        /// All values, in the parameter's layout; those outside of the ranges are not read.
+        values: &'a [T],
+        /// Ranges of values, disjoint and ascending.
+        ranges: &'a [Range<usize>],
+    },
 }
 
 impl<'a, T> ParameterGradient<'a, T> {
     /// Returns the values of all rows, or of the listed rows only.
     pub fn values(&self) -> &'a [T] {
         match self {
-            ParameterGradient::Dense(values) | ParameterGradient::Rows { values, .. } => values,
+            ParameterGradient::Dense(values)
+            | ParameterGradient::Rows { values, .. }
+            | ParameterGradient::Parts { values, .. } => values,
         }
     }
 }
@@ -68,11 +80,16 @@ impl<T: Real> ParameterUpdate<'_, T> {
             ));
         }
         match self.gradient {
-            ParameterGradient::Dense(values) if values.len() != length => Err(self.shape_error(
-                format!("a gradient of {} values", values.len()),
-                format!("a gradient of {length} values"),
-            )),
+            ParameterGradient::Dense(values) | ParameterGradient::Parts { values, .. }
+                if values.len() != length =>
+            {
+                Err(self.shape_error(
+                    format!("a gradient of {} values", values.len()),
+                    format!("a gradient of {length} values"),
+                ))
+            }
             ParameterGradient::Dense(_) => Ok(()),
+            ParameterGradient::Parts { ranges, .. } => self.check_ranges(ranges),
             ParameterGradient::Rows { ids, values } => self.check_rows(ids, values.len()),
         }
     }
@@ -105,6 +122,22 @@ impl<T: Real> ParameterUpdate<'_, T> {
             }
             _ => Ok(()),
         }
+    }
+
+    fn check_ranges(&self, ranges: &[Range<usize>]) -> Result<(), OptimizerError> {
+        let mut end = 0;
+        for range in ranges {
+            if range.start < end || range.end < range.start || range.end > self.values.len() {
+                return Err(OptimizerError::InvalidRange {
+                    name: self.name.to_owned(),
+                    range: range.clone(),
+                    lowest: end,
+                    length: self.values.len(),
+                });
+            }
+            end = range.end;
+        }
+        Ok(())
     }
 
     fn shape_error(&self, found: String, expected: String) -> OptimizerError {

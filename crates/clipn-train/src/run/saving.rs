@@ -65,6 +65,7 @@ impl TrainRun {
         }
         let position = data.map(Epoch::shared_position).transpose()?;
         if self.ranks.world_size() > 1 {
+            self.trainer.gather_moments()?;
             check_same_digest(
                 &*self.ranks,
                 "weights after training",

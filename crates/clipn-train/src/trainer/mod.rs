@@ -1,6 +1,7 @@
 //! One optimizer step over the towers, and its gradients.
 
 mod batch;
+mod buckets;
 mod ranks;
 
 pub use batch::{ImageInput, MicroBatch, NoTexts, StepReport, TextInput};
@@ -17,7 +18,7 @@ use clipn_model::{
     normalize_row,
 };
 
-use self::ranks::rows_by_id;
+use self::ranks::{own_ranges, rows_by_id};
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
 use crate::objective::{
@@ -26,6 +27,9 @@ use crate::objective::{
 };
 use crate::optimizer::{AdamW, ParameterGradient, ParameterUpdate};
 use crate::towers::{Towers, TrainableTowers};
+
+/// A trained parameter, for writing, and its gradient.
+type Parameter<'a, T> = (NamedTensor<&'a mut [T]>, TensorGradient<'a, T>);
 
 /// Features of a micro-batch as a tower returned them, and the tape if it is kept.
 struct Encoded<'a, T: Real, P> {
@@ -66,8 +70,8 @@ pub struct Trainer<T: Real, Image: TrainableImageTower<T>, Text: TrainableTextTo
     communicator: Comm,
     image_gradient: Option<VisionParams<T>>,
     text_gradient: TextGradient<T>,
-    /// All dense gradients in one buffer, to be summed over ranks.
-    flat: Vec<T>,
+    /// Reused memory of what ranks exchange.
+    bucket: Vec<T>,
 }
 
 impl<T, Image, Text, Comm> fmt::Debug for Trainer<T, Image, Text, Comm>
@@ -130,7 +134,7 @@ where
             communicator,
             image_gradient,
             text_gradient,
-            flat: Vec::new(),
+            bucket: Vec::new(),
         })
     }
 
@@ -207,6 +211,7 @@ where
             .logit_scale_gradient(self.towers.logit_scale.exp());
         self.reduce(&mut d_scale)?;
         let gradient_norm = self.update(lr, d_scale)?;
+        self.gather_parameters()?;
         clamp_logit_scale(&mut self.towers.logit_scale);
         Ok(StepReport {
             total: result.total,
@@ -395,22 +400,14 @@ where
     }
 
     fn update(&mut self, lr: f64, d_scale: T) -> Result<Option<f64>, TrainingError> {
-        let (_, side) = self.trained_text();
-        let Towers {
-            image,
-            yes,
-            no,
-            logit_scale,
-        } = &mut self.towers;
-        let text = match (self.trainable, no) {
-            (TrainableTowers::NoTower, Some(no)) => no.params_mut(),
-            _ => yes.params_mut(),
-        };
-        let mut named = match &self.image_gradient {
-            Some(gradient) => image.params_mut().zip_gradient(gradient),
-            None => Vec::new(),
-        };
-        named.extend(text.zip_gradient(&self.text_gradient, side));
+        let (mut named, logit_scale) = parameters(
+            &mut self.towers,
+            self.trainable,
+            self.image_gradient.as_ref(),
+            &self.text_gradient,
+        );
+        let ranges = own_ranges(&named, &self.optimizer, &self.communicator);
+        let mut ranges = ranges.iter().flatten().map(Vec::as_slice);
         let sorted: Vec<(Vec<u32>, Vec<T>)> = named
             .iter()
             .map(|(_, gradient)| sorted_rows(gradient))
@@ -425,7 +422,10 @@ where
                     values,
                 } = tensor;
                 let gradient = match gradient {
-                    TensorGradient::Dense(values) => ParameterGradient::Dense(values),
+                    TensorGradient::Dense(values) => match ranges.next() {
+                        Some(ranges) => ParameterGradient::Parts { values, ranges },
+                        None => ParameterGradient::Dense(values),
+                    },
                     TensorGradient::Sparse(_) => ParameterGradient::Rows { ids, values: rows },
                 };
                 ParameterUpdate {
@@ -444,6 +444,32 @@ where
         });
         Ok(self.optimizer.step(lr, updates.chain(scale))?)
     }
+}
+
+/// Pairs every trained parameter with its gradient, in a fixed order, but for the logit scale, which is
+/// returned apart.
+fn parameters<'a, T, Image, Text>(
+    towers: &'a mut Towers<T, Image, Text>,
+    trainable: TrainableTowers,
+    image_gradient: Option<&'a VisionParams<T>>,
+    text_gradient: &'a TextGradient<T>,
+) -> (Vec<Parameter<'a, T>>, &'a mut T)
+where
+    T: Real,
+    Image: TrainableImageTower<T>,
+    Text: TrainableTextTower<T>,
+{
+    let (text, side) = match (trainable, &mut towers.no) {
+        (TrainableTowers::NoTower, Some(no)) => (no.params_mut(), TextSide::No),
+        (TrainableTowers::NoTower, None) => (towers.yes.params_mut(), TextSide::No),
+        (TrainableTowers::Clip, _) => (towers.yes.params_mut(), TextSide::Yes),
+    };
+    let mut parameters = match image_gradient {
+        Some(gradient) => towers.image.params_mut().zip_gradient(gradient),
+        None => Vec::new(),
+    };
+    parameters.extend(text.zip_gradient(text_gradient, side));
+    (parameters, &mut towers.logit_scale)
 }
 
 /// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`;

@@ -1,10 +1,17 @@
 //! What the ranks of a trainer exchange: gradients after every step, parameters at the start.
 
-use clipn_model::{Real, SparseGradient, TextSide, TrainableImageTower, TrainableTextTower};
+use std::ops::Range;
 
-use super::Trainer;
+use clipn_model::{
+    NamedTensor, Real, SparseGradient, TensorGradient, TextSide, TrainableImageTower,
+    TrainableTextTower,
+};
+
+use super::buckets::{in_buckets, shares_of};
+use super::{Parameter, Trainer, parameters};
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
+use crate::optimizer::AdamW;
 use crate::towers::{Towers, TrainableTowers};
 
 impl<T, Image, Text, Comm> Trainer<T, Image, Text, Comm>
@@ -23,19 +30,13 @@ where
         if self.communicator.world_size() == 1 {
             return Ok(());
         }
-        let mut flat = std::mem::take(&mut self.flat);
-        flat.clear();
-        for tensor in self.trained_tensors_mut() {
-            flat.extend_from_slice(tensor);
-        }
-        self.communicator.broadcast(0, &mut flat)?;
-        let mut rest = &flat[..];
-        for tensor in self.trained_tensors_mut() {
-            let (of_root, others) = rest.split_at(tensor.len());
-            tensor.copy_from_slice(of_root);
-            rest = others;
-        }
-        self.flat = flat;
+        let communicator = &self.communicator;
+        in_buckets(
+            trained_tensors_mut(&mut self.towers, self.trainable),
+            &mut self.bucket,
+            communicator.world_size(),
+            |bucket| communicator.broadcast(0, bucket),
+        )?;
         Ok(())
     }
 
@@ -65,34 +66,15 @@ where
         digest.finalize()
     }
 
-    /// Returns the values of every trained parameter, in a fixed order.
-    fn trained_tensors_mut(&mut self) -> Vec<&mut [T]> {
-        let Towers {
-            image,
-            yes,
-            no,
-            logit_scale,
-        } = &mut self.towers;
-        let (image, text) = match (self.trainable, no) {
-            (TrainableTowers::NoTower, Some(no)) => (None, no),
-            _ => (Some(image), yes),
-        };
-        let image = image.map(|image| image.params_mut().named_tensors_mut());
-        let text = text.params_mut().named_tensors_mut(TextSide::Yes);
-        let tensors = image.into_iter().flatten().chain(text);
-        tensors
-            .map(|tensor| tensor.values)
-            .chain([std::slice::from_mut(logit_scale)])
-            .collect()
-    }
-
-    /// Sums the gradients over all ranks.
+    /// Sums the gradients over all ranks. If ranks divide the update among them, each gets the sums of
+    /// its shares alone.
     pub(super) fn reduce(&mut self, d_scale: &mut T) -> Result<(), TrainingError> {
         if self.communicator.world_size() == 1 {
             return Ok(());
         }
         self.reduce_token_rows()?;
-        // One buffer: a call for each of some hundred tensors would cost a round trip each.
+        let communicator = &self.communicator;
+        communicator.all_reduce_sum(std::slice::from_mut(d_scale))?;
         let image = self
             .image_gradient
             .iter_mut()
@@ -102,21 +84,75 @@ where
             .others
             .named_tensors_mut(TextSide::Yes)
             .into_iter();
-        let mut tensors: Vec<&mut [T]> = image
-            .chain(text)
-            .map(|gradient| gradient.values)
-            .chain([std::slice::from_mut(d_scale)])
-            .collect();
-        self.flat.clear();
-        for tensor in &tensors {
-            self.flat.extend_from_slice(tensor);
+        let tensors = image.chain(text).map(|gradient| gradient.values);
+        let divides = divides_update(&self.optimizer, communicator);
+        in_buckets(
+            tensors.collect(),
+            &mut self.bucket,
+            communicator.world_size(),
+            |bucket| match divides {
+                true => communicator.reduce_scatter_sum(bucket),
+                false => communicator.all_reduce_sum(bucket),
+            },
+        )?;
+        Ok(())
+    }
+
+    /// Gets the parameters that other ranks have updated.
+    pub(super) fn gather_parameters(&mut self) -> Result<(), TrainingError> {
+        let communicator = &self.communicator;
+        if !divides_update(&self.optimizer, communicator) {
+            return Ok(());
         }
-        self.communicator.all_reduce_sum(&mut self.flat)?;
-        let mut rest = &self.flat[..];
-        for tensor in &mut tensors {
-            let (sums, others) = rest.split_at(tensor.len());
-            tensor.copy_from_slice(sums);
-            rest = others;
+        let (parameters, _) = parameters(
+            &mut self.towers,
+            self.trainable,
+            self.image_gradient.as_ref(),
+            &self.text_gradient,
+        );
+        let dense = parameters.into_iter().filter_map(dense_values);
+        in_buckets(
+            dense.map(|parameter| parameter.values).collect(),
+            &mut self.bucket,
+            communicator.world_size(),
+            |bucket| communicator.all_gather_shares(bucket),
+        )?;
+        Ok(())
+    }
+
+    /// Gets the optimizer's moments of the parameters that other ranks update. A rank keeps those of its
+    /// own up to date, which is all that training needs; a checkpoint needs all of them.
+    ///
+    /// # Errors
+    /// [`TrainingError::Communicator`] if a rank is lost.
+    pub fn gather_moments(&mut self) -> Result<(), TrainingError> {
+        let communicator = &self.communicator;
+        if !divides_update(&self.optimizer, communicator) {
+            return Ok(());
+        }
+        let (parameters, _) = parameters(
+            &mut self.towers,
+            self.trainable,
+            self.image_gradient.as_ref(),
+            &self.text_gradient,
+        );
+        let names: Vec<String> = parameters
+            .into_iter()
+            .filter_map(dense_values)
+            .map(|parameter| parameter.name)
+            .collect();
+        let moments = self.optimizer.moments_mut(&names).into_iter().flatten();
+        let (first, second) = moments
+            .map(|moments| moments.averages_mut())
+            .map(|[first, second]| (first, second))
+            .unzip();
+        for averages in [first, second] {
+            in_buckets(
+                averages,
+                &mut self.bucket,
+                communicator.world_size(),
+                |bucket| communicator.all_gather_shares(bucket),
+            )?;
         }
         Ok(())
     }
@@ -138,6 +174,66 @@ where
         self.text_gradient.token_embedding = rows;
         Ok(())
     }
+}
+
+/// Whether each rank updates a share of the parameters, which the others get from it, in place of all of
+/// them. Not if gradients are clipped: a rank would need the norm of all gradients first.
+fn divides_update<T: Real>(optimizer: &AdamW<T>, communicator: &impl Communicator) -> bool {
+    communicator.world_size() > 1 && optimizer.settings().max_gradient_norm.is_none()
+}
+
+/// Returns the ranges that this rank updates in each parameter with a dense gradient; `None` if it updates
+/// all of them.
+pub(super) fn own_ranges<T: Real>(
+    parameters: &[Parameter<'_, T>],
+    optimizer: &AdamW<T>,
+    communicator: &impl Communicator,
+) -> Option<Vec<Vec<Range<usize>>>> {
+    if !divides_update(optimizer, communicator) {
+        return None;
+    }
+    let dense = parameters
+        .iter()
+        .filter(|(_, gradient)| matches!(gradient, TensorGradient::Dense(_)));
+    let lengths: Vec<usize> = dense.map(|(tensor, _)| tensor.values.len()).collect();
+    Some(shares_of(
+        &lengths,
+        communicator.rank(),
+        communicator.world_size(),
+    ))
+}
+
+/// Returns a parameter if its gradient is dense.
+fn dense_values<'a, T>(
+    (parameter, gradient): Parameter<'a, T>,
+) -> Option<NamedTensor<&'a mut [T]>> {
+    match gradient {
+        TensorGradient::Dense(_) => Some(parameter),
+        TensorGradient::Sparse(_) => None,
+    }
+}
+
+/// Returns the values of every trained parameter, in a fixed order.
+fn trained_tensors_mut<T, Image, Text>(
+    towers: &mut Towers<T, Image, Text>,
+    trainable: TrainableTowers,
+) -> Vec<&mut [T]>
+where
+    T: Real,
+    Image: TrainableImageTower<T>,
+    Text: TrainableTextTower<T>,
+{
+    let (image, text) = match (trainable, &mut towers.no) {
+        (TrainableTowers::NoTower, Some(no)) => (None, no),
+        _ => (Some(&mut towers.image), &mut towers.yes),
+    };
+    let image = image.map(|image| image.params_mut().named_tensors_mut());
+    let text = text.params_mut().named_tensors_mut(TextSide::Yes);
+    let tensors = image.into_iter().flatten().chain(text);
+    tensors
+        .map(|tensor| tensor.values)
+        .chain([std::slice::from_mut(&mut towers.logit_scale)])
+        .collect()
 }
 
 /// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`.

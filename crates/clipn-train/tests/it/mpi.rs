@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clipn_testing::mpi::{MpiInstallation, installations, output_within};
 use clipn_testing::random::Random;
-use clipn_train::{Communicator, CommunicatorError, InProcess, Mpi, MpiSettings};
+use clipn_train::{Communicator, CommunicatorError, InProcess, Mpi, MpiSettings, share};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -45,6 +45,16 @@ fn exercise<C: Communicator>(ranks: &C) -> u64 {
             (expected.1.iter_mut().zip(more_doubles)).for_each(|(sum, term)| *sum += term);
         }
         assert_eq!((&singles, &doubles), (&expected.0, &expected.1), "{length}");
+
+        let own = share(length, rank, world);
+        let mut shares = values(rank, length);
+        ranks.reduce_scatter_sum(&mut shares.0).unwrap();
+        ranks.reduce_scatter_sum(&mut shares.1).unwrap();
+        assert_eq!(shares.0[own.clone()], singles[own.clone()], "{length}");
+        assert_eq!(shares.1[own.clone()], doubles[own], "{length}");
+        ranks.all_gather_shares(&mut shares.0).unwrap();
+        ranks.all_gather_shares(&mut shares.1).unwrap();
+        assert_eq!(shares, (singles.clone(), doubles), "{length}");
 
         // Every rank has another length, and rank 1 none.
         let own = if rank == 1 { 0 } else { length + rank };

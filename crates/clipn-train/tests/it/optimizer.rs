@@ -228,6 +228,63 @@ fn dense<'a, T: Real>(
     }
 }
 
+/// Two optimizers that each step the ranges of one rank end with the bits of one that steps all.
+#[test]
+fn ranks_that_step_parts_give_the_bits_of_one() {
+    let mut random = Random::new(5);
+    let length = 40_000;
+    let ranges = [
+        vec![0..17, 20_000..39_999],
+        vec![17..20_000, 39_999..length],
+    ];
+    let start: Vec<f32> = random.values(length, 1.0);
+    let new = || AdamW::<f32>::new(AdamWSettings::default()).unwrap();
+    let (mut whole, mut expected) = (new(), start.clone());
+    let mut ranks = [(new(), start.clone()), (new(), start)];
+    for _ in 0..3 {
+        let gradient: Vec<f32> = random.values(length, 1.0);
+        let shape = [length / 2, 2];
+        whole
+            .step(0.1, [dense("w", &shape, &mut expected, &gradient)])
+            .unwrap();
+        for ((optimizer, values), ranges) in ranks.iter_mut().zip(&ranges) {
+            let before = values.clone();
+            let gradient = ParameterGradient::Parts {
+                values: &gradient,
+                ranges,
+            };
+            let update = ParameterUpdate {
+                name: "w",
+                shape: &shape,
+                values,
+                gradient,
+            };
+            optimizer.step(0.1, [update]).unwrap();
+            for (index, value) in values.iter().enumerate() {
+                let is_own = ranges.iter().any(|range| range.contains(&index));
+                let right = if is_own {
+                    expected[index]
+                } else {
+                    before[index]
+                };
+                assert_eq!(value.to_bits(), right.to_bits(), "{index}");
+            }
+        }
+    }
+    let moments = |optimizer: &AdamW<f32>| -> [Vec<f32>; 2] {
+        let (_, moments) = optimizer.moments().next().unwrap();
+        [moments.first().to_vec(), moments.second().to_vec()]
+    };
+    let expected = moments(&whole);
+    for ((optimizer, _), ranges) in ranks.iter().zip(&ranges) {
+        for (found, expected) in moments(optimizer).iter().zip(&expected) {
+            for range in ranges {
+                assert_eq!(found[range.clone()], expected[range.clone()]);
+            }
+        }
+    }
+}
+
 #[test]
 fn unreached_rows_still_decay() {
     let mut optimizer = AdamW::<f32>::new(AdamWSettings::default()).unwrap();
@@ -324,6 +381,22 @@ fn invalid_updates_are_rejected_and_change_nothing() {
     assert!(
         rejected(&[usize::MAX, 3], "v", 0.1, ParameterGradient::Dense(&four))
             .contains("fits `usize`")
+    );
+    let parts = |ranges| ParameterGradient::Parts {
+        values: &four,
+        ranges,
+    };
+    let error = rejected(&[4], "v", 0.1, parts(&[0..2, 1..4]));
+    assert_eq!(
+        error,
+        "parameter v: expected ranges of its gradient between 2 and 4, got 1..4"
+    );
+    let range = std::slice::from_ref(&(0..5));
+    assert!(rejected(&[4], "v", 0.1, parts(range)).contains("between 0 and 4, got 0..5"));
+    let range = std::slice::from_ref(&(0..4));
+    assert_eq!(
+        rejected(&[4], "v", 0.1, parts(range)),
+        "parameter v: a gradient in parts has no norm to clip by"
     );
     assert!(rejected(&[4], "v", 0.1, rows(&[0])).contains("fewer than two dimensions"));
     assert!(rejected(&[2, 2], "v", 0.1, rows(&[1, 0])).contains("row 0 follows row 1"));

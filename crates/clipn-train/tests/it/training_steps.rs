@@ -413,25 +413,40 @@ fn fifty_steps_are_the_same_on_one_two_and_four_ranks() {
     }
 }
 
-/// Counts what is exchanged.
+/// What a rank exchanges: the number of values of every call, and of gathered values and bytes.
+#[derive(Default)]
+struct Counts {
+    summed: Vec<usize>,
+    scattered: Vec<usize>,
+    shared: Vec<usize>,
+    gathered: usize,
+    bytes: usize,
+}
+
 struct CountingRanks {
     ranks: InProcess,
-    /// Calls of sums, values summed, values gathered, bytes gathered.
-    counts: Arc<Mutex<[usize; 4]>>,
+    counts: Arc<Mutex<Counts>>,
 }
 
 impl Collective<f32> for CountingRanks {
     fn all_gather(&self, values: &[f32]) -> Result<Gathered<f32>, CommunicatorError> {
-        self.counts.lock().unwrap()[2] += values.len();
+        self.counts.lock().unwrap().gathered += values.len();
         self.ranks.all_gather(values)
     }
 
     fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CommunicatorError> {
-        let mut counts = self.counts.lock().unwrap();
-        counts[0] += 1;
-        counts[1] += values.len();
-        drop(counts);
+        self.counts.lock().unwrap().summed.push(values.len());
         self.ranks.all_reduce_sum(values)
+    }
+
+    fn reduce_scatter_sum(&self, values: &mut [f32]) -> Result<(), CommunicatorError> {
+        self.counts.lock().unwrap().scattered.push(values.len());
+        self.ranks.reduce_scatter_sum(values)
+    }
+
+    fn all_gather_shares(&self, values: &mut [f32]) -> Result<(), CommunicatorError> {
+        self.counts.lock().unwrap().shared.push(values.len());
+        self.ranks.all_gather_shares(values)
     }
 
     fn broadcast(&self, root: usize, values: &mut [f32]) -> Result<(), CommunicatorError> {
@@ -446,6 +461,14 @@ impl Collective<f64> for CountingRanks {
 
     fn all_reduce_sum(&self, values: &mut [f64]) -> Result<(), CommunicatorError> {
         self.ranks.all_reduce_sum(values)
+    }
+
+    fn reduce_scatter_sum(&self, values: &mut [f64]) -> Result<(), CommunicatorError> {
+        self.ranks.reduce_scatter_sum(values)
+    }
+
+    fn all_gather_shares(&self, values: &mut [f64]) -> Result<(), CommunicatorError> {
+        self.ranks.all_gather_shares(values)
     }
 
     fn broadcast(&self, root: usize, values: &mut [f64]) -> Result<(), CommunicatorError> {
@@ -463,7 +486,7 @@ impl Communicator for CountingRanks {
     }
 
     fn all_gather_bytes(&self, bytes: &[u8]) -> Result<Vec<Vec<u8>>, CommunicatorError> {
-        self.counts.lock().unwrap()[3] += bytes.len();
+        self.counts.lock().unwrap().bytes += bytes.len();
         self.ranks.all_gather_bytes(bytes)
     }
 
@@ -477,7 +500,7 @@ fn a_step_sends_dense_gradients_once_and_only_the_token_rows_of_the_batch() {
     let figures = Figures::open(&fixture("models/vit_quickgelu/train.safetensors"));
     let length = figures.shape("tokens_step0")[1];
     let ids = figures.ids("tokens_step0");
-    let counts: Vec<_> = (0..2).map(|_| Arc::default()).collect();
+    let counts: Vec<Arc<Mutex<Counts>>> = (0..2).map(|_| Arc::default()).collect();
     std::thread::scope(|scope| {
         for (ranks, counts) in InProcess::world(2).into_iter().zip(&counts) {
             let figures = &figures;
@@ -510,12 +533,23 @@ fn a_step_sends_dense_gradients_once_and_only_the_token_rows_of_the_batch() {
             .iter()
             .copied()
             .collect();
-        let [calls, summed, gathered, bytes] = *counts.lock().unwrap();
-        // One more value is the gradient of the logit scale.
-        assert_eq!((calls, summed), (1, dense + 1), "rank {rank}");
+        let Counts {
+            summed,
+            scattered,
+            shared,
+            gathered,
+            bytes,
+        } = &*counts.lock().unwrap();
+        // The gradient of the logit scale, then gradients and updated parameters, in one bucket each.
+        assert_eq!(*summed, [1], "rank {rank}");
+        assert_eq!(
+            (scattered, shared),
+            (&vec![dense], &vec![dense]),
+            "rank {rank}"
+        );
         // Features of 4 images, 4 "yes" and 4 "no" texts, and the rows.
         let rows = (gathered - 3 * 4 * dim) / width;
-        assert_eq!(bytes, 4 * rows, "rank {rank}");
+        assert_eq!(*bytes, 4 * rows, "rank {rank}");
         assert!(
             rows > 0 && rows <= own.len(),
             "rank {rank}: {rows} of {}",

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
@@ -281,16 +282,16 @@ impl MpiLibrary {
         self.check("MPI_Allgather", code)
     }
 
-    /// Gathers the values of every rank, `counts[q]` of rank `q`, one after the other.
+    /// Gathers the values of every rank, those of rank `q` into `parts[q]`.
     pub(super) fn allgatherv<T: Pod>(
         &self,
         own: &[T],
         received: &mut [T],
-        counts: &[usize],
+        parts: &[Range<usize>],
         datatype: Handle,
     ) -> Result<(), CommunicatorError> {
-        let layout = Layout::new(counts)?;
-        assert!(layout.total <= received.len());
+        let layout = Layout::new(parts)?;
+        assert!(layout.end <= received.len());
         let own_count = to_int(own.len())?;
         // SAFETY: `own` has `own_count` values of the type, and `received` has room for the layout,
         // which the caller makes the same on every rank. The arrays have an entry per rank.
@@ -309,18 +310,17 @@ impl MpiLibrary {
         self.check("MPI_Allgatherv", code)
     }
 
-    /// Sends `send_counts[q]` of the values of `own` to rank `q`, and receives `receive_counts[q]`
-    /// from it.
+    /// Sends the values of `own` in `sent[q]` to rank `q`, and receives from it into `parts[q]`.
     pub(super) fn alltoallv<T: Pod>(
         &self,
         own: &[T],
-        send_counts: &[usize],
+        sent: &[Range<usize>],
         received: &mut [T],
-        receive_counts: &[usize],
+        parts: &[Range<usize>],
         datatype: Handle,
     ) -> Result<(), CommunicatorError> {
-        let (send, receive) = (Layout::new(send_counts)?, Layout::new(receive_counts)?);
-        assert!(send.total <= own.len() && receive.total <= received.len());
+        let (send, receive) = (Layout::new(sent)?, Layout::new(parts)?);
+        assert!(send.end <= own.len() && receive.end <= received.len());
         // SAFETY: both buffers have room for their layouts, with an entry per rank.
         let code = unsafe {
             (self.alltoallv)(
@@ -420,24 +420,23 @@ fn address_of_mut<T>(values: &mut [T]) -> *mut c_void {
 struct Layout {
     counts: Vec<c_int>,
     starts: Vec<c_int>,
-    total: usize,
+    /// End of the last part.
+    end: usize,
 }
 
 impl Layout {
-    fn new(counts: &[usize]) -> Result<Self, CommunicatorError> {
-        let mut total = 0;
-        let mut layout = Self {
-            counts: Vec::with_capacity(counts.len()),
-            starts: Vec::with_capacity(counts.len()),
-            total: 0,
-        };
-        for &count in counts {
-            layout.counts.push(to_int(count)?);
-            layout.starts.push(to_int(total)?);
-            total += count;
-        }
-        layout.total = total;
-        Ok(layout)
+    fn new(parts: &[Range<usize>]) -> Result<Self, CommunicatorError> {
+        Ok(Self {
+            counts: parts
+                .iter()
+                .map(|part| to_int(part.len()))
+                .collect::<Result<_, _>>()?,
+            starts: parts
+                .iter()
+                .map(|part| to_int(part.start))
+                .collect::<Result<_, _>>()?,
+            end: parts.iter().map(|part| part.end).max().unwrap_or_default(),
+        })
     }
 }
 

@@ -9,6 +9,7 @@ mod library;
 pub use abi::MpiAbi;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use clipn_model::Real;
 use self::abi::{Handle, Handles, candidates};
 use self::library::MpiLibrary;
 use super::operation::{Operation, OperationKind};
-use super::{Collective, Communicator, CommunicatorError, Gathered};
+use super::{Collective, Communicator, CommunicatorError, Gathered, share};
 
 /// How gradients are summed over ranks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -129,15 +130,9 @@ pub struct Mpi {
     reduction: Reduction,
     max_values: usize,
     is_finished: AtomicBool,
-    /// Buffers of sums. The lock also makes calls of several threads follow one another.
-    scratch: Mutex<Scratch>,
-}
-
-/// Reused memory, aligned for every type of value.
-#[derive(Debug, Default)]
-struct Scratch {
-    received: Vec<u64>,
-    sums: Vec<u64>,
+    /// Reused memory for the parts of other ranks, aligned for every type of value. The lock also makes
+    /// calls of several threads follow one another.
+    received: Mutex<Vec<u64>>,
 }
 
 impl Mpi {
@@ -170,7 +165,7 @@ impl Mpi {
             reduction: settings.reduction,
             max_values: settings.max_values.max(1),
             is_finished: AtomicBool::new(false),
-            scratch: Mutex::default(),
+            received: Mutex::default(),
         };
         match announced {
             Some((launcher, announced)) if announced != world_size => {
@@ -211,12 +206,12 @@ impl Mpi {
         self.reduction
     }
 
-    fn lock(&self) -> Result<MutexGuard<'_, Scratch>, CommunicatorError> {
-        let scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock(&self) -> Result<MutexGuard<'_, Vec<u64>>, CommunicatorError> {
+        let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_finished.load(Ordering::SeqCst) {
             return Err(CommunicatorError::MpiState { state: "finalized" });
         }
-        Ok(scratch)
+        Ok(received)
     }
 
     /// Checks that all ranks called the same operation, and returns the length of each.
@@ -248,7 +243,7 @@ impl Mpi {
         let mut gathered = vec![T::zeroed(); lengths.iter().sum()];
         if longest <= each {
             self.library
-                .allgatherv(values, &mut gathered, lengths, datatype)?;
+                .allgatherv(values, &mut gathered, &consecutive(lengths), datatype)?;
             return Ok(gathered);
         }
         let mut part = Vec::new();
@@ -260,42 +255,88 @@ impl Mpi {
             part.resize(counts.iter().sum(), T::zeroed());
             let own = values.get(first..).unwrap_or_default();
             let own = &own[..own.len().min(each)];
-            self.library.allgatherv(own, &mut part, &counts, datatype)?;
-            let (mut from, mut start) = (0, 0);
-            for (&count, &length) in counts.iter().zip(lengths) {
-                let to = start + first.min(length);
-                gathered[to..to + count].copy_from_slice(&part[from..from + count]);
-                from += count;
-                start += length;
+            let parts = consecutive(&counts);
+            self.library.allgatherv(own, &mut part, &parts, datatype)?;
+            for (from, of_rank) in parts.into_iter().zip(consecutive(lengths)) {
+                let to = of_rank.end.min(of_rank.start + first);
+                gathered[to..to + from.len()].copy_from_slice(&part[from]);
             }
         }
         Ok(gathered)
     }
 
-    /// Sums at most `max_values` values into `sums`: this rank adds its part of everyone's values in
-    /// rank order, then all parts are gathered.
-    fn sum_shares<T: Real>(
+    /// Returns the next values of each rank's share, as many as fit in a call; nothing after the last.
+    fn pieces(&self, length: usize) -> impl Iterator<Item = Vec<Range<usize>>> + use<> {
+        let ranks = self.world_size;
+        let each = (self.max_values / ranks).max(1);
+        let longest = length.div_ceil(ranks);
+        (0..longest).step_by(each).map(move |first| {
+            let piece = |rank| {
+                let share = share(length, rank, ranks);
+                let start = share.end.min(share.start + first);
+                start..share.end.min(start + each)
+            };
+            (0..ranks).map(piece).collect()
+        })
+    }
+
+    /// Returns the sums of this rank's piece: it gets that piece of everyone's values, and adds in rank
+    /// order.
+    fn sum_piece<'a, T: Real>(
         &self,
         values: &[T],
-        received: &mut Vec<u64>,
-        sums: &mut [T],
+        pieces: &[Range<usize>],
+        received: &'a mut Vec<u64>,
         datatype: Handle,
-    ) -> Result<(), CommunicatorError> {
-        let (ranks, length) = (self.world_size, values.len());
-        let bound = |rank: usize| (length as u128 * rank as u128 / ranks as u128) as usize;
-        let counts: Vec<usize> = (0..ranks).map(|q| bound(q + 1) - bound(q)).collect();
-        let own = counts[self.rank];
-        let received = of_type::<T>(received, own * ranks);
+    ) -> Result<&'a mut [T], CommunicatorError> {
+        let own = pieces[self.rank].len();
+        let received = of_type::<T>(received, own * self.world_size);
+        let parts: Vec<_> = (0..self.world_size)
+            .map(|rank| rank * own..(rank + 1) * own)
+            .collect();
         self.library
-            .alltoallv(values, &counts, received, &vec![own; ranks], datatype)?;
+            .alltoallv(values, pieces, received, &parts, datatype)?;
         let (sum, others) = received.split_at_mut(own);
         for terms in others.chunks_exact(own.max(1)) {
             for (sum, &term) in sum.iter_mut().zip(terms) {
                 *sum = *sum + term;
             }
         }
-        self.library.allgatherv(sum, sums, &counts, datatype)
+        Ok(sum)
     }
+
+    fn sum_by_library<T: Pod>(
+        &self,
+        values: &mut [T],
+        datatype: Handle,
+    ) -> Result<(), CommunicatorError> {
+        for part in values.chunks_mut(self.max_values) {
+            self.library.allreduce(part, datatype)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that all ranks call the same operation on as many values, and returns their type.
+    fn begin<T: Datatype>(
+        &self,
+        kind: OperationKind,
+        root: usize,
+        values: &[T],
+    ) -> Result<Handle, CommunicatorError> {
+        self.agree(Operation::new::<T>(kind, root, values.len()))?;
+        Ok(T::datatype(self.library.handles()))
+    }
+}
+
+/// Returns the parts of a buffer that have these lengths and follow one another.
+fn consecutive(lengths: &[usize]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let part = |length: &usize| {
+        let start = end;
+        end += length;
+        start..end
+    };
+    lengths.iter().map(part).collect()
 }
 
 /// Returns the first `length` values of reused memory, which grows if needed.
@@ -367,26 +408,44 @@ impl<T: Datatype> Collective<T> for Mpi {
     }
 
     fn all_reduce_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
-        let mut scratch = self.lock()?;
-        self.agree(Operation::new::<T>(
-            OperationKind::AllReduceSum,
-            0,
-            values.len(),
-        ))?;
-        let datatype = T::datatype(self.library.handles());
-        let Scratch { received, sums } = &mut *scratch;
-        let sums = of_type::<T>(sums, values.len());
-        let parts = values.chunks(self.max_values);
-        for (values, sums) in parts.zip(sums.chunks_mut(self.max_values)) {
-            match self.reduction {
-                Reduction::Shares => self.sum_shares(values, received, sums, datatype)?,
-                Reduction::Library => {
-                    sums.copy_from_slice(values);
-                    self.library.allreduce(sums, datatype)?;
+        let mut received = self.lock()?;
+        let datatype = self.begin(OperationKind::AllReduceSum, 0, values)?;
+        match self.reduction {
+            Reduction::Shares => {
+                for pieces in self.pieces(values.len()) {
+                    let sum = self.sum_piece(values, &pieces, &mut received, datatype)?;
+                    self.library.allgatherv(sum, values, &pieces, datatype)?;
                 }
+                Ok(())
             }
+            Reduction::Library => self.sum_by_library(values, datatype),
         }
-        values.copy_from_slice(sums);
+    }
+
+    fn reduce_scatter_sum(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
+        let mut received = self.lock()?;
+        let datatype = self.begin(OperationKind::ReduceScatterSum, 0, values)?;
+        match self.reduction {
+            Reduction::Shares => {
+                for pieces in self.pieces(values.len()) {
+                    let sum = self.sum_piece(values, &pieces, &mut received, datatype)?;
+                    values[pieces[self.rank].clone()].copy_from_slice(sum);
+                }
+                Ok(())
+            }
+            Reduction::Library => self.sum_by_library(values, datatype),
+        }
+    }
+
+    fn all_gather_shares(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
+        let mut memory = self.lock()?;
+        let datatype = self.begin(OperationKind::AllGatherShares, 0, values)?;
+        for pieces in self.pieces(values.len()) {
+            let own = &values[pieces[self.rank].clone()];
+            let copy = of_type::<T>(&mut memory, own.len());
+            copy.copy_from_slice(own);
+            self.library.allgatherv(copy, values, &pieces, datatype)?;
+        }
         Ok(())
     }
 
@@ -395,19 +454,11 @@ impl<T: Datatype> Collective<T> for Mpi {
         if root > last {
             return Err(CommunicatorError::InvalidRoot { rank: root, last });
         }
-        let mut scratch = self.lock()?;
-        self.agree(Operation::new::<T>(
-            OperationKind::Broadcast,
-            root,
-            values.len(),
-        ))?;
-        let datatype = T::datatype(self.library.handles());
-        let received = of_type::<T>(&mut scratch.sums, values.len());
-        received.copy_from_slice(values);
-        for part in received.chunks_mut(self.max_values) {
+        let _serial = self.lock()?;
+        let datatype = self.begin(OperationKind::Broadcast, root, values)?;
+        for part in values.chunks_mut(self.max_values) {
             self.library.bcast(part, root, datatype)?;
         }
-        values.copy_from_slice(received);
         Ok(())
     }
 }
