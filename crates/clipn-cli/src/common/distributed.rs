@@ -22,6 +22,10 @@ use crate::common::messages::{Verbosity, detail, hint, note, warning};
 /// reports it once and ends the others meanwhile.
 const TURN_OF_RANK_0: Duration = Duration::from_secs(5);
 
+/// Waiting time between an error's report and the end of all ranks. MPICH's launcher loses what it has not
+/// passed on yet when it ends them.
+const TIME_TO_PASS_ON: Duration = Duration::from_millis(500);
+
 /// Exit code of a Rust program that panics.
 const PANIC: i32 = 101;
 
@@ -169,6 +173,7 @@ impl DistributedArgs {
                 end(&*ranks, error.exit_status().into())
             }
             Err(panic) => {
+                std::thread::sleep(TIME_TO_PASS_ON);
                 ranks.abort(PANIC);
                 resume_unwind(panic)
             }
@@ -189,6 +194,7 @@ impl DistributedArgs {
             std::thread::sleep(TURN_OF_RANK_0);
         }
         report_of_rank(&error, launched.rank, launched.world_size);
+        std::thread::sleep(TIME_TO_PASS_ON);
         kill_self();
         error
     }
@@ -262,7 +268,9 @@ fn finish(ranks: &dyn Communicator) -> Result<(), CliError> {
         .map_err(|error| clipn::training::TrainingError::from(error).into())
 }
 
+/// Ends all ranks after an error that this one may have reported.
 fn end(ranks: &dyn Communicator, code: i32) -> ! {
+    std::thread::sleep(TIME_TO_PASS_ON);
     ranks.abort(code);
     std::process::exit(code)
 }

@@ -14,9 +14,9 @@ fn bucket_size(ranks: usize) -> usize {
     VALUES_PER_PAIR * ranks
 }
 
-/// Copies tensors into buckets that span their borders, lets `exchange` change each bucket, and copies
-/// it back. A call for each of some hundred tensors would cost a round trip each; one buffer for all
-/// of them would pass through memory at every copy.
+/// Divides the values of all tensors into buckets, and lets `exchange` change each. A bucket that spans
+/// several tensors is copied there and back: a call for each of some hundred tensors would cost a round
+/// trip each. One buffer for all of them would pass through memory at every copy.
 pub(super) fn in_buckets<T: Real>(
     tensors: Vec<&mut [T]>,
     bucket: &mut Vec<T>,
@@ -25,6 +25,11 @@ pub(super) fn in_buckets<T: Real>(
 ) -> Result<(), CommunicatorError> {
     let size = bucket_size(ranks);
     let mut exchange_parts = |parts: &mut Vec<&mut [T]>| {
+        if let [part] = &mut parts[..] {
+            exchange(part)?;
+            parts.clear();
+            return Ok(());
+        }
         bucket.clear();
         for part in &*parts {
             bucket.extend_from_slice(part);

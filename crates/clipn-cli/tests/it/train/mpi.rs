@@ -6,10 +6,14 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use clipn::progress::NoProgress;
 use clipn_testing::mpi::{MpiInstallation, installations, output_within};
+use clipn_testing::random::Random;
+use serde_json::Value;
 
 use crate::common::{Sandbox, error_report, text, with_model};
 use crate::train::{log, sandbox, steps, train, trained_clip};
+use crate::world::World;
 
 const LIMIT: Duration = Duration::from_secs(180);
 
@@ -50,7 +54,7 @@ fn name_of(mpi: &MpiInstallation, rest: &str) -> String {
 }
 
 fn losses(s: &Sandbox, name: &str) -> Vec<f64> {
-    let of = |line: &serde_json::Value| line["losses"]["total"].as_f64().unwrap();
+    let of = |line: &Value| line["losses"]["total"].as_f64().unwrap();
     log(s, name).iter().map(of).collect()
 }
 
@@ -143,7 +147,7 @@ fn a_killed_rank_ends_the_job_and_the_run_resumes_exactly() {
             assert!(begin.elapsed() < LIMIT, "{mpi}: the run does not start");
             std::thread::sleep(Duration::from_millis(5));
         }
-        kill_one_rank("killed");
+        assert!(kill_one_rank("killed", |ranks| ranks - 1), "a rank runs");
         let begin = Instant::now();
         let status = loop {
             match job.try_wait().unwrap() {
@@ -168,8 +172,9 @@ fn a_killed_rank_ends_the_job_and_the_run_resumes_exactly() {
     }
 }
 
-/// Kills the last process with this name of a run among its arguments, but no launcher.
-fn kill_one_rank(name: &str) {
+/// Kills a process with this name of a run among its arguments, but no launcher. Returns whether there was
+/// one.
+fn kill_one_rank(name: &str, choose: impl FnOnce(usize) -> usize) -> bool {
     let mut ranks: Vec<String> = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let id = entry.file_name().to_string_lossy().into_owned();
@@ -180,9 +185,153 @@ fn kill_one_rank(name: &str) {
             ranks.push(id);
         }
     }
-    let last = ranks.last().expect("a rank runs");
-    let status = Command::new("kill").args(["-KILL", last]).status();
-    assert!(status.unwrap().success());
+    if ranks.is_empty() {
+        return false;
+    }
+    let rank = &ranks[choose(ranks.len())];
+    let status = Command::new("kill").args(["-KILL", rank]).status();
+    status.unwrap().success()
+}
+
+/// Kills of random ranks at random moments, before the first step and while a checkpoint is written too.
+/// The variable `CLIPN_TEST_SEED` draws others.
+#[test]
+#[ignore = "takes minutes"]
+fn random_kills_leave_a_run_that_resumes_exactly() {
+    const KILLS: usize = 20;
+    let seed = std::env::var("CLIPN_TEST_SEED").map_or(0, |seed| seed.parse().unwrap());
+    let mut random = Random::new(seed);
+    for mpi in installations() {
+        let s = &sandbox();
+        let more = [
+            "--objective",
+            "clip",
+            "--epochs",
+            "20",
+            "--save-every",
+            "2",
+            "--batch-size",
+            "2",
+        ];
+        let arguments = |name: &'static str| replaced_batch(&train(name, &more));
+        let begin = Instant::now();
+        succeed(s, &mpi, 4, &arguments("whole"));
+        let duration = begin.elapsed();
+        let mut slowest = Duration::ZERO;
+        let (mut kills, mut resumes) = (0, 0);
+        while kills < KILLS {
+            let _ = std::fs::remove_dir_all(s.path("logs/killed"));
+            // Several kills of one run, until it has come to its end.
+            while !s.path("logs/killed/finished.json").exists() {
+                let mut arguments = arguments("killed");
+                if s.path("logs/killed").exists() {
+                    arguments.extend(["--resume", "latest"]);
+                    resumes += 1;
+                }
+                let mut job = on_ranks(s, &mpi, 4, &arguments)
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .unwrap();
+                let share = (random.next_u64() % 1000) as u32;
+                std::thread::sleep(duration * share / 1000);
+                let rank = random.next_u64() as usize;
+                let killed = kill_one_rank("killed", |ranks| rank % ranks);
+                let begin = Instant::now();
+                while job.try_wait().unwrap().is_none() {
+                    let limit = if killed { 30 } else { 180 };
+                    assert!(begin.elapsed() < Duration::from_secs(limit), "{mpi}: hangs");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                if killed {
+                    kills += 1;
+                    slowest = slowest.max(begin.elapsed());
+                }
+            }
+            assert_eq!(steps(&log(s, "killed")), (1..=120).collect::<Vec<_>>());
+            assert!(
+                end_of(s, "whole", "epoch-20") == end_of(s, "killed", "epoch-20"),
+                "{mpi}, seed {seed}: other bits after {kills} kills"
+            );
+        }
+        eprintln!(
+            "{mpi}: {kills} kills, {resumes} resumes, the job ended in at most {slowest:.2?}"
+        );
+    }
+}
+
+/// MPI's own sums are added in another order, which changes no more than roundings.
+#[test]
+fn sums_of_the_library_differ_by_rounding() {
+    for mpi in installations() {
+        let s = &sandbox();
+        let more = ["--objective", "clip", "--epochs", "2", "--batch-size", "2"];
+        succeed(s, &mpi, 4, &replaced_batch(&train("shares", &more)));
+        let more = [&more[..], &["--reduce", "library"]].concat();
+        succeed(s, &mpi, 4, &replaced_batch(&train("library", &more)));
+        let (shares, library) = (losses(s, "shares"), losses(s, "library"));
+        assert_eq!(shares.len(), 12);
+        for (shares, library) in shares.iter().zip(&library) {
+            assert!(
+                (shares - library).abs() < 1e-4,
+                "{mpi}: {shares}, {library}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_evaluation_during_training_is_that_of_one_process() {
+    let all = installations();
+    if all.is_empty() {
+        return;
+    }
+    let s = &sandbox();
+    let world = World {
+        per_class: 1,
+        per_far_set: 2,
+        shard_size: 40,
+        ..World::default()
+    };
+    let files = world.write(&s.path("world"), 16, &NoProgress).unwrap();
+    let benchmark = files.benchmark.to_str().unwrap();
+    // Weights that do not change are the same on any number of ranks.
+    let more = [
+        "--objective",
+        "clip",
+        "--epochs",
+        "1",
+        "--lr",
+        "0",
+        "--eval-benchmark",
+        benchmark,
+        "--data-root",
+        "world",
+    ];
+    let names: Vec<String> = all.iter().map(|mpi| name_of(mpi, "evaluated")).collect();
+    let arguments = |name, batch| {
+        let mut arguments = train(name, &more);
+        for (flag, value) in [("--lr", None), ("--batch-size", Some(batch))] {
+            let at = arguments.iter().position(|a| *a == flag).unwrap();
+            match value {
+                Some(value) => arguments[at + 1] = value,
+                None => drop(arguments.drain(at..at + 2)),
+            }
+        }
+        arguments
+    };
+    let results = |name: &str| -> Value {
+        let lines = std::fs::read_to_string(s.path(&format!("logs/{name}/eval.jsonl"))).unwrap();
+        assert_eq!(lines.lines().count(), 1, "{name}: rank 0 alone writes");
+        serde_json::from_str::<Value>(&lines).unwrap()["results"].take()
+    };
+    s.done(&arguments("alone", "8"));
+    let alone = results("alone");
+    assert!(alone.is_object());
+    for (mpi, name) in all.iter().zip(&names) {
+        succeed(s, mpi, 2, &arguments(name, "4"));
+        assert_eq!(results(name), alone, "{mpi}");
+    }
 }
 
 #[test]

@@ -310,6 +310,32 @@ impl MpiLibrary {
         self.check("MPI_Allgatherv", code)
     }
 
+    /// Same as [`allgatherv`](Self::allgatherv), where this rank's values are in their part already.
+    pub(super) fn allgatherv_in_place<T: Pod>(
+        &self,
+        values: &mut [T],
+        parts: &[Range<usize>],
+        datatype: Handle,
+    ) -> Result<(), CommunicatorError> {
+        let layout = Layout::new(parts)?;
+        assert!(layout.end <= values.len());
+        // SAFETY: `values` has room for the layout, which the caller makes the same on every rank; the
+        // constant for "in place" is one of the interface and is not read as an address.
+        let code = unsafe {
+            (self.allgatherv)(
+                self.handles.in_place as *const c_void,
+                0,
+                datatype,
+                address_of_mut(values),
+                layout.counts.as_ptr(),
+                layout.starts.as_ptr(),
+                datatype,
+                self.handles.world,
+            )
+        };
+        self.check("MPI_Allgatherv", code)
+    }
+
     /// Sends the values of `own` in `sent[q]` to rank `q`, and receives from it into `parts[q]`.
     pub(super) fn alltoallv<T: Pod>(
         &self,

@@ -438,13 +438,11 @@ impl<T: Datatype> Collective<T> for Mpi {
     }
 
     fn all_gather_shares(&self, values: &mut [T]) -> Result<(), CommunicatorError> {
-        let mut memory = self.lock()?;
+        let _serial = self.lock()?;
         let datatype = self.begin(OperationKind::AllGatherShares, 0, values)?;
         for pieces in self.pieces(values.len()) {
-            let own = &values[pieces[self.rank].clone()];
-            let copy = of_type::<T>(&mut memory, own.len());
-            copy.copy_from_slice(own);
-            self.library.allgatherv(copy, values, &pieces, datatype)?;
+            self.library
+                .allgatherv_in_place(values, &pieces, datatype)?;
         }
         Ok(())
     }
