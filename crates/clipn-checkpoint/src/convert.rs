@@ -24,6 +24,17 @@ pub(crate) fn to_f32(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
+/// Returns rows of 8-bit integers times a factor each.
+pub(crate) fn scaled(integers: &[u8], scales: &[f32]) -> Vec<f32> {
+    let row = integers.len() / scales.len().max(1);
+    let rows = integers.chunks_exact(row.max(1)).zip(scales);
+    rows.flat_map(|(row, scale)| {
+        row.iter()
+            .map(move |&value| f32::from(value.cast_signed()) * scale)
+    })
+    .collect()
+}
+
 pub(crate) fn to_f64(dtype: Dtype, bytes: &[u8]) -> Vec<f64> {
     match dtype {
         Dtype::F16 => map_elements(bytes, |b| f16::from_le_bytes(b).to_f64()),

@@ -195,6 +195,21 @@ pub enum CheckpointError {
         /// Advice for the user, returned by [`hint`](Self::hint).
         hint: &'static str,
     },
+    /// The factors of a tensor of 8-bit integers have another type or number.
+    #[error(
+        "invalid scales of the 8-bit tensor {tensor} in {}: expected {rows} values of type f32, got {found}",
+        path.display()
+    )]
+    InvalidScales {
+        /// The file.
+        path: PathBuf,
+        /// Name of the integers.
+        tensor: String,
+        /// Number of rows of the integers.
+        rows: usize,
+        /// Type and shape of the scales.
+        found: String,
+    },
     /// The file is one part of a checkpoint in several files.
     #[error(
         "{} is one part of a checkpoint in several files, {}",
@@ -334,7 +349,7 @@ impl CheckpointError {
             Self::PermissionDenied { .. } => "make the file readable for this user",
             Self::Empty { .. } | Self::Truncated { .. } => "download or copy the file again",
             Self::Unrecognized { hint, .. } => hint,
-            Self::Corrupt { .. } => "download or save the file again",
+            Self::Corrupt { .. } | Self::InvalidScales { .. } => "download or save the file again",
             Self::DisallowedGlobal { .. } => {
                 "in a Python program that you trust, save the weights alone: \
                  `torch.save(model.state_dict(), \"weights.pt\")`"

@@ -205,6 +205,7 @@ impl Checkpoint {
         if matches!(wanted, Wanted::Model(_)) {
             quantization::check(path, &tensors)?;
         }
+        let tensors = quantization::with_scales(path, tensors)?;
         let (tensors, layout) = layout::to_open_clip(path, tensors, budget)?;
         Ok(Checkpoint {
             format,

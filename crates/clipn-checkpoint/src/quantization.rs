@@ -6,7 +6,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use crate::error::escape_for_display;
-use crate::{CheckpointError, Tensor};
+use crate::{CheckpointError, Dtype, Tensor};
 
 /// What a quantizer adds to the name of a module or of its weight.
 struct Marker {
@@ -76,6 +76,48 @@ pub(crate) fn check(
         }
     }
     Ok(())
+}
+
+/// Joins the integers that clipn writes with the factors beside them: a tensor of type `I8` and one
+/// with `.scale` added to its name, of type `F32` with a value per index of the first dimension.
+///
+/// # Errors
+/// [`CheckpointError::InvalidScales`] if there are factors of another type or number.
+pub(crate) fn with_scales(
+    path: &Path,
+    mut tensors: IndexMap<String, Tensor>,
+) -> Result<IndexMap<String, Tensor>, CheckpointError> {
+    let scaled: Vec<String> = tensors
+        .iter()
+        .filter(|(name, tensor)| {
+            tensor.dtype() == Dtype::I8 && tensors.contains_key(&scales_name(name))
+        })
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in scaled {
+        let Some(scales) = tensors.shift_remove(&scales_name(&name)) else {
+            continue;
+        };
+        let Some(tensor) = tensors.get_mut(&name) else {
+            continue;
+        };
+        let rows = tensor.shape().first().copied().unwrap_or_default();
+        if scales.dtype() != Dtype::F32 || scales.shape() != [rows] || tensor.shape().is_empty() {
+            return Err(CheckpointError::InvalidScales {
+                path: path.to_owned(),
+                tensor: escape_for_display(&name),
+                rows,
+                found: format!("{scales:?}"),
+            });
+        }
+        *tensor = Tensor::from_scaled_integers(tensor.clone(), scales.to_f32())?;
+    }
+    Ok(tensors)
+}
+
+/// Returns the name of the factors of a tensor of 8-bit integers.
+pub(crate) fn scales_name(name: &str) -> String {
+    format!("{name}.scale")
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::buffer::{Buffer, Element, FileBytes};
 use crate::{CheckpointError, Dtype, convert};
@@ -38,6 +38,15 @@ enum Data {
     /// Numbers created in memory. Only used on little-endian hosts, where their bytes equal the
     /// file's.
     F32(Buffer<f32>),
+    /// 8-bit integers with a factor per index of the first dimension: the tensor is their product
+    /// in `f32`.
+    Scaled {
+        /// Of type `I8`, with the shape of this tensor.
+        integers: Tensor,
+        scales: Buffer<f32>,
+        /// Little-endian bytes of the products, computed when they are needed.
+        bytes: OnceLock<Vec<u8>>,
+    },
 }
 
 /// Returns the number of elements of `shape`, or `None` if their size in bytes exceeds the address
@@ -173,7 +182,73 @@ impl Tensor {
         Tensor::from_bytes(dtype, shape, bytes)
     }
 
-    /// Returns the stored element type.
+    /// Creates the `f32` tensor of 8-bit integers times a factor for each index of the first
+    /// dimension. Only the integers and factors take memory.
+    ///
+    /// ```
+    /// use clipn_checkpoint::{Dtype, Tensor};
+    ///
+    /// let integers = Tensor::from_bytes(Dtype::I8, &[2, 2], vec![1, 255, 2, 3])?;
+    /// let tensor = Tensor::from_scaled_integers(integers, vec![0.5, 10.0])?;
+    /// assert_eq!((tensor.dtype(), tensor.shape()), (Dtype::F32, &[2, 2][..]));
+    /// assert_eq!(tensor.to_f32()[..], [0.5, -0.5, 20.0, 30.0]);
+    /// # Ok::<(), clipn_checkpoint::CheckpointError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`CheckpointError::ShapeMismatch`] if the integers are not of type `I8`, or the number of
+    /// scales is not their first dimension.
+    pub fn from_scaled_integers(
+        integers: Tensor,
+        scales: impl Into<Buffer<f32>>,
+    ) -> Result<Tensor, CheckpointError> {
+        let scales = scales.into();
+        let shape = integers.shape().to_vec();
+        if integers.dtype() != Dtype::I8 || shape.first() != Some(&scales.len()) {
+            return Err(CheckpointError::ShapeMismatch {
+                shape,
+                elements: scales.len(),
+            });
+        }
+        let (len, dtype) = (integers.len(), Dtype::F32);
+        let data = Data::Scaled {
+            integers,
+            scales,
+            bytes: OnceLock::new(),
+        };
+        Ok(Tensor {
+            inner: Arc::new(Inner {
+                dtype,
+                shape,
+                len,
+                data,
+            }),
+        })
+    }
+
+    /// Returns the factors of a tensor of [`from_scaled_integers`](Self::from_scaled_integers).
+    pub fn row_scales(&self) -> Option<&[f32]> {
+        match &self.inner.data {
+            Data::Scaled { scales, .. } => Some(scales),
+            _ => None,
+        }
+    }
+
+    /// Returns the integers and factors of a tensor of
+    /// [`from_scaled_integers`](Self::from_scaled_integers).
+    pub(crate) fn scaled_parts(&self) -> Option<(Tensor, Tensor)> {
+        match &self.inner.data {
+            Data::Scaled {
+                integers, scales, ..
+            } => {
+                let scales = Tensor::from_f32(&[scales.len()], scales.clone()).ok()?;
+                Some((integers.clone(), scales))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the stored element type; that of integers with factors is `F32`.
     pub fn dtype(&self) -> Dtype {
         self.inner.dtype
     }
@@ -198,6 +273,14 @@ impl Tensor {
         match &self.inner.data {
             Data::Bytes { bytes, range } => &bytes.as_slice()[range.clone()],
             Data::F32(values) => bytemuck::cast_slice(values),
+            Data::Scaled {
+                integers,
+                scales,
+                bytes,
+            } => bytes.get_or_init(|| {
+                let products = convert::scaled(integers.bytes(), scales);
+                products.into_iter().flat_map(f32::to_le_bytes).collect()
+            }),
         }
     }
 
@@ -218,7 +301,7 @@ impl Tensor {
                 bytes,
                 range.start + taken.start..range.start + taken.end,
             ),
-            Data::F32(_) => {
+            Data::F32(_) | Data::Scaled { .. } => {
                 Tensor::from_bytes(self.dtype(), &shape, self.bytes().get(taken)?.to_vec()).ok()
             }
         }
@@ -249,6 +332,7 @@ impl Tensor {
                 Tensor::from_range(self.dtype(), shape.to_vec(), bytes, range.clone())
             }
             Data::F32(values) => Tensor::from_f32(shape, values.clone()).ok(),
+            Data::Scaled { .. } => Tensor::from_f32(shape, self.to_f32()).ok(),
         }
     }
 
@@ -258,6 +342,7 @@ impl Tensor {
         match &self.inner.data {
             Data::Bytes { bytes, range } => bytes.release(range),
             Data::F32(values) => values.release(),
+            Data::Scaled { integers, .. } => integers.release(),
         }
     }
 
@@ -267,6 +352,9 @@ impl Tensor {
         match &self.inner.data {
             Data::F32(values) => Some(values.clone()),
             Data::Bytes { bytes, range } => self.view(Dtype::F32, bytes, range),
+            Data::Scaled {
+                integers, scales, ..
+            } => Some(convert::scaled(integers.bytes(), scales).into()),
         }
         .unwrap_or_else(|| convert::to_f32(self.dtype(), self.bytes()).into())
     }
@@ -275,7 +363,7 @@ impl Tensor {
     /// converted.
     pub fn to_f64(&self) -> Buffer<f64> {
         match &self.inner.data {
-            Data::F32(_) => None,
+            Data::F32(_) | Data::Scaled { .. } => None,
             Data::Bytes { bytes, range } => self.view(Dtype::F64, bytes, range),
         }
         .unwrap_or_else(|| convert::to_f64(self.dtype(), self.bytes()).into())

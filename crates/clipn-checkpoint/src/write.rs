@@ -16,7 +16,7 @@ use clipn_base::progress::{NoProgress, Progress};
 
 use crate::cast::{Overflow, cast};
 use crate::error::escape_for_display;
-use crate::{CheckpointError, Dtype, FloatType, Tensor};
+use crate::{CheckpointError, Dtype, FloatType, Tensor, quantization};
 
 /// Maximum header size in bytes that the format allows.
 const MAX_HEADER_SIZE: usize = 100_000_000;
@@ -28,7 +28,8 @@ const METADATA: &str = "__metadata__";
 /// Writes tensors and metadata as a safetensors file. The data goes to a temporary file in the same
 /// directory, is synced to disk, and then renamed to `path`. The same content gives the same bytes.
 /// Tensors with larger elements come first, so that each is aligned to its element size; tensors of
-/// the same element size keep their order. Tensors are written without an intermediate copy.
+/// the same element size keep their order. Tensors are written without an intermediate copy; those of
+/// [`Tensor::from_scaled_integers`] as integers and, named `….scale`, their factors.
 ///
 /// # Errors
 /// [`CheckpointError::InvalidTensors`] if a name is duplicate or reserved, or if the header exceeds
@@ -70,6 +71,22 @@ impl TensorEntry {
         let own = self.tensor.dtype();
         self.cast_to
             .filter(|to| own.is_float() && to.dtype() != own)
+    }
+
+    /// Splits integers with factors into the two tensors that store them, unless their products are
+    /// to be cast.
+    fn stored_parts(self) -> Vec<TensorEntry> {
+        let parts = match self.cast_to {
+            Some(_) => None,
+            None => self.tensor.scaled_parts(),
+        };
+        match parts {
+            Some((integers, scales)) => vec![
+                TensorEntry::from((quantization::scales_name(&self.name), scales)),
+                TensorEntry::from((self.name, integers)),
+            ],
+            None => vec![self],
+        }
     }
 
     /// Returns the element type in the file.
@@ -116,7 +133,10 @@ pub fn write_safetensors_with_progress(
     progress: &dyn Progress,
 ) -> Result<(), CheckpointError> {
     let path = path.as_ref();
-    let mut entries: Vec<TensorEntry> = entries.into_iter().collect();
+    let mut entries: Vec<TensorEntry> = entries
+        .into_iter()
+        .flat_map(TensorEntry::stored_parts)
+        .collect();
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.dtype().size()));
     let header = header(path, &entries, metadata)?;
     let temp_path = temp_path(path);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use clipn_checkpoint::CheckpointError;
 use thiserror::Error;
 
+use crate::precision::Precision;
+
 /// Error of a model's config, weights or inputs.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -103,6 +105,17 @@ pub enum ModelError {
     NotAResNet {
         /// The model's name.
         model: String,
+    },
+    /// An image tower is requested in a precision that it does not have.
+    #[error(
+        "unsupported precision {precision} for the image tower of the model `{model}`: a ResNet \
+         is supported only in f32"
+    )]
+    UnsupportedPrecision {
+        /// The model's name.
+        model: String,
+        /// The requested precision.
+        precision: Precision,
     },
     /// Training would update an image tower that can only be frozen.
     #[error(

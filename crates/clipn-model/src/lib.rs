@@ -16,6 +16,7 @@
 //! | config | [`ModelConfig`], its tensors ([`TensorSpec`]), [`ParameterCounts`] and operations |
 //! | weights | [`ModelWeights`], [`ImageTowerWeights`], [`WeightsMetadata`], [`InferredArchitecture`] |
 //! | params | [`VisionParams`], [`ResNetParams`], [`TextParams`] and their gradients |
+//! | quantization | [`Precision`], [`QuantizedWeight`], balanced channels |
 //! | pretrained | [`PretrainedWeights`]: OpenAI's, open_clip's and `transformers`' weights with their config |
 //! | convert | [`WeightsConversion`] to safetensors, open_clip and `transformers` |
 //! | tower | [`ImageTower`], [`TextTower`] and their trainable forms |
@@ -47,7 +48,9 @@ mod config;
 mod convert;
 mod error;
 mod params;
+mod precision;
 mod pretrained;
+mod quantization;
 mod real;
 mod tower;
 mod weights;
@@ -66,7 +69,9 @@ pub use params::{
     SparseGradient, TensorGradient, TextGradient, TextParams, VisionParams,
     resize_positional_embedding,
 };
+pub use precision::{Precision, UnknownPrecision};
 pub use pretrained::{BUNDLE_KEY, PretrainedKind, PretrainedWeights};
+pub use quantization::QuantizedWeight;
 pub use real::Real;
 pub use tower::{
     FeatureMatrix, ImageBatch, ImageTower, PromptSelection, TextTower, TrainableImageTower,

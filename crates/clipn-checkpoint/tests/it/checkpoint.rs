@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use clipn_base::progress::NoProgress;
 use clipn_checkpoint::{
-    Checkpoint, CheckpointError, Dtype, Tensor, Value, WeightsFormat, write_safetensors,
+    Checkpoint, CheckpointError, Dtype, FloatType, Tensor, TensorEntry, Value, WeightsFormat,
+    write_safetensors, write_safetensors_with_progress,
 };
 use clipn_testing::{fixture, test_data};
 
@@ -250,4 +252,63 @@ fn strips_the_prefix_of_distributed_checkpoints() {
         .map(|key| key.strip_prefix("module.").unwrap())
         .collect();
     assert_eq!(names, expected);
+}
+
+#[test]
+fn integers_with_factors_are_written_and_read_as_their_products() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("int8.safetensors");
+    let integers = Tensor::from_bytes(Dtype::I8, &[2, 3], vec![1, 255, 127, 0, 2, 129]).unwrap();
+    let tensor = Tensor::from_scaled_integers(integers, vec![0.5, 0.25]).unwrap();
+    let other = Tensor::from_f32(&[1], vec![7.0]).unwrap();
+    let tensors = [("w".to_owned(), tensor.clone()), ("b".to_owned(), other)];
+    write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+    let read = Checkpoint::open(&path).unwrap();
+    assert_eq!(
+        read.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        ["b", "w"]
+    );
+    let found = read.get("w").unwrap();
+    assert_eq!(found.row_scales(), Some(&[0.5, 0.25][..]));
+    assert_eq!((found.dtype(), found.shape()), (Dtype::F32, &[2, 3][..]));
+    let products = [0.5, -0.5, 63.5, 0.0, 0.5, -31.75];
+    assert_eq!(found.to_f32()[..], products);
+    assert_eq!(found.to_f64()[..], products.map(f64::from));
+    assert_eq!(
+        found,
+        &Tensor::from_f32(&[2, 3], products.to_vec()).unwrap()
+    );
+    assert_eq!(found.reshaped(&[6]).unwrap().to_f32()[..], products);
+
+    // A cast writes the products.
+    let cast = TensorEntry {
+        name: "w".to_owned(),
+        tensor,
+        cast_to: Some(FloatType::F16),
+    };
+    write_safetensors_with_progress(&path, [cast], &BTreeMap::new(), &NoProgress).unwrap();
+    let read = Checkpoint::open(&path).unwrap();
+    let found = read.get("w").unwrap();
+    assert_eq!((found.dtype(), found.row_scales()), (Dtype::F16, None));
+    assert_eq!(found.to_f32()[..], products);
+}
+
+#[test]
+fn factors_of_another_number_are_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("int8.safetensors");
+    let integers = Tensor::from_bytes(Dtype::I8, &[2, 3], vec![1; 6]).unwrap();
+    assert!(Tensor::from_scaled_integers(integers.clone(), vec![0.5]).is_err());
+    let scales = Tensor::from_f32(&[3], vec![0.5; 3]).unwrap();
+    let tensors = [("w".to_owned(), integers), ("w.scale".to_owned(), scales)];
+    write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+    let error = error(&path);
+    assert!(
+        matches!(error, CheckpointError::InvalidScales { rows: 2, .. }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("expected 2 values of type f32"),
+        "{error}"
+    );
 }

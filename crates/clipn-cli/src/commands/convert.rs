@@ -30,12 +30,14 @@ pub(crate) enum DtypeName {
     F32,
     F16,
     Bf16,
+    /// 8-bit integers with a factor per output for the weights of matrix products (--to clipn)
+    Int8,
 }
 
 impl DtypeName {
     pub(crate) fn float(self) -> Option<FloatType> {
         match self {
-            Self::Keep => None,
+            Self::Keep | Self::Int8 => None,
             Self::F32 => Some(FloatType::F32),
             Self::F16 => Some(FloatType::F16),
             Self::Bf16 => Some(FloatType::Bf16),
@@ -109,12 +111,19 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
             "leave them out, or convert with --to clipn",
         ));
     }
+    if args.to != ConversionTarget::Clipn && args.dtype == DtypeName::Int8 {
+        return Err(CliError::usage_with_hint(
+            "--dtype int8 needs --to clipn: other programs do not read these weights",
+            "convert with --to clipn, or choose f16",
+        ));
+    }
     if let Some(name) = &args.templates {
         TemplateSet::built_in(name)?;
     }
     let conversion = WeightsConversion {
         to: args.to,
         float: args.dtype.float(),
+        int8: args.dtype == DtypeName::Int8,
         only_training_vocabulary: args.only_seen_words,
         templates: args.templates.clone(),
         logit_scale: args.logit_scale,

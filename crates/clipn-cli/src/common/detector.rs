@@ -12,6 +12,7 @@ use clipn::scores::{DecisionRule, MaxLogit, Score};
 use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::classes;
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 use crate::common::negatives::NegativesArgs;
 use crate::common::pixels::PixelArgs;
@@ -172,7 +173,7 @@ pub(crate) fn no_classes() -> CliError {
 /// Opens a bundle with its model: the image tower in it, or the weights of `--pretrained`, or the
 /// weights that it names.
 pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetector, CliError> {
-    let bundle = Bundle::open(path)?;
+    let bundle = in_precision(Bundle::open(path)?, path, model);
     if bundle.has_image_tower() && model.pretrained.is_none() {
         return Ok(OpenedDetector {
             detector: Detector::from_bundle(bundle)?,
@@ -185,6 +186,24 @@ pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetect
         detector,
         weights: Some(loaded),
     })
+}
+
+/// The bundle with the precision of the flag, if it is given.
+pub(crate) fn in_precision(bundle: Bundle, path: &Path, model: &ModelArgs) -> Bundle {
+    let own = bundle.identity().precision;
+    match model.precision.precision {
+        Some(precision) if precision != own => {
+            if bundle.calibration().is_some() {
+                warning(format_args!(
+                    "{} was calibrated in {own}; its threshold may keep another fraction of \
+                     images in {precision}",
+                    path.display()
+                ));
+            }
+            bundle.with_precision(precision)
+        }
+        _ => bundle,
+    }
 }
 
 /// The preprocessing of a model, with decoding for photos or as published.

@@ -9,7 +9,8 @@ use clipn::download::FetchPurpose;
 use clipn::engine::image_tower;
 use clipn::image::Preprocessing;
 use clipn::model::{
-    ImageTower, ModelConfig, ModelWeights, NoSideOrigin, PretrainedWeights, WeightsMetadata,
+    ImageTower, ModelConfig, ModelWeights, NoSideOrigin, Precision, PretrainedWeights,
+    WeightsMetadata,
 };
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
@@ -50,7 +51,8 @@ impl LoadedModel {
             .map(ModelConfig::resolve)
             .transpose()?;
         let origin = located.model.as_deref().unwrap_or("the weights").to_owned();
-        Self::from_located(located, model, requested, &origin, &args.key)
+        let precision = args.precision.precision.unwrap_or_default();
+        Self::from_located(located, model, requested, &origin, &args.key)?.with_precision(precision)
     }
 
     /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
@@ -79,7 +81,15 @@ impl LoadedModel {
             &args.downloads,
             FetchPurpose::Compute,
         )?;
-        Self::from_located(located, Some(config), requested, "the bundle", &args.key)
+        let precision = args.precision.precision;
+        Self::from_located(located, Some(config), requested, "the bundle", &args.key)?
+            .with_precision(precision.unwrap_or(bundle.identity().precision))
+    }
+
+    fn with_precision(mut self, precision: Precision) -> Result<Self, CliError> {
+        self.weights = self.weights.with_precision(precision)?;
+        detail(format_args!("precision {precision}"));
+        Ok(self)
     }
 
     /// Opens located weights; `origin` is where the architecture comes from.

@@ -40,11 +40,15 @@ fn measures_time_and_memory_of_every_task() {
         .collect();
     let expected = [
         "image",
+        "image-int8",
         "text77",
         "text16",
+        "text77-int8",
+        "text16-int8",
         "train77",
         "train16",
         "classifier",
+        "classifier-int8",
         "step",
         "step-cached",
         "pixels",
@@ -243,5 +247,32 @@ fn an_interrupt_stops_the_child_process() {
     assert!(
         state.is_empty() || state.contains(") Z "),
         "the child still runs: {state}"
+    );
+}
+
+#[test]
+fn compares_with_an_earlier_run() {
+    let sandbox = Sandbox::new();
+    let earlier = sandbox.done(&bench(&["text16", "text16-int8", "--format", "json"]));
+    sandbox.write("before.json", &earlier);
+    let earlier: Value = serde_json::from_str(&earlier).unwrap();
+    let report = json(&sandbox, &bench(&["text16", "--compare", "before.json"]));
+    let [row] = &report["compared"]["tasks"].as_array().unwrap()[..] else {
+        panic!("expected one row: {report}");
+    };
+    let number = |value: &Value| value.as_f64().unwrap();
+    assert_eq!(row["earlier_rate"], earlier["tasks"][0]["rate"]);
+    let ratio = number(&report["tasks"][0]["rate"]) / number(&row["earlier_rate"]);
+    assert!((number(&row["ratio"]) - ratio).abs() < 1e-9);
+    let [low, high] = [0, 1].map(|end| number(&row["interval"][end]));
+    assert!(
+        low <= ratio * 1.000_001 && ratio <= high * 1.000_001,
+        "{row}"
+    );
+    let table = sandbox.done(&bench(&["text16", "--compare", "before.json"]));
+    assert!(table.contains("95 % interval"), "{table}");
+    rejected(
+        &bench(&["text16", "--compare", "tiny.json"]),
+        &["--compare tiny.json", "clipn bench --format json"],
     );
 }

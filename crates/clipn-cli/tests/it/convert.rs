@@ -411,8 +411,8 @@ fn rejects_unusable_inputs_and_outputs() {
     fails(
         &s,
         2,
-        &["openai.pt", out, "--dtype", "int8"],
-        &["int8", "bf16"],
+        &["openai.pt", out, "--dtype", "int4"],
+        &["int4", "bf16"],
     );
     s.write(
         "clip-transformers/preprocessor_config.json",

@@ -90,6 +90,10 @@ fn write_data(sandbox: &Sandbox) {
             tar(&samples(4 * part..4 * part + 4)),
         );
     }
+    sandbox.write(
+        "before.json",
+        r#"{"machine": null, "threads": 2, "product_peak_gflops": null, "tasks": []}"#,
+    );
     sandbox.write("scores.csv", "set,msp\nid,0.9\nid,0.7\nnoise,0.2\n");
     for (name, values) in [
         ("id", &[0.9, 0.7][..]),
@@ -202,7 +206,10 @@ fn arguments(command: &str) -> Vec<String> {
 /// Measures the tiny model with few repetitions. Tasks with a fixed architecture become `image`.
 fn shrink_benchmark(words: &mut Vec<String>) {
     for word in words.iter_mut().filter(|word| word.starts_with("image-b")) {
-        *word = "image".to_owned();
+        *word = match word.ends_with("int8") {
+            true => "image-int8".to_owned(),
+            false => "image".to_owned(),
+        };
     }
     let has = |words: &[String], flag: &str| words.iter().any(|word| word == flag);
     if !has(words, "--model") {

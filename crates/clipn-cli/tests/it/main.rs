@@ -43,6 +43,7 @@ mod models;
 mod negatives;
 mod output;
 mod pixels;
+mod precision;
 mod recipe;
 mod report_browser;
 mod resnet;

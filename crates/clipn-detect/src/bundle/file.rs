@@ -14,7 +14,7 @@ use std::path::Path;
 
 use clipn_checkpoint::{Buffer, Checkpoint, Tensor, WeightsFormat, write_safetensors};
 use clipn_image::Preprocessing;
-use clipn_model::{BUNDLE_KEY, Real};
+use clipn_model::{BUNDLE_KEY, Precision, Real};
 use clipn_ood::calibration::{Calibration, CalibrationMetadata};
 use clipn_ood::scores::is_built_in;
 use clipn_text::prompts::{PromptVariant, TemplateSet};
@@ -31,6 +31,10 @@ const VERSION_WITHOUT_NO: u64 = 2;
 /// Version of bundles whose classes have sentences of their own, which earlier versions of clipn would
 /// ignore.
 const VERSION_WITH_SENTENCES: u64 = 3;
+/// Version of bundles in another precision than f32, which earlier versions of clipn would ignore.
+const VERSION_WITH_PRECISION: u64 = 4;
+/// Latest version.
+const LATEST_VERSION: u64 = VERSION_WITH_PRECISION;
 
 const YES: &str = "classifier.yes";
 const NO: &str = "classifier.no";
@@ -109,11 +113,11 @@ impl Bundle {
         let invalid_json =
             |error: serde_json::Error| corrupt(format!("invalid description: {error}"));
         let Versioned { version } = serde_json::from_str(json).map_err(invalid_json)?;
-        if !(VERSION..=VERSION_WITH_SENTENCES).contains(&version) {
+        if !(VERSION..=LATEST_VERSION).contains(&version) {
             return Err(BundleError::UnsupportedVersion {
                 path,
                 found: version,
-                supported: VERSION_WITH_SENTENCES,
+                supported: LATEST_VERSION,
             });
         }
         let description: Description = serde_json::from_str(json).map_err(invalid_json)?;
@@ -200,12 +204,24 @@ impl Bundle {
 
     /// Lowest version of the format that can express the bundle.
     fn version(&self) -> u64 {
-        if self.prompts.templates().sentences().is_some() {
+        if self.identity.precision != Precision::F32 || self.has_quantized_tower() {
+            VERSION_WITH_PRECISION
+        } else if self.prompts.templates().sentences().is_some() {
             VERSION_WITH_SENTENCES
         } else if self.classifier.has_no() && self.classifier.negatives().is_none() {
             VERSION
         } else {
             VERSION_WITHOUT_NO
+        }
+    }
+
+    fn has_quantized_tower(&self) -> bool {
+        match &self.tower {
+            TowerSource::External => false,
+            TowerSource::InMemory(weights) => weights.is_quantized(),
+            TowerSource::InFile(checkpoint) => checkpoint
+                .iter()
+                .any(|(_, tensor)| tensor.row_scales().is_some()),
         }
     }
 

@@ -1,4 +1,4 @@
-use clipn_model::{ModelConfig, ModelWeights};
+use clipn_model::{ModelConfig, ModelWeights, Precision};
 use serde::{Deserialize, Serialize};
 
 /// Identity of the model that a classifier was built with.
@@ -15,6 +15,13 @@ pub struct ModelIdentity {
     pub text_towers_hash: String,
     /// Source of the weights as given when the classifier was built: a path or a name.
     pub source: Option<String>,
+    /// Precision of the towers that the classifier was built with and that images are encoded with.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
+}
+
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 impl ModelIdentity {
@@ -26,6 +33,7 @@ impl ModelIdentity {
             image_tower_hash: weights.image_tower_hash(),
             text_towers_hash: weights.text_towers_hash(),
             source: source.into(),
+            precision: weights.precision(),
         }
     }
 

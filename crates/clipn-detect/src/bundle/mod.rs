@@ -28,7 +28,7 @@ pub use identity::ModelIdentity;
 
 use clipn_checkpoint::Checkpoint;
 use clipn_image::Preprocessing;
-use clipn_model::ModelWeights;
+use clipn_model::{ModelWeights, Precision};
 use clipn_ood::calibration::Calibration;
 use clipn_text::prompts::{PromptVariant, TemplateSet};
 
@@ -113,6 +113,15 @@ impl Bundle {
     /// Whether the bundle contains the image tower.
     pub fn has_image_tower(&self) -> bool {
         !matches!(self.tower, TowerSource::External)
+    }
+
+    /// Sets the precision that images are encoded with [default: that of the weights that the
+    /// classifier was built with]. Scores differ a little between precisions, so that a calibrated
+    /// threshold fits only its own.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.identity.precision = precision;
+        self
     }
 
     /// Sets the calibration.

@@ -72,10 +72,22 @@ impl Bundle {
     /// Returns the image tower that the bundle contains, if it does.
     pub(crate) fn image_tower(&self) -> Result<Option<Box<dyn ImageTower<f32>>>, BundleError> {
         if let TowerSource::InMemory(weights) = &self.tower {
-            return Ok(Some(image_tower(weights)));
+            return Ok(Some(self.tower_of(weights)?));
         }
-        let weights = self.image_weights()?;
-        Ok(weights.as_ref().map(image_tower_from_image_weights))
+        let Some(weights) = self.image_weights()? else {
+            return Ok(None);
+        };
+        let weights = weights.with_precision(self.identity.precision)?;
+        Ok(Some(image_tower_from_image_weights(&weights)))
+    }
+
+    /// Returns the image tower of weights in the precision of the bundle.
+    pub(crate) fn tower_of(
+        &self,
+        weights: &ModelWeights,
+    ) -> Result<Box<dyn ImageTower<f32>>, BundleError> {
+        let weights = weights.clone().with_precision(self.identity.precision)?;
+        Ok(image_tower(&weights))
     }
 
     /// Finds the weights of a bundle that was read from `bundle_path`. Candidates are the path that

@@ -53,7 +53,6 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use clipn_engine::image_tower;
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{FeatureMatrix, ImageTower, ModelWeights, PretrainedWeights, has_direction};
 use clipn_ood::calibration::Calibration;
@@ -129,7 +128,8 @@ impl Detector {
     /// of another model.
     pub fn new(bundle: Bundle, weights: &ModelWeights) -> Result<Self, DetectorError> {
         bundle.check_image_tower(weights)?;
-        Self::from_bundle_and_tower(bundle, image_tower(weights).into())
+        let tower = bundle.tower_of(weights)?;
+        Self::from_bundle_and_tower(bundle, tower.into())
     }
 
     fn from_bundle_and_tower(

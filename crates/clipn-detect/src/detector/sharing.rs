@@ -42,6 +42,7 @@ impl Detector {
         self.bundle().is_some_and(|own| {
             let (own, other) = (own.identity(), bundle.identity());
             own.image_tower_hash == other.image_tower_hash
+                && own.precision == other.precision
                 && own.config.vision == other.config.vision
                 && own.config.activation == other.config.activation
                 && own.config.embed_dim == other.config.embed_dim

@@ -9,7 +9,7 @@ use clipn_detect::detector::{Detector, DetectorError};
 use clipn_detect::negatives::{NegativeSource, NegativesBuilder};
 use clipn_engine::TextEncoder;
 use clipn_image::{Preprocessing, RgbImage};
-use clipn_model::{LogitScale, ModelConfig, ModelWeights, PretrainedWeights, TextSide};
+use clipn_model::{LogitScale, ModelConfig, ModelWeights, Precision, PretrainedWeights, TextSide};
 use clipn_ood::calibration::{Calibration, CalibrationSettings, calibrate};
 use clipn_ood::scores::{
     Atd, DecisionRule, LogitsRow, Score, agreement, predict, softmax_yes, stable,
@@ -467,7 +467,7 @@ fn rejects_damaged_bundles() {
             .to_string();
         assert!(error.contains(part), "{from} → {to}: {error}");
     };
-    check_error(r#"\"version\":1"#, r#"\"version\":4"#, "expected 3, got 4");
+    check_error(r#"\"version\":1"#, r#"\"version\":5"#, "expected 4, got 5");
     check_error(r#"\"school bus\","#, "", "for classifier.yes, got");
     check_error(
         r#""classifier.no""#,
@@ -650,4 +650,41 @@ fn a_bundle_with_a_score_of_the_callers_own_is_not_written() {
         "the calibration uses the score `margin`, which is not a built-in score"
     );
     assert!(error.hint().is_some() && !path.exists());
+}
+
+#[test]
+fn bundles_record_and_use_their_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let pretrained = PretrainedWeights::mini().unwrap();
+    let in_f32 = Bundle::build(NAMES, &pretrained).unwrap();
+    let weights = mini().with_precision(Precision::Int8).unwrap();
+    let identity = ModelIdentity::from_weights(&weights, None);
+    assert_eq!(identity.precision, Precision::Int8);
+    let int8 = Bundle::new(
+        classifier(&weights, &NAMES),
+        prompts(),
+        identity,
+        in_f32.preprocessing().clone(),
+    );
+    // Text towers in int8 give other rows, which caches keep apart.
+    assert_ne!(weights.yes_tower_hash(), mini().yes_tower_hash());
+    assert_ne!(int8.classifier(), in_f32.classifier());
+    for bundle in [int8.clone(), int8.with_image_tower(&weights).unwrap()] {
+        let path = written(folder.path(), &bundle);
+        let read = Bundle::open(&path).unwrap();
+        assert_eq!(read.identity(), bundle.identity());
+        let detector = match read.has_image_tower() {
+            true => Detector::from_bundle(read).unwrap(),
+            // The precision of the bundle counts, not that of the weights.
+            false => Detector::new(read, &mini()).unwrap(),
+        };
+        assert_eq!(detector.tower().precision(), Precision::Int8);
+    }
+    let changed = in_f32.clone().with_precision(Precision::Int8);
+    let changed = Detector::new(changed, &mini()).unwrap();
+    let plain = Detector::new(in_f32, &mini()).unwrap();
+    assert!(!plain.has_tower_of(changed.bundle().unwrap()));
+    let image = test_image(3);
+    let [a, b] = [&changed, &plain].map(|detector| detector.detect(&image).unwrap());
+    assert_ne!(a.score, b.score);
 }

@@ -1,8 +1,17 @@
+use std::cell::RefCell;
+
+use rayon::prelude::*;
+
 use super::forward::{Sequence, Transformer};
 use crate::kernels::{
-    Epilogue, HeadScratch, Matrix, MatrixMut, RowLayout, RowsMut, RowsRef, first_n, gemm,
-    masked_softmax, softmax_backward,
+    Epilogue, HeadScratch, Matrix, MatrixMut, OutputPtr, Queries, RowLayout, RowsMut, RowsRef,
+    first_n, gemm, masked_softmax, softmax_backward,
 };
+
+thread_local! {
+    /// Per-thread buffers of one head, reused from head to head.
+    static HEAD_SCRATCH: RefCell<HeadScratch> = RefCell::default();
+}
 
 /// Working buffers for one head of one sequence.
 #[derive(Debug, Default)]
@@ -128,68 +137,64 @@ impl Transformer<'_> {
     }
 
     /// Computes the attention of every row of `qkv`, `[rows, 3·width]`, into `out`,
-    /// `[rows, width]`.
+    /// `[rows, width]`, on `threads` threads.
     pub(super) fn attention(
         &self,
         out: &mut [f32],
         qkv: &[f32],
         sequences: &[Sequence],
-        scratch: &mut AttentionScratch,
+        threads: usize,
     ) {
         for sequence in sequences {
-            for head in 0..self.heads {
-                if self.causal {
-                    let queries = RowsRef {
-                        data: qkv,
-                        layout: self.head_rows(sequence.start, Projection::new(0, 3), head),
-                    };
-                    let out = RowsMut {
-                        data: &mut *out,
-                        layout: self.head_rows(sequence.start, Projection::SINGLE, head),
-                    };
-                    self.gather_head(qkv, 3, sequence, head, &mut scratch.head);
-                    let first_visible = sequence.prefix.len() + 1;
-                    scratch.head.attend(
-                        out,
-                        queries,
-                        sequence.length,
-                        first_visible,
-                        self.attention_scale(),
-                    );
-                } else {
-                    self.attend_bidirectional(out, qkv, sequence, head, &mut scratch.weights);
-                }
+            let end = (sequence.start + sequence.length) * self.width;
+            assert!(
+                end <= out.len() && 3 * end <= qkv.len(),
+                "a sequence exceeds its rows"
+            );
+            let out = OutputPtr(out.as_mut_ptr());
+            // SAFETY: the assertion says that the rows of the sequence lie in `out`, which is
+            // borrowed mutably. Each head writes its own columns.
+            let attend = |head: usize| unsafe { self.attend_head(out, qkv, sequence, head) };
+            if threads <= 1 {
+                (0..self.heads).for_each(attend);
+            } else {
+                let per_job = self.heads.div_ceil(threads);
+                (0..self.heads)
+                    .into_par_iter()
+                    .with_min_len(per_job)
+                    .for_each(attend);
             }
         }
     }
 
-    /// Computes one head of bidirectional attention: every position of the sequence sees every
-    /// other.
-    fn attend_bidirectional(
-        &self,
-        out: &mut [f32],
-        qkv: &[f32],
-        sequence: &Sequence,
-        head: usize,
-        weights: &mut Vec<f32>,
-    ) {
-        let length = sequence.length;
-        let weights = first_n(weights, length * length);
-        let projection = |index: usize| {
-            self.head_view(sequence.start, length, Projection::new(index, 3), head)
-                .view(qkv)
+    /// Computes one head of the attention of a sequence.
+    ///
+    /// # Safety
+    ///
+    /// `out` must point to rows of `width` values that include those of the sequence, whose columns
+    /// of this head nothing else accesses during the call.
+    unsafe fn attend_head(&self, out: OutputPtr, qkv: &[f32], sequence: &Sequence, head: usize) {
+        let queries = RowsRef {
+            data: qkv,
+            layout: self.head_rows(sequence.start, Projection::new(0, 3), head),
         };
-        self.probabilities(weights, projection(0), projection(1), length, false);
-        let out = self
-            .head_view(sequence.start, length, Projection::SINGLE, head)
-            .view_mut(out);
-        gemm(
-            out,
-            Matrix::row_major(weights, length),
-            projection(2),
-            Epilogue::default(),
-            1,
-        );
+        let layout = self.head_rows(sequence.start, Projection::SINGLE, head);
+        let first_visible = match self.causal {
+            true => sequence.prefix.len() + 1,
+            false => sequence.length,
+        };
+        HEAD_SCRATCH.with_borrow_mut(|scratch| {
+            self.gather_head(qkv, 3, sequence, head, scratch);
+            let queries = Queries {
+                rows: queries,
+                count: sequence.length,
+                scale: self.attention_scale(),
+                first_visible,
+                causal: self.causal,
+            };
+            // SAFETY: as the caller guarantees.
+            unsafe { scratch.attend_in_tiles(out.as_ptr(), layout, queries) };
+        });
     }
 
     /// Locates a head of one projection in the rows from `first` on of an array.
@@ -225,7 +230,8 @@ impl Transformer<'_> {
                 &data[first + self.width..][..width],
             )
         };
-        scratch.gather(width, sequence.rows().map(row));
+        let positions = sequence.position_count();
+        scratch.gather(width, positions, sequence.rows().map(row));
     }
 
     /// Backward pass of [`Transformer::attention`]: fills `d_qkv`, `[rows, 3·width]`, from `d_out`,
@@ -306,23 +312,21 @@ impl Transformer<'_> {
             for head in 0..self.heads {
                 let layout = self.head_rows(index, Projection::SINGLE, head);
                 self.gather_head(kv, 2, sequence, head, &mut scratch.head);
-                let (out, queries) = (
-                    RowsMut {
-                        data: &mut *out,
-                        layout,
-                    },
-                    RowsRef {
+                let out = RowsMut {
+                    data: &mut *out,
+                    layout,
+                };
+                let queries = Queries {
+                    rows: RowsRef {
                         data: queries,
                         layout,
                     },
-                );
-                scratch.head.attend(
-                    out,
-                    queries,
-                    1,
-                    sequence.position_count(),
-                    self.attention_scale(),
-                );
+                    count: 1,
+                    scale: self.attention_scale(),
+                    first_visible: sequence.position_count(),
+                    causal: false,
+                };
+                scratch.head.attend(out, queries);
             }
         }
     }

@@ -1,8 +1,8 @@
 use clipn_model::{Activation, BlockParams};
 
 use super::attention::AttentionScratch;
-use super::weights::{BlockLayers, PackedBlock};
-use crate::kernels::{add_bias_and_activate, first_n, layer_norm};
+use super::weights::{BlockLayers, LayerInput, PackedBlock};
+use crate::kernels::{QuantizedRows, first_n, layer_norm};
 
 /// All residual attention blocks of a tower.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +52,7 @@ pub(crate) struct Scratch {
     pub(super) normed: Vec<f32>,
     pub(super) qkv: Vec<f32>,
     pub(super) hidden: Vec<f32>,
+    pub(super) quantized: QuantizedRows,
     pub(super) attention: AttentionScratch,
 }
 
@@ -105,12 +106,15 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) {
-        let normed = first_n(&mut scratch.normed, x.len());
-        layer_norm(normed, x, &block.ln_1);
+        let (normed, quantized) = (&mut scratch.normed, &mut scratch.quantized);
+        let input = layers.normalize(x, &block.ln_1, normed, quantized);
         let qkv = first_n(&mut scratch.qkv, 3 * x.len());
-        self.projections(qkv, normed, layers, threads);
-        self.attention(normed, qkv, sequences, &mut scratch.attention);
-        layers.out_proj.apply(x, normed, true, threads);
+        self.projections(qkv, input, layers, threads);
+        let out = first_n(&mut scratch.normed, x.len());
+        self.attention(out, qkv, sequences, threads);
+        layers
+            .out_proj
+            .apply(x, LayerInput::Values(out), true, threads);
     }
 
     /// Computes the pooled rows of x + attention(ln_1(x)), `[sequences, width]`, from the keys and
@@ -137,9 +141,8 @@ impl Transformer<'_> {
             &mut scratch.attention,
         );
         let mut out = self.gather(x, sequences);
-        layers
-            .out_proj
-            .apply(&mut out, &attention_output, true, threads);
+        let input = LayerInput::Values(&attention_output);
+        layers.out_proj.apply(&mut out, input, true, threads);
         out
     }
 
@@ -147,17 +150,17 @@ impl Transformer<'_> {
     pub(super) fn projections(
         &self,
         qkv: &mut [f32],
-        normed: &[f32],
+        input: LayerInput<'_>,
         layers: &BlockLayers<'_>,
         threads: usize,
     ) {
         let width = self.width;
         layers
             .queries
-            .apply_to_columns(qkv, 0, 3 * width, normed, threads);
+            .apply_to_columns(qkv, 0, 3 * width, input, threads);
         layers
             .keys_and_values
-            .apply_to_columns(qkv, width, 3 * width, normed, threads);
+            .apply_to_columns(qkv, width, 3 * width, input, threads);
     }
 
     /// Computes keys and values of every row into `kv`, `[rows, 2·width]`, and returns the queries
@@ -170,10 +173,12 @@ impl Transformer<'_> {
         sequences: &[Sequence],
         threads: usize,
     ) -> Vec<f32> {
-        layers.keys_and_values.apply(kv, normed, false, threads);
+        let input = LayerInput::Values(normed);
+        layers.keys_and_values.apply(kv, input, false, threads);
         let pooled = self.gather(normed, sequences);
         let mut queries = vec![0.0; pooled.len()];
-        layers.queries.apply(&mut queries, &pooled, false, threads);
+        let input = LayerInput::Values(&pooled);
+        layers.queries.apply(&mut queries, input, false, threads);
         queries
     }
 
@@ -186,18 +191,17 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) {
-        let normed = first_n(&mut scratch.normed, x.len());
-        layer_norm(normed, x, &block.ln_2);
+        let (normed, quantized) = (&mut scratch.normed, &mut scratch.quantized);
+        let input = layers.normalize(x, &block.ln_2, normed, quantized);
         let hidden = first_n(
             &mut scratch.hidden,
             x.len() / self.width * block.c_fc.bias.len(),
         );
-        // The activation adds the bias.
         layers
             .c_fc
-            .without_bias()
-            .apply(hidden, normed, false, threads);
-        add_bias_and_activate(hidden, &block.c_fc.bias, self.activation);
-        layers.c_proj.apply(x, hidden, true, threads);
+            .apply_activated(hidden, input, self.activation, threads);
+        layers
+            .c_proj
+            .apply(x, LayerInput::Values(hidden), true, threads);
     }
 }

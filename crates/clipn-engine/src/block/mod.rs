@@ -10,4 +10,6 @@ mod weights;
 
 pub(super) use forward::{Scratch, Sequence, Transformer};
 pub(super) use tape::ChunkTape;
-pub(super) use weights::{PackedBlock, UnpackedWeights, pack_blocks};
+pub(super) use weights::{
+    PackedBlock, PackedLinear, UnpackedWeights, pack_blocks, quantize_blocks,
+};

@@ -1,7 +1,7 @@
 use clipn_model::BlockParams;
 
 use super::forward::{Scratch, Sequence, Transformer};
-use super::weights::BlockLayers;
+use super::weights::{BlockLayers, LayerInput};
 use crate::kernels::{activate_into, first_n, layer_norm};
 
 /// Intermediate values of a chunk of sequences that the backward pass needs: ten values per
@@ -97,18 +97,14 @@ impl Transformer<'_> {
         let normed = first_n(&mut scratch.normed, x.len());
         layer_norm(normed, &x, &block.ln_1);
         let mut qkv = vec![0.0; 3 * x.len()];
-        self.projections(&mut qkv, normed, layers, threads);
+        self.projections(&mut qkv, LayerInput::Values(normed), layers, threads);
         let mut attention_output = vec![0.0; x.len()];
-        self.attention(
-            &mut attention_output,
-            &qkv,
-            sequences,
-            &mut scratch.attention,
-        );
+        self.attention(&mut attention_output, &qkv, sequences, threads);
         let mut after_attention = x.clone();
+        let input = LayerInput::Values(&attention_output);
         layers
             .out_proj
-            .apply(&mut after_attention, &attention_output, true, threads);
+            .apply(&mut after_attention, input, true, threads);
         let (hidden, out) = self.record_mlp(&after_attention, block, layers, scratch, threads);
         (
             BlockTape {
@@ -144,9 +140,10 @@ impl Transformer<'_> {
             &mut scratch.attention,
         );
         let mut after_attention = self.gather(&x, sequences);
+        let input = LayerInput::Values(&attention_output);
         layers
             .out_proj
-            .apply(&mut after_attention, &attention_output, true, threads);
+            .apply(&mut after_attention, input, true, threads);
         let (hidden, out) = self.record_mlp(&after_attention, block, layers, scratch, threads);
         (
             LastBlockTape {
@@ -174,14 +171,16 @@ impl Transformer<'_> {
         let normed = first_n(&mut scratch.normed, after_attention.len());
         layer_norm(normed, after_attention, &block.ln_2);
         let mut hidden = vec![0.0; after_attention.len() / self.width * hidden_width];
+        let input = LayerInput::Values(normed);
         layers
             .c_fc
             .without_bias()
-            .apply(&mut hidden, normed, false, threads);
+            .apply(&mut hidden, input, false, threads);
         let activated = first_n(&mut scratch.hidden, hidden.len());
         activate_into(activated, &hidden, &block.c_fc.bias, self.activation);
         let mut out = after_attention.to_vec();
-        layers.c_proj.apply(&mut out, activated, true, threads);
+        let input = LayerInput::Values(activated);
+        layers.c_proj.apply(&mut out, input, true, threads);
         (hidden, out)
     }
 }

@@ -68,6 +68,24 @@ fn apply(x: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
     }
 }
 
+/// Applies the activation to a row of values. Inlined into kernels that are compiled for the SIMD
+/// level in use.
+#[inline(always)]
+pub(super) fn activate_row(row: &mut [f32], activation: Activation) {
+    match activation {
+        Activation::Gelu => {
+            for x in row {
+                *x = gelu(*x);
+            }
+        }
+        Activation::QuickGelu => {
+            for x in row {
+                *x = quick_gelu(*x);
+            }
+        }
+    }
+}
+
 /// Computes x·Φ(x) with an error of at most 3e-7·|x|, rounding included. The complementary error
 /// function is Abramowitz and Stegun's formula 7.1.26, whose error is at most 1.5e-7.
 #[inline(always)]

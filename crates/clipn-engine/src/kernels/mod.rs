@@ -3,15 +3,18 @@
 //! explicit vectors.
 
 mod activation;
+mod aligned;
 mod attention;
 mod exp;
 mod gemm;
+mod int8;
 mod norm;
 mod softmax;
 
-pub(crate) use activation::{activate_backward, activate_into, add_bias_and_activate};
-pub(crate) use attention::{HeadScratch, RowLayout, RowsMut, RowsRef};
-pub(crate) use gemm::{Epilogue, Matrix, MatrixMut, PackedB, Rhs, gemm};
+pub(crate) use activation::{activate_backward, activate_into};
+pub(crate) use attention::{HeadScratch, Queries, RowLayout, RowsMut, RowsRef};
+pub(crate) use gemm::{Epilogue, Matrix, MatrixMut, OutputPtr, PackedB, Rhs, gemm};
+pub(crate) use int8::{QuantizedB, QuantizedRows, gemm_int8};
 pub(crate) use norm::{NormGradient, layer_norm, layer_norm_backward};
 pub(crate) use softmax::{masked_softmax, softmax_backward};
 

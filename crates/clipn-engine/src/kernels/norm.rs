@@ -107,7 +107,7 @@ fn sum_3(a: &[f32], b: &[f32], c: &[f32], f: impl Fn(f32, f32, f32) -> f32) -> f
 }
 
 #[inline(always)]
-fn norm_row(out: &mut [f32], row: &[f32], weight: &[f32], bias: &[f32]) {
+pub(super) fn norm_row(out: &mut [f32], row: &[f32], weight: &[f32], bias: &[f32]) {
     let (mean, scale) = statistics(row);
     for (((o, v), w), b) in out.iter_mut().zip(row).zip(weight).zip(bias) {
         *o = (v - mean) * scale * w + b;

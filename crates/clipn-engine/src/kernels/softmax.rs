@@ -63,11 +63,15 @@ pub(super) fn softmax_row(row: &mut [f32]) {
             *lane += *x;
         }
     }
-    let mut total = 0.0;
-    for x in chunks.into_remainder() {
+    // The last values in one whole vector: one by one they would take as long as the others.
+    let rest = chunks.into_remainder();
+    let mut last = [largest; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    for x in &mut last {
         *x = exp(*x - largest);
-        total += *x;
     }
+    rest.copy_from_slice(&last[..rest.len()]);
+    let total: f32 = rest.iter().sum();
     let scale = 1.0 / (lanes.iter().sum::<f32>() + total);
     for x in row {
         *x *= scale;

@@ -1,14 +1,16 @@
 use std::ops::Range;
 
 use clipn_model::{
-    Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, PromptSelection, TextConfig,
-    TextParams, TextSide, TextTower,
+    Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, Precision, PromptSelection,
+    QuantizedWeight, TextConfig, TextParams, TextSide, TextTower,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
 use super::prefixes::{self, PrefixSharedRows};
 use super::prompts::prompted_positions;
-use crate::block::{PackedBlock, Scratch, Transformer, UnpackedWeights, pack_blocks};
+use crate::block::{
+    PackedBlock, Scratch, Transformer, UnpackedWeights, pack_blocks, quantize_blocks,
+};
 use crate::chunks::{SCRATCH, par_map_chunks};
 use crate::head::Head;
 
@@ -137,23 +139,59 @@ impl TextTower<f32> for TextTransformer {
 }
 
 /// CLIPN's text tower for inference only: a [`TextTransformer`] that holds its weights in packed
-/// form only.
+/// form only, in a [`Precision`].
+///
+/// The features of a text have the same bits whatever other texts are in the batch.
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
     tower: TextTransformer,
 }
 
 impl TextEncoder {
-    /// Creates an encoder from a config and its parameters.
+    /// Creates an encoder in f32 from a config and its parameters.
     pub fn new(config: &ModelConfig, params: TextParams<f32>) -> Self {
-        let mut tower = TextTransformer::new(config, params);
-        tower.packed_blocks = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
-        Self { tower }
+        Self::with_precision(config, params, Precision::F32)
     }
 
-    /// Creates the encoder of one side from loaded weights.
+    /// Creates an encoder from a config and its parameters; see
+    /// [`VisionEncoder::with_precision`](crate::VisionEncoder::with_precision).
+    pub fn with_precision(
+        config: &ModelConfig,
+        params: TextParams<f32>,
+        precision: Precision,
+    ) -> Self {
+        Self::build(config, params, precision, false)
+    }
+
+    /// Creates the encoder of one side from loaded weights, in their
+    /// [precision](ModelWeights::precision).
     pub fn from_weights(weights: &ModelWeights, side: TextSide) -> Self {
-        Self::new(weights.config(), weights.text_params(side))
+        let (config, params) = (weights.config(), weights.text_params(side));
+        Self::build(config, params, weights.precision(), weights.is_quantized())
+    }
+
+    fn build(
+        config: &ModelConfig,
+        params: TextParams<f32>,
+        precision: Precision,
+        are_balanced: bool,
+    ) -> Self {
+        let mut tower = TextTransformer::new(config, params);
+        let TextParams {
+            blocks,
+            token_embedding,
+            ..
+        } = &mut tower.params;
+        tower.packed_blocks = Some(match precision {
+            Precision::Int8 => {
+                // As it is stored in quantized weights.
+                let quantized = QuantizedWeight::quantize(token_embedding, config.text.width);
+                *token_embedding = quantized.represented().into();
+                quantize_blocks(blocks, are_balanced)
+            }
+            _ => pack_blocks(blocks, UnpackedWeights::Drop),
+        });
+        Self { tower }
     }
 }
 

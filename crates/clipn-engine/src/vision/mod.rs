@@ -14,8 +14,8 @@ pub use train::VisionTape;
 
 use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights};
 
-/// Creates the image tower of loaded weights for inference: a ViT or a ResNet, as their config
-/// says.
+/// Creates the image tower of loaded weights for inference, in their
+/// [precision](ModelWeights::precision): a ViT or a ResNet, as their config says.
 pub fn image_tower(weights: &ModelWeights) -> Box<dyn ImageTower<f32>> {
     match ResNetTower::from_weights(weights) {
         Ok(tower) => Box::new(tower),

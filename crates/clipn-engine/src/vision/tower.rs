@@ -1,12 +1,17 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use clipn_checkpoint::Buffer;
 use clipn_model::{
     Activation, CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
-    ModelWeights, PatchGrid, Real, VisionConfig, VisionParams, resize_positional_embedding,
+    ModelWeights, PatchGrid, Precision, Real, VisionConfig, VisionParams,
+    resize_positional_embedding,
 };
 
-use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
+use crate::block::{
+    PackedBlock, PackedLinear, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks,
+    quantize_blocks,
+};
 use crate::chunks::{SCRATCH, par_map_chunks};
 use crate::head::Head;
 use crate::kernels::{Epilogue, Matrix, MatrixMut, add_bias, gemm, layer_norm};
@@ -23,8 +28,15 @@ pub struct VisionTransformer {
     activation: Activation,
     pub(super) embed_dim: usize,
     pub(super) params: VisionParams<f32>,
-    /// Packed weights of the blocks, see [`VisionTransformer::with_packed_weights`].
-    pub(super) packed_blocks: Option<Vec<PackedBlock>>,
+    /// Packed weights, see [`VisionTransformer::with_packed_weights`].
+    pub(super) packed: Option<PackedVision>,
+}
+
+/// Packed weights of an image tower.
+#[derive(Debug, Clone)]
+pub(super) struct PackedVision {
+    blocks: Vec<PackedBlock>,
+    patch_embedding: PackedLinear,
 }
 
 impl VisionTransformer {
@@ -35,7 +47,7 @@ impl VisionTransformer {
             activation: config.activation,
             embed_dim: config.embed_dim,
             params,
-            packed_blocks: None,
+            packed: None,
         }
     }
 
@@ -50,14 +62,37 @@ impl VisionTransformer {
     /// The unpacked weights stay in memory. Mutable access to the parameters drops the packed ones.
     #[must_use]
     pub fn with_packed_weights(mut self) -> Self {
-        self.packed_blocks = Some(pack_blocks(&mut self.params.blocks, UnpackedWeights::Keep));
+        self.pack(UnpackedWeights::Keep);
         self
+    }
+
+    fn pack(&mut self, unpacked: UnpackedWeights) {
+        let blocks = pack_blocks(&mut self.params.blocks, unpacked);
+        self.set_packed(blocks, unpacked, Precision::F32);
+    }
+
+    fn set_packed(
+        &mut self,
+        blocks: Vec<PackedBlock>,
+        unpacked: UnpackedWeights,
+        precision: Precision,
+    ) {
+        let conv1 = &mut self.params.conv1;
+        let patch_embedding = PackedLinear::pack(conv1, self.config.patch_len(), precision);
+        conv1.release();
+        if unpacked == UnpackedWeights::Drop {
+            *conv1 = Buffer::default();
+        }
+        self.packed = Some(PackedVision {
+            blocks,
+            patch_embedding,
+        });
     }
 
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
-            packed_blocks: self.packed_blocks.as_deref(),
+            packed_blocks: self.packed.as_ref().map(|packed| &packed.blocks[..]),
             width: self.config.width,
             heads: self.config.heads,
             activation: self.activation,
@@ -77,17 +112,21 @@ impl VisionTransformer {
     /// embeddings. Returns the input of ln_pre, `[images · (1 + patches), width]`.
     pub(super) fn embed(&self, patches: &[f32], positions: &[f32], threads: usize) -> Vec<f32> {
         let width = self.config.width;
-        let inner = self.params.conv1.len() / width;
+        let inner = self.config.patch_len();
         let per_image = positions.len() / width;
         let mut embedded = vec![0.0; patches.len() / inner * width];
-        let weight = Matrix::row_major(&self.params.conv1, inner).transposed();
-        gemm(
-            MatrixMut::row_major(&mut embedded, width),
-            Matrix::row_major(patches, inner),
-            weight,
-            Epilogue::default(),
-            threads,
-        );
+        match &self.packed {
+            Some(packed) => packed
+                .patch_embedding
+                .multiply(&mut embedded, patches, threads),
+            None => gemm(
+                MatrixMut::row_major(&mut embedded, width),
+                Matrix::row_major(patches, inner),
+                Matrix::row_major(&self.params.conv1, inner).transposed(),
+                Epilogue::default(),
+                threads,
+            ),
+        }
         let images = embedded.chunks_exact((per_image - 1) * width);
         let mut x = Vec::with_capacity(images.len() * positions.len());
         for image in images {
@@ -155,23 +194,55 @@ impl ImageTower<f32> for VisionTransformer {
 }
 
 /// CLIP's ViT image tower for inference only: a [`VisionTransformer`] that holds its weights in packed
-/// form only.
+/// form only, in a [`Precision`].
+///
+/// The features of an image have the same bits whatever other images are in the batch.
 #[derive(Debug, Clone)]
 pub struct VisionEncoder {
     tower: VisionTransformer,
+    precision: Precision,
 }
 
 impl VisionEncoder {
-    /// Creates an encoder from a config and its parameters.
+    /// Creates an encoder in f32 from a config and its parameters.
     pub fn new(config: &ModelConfig, params: VisionParams<f32>) -> Self {
-        let mut tower = VisionTransformer::new(config, params);
-        tower.packed_blocks = Some(pack_blocks(&mut tower.params.blocks, UnpackedWeights::Drop));
-        Self { tower }
+        Self::with_precision(config, params, Precision::F32)
     }
 
-    /// Creates the encoder of loaded weights.
+    /// Creates an encoder from a config and its parameters.
+    ///
+    /// For [`Precision::Int8`], factors are moved between layer norms or attention and the weights
+    /// after them, so that no channel needs a much larger range than the others, and the weights
+    /// are quantized.
+    pub fn with_precision(
+        config: &ModelConfig,
+        params: VisionParams<f32>,
+        precision: Precision,
+    ) -> Self {
+        Self::build(config, params, precision, false)
+    }
+
+    /// Creates the encoder of loaded weights, in their [precision](ModelWeights::precision).
     pub fn from_weights(weights: &ModelWeights) -> Self {
-        Self::new(weights.config(), weights.vision_params())
+        let (config, params) = (weights.config(), weights.vision_params());
+        Self::build(config, params, weights.precision(), weights.is_quantized())
+    }
+
+    fn build(
+        config: &ModelConfig,
+        params: VisionParams<f32>,
+        precision: Precision,
+        are_balanced: bool,
+    ) -> Self {
+        let mut tower = VisionTransformer::new(config, params);
+        match precision {
+            Precision::Int8 => {
+                let blocks = quantize_blocks(&mut tower.params.blocks, are_balanced);
+                tower.set_packed(blocks, UnpackedWeights::Drop, precision);
+            }
+            _ => tower.pack(UnpackedWeights::Drop),
+        }
+        Self { tower, precision }
     }
 }
 
@@ -182,6 +253,10 @@ impl ImageTower<f32> for VisionEncoder {
 
     fn image_size(&self) -> usize {
         self.tower.image_size()
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision
     }
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {

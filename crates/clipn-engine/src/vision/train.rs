@@ -198,7 +198,7 @@ impl TrainableImageTower<f32> for VisionTransformer {
     }
 
     fn params_mut(&mut self) -> &mut VisionParams<f32> {
-        self.packed_blocks = None;
+        self.packed = None;
         &mut self.params
     }
 }

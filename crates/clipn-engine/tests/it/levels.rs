@@ -2,7 +2,7 @@
 
 #[test]
 fn towers_and_gradients_agree_with_the_plain_form_at_every_level() {
-    clipn_testing::levels::rerun_at_every_level(&["engine_random", "gradients_random"]);
+    clipn_testing::levels::rerun_at_every_level(&["engine_random", "gradients_random", "int8"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod damaged;
 mod engine_random;
 mod gradients;
 mod gradients_random;
+mod int8;
 mod levels;
 mod pretrained;
 mod resnet;

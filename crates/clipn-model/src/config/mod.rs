@@ -98,6 +98,11 @@ impl VisionConfig {
         self.image_size / self.patch_size
     }
 
+    /// Returns the number of values of a patch, 3·patch².
+    pub fn patch_len(&self) -> usize {
+        3 * self.patch_size * self.patch_size
+    }
+
     /// Returns the number of channels of a ResNet's last map, the input of its attention pooling.
     pub fn pooled_width(&self) -> usize {
         self.width * RESNET_STRIDE

@@ -3,11 +3,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_checkpoint::{CheckpointError, FloatType, Tensor, TensorEntry, to_transformers};
+use clipn_checkpoint::{CheckpointError, Dtype, FloatType, Tensor, TensorEntry, to_transformers};
 use clipn_image::Preprocessing;
 
 use crate::config::{ModelConfig, ParameterCounts, TensorSpec, is_no_side};
 use crate::convert::output::OutputPath;
+use crate::convert::quantize::quantized;
 use crate::convert::write::{Writer, written_files};
 use crate::convert::{ConversionTarget, ConvertError};
 use crate::pretrained::PretrainedWeights;
@@ -43,6 +44,9 @@ pub struct WeightsConversion {
     pub to: ConversionTarget,
     /// Floating-point type of the output; `None` keeps the type of each tensor.
     pub float: Option<FloatType>,
+    /// Whether a single file contains the weights of matrix products in 8-bit integers with a factor
+    /// per output, for towers in [`Precision::Int8`](crate::Precision::Int8).
+    pub int8: bool,
     /// Whether a single file contains only the rows of the token embeddings that belong to the
     /// training vocabulary.
     pub only_training_vocabulary: bool,
@@ -121,6 +125,7 @@ impl WeightsConversion {
         Self {
             to,
             float: None,
+            int8: false,
             only_training_vocabulary: false,
             templates: None,
             logit_scale: None,
@@ -171,7 +176,10 @@ impl WeightsConversion {
         if self.to.is_directory() {
             self.check_tower(&weights)?;
         }
-        let (kept_tensors, omitted) = self.kept_tensors(&weights)?;
+        let (mut kept_tensors, omitted) = self.kept_tensors(&weights)?;
+        if self.int8 && !self.to.is_directory() {
+            kept_tensors = quantized(&weights, kept_tensors)?;
+        }
         let lens = kept_tensors
             .iter()
             .map(|(name, tensor)| (name.as_str(), tensor.len()));
@@ -181,7 +189,11 @@ impl WeightsConversion {
             .map_err(ConvertError::Checkpoint)?;
         let mut dtypes = BTreeMap::new();
         for entry in &entries {
-            *dtypes.entry(entry.dtype().to_string()).or_insert(0) += 1;
+            let dtype = match (entry.cast_to, entry.tensor.row_scales()) {
+                (None, Some(_)) => Dtype::I8,
+                _ => entry.dtype(),
+            };
+            *dtypes.entry(dtype.to_string()).or_insert(0) += 1;
         }
         let tensors = entries.len();
         let writer = Writer {
@@ -285,11 +297,13 @@ impl WeightsConversion {
 
     fn entries(&self, kept_tensors: Tensors) -> Result<Vec<TensorEntry>, CheckpointError> {
         let mut entries = Vec::with_capacity(kept_tensors.len());
-        let mut push = |name, tensor| {
+        let mut push = |name, tensor: Tensor| {
+            // Other programs do not read integers with factors.
+            let is_scaled = self.to.is_directory() && tensor.row_scales().is_some();
             entries.push(TensorEntry {
                 name,
                 tensor,
-                cast_to: self.float,
+                cast_to: self.float.or(is_scaled.then_some(FloatType::F32)),
             });
         };
         for (name, tensor) in kept_tensors {

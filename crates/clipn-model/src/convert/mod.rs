@@ -5,6 +5,7 @@
 mod conversion;
 mod error;
 mod output;
+mod quantize;
 mod target;
 mod write;
 

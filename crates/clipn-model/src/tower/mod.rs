@@ -16,6 +16,7 @@ use clipn_text::tokenizer::TokenBatch;
 
 use crate::error::ModelError;
 use crate::params::{TextGradient, TextParams, VisionParams};
+use crate::precision::Precision;
 use crate::real::Real;
 
 pub use features::{FeatureMatrix, has_direction, normalize_backward, normalize_row};
@@ -71,6 +72,11 @@ pub trait ImageTower<T: Real>: Send + Sync {
 
     /// Returns the side of the model's square input in pixels.
     fn image_size(&self) -> usize;
+
+    /// Returns the precision of the matrix products, f32 by default.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
 
     /// Encodes images `[N, 3, H, W]` to features `[N, D]`, not normalized. For sizes other than
     /// [`ImageTower::image_size`], positional embeddings are interpolated to the images' grid of

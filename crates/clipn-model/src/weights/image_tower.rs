@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{ModelConfig, TextSide};
 use crate::error::ModelError;
+use crate::precision::Precision;
 use crate::real::Real;
 use crate::weights::ModelWeights;
 
@@ -25,6 +26,14 @@ impl ImageTowerWeights {
     /// [`ModelError::WeightsMismatch`] if a tensor is missing or has the wrong shape.
     pub fn new(config: ModelConfig, checkpoint: Checkpoint) -> Result<Self, ModelError> {
         ModelWeights::image_tower_only(config, checkpoint).map(Self)
+    }
+
+    /// Same as [`ModelWeights::with_precision`].
+    ///
+    /// # Errors
+    /// Same as [`ModelWeights::with_precision`].
+    pub fn with_precision(self, precision: Precision) -> Result<Self, ModelError> {
+        self.0.with_precision(precision).map(Self)
     }
 
     /// Returns the architecture, including the text towers.
@@ -104,8 +113,8 @@ impl ModelWeights {
     }
 
     /// Returns the same kind of hash for what the features of the "yes" text tower depend on: its
-    /// tensors, the number of heads and the activation. Models that share the tower have the same hash,
-    /// whatever their image tower and their "no" side are.
+    /// tensors, the number of heads, the activation and the precision. Models that share the tower have
+    /// the same hash, whatever their image tower and their "no" side are.
     pub fn yes_tower_hash(&self) -> String {
         let config = self.config();
         let mut tensors: Vec<(String, Tensor)> = config
@@ -119,6 +128,9 @@ impl ModelWeights {
             .collect();
         tensors.sort_by(|a, b| a.0.cmp(&b.0));
         let mut whole = Sha256::new();
+        if self.precision() != Precision::F32 {
+            whole.update(self.precision().as_str());
+        }
         whole.update(format!(
             "{} {:?} {}",
             config.text.heads, config.activation, config.text.context_length

@@ -28,6 +28,7 @@ use crate::params::{
     BlockParams, CoordinateMapping, LinearParams, NormParams, PatchGrid, ResNetParams, TextParams,
     VisionParams, resize_positional_embedding,
 };
+use crate::precision::Precision;
 use crate::real::Real;
 
 pub use image_tower::ImageTowerWeights;
@@ -62,6 +63,7 @@ pub struct ModelWeights {
     checkpoint: Checkpoint,
     no_side: NoSideOrigin,
     training_vocabulary: Option<TrainingVocabulary>,
+    precision: Precision,
 }
 
 impl ModelWeights {
@@ -82,6 +84,7 @@ impl ModelWeights {
             checkpoint,
             no_side,
             training_vocabulary,
+            precision: Precision::F32,
         }
         .validated()
     }
@@ -97,6 +100,7 @@ impl ModelWeights {
             checkpoint,
             no_side: NoSideOrigin::CopiedFromYes,
             training_vocabulary: None,
+            precision: Precision::F32,
         }
         .validated_image_tower()
     }
@@ -127,6 +131,34 @@ impl ModelWeights {
         self.checkpoint
             .iter()
             .for_each(|(_, tensor)| tensor.release());
+    }
+
+    /// Sets the precision of the towers that are created from these weights for inference [default:
+    /// f32].
+    ///
+    /// # Errors
+    /// [`ModelError::UnsupportedPrecision`] for a ResNet in another precision than f32.
+    pub fn with_precision(self, precision: Precision) -> Result<Self, ModelError> {
+        if precision != Precision::F32 && self.config.vision.stages.is_some() {
+            return Err(ModelError::UnsupportedPrecision {
+                model: self.config.name,
+                precision,
+            });
+        }
+        Ok(Self { precision, ..self })
+    }
+
+    /// Returns the precision of the towers that are created from these weights for inference.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Returns whether the file has weights in 8-bit integers, whose channels were balanced before
+    /// they were quantized.
+    pub fn is_quantized(&self) -> bool {
+        self.checkpoint
+            .iter()
+            .any(|(_, tensor)| tensor.row_scales().is_some())
     }
 
     /// Returns whether the "no" side was stored or copied.

@@ -29,6 +29,8 @@ pub(crate) struct Info {
     bundle: String,
     /// Name of the model.
     model: String,
+    /// Number format of the image tower's matrix products: `f32` or `int8`.
+    precision: String,
     /// Side length of the model's input in pixels.
     image_size: usize,
     /// The bundle's own classes.
@@ -185,6 +187,7 @@ pub(super) async fn info(State(app): State<Arc<App>>, Selected(deployment): Sele
         version: env!("CARGO_PKG_VERSION"),
         bundle: deployment.bundle.clone(),
         model: deployment.model.clone(),
+        precision: detector.tower().precision().to_string(),
         image_size: detector.preprocessing().size,
         classes: detector.classifier().class_names().to_vec(),
         editable_classes: deployment.classes.encoder().is_some(),

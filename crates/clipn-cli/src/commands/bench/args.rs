@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use clipn::model::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::common::args::Format;
@@ -14,18 +15,34 @@ pub(crate) enum Task {
     ImageB32,
     /// Image tower of ViT-B-16, 16 images
     ImageB16,
+    /// Image tower of ViT-B-32, one image
+    ImageB32Single,
+    /// Like image-b32 in int8
+    ImageB32Int8,
+    /// Like image-b16 in int8
+    ImageB16Int8,
+    /// Like image-b32-single in int8
+    ImageB32SingleInt8,
     /// Image tower of --model (ViT-B-32), 32 images
     Image,
+    /// Like image in int8
+    ImageInt8,
     /// Text tower, 32 texts of 77 ids
     Text77,
     /// Text tower, 64 texts of 16 ids
     Text16,
+    /// Like text77 in int8
+    Text77Int8,
+    /// Like text16 in int8
+    Text16Int8,
     /// Forward, backward and AdamW of a text tower with its token table, 32 texts of 77 ids
     Train77,
     /// Like train77 with 64 texts of 16 ids
     Train16,
     /// Classifier of class names and templates, "yes" and "no"
     Classifier,
+    /// Like classifier in int8
+    ClassifierInt8,
     /// Training step of objective clipn, 32 images with captions
     Step,
     /// Like step with cached features of the frozen towers
@@ -40,6 +57,33 @@ pub(crate) enum Task {
 }
 
 impl Task {
+    /// Precision of the towers of the task.
+    pub(crate) fn precision(self) -> Precision {
+        match self {
+            Self::ImageB32Int8
+            | Self::ImageB16Int8
+            | Self::ImageB32SingleInt8
+            | Self::ImageInt8
+            | Self::Text77Int8
+            | Self::Text16Int8
+            | Self::ClassifierInt8 => Precision::Int8,
+            _ => Precision::F32,
+        }
+    }
+
+    /// Whether the task has an architecture of its own.
+    pub(crate) fn has_fixed_model(self) -> bool {
+        matches!(
+            self,
+            Self::ImageB32
+                | Self::ImageB16
+                | Self::ImageB32Single
+                | Self::ImageB32Int8
+                | Self::ImageB16Int8
+                | Self::ImageB32SingleInt8
+        )
+    }
+
     /// Name on the command line, in results and for child processes.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(
@@ -78,6 +122,12 @@ pub(crate) struct BenchArgs {
     /// Directory of photos for pixels, and of a captions.tsv for step
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Results of an earlier run (--format json) to compare with
+    ///
+    /// Shows the ratio of the rates with a 95 % confidence interval, from resampled repetitions. Runs
+    /// at different times also differ by other load on the machine.
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,

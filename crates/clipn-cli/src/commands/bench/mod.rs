@@ -5,6 +5,7 @@ mod args;
 mod captions;
 mod child;
 mod classifier;
+mod compare;
 mod metrics;
 mod model;
 mod output;
@@ -22,6 +23,7 @@ use args::Task;
 use clap::ValueEnum;
 use clipn::download::{FetchPurpose, HubName};
 use clipn::engine::peak_gemm_flops;
+use compare::Comparison;
 use model::Model;
 use output::Report;
 use workload::{Measurement, Workload};
@@ -38,6 +40,7 @@ pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
     if let Some(task) = child::requested_task() {
         return child::reply(task.and_then(|task| measure_here(task, args)));
     }
+    let earlier = args.compare.as_deref().map(Comparison::open).transpose()?;
     locate_weights(args)?;
     let args = &*args;
     let tasks = tasks(args)?;
@@ -69,6 +72,9 @@ pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
         ));
         report.add(measure(task, done)?);
     }
+    if let Some(earlier) = earlier {
+        report.compare(&earlier);
+    }
     report.write(args.format)
 }
 
@@ -98,10 +104,13 @@ fn locate_weights(args: &mut BenchArgs) -> Result<(), CliError> {
 
 /// The requested tasks without duplicates, or all that the arguments allow.
 fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
-    let has_fixed_model = |task: &Task| matches!(task, Task::ImageB32 | Task::ImageB16);
-    if args.model.is_some() && args.tasks.iter().any(has_fixed_model) {
+    let fixed = args.tasks.iter().find(|task| task.has_fixed_model());
+    if let (Some(_), Some(task)) = (&args.model, fixed) {
         return Err(CliError::usage_with_hint(
-            "image-b32 and image-b16 have fixed architectures and do not take --model",
+            format!(
+                "{} has a fixed architecture and does not take --model",
+                task.name()
+            ),
             "measure the task `image` with --model",
         ));
     }
@@ -113,8 +122,8 @@ fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
     }
     if tasks.is_empty() {
         let allowed = |task: &Task| match task {
-            Task::ImageB32 | Task::ImageB16 => args.model.is_none(),
-            Task::Image => args.model.is_some(),
+            task if task.has_fixed_model() => args.model.is_none(),
+            Task::Image | Task::ImageInt8 => args.model.is_some(),
             Task::Pixels => args.data.is_some(),
             Task::ProductPeak => false,
             _ => true,
@@ -159,11 +168,12 @@ fn measure_here(task: Task, args: &BenchArgs) -> Result<Measurement, CliError> {
         return Ok(Measurement::peak_gemm_flops(peak_gemm_flops(PEAK_DURATION)));
     };
     // The full classifier takes minutes, so it is built once.
-    let is_long = task == Task::Classifier && args.full;
+    let is_classifier = matches!(task, Task::Classifier | Task::ClassifierInt8);
+    let is_long = is_classifier && args.full;
     let reps = if is_long { 1 } else { args.repetitions() };
     let mut measured = workload.measure(task, reps, !is_long)?;
     match task {
-        Task::Classifier => classifier::add_details(&mut measured),
+        Task::Classifier | Task::ClassifierInt8 => classifier::add_details(&mut measured),
         Task::Pixels => pixels::add_details(&mut measured),
         _ => {}
     }
@@ -174,13 +184,16 @@ fn measure_here(task: Task, args: &BenchArgs) -> Result<Measurement, CliError> {
 fn workload(task: Task, args: &BenchArgs) -> Result<Option<Workload>, CliError> {
     let model = || Model::for_task(task, args);
     let workload = match task {
-        Task::ImageB32 | Task::Image => towers::image(&model()?, 32),
-        Task::ImageB16 => towers::image(&model()?, 16),
-        Task::Text77 => towers::text(&model()?, 32, 77),
-        Task::Text16 => towers::text(&model()?, 64, 16),
+        Task::ImageB32 | Task::ImageB32Int8 | Task::Image | Task::ImageInt8 => {
+            towers::image(&model()?, 32)
+        }
+        Task::ImageB16 | Task::ImageB16Int8 => towers::image(&model()?, 16),
+        Task::ImageB32Single | Task::ImageB32SingleInt8 => towers::image(&model()?, 1),
+        Task::Text77 | Task::Text77Int8 => towers::text(&model()?, 32, 77),
+        Task::Text16 | Task::Text16Int8 => towers::text(&model()?, 64, 16),
         Task::Train77 => train::text(&model()?, 32, 77),
         Task::Train16 => train::text(&model()?, 64, 16),
-        Task::Classifier => classifier::classifier(&model()?, args.full),
+        Task::Classifier | Task::ClassifierInt8 => classifier::classifier(&model()?, args.full),
         Task::Step => train::step(&model()?, args, false),
         Task::StepCached => train::step(&model()?, args, true),
         Task::Pixels => match &args.data {

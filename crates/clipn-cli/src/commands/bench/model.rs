@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clipn::engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
 use clipn::model::{
-    ModelConfig, ModelWeights, PretrainedWeights, TextParams, TextSide, VisionParams,
+    ModelConfig, ModelWeights, Precision, PretrainedWeights, TextParams, TextSide, VisionParams,
 };
 
 use super::args::{BenchArgs, Task};
@@ -20,33 +20,45 @@ const DEFAULT_MODEL: &str = "ViT-B-32";
 pub(crate) struct Model {
     pub config: ModelConfig,
     weights: Option<ModelWeights>,
+    precision: Precision,
 }
 
 impl Model {
     /// The model that a task measures.
     pub(crate) fn for_task(task: Task, args: &BenchArgs) -> Result<Self, CliError> {
+        let precision = task.precision();
         match task {
-            Task::ImageB32 => Self::open("ViT-B-32", None),
-            Task::ImageB16 => Self::open("ViT-B-16", None),
+            Task::ImageB16 | Task::ImageB16Int8 => Self::open("ViT-B-16", None, precision),
+            task if task.has_fixed_model() => Self::open(DEFAULT_MODEL, None, precision),
             _ => Self::open(
                 args.model.as_deref().unwrap_or(DEFAULT_MODEL),
                 args.pretrained.as_deref(),
+                precision,
             ),
         }
     }
 
-    fn open(name: &str, weights: Option<&Path>) -> Result<Self, CliError> {
+    fn open(name: &str, weights: Option<&Path>, precision: Precision) -> Result<Self, CliError> {
         let config = ModelConfig::resolve(name)?;
         let weights = match weights {
             Some(path) => Some(PretrainedWeights::open(path)?.weights(Some(config.clone()))?),
             None => None,
         };
-        Ok(Self { config, weights })
+        Ok(Self {
+            config,
+            weights,
+            precision,
+        })
     }
 
     /// Image tower for inference.
     pub(crate) fn image_encoder(&self) -> Result<VisionEncoder, CliError> {
-        Ok(VisionEncoder::new(&self.config, self.vision()?))
+        let (config, precision) = (&self.config, self.precision);
+        Ok(VisionEncoder::with_precision(
+            config,
+            self.vision()?,
+            precision,
+        ))
     }
 
     /// Frozen image tower for training.
@@ -56,7 +68,7 @@ impl Model {
 
     /// Text tower for inference; `prompts` as in [`Model::text_tower`].
     pub(crate) fn text_encoder(&self, side: TextSide, prompts: usize) -> TextEncoder {
-        TextEncoder::new(&self.config, self.text(side, prompts))
+        TextEncoder::with_precision(&self.config, self.text(side, prompts), self.precision)
     }
 
     /// Text tower for training. A "no" tower with random weights has `prompts` learnable prompts.

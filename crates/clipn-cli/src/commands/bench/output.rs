@@ -5,9 +5,11 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::args::Task;
+use super::compare::{Compared, Comparison};
 use super::workload::Measurement;
 use crate::common::args::Format;
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use crate::common::table::Table;
 use crate::common::terminal::Escaped;
 
@@ -25,6 +27,9 @@ pub(crate) struct Report {
     /// Peak of f32 matrix products on all threads, in GFLOP/s.
     product_peak_gflops: Option<f64>,
     tasks: Vec<Measurement>,
+    /// Ratios to an earlier run, if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<Compared>,
 }
 
 impl Report {
@@ -36,7 +41,21 @@ impl Report {
             threads,
             product_peak_gflops,
             tasks: Vec::new(),
+            compared: None,
         }
+    }
+
+    /// Adds the ratios to an earlier run.
+    pub(crate) fn compare(&mut self, earlier: &Comparison) {
+        let same_machine = earlier.machine == self.machine && earlier.threads == self.threads;
+        if !same_machine {
+            warning(format_args!(
+                "compared with a run on {}, {} threads",
+                earlier.machine.as_deref().unwrap_or("an unknown machine"),
+                earlier.threads
+            ));
+        }
+        self.compared = Some(earlier.compared(&self.tasks));
     }
 
     /// Adds the measurement of a task, with its fraction of the machine's peak.
@@ -94,7 +113,11 @@ impl Report {
         self.tasks
             .iter()
             .filter_map(classifier)
-            .try_for_each(|line| writeln!(out, "{line}"))
+            .try_for_each(|line| writeln!(out, "{line}"))?;
+        match &self.compared {
+            Some(compared) => compared.table(out),
+            None => Ok(()),
+        }
     }
 }
 
@@ -146,9 +169,14 @@ fn classifier(measurement: &Measurement) -> Option<String> {
     } else {
         "extrapolated"
     };
-    (measurement.task == Task::Classifier).then(|| {
-        format!("Classifier: {each:.2} ms per pair, {all:.0} s for all of ImageNet ({how}).")
-    })
+    let name = match measurement.task {
+        Task::Classifier => "Classifier",
+        Task::ClassifierInt8 => "Classifier in int8",
+        _ => return None,
+    };
+    Some(format!(
+        "{name}: {each:.2} ms per pair, {all:.0} s for all of ImageNet ({how})."
+    ))
 }
 
 fn processor() -> Option<String> {

@@ -7,7 +7,7 @@ use clipn::prompts::{ClassList, ClassNames, duplicate_names};
 
 use super::args::{AddArgs, ChangeArgs, RemoveArgs};
 use super::{check_output, report_written};
-use crate::common::args::ModelArgs;
+use crate::common::args::{ModelArgs, PrecisionArgs};
 use crate::common::classes::{self, ClassesToEncode};
 use crate::common::error::CliError;
 use crate::common::messages::{note, warning};
@@ -26,6 +26,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
         pretrained: args.pretrained.clone(),
         key: args.key.clone(),
         downloads: args.downloads.clone(),
+        precision: PrecisionArgs::default(),
     };
     let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
     bundle.check_text_towers(&loaded.weights)?;

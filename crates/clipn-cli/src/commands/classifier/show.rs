@@ -2,6 +2,7 @@ use std::io::Write;
 
 use clipn::bundle::Bundle;
 use clipn::calibration::Calibration;
+use clipn::model::Precision;
 use clipn::prompts::PromptVariant;
 use serde_json::{Value, json};
 
@@ -121,6 +122,9 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         classifier.dim(),
         bundle.preprocessing().size
     )?;
+    if identity.precision != Precision::F32 {
+        writeln!(out, "precision    {}", identity.precision)?;
+    }
     writeln!(
         out,
         "image tower  {} ({})",

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
 use clipn::inference::{InferenceError, InferencePipeline, ItemError};
+use clipn::model::Precision;
 use clipn::progress::Progress;
 use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
@@ -357,6 +358,11 @@ fn run_settings(
     .collect();
     if let Some(key) = &args.image_key {
         settings.insert("image key".to_owned(), json!(key));
+    }
+    let precision = detector.tower().precision();
+    // Outputs of earlier versions, all in f32, do not have it.
+    if precision != Precision::F32 {
+        settings.insert("precision".to_owned(), json!(precision));
     }
     Ok(RunSettings::new(settings))
 }

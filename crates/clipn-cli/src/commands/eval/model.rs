@@ -203,12 +203,14 @@ impl EvaluatedModel {
                 "weights": loaded.path,
                 "epoch": loaded.epoch,
                 "no_prompts": loaded.weights.no_prompts(),
+                "precision": loaded.weights.precision(),
                 "templates": self.templates,
             }),
             Source::Bundle { path, bundle, .. } => json!({
                 "model": bundle.identity().config,
                 "bundle": path,
                 "weights": bundle.identity().source,
+                "precision": bundle.identity().precision,
                 "epoch": null,
                 "templates": self.templates,
                 "decision": self.decision().map(|(score, threshold)| json!({

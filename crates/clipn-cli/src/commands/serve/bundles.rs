@@ -8,7 +8,7 @@ use clipn::detector::Detector;
 use clipn_serve::{ClassEncoder, ServedBundle, ServedModel};
 
 use super::model_name;
-use crate::common::detector::DetectorArgs;
+use crate::common::detector::{DetectorArgs, in_precision};
 use crate::common::error::CliError;
 use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
@@ -35,7 +35,7 @@ fn open_one(
     path: &Path,
     others: &[ServedModel],
 ) -> Result<ServedModel, CliError> {
-    let bundle = Bundle::open(path)?;
+    let bundle = in_precision(Bundle::open(path)?, path, &args.model);
     let identity = bundle.identity().clone();
     let prompts = bundle.prompts().clone();
     let with_tower = others
@@ -53,6 +53,7 @@ fn open_one(
     let with_texts = others.iter().find_map(|other| {
         let has_same_texts = other.detector.bundle().is_some_and(|own| {
             own.identity().text_towers_hash == identity.text_towers_hash
+                && own.identity().precision == identity.precision
                 && own.identity().config.text == identity.config.text
         });
         other.encoder.as_ref().filter(|_| has_same_texts)

@@ -7,21 +7,35 @@
 
 mod micro_kernel;
 mod pack;
+mod transpose;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
+use clipn_model::Activation;
 use rayon::prelude::*;
 
+pub(super) use micro_kernel::{LeftRows, MR, PanelKernel, PanelRows, PanelWidth};
 pub(crate) use pack::PackedB;
+pub(crate) use transpose::transpose;
 
-use super::first_n;
-use micro_kernel::{PanelKernel, PanelWidth};
-use pack::{pack_b, transpose};
+use super::aligned::AlignedVec;
+use pack::pack_b;
 
 /// Maximum depth of a packed panel (BLIS's KC): a panel of this depth stays in the second-level
 /// cache. Longer sums are split into partial sums, which also reduces rounding errors.
 const KC: usize = 1024;
+
+/// Maximum number of rows of A for which the rows of B are read where they are: packing pays off
+/// when more rows use a panel.
+const MAX_ROWS_IN_PLACE: usize = 128;
+
+/// Distance of rows, in bytes, whose multiples map to few sets of the first-level cache.
+const CONFLICTING_STRIDE: usize = 2048;
+
+/// Maximum number of panels for which the columns of a transposed A are read where they are:
+/// copying A pays off when more panels use it.
+const MAX_PANELS_IN_PLACE: usize = 2;
 
 /// A strided matrix view: the value at row r, column c is at `r·row_stride + c·column_stride`.
 #[derive(Debug, Clone, Copy)]
@@ -93,11 +107,6 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
-    /// Number of rows.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Returns the submatrix with these rows and columns.
     fn submatrix(self, rows: Range<usize>, columns: Range<usize>) -> Self {
         let first = rows.start * self.row_stride + columns.start * self.column_stride;
@@ -148,6 +157,28 @@ impl<'a> MatrixMut<'a> {
         let rows = data.len() / columns.max(1);
         Self::new(data, rows, columns, columns)
     }
+
+    /// Returns the values and the distance of the rows of a view of this shape.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the view has another shape, exceeds its slice, or has overlapping rows.
+    pub(crate) fn into_data(self, rows: usize, columns: usize) -> (&'a mut [f32], usize) {
+        assert!(
+            self.rows == rows && self.columns == columns,
+            "expected an output of {rows}×{columns}, got {}×{}",
+            self.rows,
+            self.columns
+        );
+        let whole = Matrix::new(self.data, rows, columns, self.row_stride);
+        assert!(whole.fits_slice(), "matrix view exceeds its slice");
+        assert!(
+            self.row_stride >= columns || rows <= 1,
+            "output rows overlap: row stride {}, {columns} columns",
+            self.row_stride
+        );
+        (self.data, self.row_stride)
+    }
 }
 
 /// Right-hand side B of a product.
@@ -196,13 +227,15 @@ impl<'a> From<&'a PackedB> for Rhs<'a> {
 }
 
 /// What a product does with a·b before storing it: alpha·a·b + bias, plus the previous value of
-/// `out` if `accumulate`. The default stores a·b.
+/// `out` if `accumulate`, then the activation. The default stores a·b.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Epilogue<'a> {
     pub alpha: f32,
     /// One value per column, or empty for no bias.
     pub bias: &'a [f32],
     pub accumulate: bool,
+    /// Applied to every value, tile by tile, while it is in the first-level cache.
+    pub activation: Option<Activation>,
 }
 
 impl Default for Epilogue<'_> {
@@ -211,21 +244,30 @@ impl Default for Epilogue<'_> {
             alpha: 1.0,
             bias: &[],
             accumulate: false,
+            activation: None,
         }
     }
 }
 
 /// Pointer to the first value of the output, shared by threads that write different columns of it.
 #[derive(Clone, Copy)]
-struct OutputPtr(*mut f32);
+pub(crate) struct OutputPtr(pub *mut f32);
 
-// SAFETY: the threads write disjoint columns, see [`gemm`].
+impl OutputPtr {
+    /// Returns the pointer; a closure that calls it captures the whole, which other threads may
+    /// use.
+    pub(crate) fn as_ptr(self) -> *mut f32 {
+        self.0
+    }
+}
+
+// SAFETY: the threads write disjoint columns.
 unsafe impl Send for OutputPtr {}
 // SAFETY: as above.
 unsafe impl Sync for OutputPtr {}
 
-/// Computes out = alpha·a·b + bias, plus the previous value of `out` if `accumulate` (see
-/// [`Epilogue`]), on `threads` threads.
+/// Computes out = activation(alpha·a·b + bias), plus the previous value of `out` if `accumulate`
+/// (see [`Epilogue`]), on `threads` threads.
 ///
 /// # Panics
 ///
@@ -292,9 +334,9 @@ pub(crate) fn gemm<'b>(
 #[derive(Default)]
 struct Scratch {
     /// Rows of A made contiguous.
-    a: Vec<f32>,
+    a: AlignedVec<f32>,
     /// One packed panel of B.
-    panel: Vec<f32>,
+    panel: AlignedVec<f32>,
 }
 
 thread_local! {
@@ -321,38 +363,31 @@ unsafe fn gemm_panels(
         for first in (0..a.columns.max(1)).step_by(KC) {
             let depth = KC.min(a.columns - first);
             let left = a.submatrix(0..a.rows, first..first + depth);
-            // Copy A if its rows are not contiguous.
-            let (a, a_stride) = if depth == 0 {
-                (&[][..], 0)
-            } else if left.column_stride == 1 {
-                (left.data, left.row_stride)
-            } else {
-                let a = first_n(&mut scratch.a, a.rows * depth);
-                transpose(a, depth, left.transposed());
-                (&*a, depth)
-            };
+            let is_last = first + depth == a.columns;
+            let rows = left_rows(left, panels.len(), &mut scratch.a);
             for index in panels.clone() {
                 let start = index * width.nr;
                 let end = columns.min(start + width.nr);
                 let panel = match b {
-                    Rhs::Packed(packed) => packed.panel_rows(index, first, depth),
+                    Rhs::Packed(packed) => PanelRows {
+                        data: packed.panel_rows(index, first, depth),
+                        stride: width.padded(end - start),
+                        next: if index + 1 < panels.end {
+                            packed.panel_rows(index + 1, first, depth)
+                        } else {
+                            &[]
+                        },
+                    },
                     Rhs::Unpacked(matrix) => {
-                        let width = width.padded(end - start);
-                        let panel = first_n(&mut scratch.panel, depth * width);
-                        pack_b(
-                            panel,
-                            matrix.submatrix(first..first + depth, start..end),
-                            width,
-                        );
-                        panel
+                        let part = matrix.submatrix(first..first + depth, start..end);
+                        panel_rows(part, a.rows, &mut scratch.panel)
                     }
                 };
                 let kernel = PanelKernel {
                     // SAFETY: `start` is below the number of columns.
-                    out: unsafe { out.0.add(start) },
+                    out: unsafe { out.as_ptr().add(start) },
                     out_stride,
-                    a,
-                    a_stride,
+                    a: rows,
                     rows: left.rows,
                     panel,
                     depth,
@@ -364,6 +399,7 @@ unsafe fn gemm_panels(
                         &[]
                     },
                     accumulate: epilogue.accumulate || first > 0,
+                    activation: epilogue.activation.filter(|_| is_last),
                 };
                 // SAFETY: the caller guarantees exclusive access to these rows and columns of the
                 // output.
@@ -371,6 +407,59 @@ unsafe fn gemm_panels(
             }
         }
     });
+}
+
+/// Returns rows of A for the micro-kernel, which reads them once per panel: where they are, or
+/// copied into `buffer` if their values are not contiguous and many panels use them.
+fn left_rows<'a>(
+    matrix: Matrix<'a>,
+    panels: usize,
+    buffer: &'a mut AlignedVec<f32>,
+) -> LeftRows<'a> {
+    let Matrix { rows, columns, .. } = matrix;
+    let conflicts = (matrix.column_stride * size_of::<f32>()).is_multiple_of(CONFLICTING_STRIDE);
+    let in_place = panels <= MAX_PANELS_IN_PLACE && !conflicts;
+    if matrix.column_stride == 1 || rows == 0 || columns == 0 || in_place {
+        return LeftRows {
+            data: matrix.data,
+            row_stride: matrix.row_stride,
+            depth_stride: matrix.column_stride,
+        };
+    }
+    let copy = buffer.first_n(rows * columns);
+    transpose(copy, columns, matrix.transposed());
+    LeftRows {
+        data: copy,
+        row_stride: columns,
+        depth_stride: 1,
+    }
+}
+
+/// Returns one panel of B for the micro-kernel, which reads it once per tile of rows of A: where it
+/// is, or packed into `buffer` if that pays off.
+fn panel_rows<'a>(
+    matrix: Matrix<'a>,
+    rows_of_a: usize,
+    buffer: &'a mut AlignedVec<f32>,
+) -> PanelRows<'a> {
+    let width = PanelWidth::current().padded(matrix.columns);
+    let conflicts = (matrix.row_stride * size_of::<f32>()).is_multiple_of(CONFLICTING_STRIDE);
+    let in_place = matrix.column_stride == 1
+        && matrix.columns == width
+        && rows_of_a <= MAX_ROWS_IN_PLACE
+        && !conflicts;
+    let (data, stride) = if in_place {
+        (matrix.data, matrix.row_stride)
+    } else {
+        let panel = buffer.first_n(matrix.rows * width);
+        pack_b(panel, matrix, width);
+        (&*panel, width)
+    };
+    PanelRows {
+        data,
+        stride,
+        next: &[],
+    }
 }
 
 #[cfg(test)]
@@ -456,6 +545,79 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_fused_activation_gives_the_bits_of_a_separate_one() {
+        for activation in [Activation::Gelu, Activation::QuickGelu] {
+            for (m, k, n) in [(1, 3, 1), (7, 20, 70), (13, 5, 64), (20, KC + 9, 33)] {
+                let (a, b, bias) = (values(m * k, 1), values(k * n, 2), values(n, 3));
+                let mut separate = vec![0.0; m * n];
+                let mut fused = separate.clone();
+                for (out, activation) in [(&mut separate, None), (&mut fused, Some(activation))] {
+                    let epilogue = Epilogue {
+                        bias: &bias,
+                        activation,
+                        ..Epilogue::default()
+                    };
+                    let (a, b) = (Matrix::row_major(&a, k), Matrix::row_major(&b, n));
+                    gemm(MatrixMut::row_major(out, n), a, b, epilogue, 2);
+                }
+                crate::kernels::activation::add_bias_and_activate(
+                    &mut separate,
+                    &vec![0.0; n],
+                    activation,
+                );
+                assert_eq!(separate, fused, "{activation} {m}×{k}×{n}");
+            }
+        }
+    }
+
+    #[test]
+    fn sides_read_in_place_give_the_bits_of_packed_ones() {
+        // In place: few rows of A, whole vectors of B, at most two panels.
+        let width = PanelWidth::current();
+        for (m, k, n) in [
+            (5, 9, width.nr),
+            (37, 65, 2 * width.nr),
+            (128, 3, width.lanes),
+        ] {
+            let (a, b) = (values(m * k, 1), values(k * n, 2));
+            let b = Matrix::row_major(&b, n);
+            let mut transposed = vec![0.0; m * k];
+            transpose(&mut transposed, m, Matrix::row_major(&a, k));
+            let in_place = Matrix::row_major(&transposed, m).transposed();
+            let mut outs = [vec![0.0; m * n], vec![0.0; m * n]];
+            let [first, second] = &mut outs;
+            let out = MatrixMut::row_major(first, n);
+            gemm(out, in_place, b, Epilogue::default(), 1);
+            let (out, packed) = (MatrixMut::row_major(second, n), PackedB::pack(b));
+            gemm(
+                out,
+                Matrix::row_major(&a, k),
+                &packed,
+                Epilogue::default(),
+                1,
+            );
+            assert_eq!(outs[0], outs[1], "{m}×{k}×{n}");
+        }
+    }
+
+    #[test]
+    fn panels_start_at_cache_lines() {
+        let values = values(300 * 150, 1);
+        let packed = PackedB::pack(Matrix::row_major(&values, 150));
+        let width = PanelWidth::current();
+        for panel in 0..150usize.div_ceil(width.nr) {
+            let start = packed.panel_rows(panel, 0, 300).as_ptr() as usize;
+            // Panels narrower than a line, as without vectors, follow each other.
+            let line = (width.nr * 300 * size_of::<f32>()).min(64);
+            assert_eq!(start % line, 0, "panel {panel}");
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            assert_eq!(scratch.panel.first_n(100).as_ptr() as usize % 64, 0);
+            assert_eq!(scratch.a.first_n(100).as_ptr() as usize % 64, 0);
+        });
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn bundles_response() -> Value {
 
 fn info_response() -> Value {
     json!({
-        "name": "clipn", "version": env!("CARGO_PKG_VERSION"), "bundle": "shop", "model": "ViT-B-16",
+        "name": "clipn", "version": env!("CARGO_PKG_VERSION"), "bundle": "shop", "model": "ViT-B-16", "precision": "f32",
         "image_size": 224, "classes": ["goldfish", "school bus", "pizza"], "editable_classes": true,
         "has_no": true, "negatives": null, "rule": rule(), "calibration": null,
         "limits": {

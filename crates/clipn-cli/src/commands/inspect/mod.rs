@@ -1,5 +1,7 @@
 //! `clipn inspect`: contents of a weights file.
 
+mod precision;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use clipn::checkpoint::{Checkpoint, Layout, Tensor, escape_for_display};
 use clipn::download::FetchPurpose;
 use clipn::image::Preprocessing;
 use clipn::model::{
-    InferredArchitecture, ModelConfig, ModelError, PretrainedKind, PretrainedWeights,
+    InferredArchitecture, ModelConfig, ModelError, Precision, PretrainedKind, PretrainedWeights,
 };
 use serde_json::json;
 
@@ -26,6 +28,19 @@ pub(crate) struct InspectArgs {
     /// List every tensor
     #[arg(long)]
     pub tensors: bool,
+    /// Compare this precision with f32 on the images of --images: cosines of the features, and
+    /// labels with --classes
+    #[arg(long, value_name = "int8", requires = "images")]
+    pub precision: Option<Precision>,
+    /// Directory of images for --precision; up to 64 of them are used
+    #[arg(long, value_name = "DIR", requires = "precision")]
+    pub images: Option<PathBuf>,
+    /// Class names for --precision: a file, imagenet-1k, or "a,b,c"
+    #[arg(long, value_name = "FILE|NAME|LIST", requires = "precision")]
+    pub classes: Option<String>,
+    /// Directory of images of no class for --precision: compares the AUROC of every score
+    #[arg(long, value_name = "DIR", requires_all = ["precision", "classes"])]
+    pub ood: Option<PathBuf>,
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
     pub format: Format,
@@ -55,16 +70,30 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
         note("this is a bundle; `clipn classifier show` shows its classes and its threshold");
     }
     let sketch = InferredArchitecture::infer(checkpoint);
+    let compared = match (args.precision, &args.images) {
+        (Some(precision), Some(images)) => Some(precision::compare(args, precision, images)?),
+        _ => None,
+    };
+    if let Some(compared) = &compared {
+        compared.warn();
+    }
     let mut out = std::io::stdout().lock();
     match args.format {
-        Format::Table => summary(&mut Escaped(&mut out), &pretrained, &sketch, args.tensors)
-            .map_err(CliError::Output),
+        Format::Table => {
+            let mut out = Escaped(&mut out);
+            summary(&mut out, &pretrained, &sketch, args.tensors)
+                .and_then(|()| match &compared {
+                    Some(compared) => compared.write(&mut out),
+                    None => Ok(()),
+                })
+                .map_err(CliError::Output)
+        }
         Format::Json => {
             let tensors: Vec<_> = checkpoint
                 .iter()
                 .map(|(name, tensor)| row(name, tensor))
                 .collect();
-            let object = json!({
+            let mut object = json!({
                 "file": args.file,
                 "source": pretrained.kind(),
                 "kind": checkpoint.format().to_string(),
@@ -82,6 +111,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
                 "architecture": sketch,
                 "tensors": tensors,
             });
+            if let Some(compared) = &compared {
+                object["precision"] = json!(compared);
+            }
             serde_json::to_writer_pretty(&mut out, &object)?;
             writeln!(out).map_err(CliError::Output)
         }
@@ -91,7 +123,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
             for (name, tensor) in checkpoint.iter() {
                 csv.write_record([
                     name,
-                    &tensor.dtype().to_string(),
+                    &stored_type(tensor),
                     &shape(tensor),
                     &tensor.len().to_string(),
                 ])?;
@@ -149,7 +181,15 @@ pub(crate) fn kind_line(checkpoint: &Checkpoint) -> String {
 }
 
 fn row(name: &str, tensor: &Tensor) -> serde_json::Value {
-    json!({ "name": name, "dtype": tensor.dtype().to_string(), "shape": tensor.shape() })
+    json!({ "name": name, "dtype": stored_type(tensor), "shape": tensor.shape() })
+}
+
+/// Type of the stored elements; `i8` for integers with factors.
+fn stored_type(tensor: &Tensor) -> String {
+    match tensor.row_scales() {
+        Some(_) => "i8".to_owned(),
+        None => tensor.dtype().to_string(),
+    }
 }
 
 fn parameters(checkpoint: &Checkpoint) -> usize {
@@ -174,7 +214,7 @@ fn summary(
     let checkpoint = pretrained.checkpoint();
     let mut dtypes: BTreeMap<String, usize> = BTreeMap::new();
     for (_, tensor) in checkpoint.iter() {
-        *dtypes.entry(tensor.dtype().to_string()).or_default() += 1;
+        *dtypes.entry(stored_type(tensor)).or_default() += 1;
     }
     let dtypes: Vec<String> = dtypes
         .iter()
@@ -243,7 +283,7 @@ fn summary(
         writeln!(out)?;
         let mut table = Table::new(["name", "dtype", "shape"], 2);
         for (name, tensor) in checkpoint.iter() {
-            table.row([name.to_owned(), tensor.dtype().to_string(), shape(tensor)]);
+            table.row([name.to_owned(), stored_type(tensor), shape(tensor)]);
         }
         table.write(out)?;
     }
