@@ -9,10 +9,10 @@ use clipn_model::{
 
 use super::buckets::{in_buckets, shares_of};
 use super::{Parameter, Trainer, parameters};
-use crate::communicator::{Collective, Communicator};
+use crate::communicator::{Collective, Communicator, CommunicatorError};
 use crate::error::TrainingError;
 use crate::optimizer::AdamW;
-use crate::towers::{Towers, TrainableTowers};
+use crate::towers::TrainableTowers;
 
 impl<T, Image, Text, Comm> Trainer<T, Image, Text, Comm>
 where
@@ -31,8 +31,15 @@ where
             return Ok(());
         }
         let communicator = &self.communicator;
+        let (parameters, logit_scale) = parameters(
+            &mut self.towers,
+            self.trainable,
+            self.image_gradient.as_ref(),
+            &self.text_gradient,
+        );
+        let tensors = parameters.into_iter().map(|(tensor, _)| tensor.values);
         in_buckets(
-            trained_tensors_mut(&mut self.towers, self.trainable),
+            tensors.chain([std::slice::from_mut(logit_scale)]).collect(),
             &mut self.bucket,
             communicator.world_size(),
             |bucket| communicator.broadcast(0, bucket),
@@ -111,12 +118,8 @@ where
             &self.text_gradient,
         );
         let dense = parameters.into_iter().filter_map(dense_values);
-        in_buckets(
-            dense.map(|parameter| parameter.values).collect(),
-            &mut self.bucket,
-            communicator.world_size(),
-            |bucket| communicator.all_gather_shares(bucket),
-        )?;
+        let tensors = dense.map(|parameter| parameter.values).collect();
+        gather_shares(tensors, &mut self.bucket, communicator)?;
         Ok(())
     }
 
@@ -147,12 +150,7 @@ where
             .map(|[first, second]| (first, second))
             .unzip();
         for averages in [first, second] {
-            in_buckets(
-                averages,
-                &mut self.bucket,
-                communicator.world_size(),
-                |bucket| communicator.all_gather_shares(bucket),
-            )?;
+            gather_shares(averages, &mut self.bucket, communicator)?;
         }
         Ok(())
     }
@@ -213,27 +211,15 @@ fn dense_values<'a, T>(
     }
 }
 
-/// Returns the values of every trained parameter, in a fixed order.
-fn trained_tensors_mut<T, Image, Text>(
-    towers: &mut Towers<T, Image, Text>,
-    trainable: TrainableTowers,
-) -> Vec<&mut [T]>
-where
-    T: Real,
-    Image: TrainableImageTower<T>,
-    Text: TrainableTextTower<T>,
-{
-    let (image, text) = match (trainable, &mut towers.no) {
-        (TrainableTowers::NoTower, Some(no)) => (None, no),
-        _ => (Some(&mut towers.image), &mut towers.yes),
-    };
-    let image = image.map(|image| image.params_mut().named_tensors_mut());
-    let text = text.params_mut().named_tensors_mut(TextSide::Yes);
-    let tensors = image.into_iter().flatten().chain(text);
-    tensors
-        .map(|tensor| tensor.values)
-        .chain([std::slice::from_mut(&mut towers.logit_scale)])
-        .collect()
+/// Gets what other ranks have in their shares of tensors.
+fn gather_shares<T: Real>(
+    tensors: Vec<&mut [T]>,
+    bucket: &mut Vec<T>,
+    communicator: &(impl Communicator + Collective<T>),
+) -> Result<(), CommunicatorError> {
+    in_buckets(tensors, bucket, communicator.world_size(), |bucket| {
+        communicator.all_gather_shares(bucket)
+    })
 }
 
 /// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`.
