@@ -69,8 +69,10 @@ pub use params::{
 pub use pretrained::{BUNDLE_KEY, PretrainedKind, PretrainedWeights};
 pub use real::Real;
 pub use tower::{
-    FeatureMatrix, ImageBatch, ImageTower, PromptSelection, TextTower, TrainableImageTower,
-    TrainableTextTower, has_direction, normalize_backward, normalize_row,
+    DeviceSpec, FeatureMatrix, ImageBatch, ImageTower, ParseDeviceError, Precision,
+    PromptSelection, TextTower, TrainableImageTower, TrainableTextTower,
+    add_positional_embedding_gradient, check_tokens, has_direction, normalize_backward,
+    normalize_row, patch_grid, positional_embedding_for,
 };
 pub use weights::{
     ImageTowerWeights, InferredArchitecture, InferredImageTower, InferredTextTower, LogitScale,

@@ -1,15 +1,12 @@
 //! Image towers in f32: ViT (inference, the forward pass that records a tape, and the backward
 //! pass) and ResNet (inference only).
 
-mod positions;
 pub(super) mod resnet;
 mod tower;
 mod train;
 
-pub(super) use positions::add_position_gradients;
 pub use resnet::ResNetTower;
 pub use tower::{VisionEncoder, VisionTransformer};
-pub(super) use tower::{patch_grid, positional_embedding_for};
 pub use train::VisionTape;
 
 use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights};

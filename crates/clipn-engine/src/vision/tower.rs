@@ -1,9 +1,8 @@
-use std::borrow::Cow;
 use std::ops::Range;
 
 use clipn_model::{
-    Activation, CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
-    ModelWeights, PatchGrid, Real, VisionConfig, VisionParams, resize_positional_embedding,
+    Activation, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights,
+    VisionConfig, VisionParams, patch_grid, positional_embedding_for,
 };
 
 use crate::block::{PackedBlock, Scratch, Sequence, Transformer, UnpackedWeights, pack_blocks};
@@ -186,53 +185,6 @@ impl ImageTower<f32> for VisionEncoder {
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode(images)
-    }
-}
-
-/// Returns the grid of patches of a batch. Pixels beyond the last whole patch are
-/// ignored.
-///
-/// # Errors
-///
-/// [`ModelError::ImageTooSmall`] if the images are smaller than one patch.
-pub(crate) fn patch_grid<T>(
-    images: &ImageBatch<'_, T>,
-    config: &VisionConfig,
-) -> Result<PatchGrid, ModelError> {
-    let patch = config.patch_size;
-    let grid = PatchGrid {
-        rows: images.height() / patch,
-        columns: images.width() / patch,
-    };
-    if grid.is_empty() {
-        return Err(ModelError::ImageTooSmall {
-            min: patch,
-            height: images.height(),
-            width: images.width(),
-        });
-    }
-    Ok(grid)
-}
-
-/// Returns the positional embeddings for a grid of ViT patches or of the last
-/// feature map of a ResNet: the stored ones, or interpolated if the grid has another size.
-pub(crate) fn positional_embedding_for<'a, T: Real>(
-    stored: &'a [T],
-    config: &VisionConfig,
-    grid: PatchGrid,
-) -> Cow<'a, [T]> {
-    let own = config.grid();
-    if grid == PatchGrid::square(own) {
-        Cow::Borrowed(stored)
-    } else {
-        let width = stored.len() / (1 + own * own);
-        Cow::Owned(resize_positional_embedding(
-            stored,
-            width,
-            own,
-            grid,
-            CoordinateMapping::HalfPixel,
-        ))
     }
 }
 

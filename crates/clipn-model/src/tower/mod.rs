@@ -9,8 +9,10 @@
 //! The traits are open: a crate for another device, or a program with a tower of its own, implements
 //! them, and everything that takes a tower runs on it. [`ImageTower`] has an example.
 
+mod device;
 mod features;
 mod image_batch;
+mod inputs;
 
 use clipn_text::tokenizer::TokenBatch;
 
@@ -18,8 +20,12 @@ use crate::error::ModelError;
 use crate::params::{TextGradient, TextParams, VisionParams};
 use crate::real::Real;
 
+pub use device::{DeviceSpec, ParseDeviceError, Precision};
 pub use features::{FeatureMatrix, has_direction, normalize_backward, normalize_row};
 pub use image_batch::ImageBatch;
+pub use inputs::{
+    add_positional_embedding_gradient, check_tokens, patch_grid, positional_embedding_for,
+};
 
 /// "No" prompt that a text tower adds to its token embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,0 +1,5 @@
+//! Towers on devices, compared with those of the published CLIPN code.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod host;
