@@ -38,16 +38,11 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
     /// [`DeviceError::OutOfMemory`] if the memory is not there, [`DeviceError::Lost`].
     fn allocate(&self, kind: ElementKind, len: usize) -> Result<Self::Buffer, DeviceError>;
 
-    /// Writes values from `offset` on, converted to the format of the buffer.
+    /// Writes the first values of a compute or full buffer, converted to its format.
     ///
     /// # Errors
-    /// [`DeviceError`] if the range is outside the buffer or the device fails.
-    fn write(
-        &self,
-        buffer: &Self::Buffer,
-        offset: usize,
-        values: &[Self::Value],
-    ) -> Result<(), DeviceError>;
+    /// [`DeviceError`] if there are more values than the buffer has, or the device fails.
+    fn write(&self, buffer: &Self::Buffer, values: &[Self::Value]) -> Result<(), DeviceError>;
 
     /// Writes the first values of an index buffer.
     ///

@@ -45,6 +45,8 @@ mod host;
 mod memory;
 mod op;
 mod tower;
+#[cfg(feature = "gpu")]
+mod wgpu;
 
 pub use device::{Device, DeviceLimits};
 pub use error::DeviceError;
@@ -53,5 +55,10 @@ pub use op::{
     AdamWConstants, AttentionShape, DeviceBuffer, ElementKind, Gemm, LAYER_NORM_EPS, MEAN_PROMPT,
     NO_PROMPT, NormRows, Op, Operand, PatchShape, ROWS_PER_SUM, SCALED_ROW, SQUARES_PER_SUM,
     partial_sums, square_sums,
+};
+#[cfg(feature = "gpu")]
+pub use self::wgpu::{
+    AdapterDescription, AdapterKind, DEFAULT_MEMORY_BYTES, WgpuBuffer, WgpuDevice, WgpuOptions,
+    WgpuProgram, adapters,
 };
 pub use tower::{AdamWStep, DeviceImageTower, DeviceTape, DeviceTextTower, ParameterState};

@@ -20,8 +20,8 @@ use crate::op::{DeviceBuffer, ElementKind, Op};
 ///
 /// let device = HostDevice::<f64>::new();
 /// let buffer = device.allocate(ElementKind::Full, 3)?;
-/// device.write(&buffer, 1, &[2.0, 3.0])?;
-/// assert_eq!(device.read(&buffer, 3)?, [0.0, 2.0, 3.0]);
+/// device.write(&buffer, &[2.0, 3.0])?;
+/// assert_eq!(device.read(&buffer, 3)?, [2.0, 3.0, 0.0]);
 /// # Ok::<(), clipn_gpu::DeviceError>(())
 /// ```
 #[derive(Debug)]
@@ -161,18 +161,13 @@ impl<T: Real> Device for HostDevice<T> {
         })
     }
 
-    fn write(
-        &self,
-        buffer: &HostBuffer<T>,
-        offset: usize,
-        values: &[T],
-    ) -> Result<(), DeviceError> {
-        buffer.update(|all| match all.get_mut(offset..offset + values.len()) {
+    fn write(&self, buffer: &HostBuffer<T>, values: &[T]) -> Result<(), DeviceError> {
+        buffer.update(|all| match all.get_mut(..values.len()) {
             Some(target) => {
                 target.copy_from_slice(values);
                 Ok(())
             }
-            None => Err(outside("writing", offset + values.len(), buffer.len)),
+            None => Err(outside("writing", values.len(), buffer.len)),
         })
     }
 

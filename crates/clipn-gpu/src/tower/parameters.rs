@@ -165,9 +165,9 @@ pub(crate) fn write<D: Device>(
         check_range(device.precision(), tensor)?;
         for part in &parameter.parts {
             let values = &tensor.values[part.offset..][..part.len];
-            device.write(&part.value, 0, values)?;
+            device.write(&part.value, values)?;
             if let Some(multiplied) = &part.multiplied {
-                device.write(multiplied, 0, values)?;
+                device.write(multiplied, values)?;
             }
         }
     }

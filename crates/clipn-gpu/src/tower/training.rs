@@ -36,8 +36,23 @@ impl<D: Device> std::fmt::Debug for DeviceTape<D> {
     }
 }
 
+/// Takes buffers from the pool, or builds them, for which other recorded batches give theirs up.
+pub(crate) fn take_for_training<I, S: PartialEq + Copy, W>(
+    pool: &Pool<(S, bool), W>,
+    size: S,
+    others: &mut [Recorded<I, S, W>],
+    build: impl Fn() -> Result<W, DeviceError>,
+) -> Result<W, DeviceError> {
+    loop {
+        match pool.take((size, true), &build) {
+            Err(DeviceError::OutOfMemory { .. }) if release(others, pool) => {}
+            taken => return taken,
+        }
+    }
+}
+
 /// Gives the buffers of one recorded batch to the pool; returns whether there was one.
-pub(crate) fn release<I, S: PartialEq + Copy, W>(
+fn release<I, S: PartialEq + Copy, W>(
     recorded: &mut [Recorded<I, S, W>],
     pool: &Pool<(S, bool), W>,
 ) -> bool {
@@ -146,10 +161,10 @@ impl ParameterState {
             for part in &parameter.parts {
                 let values = &values[part.offset..][..part.len];
                 if let Some(buffer) = self.of(part) {
-                    device.write(buffer, 0, values)?;
+                    device.write(buffer, values)?;
                 }
                 if let (Self::Value, Some(multiplied)) = (self, &part.multiplied) {
-                    device.write(multiplied, 0, values)?;
+                    device.write(multiplied, values)?;
                 }
             }
         }
@@ -242,7 +257,7 @@ impl<D: Device> Training<D> {
     pub(crate) fn step(&self, device: &D, step: &AdamWStep) -> Result<(), DeviceError> {
         let constants = step.constants().to_array();
         let constants = constants.map(D::Value::from_f64);
-        device.write(&self.constants, 0, &constants)?;
+        device.write(&self.constants, &constants)?;
         device.run(&self.step)
     }
 

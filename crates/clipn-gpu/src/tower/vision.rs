@@ -14,7 +14,7 @@ use crate::tower::image::{ImageBatchSize, build, role};
 use crate::tower::parameters::{self, Parameter, ParameterSettings};
 use crate::tower::pool::Pool;
 use crate::tower::training::{
-    AdamWStep, DeviceTape, ParameterState, Recorded, Tape, Training, release,
+    AdamWStep, DeviceTape, ParameterState, Recorded, Tape, Training, take_for_training,
 };
 
 /// Maximum number of images of one program.
@@ -180,7 +180,7 @@ impl<D: Device> DeviceImageTower<D> {
         if !is_own {
             let positions =
                 positional_embedding_for(&self.stored_positions, &self.config.vision, grid);
-            device.write(&graph.positions, 0, &positions)?;
+            device.write(&graph.positions, &positions)?;
         }
         let row = |image| image * (1 + grid.len()) as u32;
         let rows: Vec<u32> = (0..size.images as u32).map(row).collect();
@@ -239,12 +239,9 @@ impl<D: Device> DeviceImageTower<D> {
                 width: batch.width(),
             };
             // The last batch keeps its buffers in any case, and others while there is memory.
-            let workspace = loop {
-                match self.take(size, true) {
-                    Err(DeviceError::OutOfMemory { .. }) if release(&mut recorded, &self.pool) => {}
-                    taken => break taken?,
-                }
-            };
+            let workspace = take_for_training(&self.pool, size, &mut recorded, || {
+                self.workspace(size, true)
+            })?;
             values.extend(self.run(&workspace, pixels)?);
             recorded.push(Recorded {
                 inputs: pixels.to_vec(),
@@ -262,7 +259,7 @@ impl<D: Device> DeviceImageTower<D> {
         workspace: &Workspace<D>,
         pixels: &[D::Value],
     ) -> Result<Vec<D::Value>, DeviceError> {
-        self.device.write(&workspace.pixels, 0, pixels)?;
+        self.device.write(&workspace.pixels, pixels)?;
         self.device.run(&workspace.forward)?;
         let images = pixels.len() / workspace.image_len;
         self.device
@@ -276,26 +273,29 @@ impl<D: Device> DeviceImageTower<D> {
     /// [`ModelError::InputLength`] if there are more or fewer values, [`ModelError::Tower`] if the device
     /// fails.
     pub fn backward(&self, tape: DeviceTape<D>, d_features: &[D::Value]) -> Result<(), ModelError> {
-        let DeviceTape(Tape::Images(recorded)) = tape else {
+        let DeviceTape(Tape::Images(mut recorded)) = tape else {
             return Err(DeviceError::invalid("training", "the tape of another tower").into());
         };
         let dim = self.config.embed_dim;
         let images: usize = recorded.iter().map(|batch| batch.size.images).sum();
         check_length("the feature gradient", d_features.len(), images * dim)?;
         let mut rest = d_features;
-        for batch in recorded {
+        while !recorded.is_empty() {
+            let batch = recorded.remove(0);
             let (d_features, others) = rest.split_at(batch.size.images * dim);
             rest = others;
             let workspace = match batch.workspace {
                 Some(workspace) => workspace,
                 None => {
-                    let workspace = self.take(batch.size, true)?;
+                    let build = || self.workspace(batch.size, true);
+                    let workspace =
+                        take_for_training(&self.pool, batch.size, &mut recorded, build)?;
                     self.run(&workspace, &batch.inputs)?;
                     workspace
                 }
             };
             if let Some((buffer, program)) = &workspace.training {
-                self.device.write(buffer, 0, d_features)?;
+                self.device.write(buffer, d_features)?;
                 self.device.run(program)?;
             }
             self.pool.put((batch.size, true), workspace);

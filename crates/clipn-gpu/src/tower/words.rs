@@ -16,7 +16,7 @@ use crate::tower::parameters::{self, Parameter, ParameterSettings};
 use crate::tower::pool::Pool;
 use crate::tower::text::{TextBatchSize, TextParameters, build, role};
 use crate::tower::training::{
-    AdamWStep, DeviceTape, ParameterState, Recorded, Tape, Training, release,
+    AdamWStep, DeviceTape, ParameterState, Recorded, Tape, Training, take_for_training,
 };
 use crate::tower::vision::check_heads;
 
@@ -284,12 +284,9 @@ impl<D: Device> DeviceTextTower<D> {
             let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(1);
             let size = self.size(texts.len(), longest);
             // The last batch keeps its buffers in any case, and others while there is memory.
-            let workspace = loop {
-                match self.take(size, true) {
-                    Err(DeviceError::OutOfMemory { .. }) if release(&mut recorded, &self.pool) => {}
-                    taken => break taken?,
-                }
-            };
+            let workspace = take_for_training(&self.pool, size, &mut recorded, || {
+                self.workspace(size, true)
+            })?;
             values.extend(self.run(&workspace, size, texts)?);
             let owned = |text: &Text<'_>| OwnedText {
                 ids: text.ids.to_vec(),
@@ -331,21 +328,24 @@ impl<D: Device> DeviceTextTower<D> {
     /// [`ModelError::InputLength`] if there are more or fewer values, [`ModelError::Tower`] if the device
     /// fails.
     pub fn backward(&self, tape: DeviceTape<D>, d_features: &[D::Value]) -> Result<(), ModelError> {
-        let DeviceTape(Tape::Texts(recorded)) = tape else {
+        let DeviceTape(Tape::Texts(mut recorded)) = tape else {
             return Err(DeviceError::invalid("training", "the tape of another tower").into());
         };
         let dim = self.config.embed_dim;
         let texts: usize = recorded.iter().map(|batch| batch.inputs.len()).sum();
         check_length("the feature gradient", d_features.len(), texts * dim)?;
         let mut rest = d_features;
-        for batch in recorded {
+        while !recorded.is_empty() {
+            let batch = recorded.remove(0);
             let (d_features, others) = rest.split_at(batch.inputs.len() * dim);
             rest = others;
             let texts: Vec<Text<'_>> = batch.inputs.iter().map(OwnedText::borrowed).collect();
             let workspace = match batch.workspace {
                 Some(workspace) => workspace,
                 None => {
-                    let workspace = self.take(batch.size, true)?;
+                    let build = || self.workspace(batch.size, true);
+                    let workspace =
+                        take_for_training(&self.pool, batch.size, &mut recorded, build)?;
                     self.run(&workspace, batch.size, &texts)?;
                     workspace
                 }
@@ -371,7 +371,7 @@ impl<D: Device> DeviceTextTower<D> {
         self.device.write_indices(&training.token_lists, &tokens)?;
         self.device
             .write_indices(&training.prompt_lists, &prompts)?;
-        self.device.write(&training.d_features, 0, d_features)?;
+        self.device.write(&training.d_features, d_features)?;
         self.device.run(&training.backward)
     }
 

@@ -2,4 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod host;
