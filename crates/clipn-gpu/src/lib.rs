@@ -39,8 +39,11 @@
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "cuda")]
+mod cuda;
 mod device;
 mod error;
+mod factory;
 mod host;
 mod memory;
 mod op;
@@ -48,17 +51,22 @@ mod tower;
 #[cfg(feature = "gpu")]
 mod wgpu;
 
+#[cfg(feature = "gpu")]
+pub use self::wgpu::{
+    AdapterDescription, AdapterKind, DEFAULT_MEMORY_BYTES, WgpuBuffer, WgpuDevice, WgpuOptions,
+    WgpuProgram, adapters,
+};
+#[cfg(feature = "cuda")]
+pub use cuda::{
+    CudaBuffer, CudaDescription, CudaDevice, CudaOptions, CudaProgram, compile_ptx, cuda_devices,
+};
 pub use device::{Device, DeviceLimits};
 pub use error::DeviceError;
+pub use factory::DeviceFactory;
 pub use host::{HostBuffer, HostDevice, HostProgram};
 pub use op::{
     AdamWConstants, AttentionShape, DeviceBuffer, ElementKind, Gemm, LAYER_NORM_EPS, MEAN_PROMPT,
     NO_PROMPT, NormRows, Op, Operand, PatchShape, ROWS_PER_SUM, SCALED_ROW, SQUARES_PER_SUM,
     partial_sums, square_sums,
-};
-#[cfg(feature = "gpu")]
-pub use self::wgpu::{
-    AdapterDescription, AdapterKind, DEFAULT_MEMORY_BYTES, WgpuBuffer, WgpuDevice, WgpuOptions,
-    WgpuProgram, adapters,
 };
 pub use tower::{AdamWStep, DeviceImageTower, DeviceTape, DeviceTextTower, ParameterState};

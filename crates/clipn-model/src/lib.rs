@@ -70,7 +70,7 @@ pub use pretrained::{BUNDLE_KEY, PretrainedKind, PretrainedWeights};
 pub use real::Real;
 pub use tower::{
     DeviceSpec, FeatureMatrix, ImageBatch, ImageTower, ParseDeviceError, Precision,
-    PromptSelection, TextTower, TrainableImageTower, TrainableTextTower,
+    PromptSelection, TextTower, TowerFactory, TrainableImageTower, TrainableTextTower,
     add_positional_embedding_gradient, check_tokens, has_direction, normalize_backward,
     normalize_row, patch_grid, positional_embedding_for,
 };

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clipn_checkpoint::Checkpoint;
-use clipn_engine::{image_tower, image_tower_from_image_weights};
-use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights, PretrainedWeights};
+use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights, PretrainedWeights, TowerFactory};
 
 use crate::bundle::{Bundle, BundleError, TowerSource};
 
@@ -70,12 +69,17 @@ impl Bundle {
     }
 
     /// Returns the image tower that the bundle contains, if it does.
-    pub(crate) fn image_tower(&self) -> Result<Option<Box<dyn ImageTower<f32>>>, BundleError> {
+    pub(crate) fn image_tower(
+        &self,
+        towers: &dyn TowerFactory,
+    ) -> Result<Option<Box<dyn ImageTower<f32>>>, BundleError> {
         if let TowerSource::InMemory(weights) = &self.tower {
-            return Ok(Some(image_tower(weights)));
+            return Ok(Some(towers.image_tower(weights)?));
         }
-        let weights = self.image_weights()?;
-        Ok(weights.as_ref().map(image_tower_from_image_weights))
+        match self.image_weights()? {
+            Some(weights) => Ok(Some(towers.image_tower(weights.weights())?)),
+            None => Ok(None),
+        }
     }
 
     /// Finds the weights of a bundle that was read from `bundle_path`. Candidates are the path that

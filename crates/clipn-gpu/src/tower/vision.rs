@@ -153,6 +153,11 @@ impl<D: Device> DeviceImageTower<D> {
         .into())
     }
 
+    /// Returns the number of parameters, each with a name and a shape.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters.len()
+    }
+
     fn take(&self, size: ImageBatchSize, trained: bool) -> Result<Workspace<D>, DeviceError> {
         self.pool
             .take((size, trained), || self.workspace(size, trained))
@@ -357,6 +362,10 @@ impl<D: Device> ImageTower<D::Value> for DeviceImageTower<D> {
 
     fn image_size(&self) -> usize {
         self.config.vision.image_size
+    }
+
+    fn preferred_batch(&self) -> Option<usize> {
+        Some(self.max_batch)
     }
 
     fn encode(

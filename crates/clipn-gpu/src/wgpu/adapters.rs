@@ -68,7 +68,9 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterDescription {
     AdapterDescription {
         kind: kind(info.device_type),
         interface: format!("{:?}", info.backend).to_lowercase(),
-        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        driver: format!("{} {}", info.driver, info.driver_info)
+            .trim()
+            .to_owned(),
         name: info.name,
         precisions,
     }

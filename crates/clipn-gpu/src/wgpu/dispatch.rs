@@ -92,7 +92,11 @@ pub(super) fn dispatches(op: &Op<WgpuBuffer>) -> Vec<Dispatch> {
 fn gemm(product: &Gemm<WgpuBuffer>) -> Dispatch {
     let strides = |operand: &Operand<WgpuBuffer>| {
         let stride = operand.stride as u32;
-        if operand.transposed { [1, stride] } else { [stride, 1] }
+        if operand.transposed {
+            [1, stride]
+        } else {
+            [stride, 1]
+        }
     };
     let [a_row, a_column] = strides(&product.a);
     let [b_row, b_column] = strides(&product.b);
@@ -156,7 +160,11 @@ fn norm(op: &Op<WgpuBuffer>) -> Vec<Dispatch> {
             out,
         } => {
             let kernel = KernelName::LayerNorm { full: is_full(out) };
-            vec![each_row(kernel, input, norm_bindings(input, [gain, bias, out]))]
+            vec![each_row(
+                kernel,
+                input,
+                norm_bindings(input, [gain, bias, out]),
+            )]
         }
         Op::LayerNormStatistics { input, out } => {
             let kernel = KernelName::LayerNormStatistics;
@@ -233,12 +241,7 @@ fn column_sums(op: &Op<WgpuBuffer>) -> Vec<Dispatch> {
     else {
         return Vec::new();
     };
-    let parameters = [
-        *count as u32,
-        *width as u32,
-        *stride as u32,
-        *offset as u32,
-    ];
+    let parameters = [*count as u32, *width as u32, *stride as u32, *offset as u32];
     vec![
         Dispatch::new(
             KernelName::ColumnSums { full: is_full(x) },
@@ -266,7 +269,11 @@ fn attention(op: &Op<WgpuBuffer>) -> Vec<Dispatch> {
     match op {
         Op::Attention { qkv, out, shape } => {
             let head = shape.head_width as u32;
-            vec![dispatch(KernelName::Attention { head }, vec![qkv, out], *shape)]
+            vec![dispatch(
+                KernelName::Attention { head },
+                vec![qkv, out],
+                *shape,
+            )]
         }
         Op::AttentionStatistics {
             qkv,
@@ -427,9 +434,12 @@ fn each_element(op: &Op<WgpuBuffer>) -> Vec<Dispatch> {
         Op::Clear { out, len } => {
             Dispatch::new(KernelName::Clear, [out], &[*len as u32], elements(*len))
         }
-        Op::Convert { x, out, len } => {
-            Dispatch::new(KernelName::Convert, [x, out], &[*len as u32], elements(*len))
-        }
+        Op::Convert { x, out, len } => Dispatch::new(
+            KernelName::Convert,
+            [x, out],
+            &[*len as u32],
+            elements(*len),
+        ),
         Op::SumsOfSquares { x, out, len } => Dispatch::new(
             KernelName::SumsOfSquares,
             [x, out],

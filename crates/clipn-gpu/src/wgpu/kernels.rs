@@ -4,21 +4,35 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum KernelName {
     /// Result in the compute format, or in f32.
-    Gemm { full: bool },
+    Gemm {
+        full: bool,
+    },
     /// Result in the compute format, or in f32.
-    LayerNorm { full: bool },
+    LayerNorm {
+        full: bool,
+    },
     LayerNormStatistics,
     LayerNormBackward,
     GainGradient,
     /// Input in the compute format, or in f32.
-    ColumnSums { full: bool },
+    ColumnSums {
+        full: bool,
+    },
     FinishSums,
     Activate,
     ActivateBackward,
-    Attention { head: u32 },
-    AttentionStatistics { head: u32 },
-    AttentionDQueries { head: u32 },
-    AttentionDKeys { head: u32 },
+    Attention {
+        head: u32,
+    },
+    AttentionStatistics {
+        head: u32,
+    },
+    AttentionDQueries {
+        head: u32,
+    },
+    AttentionDKeys {
+        head: u32,
+    },
     Patchify,
     AddClassToken,
     DropClassToken,
@@ -84,9 +98,11 @@ impl KernelName {
         let (parts, read, write): (&'static [&'static str], u32, u32) = match self {
             Self::Gemm { .. } => (&[ACTIVATION, kernel!("gemm")], 4, 1),
             Self::LayerNorm { .. } => (&[REDUCTION, MOMENTS, kernel!("layer_norm")], 4, 1),
-            Self::LayerNormStatistics => {
-                (&[REDUCTION, MOMENTS, kernel!("layer_norm_statistics")], 2, 1)
-            }
+            Self::LayerNormStatistics => (
+                &[REDUCTION, MOMENTS, kernel!("layer_norm_statistics")],
+                2,
+                1,
+            ),
             Self::LayerNormBackward => (&[REDUCTION, kernel!("layer_norm_backward")], 5, 1),
             Self::GainGradient => (&[kernel!("gain_gradient")], 4, 1),
             Self::ColumnSums { .. } => (&[kernel!("column_sums")], 1, 1),

@@ -32,7 +32,11 @@ impl WgpuDevice {
             // The buffer is padded to four bytes.
             narrow.push(f16::ZERO);
         }
-        self.write_bytes(buffer, bytemuck::cast_slice(narrow.reinterpret_cast()), values.len())
+        self.write_bytes(
+            buffer,
+            bytemuck::cast_slice(narrow.reinterpret_cast()),
+            values.len(),
+        )
     }
 
     pub(super) fn write_bytes(

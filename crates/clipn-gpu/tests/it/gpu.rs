@@ -129,7 +129,10 @@ fn an_adapter_that_is_not_there_is_an_error_that_lists_those_that_are() {
     };
     assert_eq!(requested, "gpu:99");
     match adapters().first() {
-        Some(adapter) => assert!(reason.contains(&format!("gpu:0 ({})", adapter.name)), "{reason}"),
+        Some(adapter) => assert!(
+            reason.contains(&format!("gpu:0 ({})", adapter.name)),
+            "{reason}"
+        ),
         None => assert!(reason.contains("no Vulkan"), "{reason}"),
     }
 }
@@ -142,7 +145,10 @@ fn bf16_is_refused() {
     }
     let options = WgpuOptions::default().with_precision(Precision::Bf16);
     let error = WgpuDevice::open(0, options).unwrap_err();
-    assert!(error.to_string().ends_with("does not compute in bf16"), "{error}");
+    assert!(
+        error.to_string().ends_with("does not compute in bf16"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -166,7 +172,9 @@ fn weights_that_f16_cannot_represent_are_refused() {
     params.projection.make_mut()[3] = 70_000.0;
     let error = DeviceTextTower::new(device, w.config(), &params, TextSide::Yes).unwrap_err();
     assert!(
-        error.to_string().contains("text_projection has the value 7e4, which f16"),
+        error
+            .to_string()
+            .contains("text_projection has the value 7e4, which f16"),
         "{error}"
     );
 }
@@ -196,6 +204,9 @@ fn software_adapters_come_last() {
     let kinds: Vec<AdapterKind> = adapters().iter().map(|adapter| adapter.kind).collect();
     let software = kinds.iter().position(|&kind| kind == AdapterKind::Cpu);
     if let Some(first) = software {
-        assert!(kinds[first..].iter().all(|&kind| kind == AdapterKind::Cpu), "{kinds:?}");
+        assert!(
+            kinds[first..].iter().all(|&kind| kind == AdapterKind::Cpu),
+            "{kinds:?}"
+        );
     }
 }

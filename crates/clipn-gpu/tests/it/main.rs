@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[cfg(feature = "cuda")]
+mod cuda;
 #[cfg(feature = "gpu")]
 mod gpu;
 mod host;

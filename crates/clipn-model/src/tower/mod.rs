@@ -10,6 +10,7 @@
 //! them, and everything that takes a tower runs on it. [`ImageTower`] has an example.
 
 mod device;
+mod factory;
 mod features;
 mod image_batch;
 mod inputs;
@@ -21,6 +22,7 @@ use crate::params::{TextGradient, TextParams, VisionParams};
 use crate::real::Real;
 
 pub use device::{DeviceSpec, ParseDeviceError, Precision};
+pub use factory::TowerFactory;
 pub use features::{FeatureMatrix, has_direction, normalize_backward, normalize_row};
 pub use image_batch::ImageBatch;
 pub use inputs::{
@@ -77,6 +79,12 @@ pub trait ImageTower<T: Real>: Send + Sync {
 
     /// Returns the side of the model's square input in pixels.
     fn image_size(&self) -> usize;
+
+    /// Returns the number of images per call with which the tower is fastest; `None` if it does not matter
+    /// much, as on the CPU.
+    fn preferred_batch(&self) -> Option<usize> {
+        None
+    }
 
     /// Encodes images `[N, 3, H, W]` to features `[N, D]`, not normalized. For sizes other than
     /// [`ImageTower::image_size`], positional embeddings are interpolated to the images' grid of

@@ -11,6 +11,7 @@ use clipn_model::ModelConfig;
 
 use crate::communicator::{Communicator, SingleProcess};
 use crate::error::TrainingError;
+use crate::learner::Learner;
 use crate::objective::ObjectiveName;
 use crate::run::TrainRun;
 use crate::run::finished::FinishedMark;
@@ -38,6 +39,11 @@ pub enum RunStart {
     From(PathBuf),
 }
 
+/// Makes the learner of a run from the config, the towers that it starts with, and which of them it
+/// trains.
+pub type OpenLearner<'a> = dyn Fn(&ModelConfig, &CpuTowers, TrainableTowers) -> Result<Box<dyn Learner<f32>>, TrainingError>
+    + 'a;
+
 /// Builder of a [`TrainRun`].
 ///
 /// ```no_run
@@ -58,6 +64,7 @@ pub struct RunBuilder<'a> {
     allows_changes: bool,
     progress: &'a dyn Progress,
     ranks: Ranks,
+    learner: Option<&'a OpenLearner<'a>>,
 }
 
 impl fmt::Debug for RunBuilder<'_> {
@@ -83,6 +90,7 @@ impl<'a> RunBuilder<'a> {
             allows_changes: false,
             progress: &NoProgress,
             ranks: Arc::new(SingleProcess),
+            learner: None,
         }
     }
 
@@ -114,6 +122,14 @@ impl<'a> RunBuilder<'a> {
         self
     }
 
+    /// Trains on a device: `open` makes the learner, such as a
+    /// [`DeviceLearner`](crate::DeviceLearner), from the towers that the run starts with. The checkpoints
+    /// are the same, so that a run can go on on another device.
+    pub fn with_learner(mut self, open: &'a OpenLearner<'a>) -> Self {
+        self.learner = Some(open);
+        self
+    }
+
     /// Opens data, weights, checkpoints and logs of the run, and writes its `settings.toml`.
     ///
     /// # Errors
@@ -128,6 +144,7 @@ impl<'a> RunBuilder<'a> {
             allows_changes,
             progress,
             ranks,
+            learner,
         } = self;
         settings.processes = ranks.world_size();
         settings.check()?;
@@ -172,6 +189,11 @@ impl<'a> RunBuilder<'a> {
         )?;
         trainer.broadcast_parameters()?;
         check_same_digest(&*ranks, "optimizer state", trainer.digest())?;
+        if let Some(open) = learner {
+            let trainable = trainer.trainable_towers();
+            let learner = open(&config, trainer.towers(), trainable)?;
+            trainer.attach(learner)?;
+        }
         let frozen = match trainer.trainable_towers() {
             TrainableTowers::Clip => None,
             TrainableTowers::NoTower => {

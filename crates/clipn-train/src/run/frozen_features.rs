@@ -15,6 +15,14 @@ use crate::feature_cache::{Digest, FeatureCacheError};
 use crate::run::feature_files::FeatureFiles;
 use crate::towers::CpuTowers;
 
+/// The frozen towers of a run: those that compute, and those of the host with the mapped weights.
+#[derive(Clone, Copy)]
+pub(crate) struct FrozenTowers<'a> {
+    pub(crate) image: &'a dyn ImageTower<f32>,
+    pub(crate) yes: &'a dyn TextTower<f32>,
+    pub(crate) host: &'a CpuTowers,
+}
+
 /// Maximum number of new features in memory; beyond it they are written even if no checkpoint is
 /// due.
 const MAX_PENDING: usize = 8192;
@@ -65,7 +73,7 @@ impl SharedImageCache {
         batch: &TrainBatch,
         pixels: &[f32],
         size: usize,
-        towers: &CpuTowers,
+        towers: FrozenTowers<'_>,
     ) -> Result<bool, TrainingError> {
         // The loader skips only images that are cached, and a cached image stays cached.
         let missing: Vec<(usize, usize)> = {
@@ -226,7 +234,7 @@ impl FrozenFeatures {
     pub(crate) fn yes(
         &mut self,
         texts: &[String],
-        towers: &CpuTowers,
+        towers: FrozenTowers<'_>,
     ) -> Result<Vec<f32>, TrainingError> {
         let keys: Vec<u128> = texts.iter().map(|text| Digest::hash_text(text)).collect();
         let missing: Vec<usize> = (0..keys.len())
@@ -242,7 +250,7 @@ impl FrozenFeatures {
             }
             flush_if_large(&mut self.yes)?;
         } else if self.uses_yes {
-            release(&towers.yes.params().buffers());
+            release(&towers.host.yes.params().buffers());
         }
         self.uses_yes = !missing.is_empty();
         Ok(gather(&self.yes, &keys))
@@ -255,7 +263,7 @@ impl FrozenFeatures {
         &mut self,
         batch: &TrainBatch,
         size: usize,
-        towers: &CpuTowers,
+        towers: FrozenTowers<'_>,
     ) -> Result<Option<CachedFeatures>, TrainingError> {
         let Some(images) = &self.images else {
             return Ok(None);
@@ -269,7 +277,7 @@ impl FrozenFeatures {
             is_complete &= images.encode_missing(keys, batch, &batch.outliers, size, towers)?;
         }
         if is_complete && self.uses_image {
-            release(&towers.image.params().buffers());
+            release(&towers.host.image.params().buffers());
         }
         self.uses_image = !is_complete;
         let cache = images.read();

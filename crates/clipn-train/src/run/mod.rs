@@ -12,7 +12,7 @@ mod saving;
 mod settings;
 mod text_sampler;
 
-pub use builder::{RunBuilder, RunStart};
+pub use builder::{OpenLearner, RunBuilder, RunStart};
 pub use observer::{RunObserver, RunOutcome, StepEvent};
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
 
@@ -29,7 +29,7 @@ use clipn_text::tokenizer::Tokenizer;
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
 use crate::run::finished::FinishedMark;
-use crate::run::frozen_features::{CachedFeatures, FrozenFeatures};
+use crate::run::frozen_features::{CachedFeatures, FrozenFeatures, FrozenTowers};
 use crate::run::ranks::Ranks;
 use crate::run::text_sampler::TextSampler;
 use crate::setting_difference::SettingDifference;
@@ -125,7 +125,13 @@ impl TrainRun {
         &self.dir
     }
 
-    /// Returns the towers with their current weights.
+    /// Returns the name of the device that computes; `None` for the CPU.
+    pub fn device(&self) -> Option<&str> {
+        self.trainer.device()
+    }
+
+    /// Returns the towers of the host. On a device, the trained ones have the weights of the last
+    /// checkpoint.
     pub fn towers(&self) -> &CpuTowers {
         self.trainer.towers()
     }
@@ -287,7 +293,11 @@ impl TrainRun {
         let size = self.loader.settings().preprocessing.size;
         let mut inputs = Vec::with_capacity(micro_batches.len());
         for (index, batch) in micro_batches.iter().enumerate() {
-            let towers = self.trainer.towers();
+            let towers = FrozenTowers {
+                image: self.trainer.image(),
+                yes: self.trainer.yes(),
+                host: self.trainer.towers(),
+            };
             let context = towers.yes.context_length();
             let key = [self.step, index as u64];
             let sampled = self.texts.sample(batch, context, self.settings.seed, key);

@@ -1,6 +1,7 @@
 //! One optimizer step over the towers, and its gradients.
 
 mod batch;
+mod device;
 mod ranks;
 
 pub use batch::{ImageInput, MicroBatch, NoTexts, StepReport, TextInput};
@@ -17,9 +18,11 @@ use clipn_model::{
     normalize_row,
 };
 
+use self::device::Attached;
 use self::ranks::rows_by_id;
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
+use crate::learner::LearnerTape;
 use crate::objective::{
     FeatureGradients, GradientMask, GradientScaling, LossAndGradients, Objective, PairFeatures,
     clamp_logit_scale, evaluate_over_ranks,
@@ -27,12 +30,18 @@ use crate::objective::{
 use crate::optimizer::{AdamW, ParameterGradient, ParameterUpdate};
 use crate::towers::{Towers, TrainableTowers};
 
+/// Recorded forward pass of a tower of the host or of a learner.
+enum Tape<P> {
+    Host(P),
+    Learner(LearnerTape),
+}
+
 /// Features of a micro-batch as a tower returned them, and the tape if it is kept.
 struct Encoded<'a, T: Real, P> {
     /// Features before normalization; `None` if they were precomputed.
     raw: Option<FeatureMatrix<T>>,
     normalized: Cow<'a, [T]>,
-    tape: Option<P>,
+    tape: Option<Tape<P>>,
 }
 
 impl<T: Real, P> Encoded<'_, T, P> {
@@ -68,6 +77,8 @@ pub struct Trainer<T: Real, Image: TrainableImageTower<T>, Text: TrainableTextTo
     text_gradient: TextGradient<T>,
     /// All dense gradients in one buffer, to be summed over ranks.
     flat: Vec<T>,
+    /// Towers on a device, which compute instead of `towers`.
+    learner: Option<Attached<T>>,
 }
 
 impl<T, Image, Text, Comm> fmt::Debug for Trainer<T, Image, Text, Comm>
@@ -131,6 +142,7 @@ where
             image_gradient,
             text_gradient,
             flat: Vec::new(),
+            learner: None,
         })
     }
 
@@ -192,7 +204,7 @@ where
             })
             .collect::<Result<Vec<_>, TrainingError>>()?;
         let result = self.evaluate(&encoded)?;
-        self.clear_gradients();
+        self.clear_gradients()?;
         let mut first = 0;
         for (micro_batch, encoded) in micro_batches.iter().zip(encoded) {
             let rows = first..first + encoded.image.normalized.len();
@@ -216,7 +228,7 @@ where
     }
 
     fn encode_images<'a>(
-        &self,
+        &mut self,
         images: &'a ImageInput<'_, T>,
         keep: bool,
     ) -> Result<Encoded<'a, T, Image::Tape>, TrainingError> {
@@ -232,11 +244,12 @@ where
             ImageInput::Pixels { values, size } => (values, *size),
         };
         let images = ImageBatch::new(values, size, size)?;
-        let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
-            let (raw, tape) = self.towers.image.forward(images)?;
-            (raw, Some(tape))
-        } else {
-            (self.towers.image.encode(images)?, None)
+        let records = keep && self.trainable == TrainableTowers::Clip;
+        let (raw, tape) = match (&mut self.learner, records) {
+            (Some(attached), true) => attached.forward_images(images)?,
+            (Some(attached), false) => (attached.learner.image().encode(images)?, None),
+            (None, true) => recorded(self.towers.image.forward(images)?),
+            (None, false) => (self.towers.image.encode(images)?, None),
         };
         Ok(Encoded {
             normalized: normalized(&raw),
@@ -246,7 +259,7 @@ where
     }
 
     fn encode_yes<'a>(
-        &self,
+        &mut self,
         micro_batch: &'a MicroBatch<'_, T>,
         keep: bool,
     ) -> Result<Encoded<'a, T, Text::Tape>, TrainingError> {
@@ -261,14 +274,13 @@ where
             TextInput::Tokens(tokens) if tokens.is_empty() => return Ok(Encoded::empty()),
             TextInput::Tokens(tokens) => tokens,
         };
-        let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
-            let (raw, tape) = self
-                .towers
-                .yes
-                .forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?;
-            (raw, Some(tape))
-        } else {
-            (self.towers.yes.encode(tokens)?, None)
+        let records = keep && self.trainable == TrainableTowers::Clip;
+        let prompts = vec![PromptSelection::Mean; tokens.len()];
+        let (raw, tape) = match (&mut self.learner, records) {
+            (Some(attached), true) => attached.forward_texts(tokens, &prompts)?,
+            (Some(attached), false) => (attached.learner.yes().encode(tokens)?, None),
+            (None, true) => recorded(self.towers.yes.forward(tokens, &prompts)?),
+            (None, false) => (self.towers.yes.encode(tokens)?, None),
         };
         Ok(Encoded {
             normalized: normalized(&raw),
@@ -278,7 +290,7 @@ where
     }
 
     fn encode_no(
-        &self,
+        &mut self,
         micro_batch: &MicroBatch<'_, T>,
         keep: bool,
     ) -> Result<Encoded<'static, T, Text::Tape>, TrainingError> {
@@ -286,11 +298,14 @@ where
             (Some(tower), Some(NoTexts { tokens, prompts }), TrainableTowers::NoTower)
                 if !tokens.is_empty() =>
             {
-                let (raw, tape) = tower.forward(tokens, prompts)?;
+                let (raw, tape) = match &mut self.learner {
+                    Some(attached) => attached.forward_texts(tokens, prompts)?,
+                    None => recorded(tower.forward(tokens, prompts)?),
+                };
                 Ok(Encoded {
                     normalized: normalized(&raw),
                     raw: Some(raw),
-                    tape: keep.then_some(tape),
+                    tape: tape.filter(|_| keep),
                 })
             }
             _ => Ok(Encoded::empty()),
@@ -330,7 +345,10 @@ where
         )?)
     }
 
-    fn clear_gradients(&mut self) {
+    fn clear_gradients(&mut self) -> Result<(), TrainingError> {
+        if let Some(attached) = &mut self.learner {
+            return Ok(attached.learner.clear_gradients()?);
+        }
         self.text_gradient.token_embedding.clear();
         let mut dense = self.text_gradient.others.buffers_mut();
         dense.extend(
@@ -341,6 +359,7 @@ where
         dense
             .into_par_iter()
             .for_each(|buffer| buffer.make_mut().fill(T::zero()));
+        Ok(())
     }
 
     /// Adds the gradient of one micro-batch; `rows` is the range of its values in the features of
@@ -359,42 +378,63 @@ where
         };
         if let (Some(tower), Some(raw), Some(d_text)) = (tower, &text.raw, d_text) {
             let d_raw = normalize_backward(raw, &d_text[rows.clone()])?;
+            let mut forward = |tokens, prompts: &[PromptSelection]| match &mut self.learner {
+                Some(attached) => Ok(attached.forward_texts(tokens, prompts)?.1),
+                None => Ok::<_, TrainingError>(recorded(tower.forward(tokens, prompts)?).1),
+            };
             let tape = match (text.tape, self.trainable, &micro_batch.no, &micro_batch.yes) {
-                (Some(tape), ..) => tape,
+                (Some(tape), ..) => Some(tape),
                 (None, TrainableTowers::NoTower, Some(NoTexts { tokens, prompts }), _) => {
-                    tower.forward(tokens, prompts)?.1
+                    forward(tokens, prompts)?
                 }
                 (None, TrainableTowers::Clip, _, TextInput::Tokens(tokens)) => {
-                    tower
-                        .forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?
-                        .1
+                    forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?
                 }
                 _ => return Err(TrainingError::PrecomputedFeatures),
             };
-            tower.backward(tape, &d_raw, &mut self.text_gradient)?;
+            match (tape, &mut self.learner) {
+                (Some(Tape::Host(tape)), _) => {
+                    tower.backward(tape, &d_raw, &mut self.text_gradient)?;
+                }
+                (Some(Tape::Learner(tape)), Some(attached)) => {
+                    attached.learner.backward(tape, &d_raw)?;
+                }
+                _ => {}
+            }
         }
-        if let (Some(gradient), Some(d_image)) = (&mut self.image_gradient, &gradients.image) {
+        if self.trainable != TrainableTowers::Clip {
+            return Ok(());
+        }
+        if let Some(d_image) = &gradients.image {
             let (Some(raw), ImageInput::Pixels { values, size }) =
                 (&image.raw, &micro_batch.images)
             else {
                 return Err(TrainingError::PrecomputedFeatures);
             };
             let d_raw = normalize_backward(raw, &d_image[rows])?;
-            let tape = match image.tape {
-                Some(tape) => tape,
-                None => {
-                    self.towers
-                        .image
-                        .forward(ImageBatch::new(values, *size, *size)?)?
-                        .1
-                }
+            let images = ImageBatch::new(values, *size, *size)?;
+            let tape = match (image.tape, &mut self.learner) {
+                (Some(tape), _) => Some(tape),
+                (None, Some(attached)) => attached.forward_images(images)?.1,
+                (None, None) => recorded(self.towers.image.forward(images)?).1,
             };
-            self.towers.image.backward(tape, &d_raw, gradient)?;
+            match (tape, &mut self.learner, &mut self.image_gradient) {
+                (Some(Tape::Host(tape)), _, Some(gradient)) => {
+                    self.towers.image.backward(tape, &d_raw, gradient)?;
+                }
+                (Some(Tape::Learner(tape)), Some(attached), _) => {
+                    attached.learner.backward(tape, &d_raw)?;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
 
     fn update(&mut self, lr: f64, d_scale: T) -> Result<Option<f64>, TrainingError> {
+        if self.learner.is_some() {
+            return self.update_on_device(lr, d_scale);
+        }
         let (_, side) = self.trained_text();
         let Towers {
             image,
@@ -444,6 +484,13 @@ where
         });
         Ok(self.optimizer.step(lr, updates.chain(scale))?)
     }
+}
+
+/// Wraps the result of a forward pass on the host.
+fn recorded<T: Real, P>(
+    (features, tape): (FeatureMatrix<T>, P),
+) -> (FeatureMatrix<T>, Option<Tape<P>>) {
+    (features, Some(Tape::Host(tape)))
 }
 
 /// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`;

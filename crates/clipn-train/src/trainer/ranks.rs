@@ -91,6 +91,9 @@ where
         if self.communicator.world_size() == 1 {
             return Ok(());
         }
+        if self.learner.is_some() {
+            return self.reduce_on_device(d_scale);
+        }
         self.reduce_token_rows()?;
         // One buffer: a call for each of some hundred tensors would cost a round trip each.
         let image = self

@@ -1,0 +1,32 @@
+use clipn_model::{
+    ImageTower, ModelError, ModelWeights, Precision, TextSide, TextTower, TowerFactory,
+};
+
+use crate::text::TextEncoder;
+use crate::vision::image_tower;
+
+/// Makes towers on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuFactory;
+
+impl TowerFactory for CpuFactory {
+    fn device(&self) -> String {
+        "cpu".to_owned()
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    fn image_tower(&self, weights: &ModelWeights) -> Result<Box<dyn ImageTower<f32>>, ModelError> {
+        Ok(image_tower(weights))
+    }
+
+    fn text_tower(
+        &self,
+        weights: &ModelWeights,
+        side: TextSide,
+    ) -> Result<Box<dyn TextTower<f32>>, ModelError> {
+        Ok(Box::new(TextEncoder::from_weights(weights, side)))
+    }
+}
