@@ -47,6 +47,7 @@ mod factory;
 mod host;
 mod memory;
 mod op;
+mod peak;
 mod tower;
 #[cfg(feature = "gpu")]
 mod wgpu;
@@ -69,4 +70,10 @@ pub use op::{
     NO_PROMPT, NormRows, Op, Operand, PatchShape, ROWS_PER_SUM, SCALED_ROW, SQUARES_PER_SUM,
     partial_sums, square_sums,
 };
+pub use peak::peak_gemm_flops;
 pub use tower::{AdamWStep, DeviceImageTower, DeviceTape, DeviceTextTower, ParameterState};
+
+/// Compiles the examples of the README.
+#[cfg(all(doctest, feature = "gpu"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,21 +1,23 @@
 //! Opening a model, and building its classifier.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder};
 use clipn::detector::DetectorError;
 use clipn::download::FetchPurpose;
-use clipn::engine::image_tower;
 use clipn::image::Preprocessing;
 use clipn::model::{
-    ImageTower, ModelConfig, ModelWeights, NoSideOrigin, PretrainedWeights, WeightsMetadata,
+    ImageTower, ModelConfig, ModelWeights, NoSideOrigin, PretrainedWeights, TowerFactory,
+    WeightsMetadata,
 };
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
 use crate::common::args::{ModelArgs, PromptArgs};
 use crate::common::classes::{ClassesToEncode, warn_of_truncated};
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::{detail, note, warning};
 use crate::common::weights::{LocatedWeights, WeightsKeyArgs, locate};
@@ -32,11 +34,13 @@ pub(crate) struct LoadedModel {
     pub epoch: Option<String>,
     /// Templates, logit scale and vocabulary that the weights name.
     metadata: WeightsMetadata,
+    /// Makes the towers.
+    towers: Arc<dyn TowerFactory>,
 }
 
 impl LoadedModel {
     /// Opens config and weights. Warns if the "no" side is not trained.
-    pub(crate) fn open(args: &ModelArgs) -> Result<Self, CliError> {
+    pub(crate) fn open(args: &ModelArgs, device: &Device) -> Result<Self, CliError> {
         let requested = args.requested();
         let located = locate(
             args.pretrained.as_deref(),
@@ -50,7 +54,7 @@ impl LoadedModel {
             .map(ModelConfig::resolve)
             .transpose()?;
         let origin = located.model.as_deref().unwrap_or("the weights").to_owned();
-        Self::from_located(located, model, requested, &origin, &args.key)
+        Self::from_located(located, model, requested, &origin, (&args.key, device))
     }
 
     /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
@@ -59,6 +63,7 @@ impl LoadedModel {
         bundle: &Bundle,
         at: &Path,
         args: &ModelArgs,
+        device: &Device,
     ) -> Result<Self, CliError> {
         let config = bundle.identity().config.clone();
         let named = bundle.identity().source.as_deref().map(Path::new);
@@ -79,7 +84,8 @@ impl LoadedModel {
             &args.downloads,
             FetchPurpose::Compute,
         )?;
-        Self::from_located(located, Some(config), requested, "the bundle", &args.key)
+        let opened = (&args.key, device);
+        Self::from_located(located, Some(config), requested, "the bundle", opened)
     }
 
     /// Opens located weights; `origin` is where the architecture comes from.
@@ -88,7 +94,7 @@ impl LoadedModel {
         model: Option<ModelConfig>,
         requested: &Path,
         origin: &str,
-        key: &WeightsKeyArgs,
+        (key, device): (&WeightsKeyArgs, &Device),
     ) -> Result<Self, CliError> {
         let pretrained = key.open(&located.path)?;
         let epoch = epoch(&pretrained, &located.path);
@@ -199,6 +205,7 @@ impl LoadedModel {
         builder: &ClassifierBuilder<'_>,
     ) -> Result<Classifier, CliError> {
         self.warn_of_unknown_words(class_names, prompts.templates());
+        let builder = builder.clone().with_towers(&*self.towers);
         let built = builder.build_with_report(&self.weights)?;
         self.weights.release_pages();
         warn_of_truncated(&built);
@@ -251,8 +258,13 @@ impl LoadedModel {
     }
 
     /// Image tower for inference.
-    pub(crate) fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
-        image_tower(&self.weights)
+    pub(crate) fn image_tower(&self) -> Result<Box<dyn ImageTower<f32>>, CliError> {
+        Ok(self.towers.image_tower(&self.weights)?)
+    }
+
+    /// Makes towers on the device of the model.
+    pub(crate) fn towers(&self) -> &dyn TowerFactory {
+        &*self.towers
     }
 }
 

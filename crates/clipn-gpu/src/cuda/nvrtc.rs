@@ -140,7 +140,7 @@ fn read(
         return None;
     }
     let mut output = vec![0; bytes];
-    // SAFETY: the output has the size that the library asked for.
+    // SAFETY: the output has the size that the library returned.
     let status = unsafe { get(program, output.as_mut_ptr().cast()) };
     (status == 0).then_some(output)
 }

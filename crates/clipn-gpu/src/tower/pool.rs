@@ -1,11 +1,54 @@
 //! Reuse of the buffers and programs of batches.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::error::DeviceError;
 
 /// Maximum number of idle workspaces that are kept.
 const MAX_IDLE: usize = 4;
+
+/// Maximum number of calls for inference under way: one computes while another copies. More would only
+/// take memory.
+const MAX_CALLS: usize = 2;
+
+/// Permits of calls.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    under_way: Mutex<usize>,
+    ended: Condvar,
+}
+
+/// A call under way, which ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Call<'a>(&'a Calls);
+
+impl Calls {
+    /// Waits until fewer than [`MAX_CALLS`] are under way.
+    pub(crate) fn begin(&self) -> Call<'_> {
+        let mut under_way = self
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        while *under_way >= MAX_CALLS {
+            let waited = self.ended.wait(under_way);
+            under_way = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        *under_way += 1;
+        Call(self)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let calls = self.0;
+        let mut under_way = calls
+            .under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *under_way -= 1;
+        calls.ended.notify_one();
+    }
+}
 
 /// Workspaces that no call uses, by their size, oldest first. Each call takes one for itself, so that
 /// several calls can be under way.
@@ -70,6 +113,27 @@ mod tests {
         assert_eq!(pool.take(2, || Ok("other")).unwrap(), "other");
         assert_eq!(pool.take(1, || Ok("new")).unwrap(), "first");
         assert_eq!(pool.take(1, || Ok("new")).unwrap(), "new");
+    }
+
+    #[test]
+    fn few_calls_are_under_way_at_a_time() {
+        let (calls, most) = (Calls::default(), Mutex::new((0, 0)));
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let _call = calls.begin();
+                    {
+                        let mut most = most.lock().unwrap();
+                        most.0 += 1;
+                        most.1 = most.1.max(most.0);
+                    }
+                    std::thread::yield_now();
+                    most.lock().unwrap().0 -= 1;
+                });
+            }
+        });
+        let (left, most) = *most.lock().unwrap();
+        assert!(left == 0 && most <= MAX_CALLS, "{most}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::error::DeviceError;
 use crate::tower::graph::Graph;
 use crate::tower::image::{ImageBatchSize, build, role};
 use crate::tower::parameters::{self, Parameter, ParameterSettings};
-use crate::tower::pool::Pool;
+use crate::tower::pool::{Calls, Pool};
 use crate::tower::training::{
     AdamWStep, DeviceTape, ParameterState, Recorded, Tape, Training, take_for_training,
 };
@@ -38,6 +38,7 @@ pub struct DeviceImageTower<D: Device> {
     training: Option<Training<D>>,
     max_batch: usize,
     pool: Pool<(ImageBatchSize, bool), Workspace<D>>,
+    calls: Calls,
 }
 
 /// Buffers and programs of a batch.
@@ -124,6 +125,7 @@ impl<D: Device> DeviceImageTower<D> {
             max_batch,
             device,
             pool: Pool::new(),
+            calls: Calls::default(),
         })
     }
 
@@ -215,6 +217,7 @@ impl<D: Device> DeviceImageTower<D> {
             height: images.height(),
             width: images.width(),
         };
+        let _call = self.calls.begin();
         let workspace = self.take(size, false)?;
         let features = self.run(&workspace, images.pixels())?;
         self.pool.put((size, false), workspace);

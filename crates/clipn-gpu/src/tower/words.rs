@@ -13,7 +13,7 @@ use crate::error::DeviceError;
 use crate::op::{MEAN_PROMPT, NO_PROMPT, SCALED_ROW};
 use crate::tower::graph::Graph;
 use crate::tower::parameters::{self, Parameter, ParameterSettings};
-use crate::tower::pool::Pool;
+use crate::tower::pool::{Calls, Pool};
 use crate::tower::text::{TextBatchSize, TextParameters, build, role};
 use crate::tower::training::{
     AdamWStep, DeviceTape, ParameterState, Recorded, Tape, Training, take_for_training,
@@ -42,6 +42,7 @@ pub struct DeviceTextTower<D: Device> {
     training: Option<Training<D>>,
     max_batch: usize,
     pool: Pool<(TextBatchSize, bool), Workspace<D>>,
+    calls: Calls,
 }
 
 /// Buffers and programs of a batch.
@@ -163,6 +164,7 @@ impl<D: Device> DeviceTextTower<D> {
             max_batch,
             device,
             pool: Pool::new(),
+            calls: Calls::default(),
         })
     }
 
@@ -447,6 +449,7 @@ impl<D: Device> TextTower<D::Value> for DeviceTextTower<D> {
             let longest = batch.last().map_or(1, |text| text.ids.len());
             let capacity = batch.len().next_power_of_two().min(self.max_batch);
             let size = self.size(capacity, longest);
+            let _call = self.calls.begin();
             let workspace = self.take(size, false)?;
             let features = self.run(&workspace, size, &batch)?;
             self.pool.put((size, false), workspace);

@@ -23,7 +23,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clipn_data::{CaptionLoader, CaptionSource, Epoch, EpochPosition, TrainBatch};
 use clipn_engine::TextTransformer;
-use clipn_model::{ModelConfig, TextTower, WeightsMetadata};
+use clipn_model::{ModelConfig, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
 
 use crate::communicator::{Collective, Communicator};

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use clipn::engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
+use clipn::engine::{TextEncoder, TextTransformer, VisionTransformer};
 use clipn::model::{
-    ModelConfig, ModelWeights, PretrainedWeights, TextParams, TextSide, VisionParams,
+    ImageTower, ModelConfig, ModelWeights, PretrainedWeights, TextParams, TextSide, TextTower,
+    VisionParams,
 };
 
 use super::args::{BenchArgs, Task};
 use super::random::RandomInputs;
+use crate::common::device::Device;
 use crate::common::error::CliError;
 
 /// Architecture of tasks without `--model`.
@@ -44,9 +46,21 @@ impl Model {
         Ok(Self { config, weights })
     }
 
-    /// Image tower for inference.
-    pub(crate) fn image_encoder(&self) -> Result<VisionEncoder, CliError> {
-        Ok(VisionEncoder::new(&self.config, self.vision()?))
+    /// Image tower for inference on a device.
+    pub(crate) fn image_tower_on(
+        &self,
+        device: &Device,
+    ) -> Result<Box<dyn ImageTower<f32>>, CliError> {
+        Ok(device.image_tower(&self.config, self.vision()?)?)
+    }
+
+    /// Text tower for inference on a device.
+    pub(crate) fn text_tower_on(
+        &self,
+        device: &Device,
+        side: TextSide,
+    ) -> Result<Box<dyn TextTower<f32>>, CliError> {
+        Ok(device.text_tower(&self.config, self.text(side, 0), side)?)
     }
 
     /// Frozen image tower for training.

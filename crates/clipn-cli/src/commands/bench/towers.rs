@@ -3,14 +3,17 @@
 use clipn::model::{ImageBatch, ImageTower, ModelConfig, TextSide, TextTower};
 use serde_json::Map;
 
+use super::args::BenchArgs;
 use super::model::Model;
 use super::random::RandomInputs;
 use super::workload::Workload;
 use crate::common::error::CliError;
 
 /// A batch of images through the image tower.
-pub(crate) fn image(model: &Model, batch: usize) -> Result<Workload, CliError> {
-    let tower = model.image_encoder()?;
+pub(crate) fn image(model: &Model, batch: usize, args: &BenchArgs) -> Result<Workload, CliError> {
+    let tower = model.image_tower_on(&args.device.open()?)?;
+    let preferred = tower.preferred_batch().unwrap_or(batch);
+    let batch = args.batch_size.map_or(preferred, usize::from);
     let size = tower.image_size();
     let pixels = RandomInputs::new(9).values(batch * 3 * size * size, 2.0);
     Ok(Workload {
@@ -33,9 +36,17 @@ pub(crate) fn clamped_length(config: &ModelConfig, length: usize) -> usize {
 }
 
 /// A batch of texts without padding through a text tower.
-pub(crate) fn text(model: &Model, batch: usize, length: usize) -> Result<Workload, CliError> {
+pub(crate) fn text(
+    model: &Model,
+    batch: usize,
+    length: usize,
+    args: &BenchArgs,
+) -> Result<Workload, CliError> {
     let length = clamped_length(&model.config, length);
-    let tower = model.text_encoder(TextSide::Yes, 0);
+    let device = args.device.open()?;
+    let preferred = if device.is_cpu() { batch } else { 256 };
+    let batch = args.batch_size.map_or(preferred, usize::from);
+    let tower = model.text_tower_on(&device, TextSide::Yes)?;
     let texts = RandomInputs::new(9).texts(batch, length, model.config.text.vocab_size)?;
     Ok(Workload {
         run: Box::new(move || {

@@ -23,6 +23,7 @@ use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
+use crate::common::device::Device;
 use crate::common::error::hints::flag_for_image;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{hint, note_of_skipped, warning};
@@ -48,10 +49,11 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     {
         target.refuse_existing()?;
     }
-    args.run.report();
+    let device = args.run.device.open()?;
+    args.run.report(&device);
     let mut images = ImageStream::open(args, shard)?;
     let bar = Bar::default();
-    let opened = args.detector.open(&bar)?;
+    let opened = args.detector.open(&device, &bar)?;
     if args.fdr.is_some() && opened.detector.calibration().is_none() {
         return Err(CliError::usage_with_hint(
             "--fdr needs p-values, and this detector has none",
@@ -60,6 +62,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     }
     let mut run = ClassifyRun {
         args,
+        device: &device,
         bar: &bar,
         tally: Tally::default(),
         total: images.total(),
@@ -68,7 +71,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let Some(target) = output else {
         return run.print(&opened.detector, images);
     };
-    let settings = run_settings(args, shard, &opened)?;
+    let settings = run_settings(args, shard, &opened, &device)?;
     if args.resume && target.is_converted() {
         settings.check(&target)?;
         let path = target.path.display().to_string();
@@ -87,6 +90,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
 /// State of one run of the command.
 struct ClassifyRun<'a> {
     args: &'a ClassifyArgs,
+    device: &'a Device,
     bar: &'a Bar,
     tally: Tally,
     /// Number of images of this shard, if known in advance.
@@ -225,7 +229,7 @@ impl ClassifyRun<'_> {
             detector.classifier(),
             detector.preprocessing(),
         )?
-        .with_parallelism(self.args.run.parallelism())
+        .with_parallelism(self.args.run.parallelism(self.device))
         .with_progress(self.bar);
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
         let decide =
@@ -305,6 +309,7 @@ fn run_settings(
     args: &ClassifyArgs,
     shard: ShardSpec,
     opened: &OpenedDetector,
+    device: &Device,
 ) -> Result<RunSettings, CliError> {
     let detector = &opened.detector;
     let classifier = detector.classifier();
@@ -357,6 +362,9 @@ fn run_settings(
     .collect();
     if let Some(key) = &args.image_key {
         settings.insert("image key".to_owned(), json!(key));
+    }
+    if let Some(device) = device.describe() {
+        settings.insert("precision".to_owned(), device["precision"].clone());
     }
     Ok(RunSettings::new(settings))
 }

@@ -16,6 +16,7 @@ use super::EvalArgs;
 use crate::common::args::ModelArgs;
 use crate::common::classes::ClassesToEncode;
 use crate::common::detector::open_bundle;
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::status;
 use crate::common::model::LoadedModel;
@@ -46,24 +47,25 @@ enum Source {
 pub(super) struct OpenedModel(Source);
 
 /// Opens what the arguments name.
-pub(super) fn open(args: &EvalArgs) -> Result<Vec<OpenedModel>, CliError> {
+pub(super) fn open(args: &EvalArgs, device: &Device) -> Result<Vec<OpenedModel>, CliError> {
     let models = args.models()?;
     if let (Some(path), [model]) = (&args.bundle, &models[..]) {
-        return Ok(vec![OpenedModel::bundle(path, model)?]);
+        return Ok(vec![OpenedModel::bundle(path, model, device)?]);
     }
-    models.iter().map(OpenedModel::weights).collect()
+    let weights = |model| OpenedModel::weights(model, device);
+    models.iter().map(weights).collect()
 }
 
 impl OpenedModel {
-    fn weights(args: &ModelArgs) -> Result<Self, CliError> {
+    fn weights(args: &ModelArgs, device: &Device) -> Result<Self, CliError> {
         Ok(Self(Source::Weights {
             requested: args.requested().to_owned(),
-            loaded: Box::new(LoadedModel::open(args)?),
+            loaded: Box::new(LoadedModel::open(args, device)?),
         }))
     }
 
-    fn bundle(path: &Path, model: &ModelArgs) -> Result<Self, CliError> {
-        let opened = open_bundle(path, model)?;
+    fn bundle(path: &Path, model: &ModelArgs, device: &Device) -> Result<Self, CliError> {
+        let opened = open_bundle(path, model, device)?;
         let Some(bundle) = opened.detector.bundle().cloned() else {
             return Err(CliError::usage(format!(
                 "{} has no classifier",
@@ -183,14 +185,17 @@ impl EvaluatedModel {
     }
 
     /// Runs `work` with the image tower, whose memory is released after it.
-    pub(super) fn with_tower<T>(&self, work: impl FnOnce(&dyn ImageTower<f32>) -> T) -> T {
+    pub(super) fn with_tower<T>(
+        &self,
+        work: impl FnOnce(&dyn ImageTower<f32>) -> T,
+    ) -> Result<T, CliError> {
         match &self.source {
             Source::Weights { loaded, .. } => {
-                let result = work(&*loaded.image_tower());
+                let result = work(&*loaded.image_tower()?);
                 loaded.weights.release_pages();
-                result
+                Ok(result)
             }
-            Source::Bundle { detector, .. } => work(detector.tower()),
+            Source::Bundle { detector, .. } => Ok(work(detector.tower())),
         }
     }
 
