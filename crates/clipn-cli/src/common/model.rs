@@ -122,6 +122,7 @@ impl LoadedModel {
             preprocessing,
             epoch,
             metadata: pretrained.metadata(),
+            towers: device.factory(),
         })
     }
 

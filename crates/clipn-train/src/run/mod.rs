@@ -131,7 +131,7 @@ impl TrainRun {
     }
 
     /// Returns the towers of the host. On a device, the trained ones have the weights of the last
-    /// checkpoint.
+    /// checkpoint or end of an epoch.
     pub fn towers(&self) -> &CpuTowers {
         self.trainer.towers()
     }
@@ -200,6 +200,8 @@ impl TrainRun {
             }
             let skipped = data.shared_position()?.skipped;
             self.end_epoch()?;
+            // The observer may evaluate the towers of the host.
+            self.trainer.synchronize()?;
             observer.epoch_ended(self, self.epoch, &skipped);
         }
         let outcome = self.outcome(false, newest, observer)?;

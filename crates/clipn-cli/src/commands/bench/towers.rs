@@ -1,6 +1,6 @@
 //! The towers alone, on images and on texts.
 
-use clipn::model::{ImageBatch, ImageTower, ModelConfig, TextSide, TextTower};
+use clipn::model::{ImageBatch, ModelConfig, TextSide};
 use serde_json::Map;
 
 use super::args::BenchArgs;

@@ -37,7 +37,8 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
             "give out-of-distribution images with --ood",
         ));
     }
-    args.run.report();
+    let device = args.run.device.open()?;
+    args.run.report(&device);
     let mut skipped = SkippedFiles::default();
     let mut id_files = list_images(&args.id, &mut skipped)?;
     let ood_files = args
@@ -53,7 +54,6 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         // Before minutes of encoding; unreadable images count later.
         comparison_settings.check_counts(id_files.len(), ood_files.len())?;
     }
-    let device = args.run.device.open()?;
     let OpenedDetector {
         detector,
         weights: _,

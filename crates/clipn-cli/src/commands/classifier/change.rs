@@ -9,6 +9,7 @@ use super::args::{AddArgs, ChangeArgs, RemoveArgs};
 use super::{check_output, report_written};
 use crate::common::args::ModelArgs;
 use crate::common::classes::{self, ClassesToEncode};
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::{note, warning};
 use crate::common::model::{LoadedModel, read_templates};
@@ -27,7 +28,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
         key: args.key.clone(),
         downloads: args.downloads.clone(),
     };
-    let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
+    let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model, &Device::Cpu)?;
     bundle.check_text_towers(&loaded.weights)?;
     let bar = Bar::default();
     let classes = ClassesToEncode {

@@ -56,8 +56,8 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     if let Some(directory) = args.output.as_ref().filter(|_| is_first && !args.force) {
         refuse_existing(directory)?;
     }
-    args.run.report();
     let device = args.run.device.open()?;
+    args.run.report(&device);
     let opened = rank_0_first(ranks, || model::open(args, &device))?;
     let bundle_classes = opened.first().and_then(OpenedModel::class_names);
     let benchmark = benchmark::open(args, bundle_classes)?;
