@@ -139,8 +139,8 @@ impl ClassEncoder {
                 .with_prompts(self.prompts.clone())
                 .with_progress(progress);
             let TextTowers { yes, no, pool, .. } = &*self.towers;
-            let no = no.as_ref().map(|no| no as &dyn TextTower<f32>);
-            let built = pool.install(|| builder.build_with_towers(yes, no))?;
+            let no = no.as_deref();
+            let built = pool.install(|| builder.build_with_towers(&**yes, no))?;
             let mut cache = self.cache();
             for (index, name) in chunk.iter().enumerate() {
                 let rows = class_rows(&built, index);
