@@ -105,7 +105,7 @@ pub(super) struct Context {
     pub(super) stream: Handle,
 }
 
-// SAFETY: the driver's functions may be called from any thread, each of which makes the context current
+// SAFETY: the driver's functions may be called from any thread; each makes the context current
 // before its calls; the handles are never changed.
 unsafe impl Send for Context {}
 // SAFETY: as above.

@@ -47,7 +47,7 @@ fn long(value: usize) -> Argument {
 /// A kernel with its arguments and grid.
 struct Launch {
     function: Handle,
-    /// Values of the arguments, in eight bytes each, of which a kernel reads as many as its type has.
+    /// Values of the arguments, in eight bytes each; a kernel reads as many as its type has.
     values: Vec<u64>,
     grid: [u32; 3],
     threads: u32,

@@ -227,7 +227,7 @@ pub(crate) struct NormScratch<B> {
 }
 
 impl<B: DeviceBuffer> NormScratch<B> {
-    /// Allocates room for `rows` rows, the widest of which has `width` elements.
+    /// Allocates room for `rows` rows of at most `width` elements.
     pub(crate) fn allocate<A: Allocate<B>>(
         graph: &mut Graph<'_, B, A>,
         rows: usize,

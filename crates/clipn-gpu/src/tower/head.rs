@@ -54,7 +54,7 @@ impl<B: DeviceBuffer> Head<B> {
     }
 
     /// Adds the backward pass: from the gradient of the features, `[N, D]`, full, to `d`, the gradient of
-    /// the residual stream, of which it writes the pooled rows and clears the others.
+    /// the residual stream: it writes the pooled rows and clears the others.
     pub(crate) fn backward<A: Allocate<B>>(
         &self,
         graph: &mut Graph<'_, B, A>,
