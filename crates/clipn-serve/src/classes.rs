@@ -3,6 +3,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use clipn::checkpoint::CheckpointError;
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder, ClassifierError};
 use clipn::engine::TextEncoder;
 use clipn::model::{ModelWeights, NoSideOrigin, TextSide, TextTower, TrainingVocabulary};
@@ -85,6 +86,13 @@ impl ClassEncoder {
             prompts,
             cache: Arc::new(Mutex::new(LruCache::new(CACHED_CLASSES))),
         }
+    }
+
+    /// Checks that the weights of the text towers were not changed on disk.
+    pub(crate) fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        let TextTowers { yes, no, .. } = &*self.towers;
+        yes.check_unchanged()?;
+        no.as_ref().map_or(Ok(()), TextEncoder::check_unchanged)
     }
 
     /// Words of a class name that did not occur in the training captions. Empty if the weights do

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use clipn_checkpoint::Buffer;
+use clipn_checkpoint::{Buffer, CheckpointError};
 use clipn_model::{
     Activation, CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
     ModelWeights, PatchGrid, Precision, Real, VisionConfig, VisionParams,
@@ -89,6 +89,11 @@ impl VisionTransformer {
         });
     }
 
+    /// Checks that the files of mapped parameters were not changed in place.
+    fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        Ok(Buffer::check_all(self.params.buffers())?)
+    }
+
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
@@ -168,6 +173,7 @@ impl ImageTower<f32> for VisionTransformer {
     }
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
+        self.check_unchanged()?;
         let grid = patch_grid(&images, &self.config)?;
         let positions =
             positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
@@ -189,6 +195,8 @@ impl ImageTower<f32> for VisionTransformer {
             &SCRATCH,
             encode,
         );
+        // What was computed before a change is right, and what came after it is not.
+        self.check_unchanged()?;
         Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
@@ -242,6 +250,8 @@ impl VisionEncoder {
             }
             _ => tower.pack(UnpackedWeights::Drop),
         }
+        // What is left is small: without it, the encoder does not depend on its file.
+        tower.params.buffers_mut().into_iter().for_each(Buffer::own);
         Self { tower, precision }
     }
 }

@@ -33,6 +33,10 @@ pub struct TrainSettings {
     /// Number of processes that the run was started on, which a run sets itself.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub processes: usize,
+    /// Number of computing threads of a process, which a run sets itself: the last bits of sums depend on
+    /// it. 0 if it is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub threads: usize,
     /// Samples in a micro-batch on one process.
     pub batch_size: usize,
     /// Gradient accumulation steps: micro-batches in an optimizer step, which uses `batch_size ·
@@ -167,6 +171,11 @@ fn is_one(processes: &usize) -> bool {
     *processes == 1
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde calls.
+fn is_zero(threads: &usize) -> bool {
+    *threads == 0
+}
+
 fn default_images() -> Vec<String> {
     SampleFields::default().images
 }
@@ -213,6 +222,7 @@ impl TrainSettings {
             no_prompts: 16,
             templates: TemplateSet::DEFAULT_NAME.to_owned(),
             processes: 1,
+            threads: 0,
             batch_size: 64,
             accum_freq: 1,
             epochs: 10,
@@ -273,7 +283,7 @@ impl TrainSettings {
             source,
         };
         let text = toml::to_string_pretty(self).map_err(|e| error(e.into()))?;
-        std::fs::write(path, text).map_err(|e| error(e.into()))
+        clipn_base::files::replace(path, text).map_err(|e| error(e.into()))
     }
 
     /// Returns the number of samples in an optimizer step, over all processes.

@@ -18,6 +18,7 @@ use clipn::scores::{MaxLogit, Score};
 
 use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::error::CliError;
+use crate::common::locks;
 use crate::common::messages::{hint, note_of_skipped, status, warning};
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
             "give out-of-distribution images with --ood",
         ));
     }
+    let _lock = locks::of_bundle(&args.bundle, args.out.as_deref())?;
     args.run.report();
     let mut skipped = SkippedFiles::default();
     let mut id_files = list_images(&args.id, &mut skipped)?;

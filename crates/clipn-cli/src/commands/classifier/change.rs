@@ -2,6 +2,7 @@ use std::path::Path;
 
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier};
+use clipn::files::StateLock;
 use clipn::negatives::{NegativeSource, Negatives, Selection};
 use clipn::prompts::{ClassList, ClassNames, duplicate_names};
 
@@ -10,6 +11,7 @@ use super::{check_output, report_written};
 use crate::common::args::{ModelArgs, PrecisionArgs};
 use crate::common::classes::{self, ClassesToEncode};
 use crate::common::error::CliError;
+use crate::common::locks;
 use crate::common::messages::{note, warning};
 use crate::common::model::{LoadedModel, read_templates};
 use crate::common::negatives::attach;
@@ -17,6 +19,7 @@ use crate::common::progress::Bar;
 
 /// `clipn classifier add`.
 pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
+    let _lock = lock(&args.change)?;
     let bundle = open(&args.change)?;
     let names = names(&args.classes)?;
     check_new(&bundle, &names, args.allow_duplicates)?;
@@ -120,6 +123,7 @@ fn choose_again(
 
 /// `clipn classifier remove`.
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
+    let _lock = lock(&args.change)?;
     let bundle = open(&args.change)?;
     let classifier = bundle
         .classifier()
@@ -143,6 +147,10 @@ fn names(spec: &str) -> Result<Vec<String>, CliError> {
         list.into_names()
     };
     Ok(names.into())
+}
+
+fn lock(args: &ChangeArgs) -> Result<Option<StateLock>, CliError> {
+    locks::of_bundle(&args.bundle, args.out.as_deref())
 }
 
 fn open(args: &ChangeArgs) -> Result<Bundle, CliError> {

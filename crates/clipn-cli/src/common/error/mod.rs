@@ -18,6 +18,7 @@ use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::evaluation::score_files::ScoreFileError;
+use clipn::files::LockError;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
@@ -65,6 +66,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
+    Locked(#[from] LockError),
+    #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
     Negatives(#[from] NegativesError),
@@ -91,7 +94,7 @@ pub(crate) enum CliError {
     Item { name: String, source: ItemError },
     #[error("{}", no_image_classified(*.images))]
     NoImageClassified { images: u64 },
-    #[error("cannot watch for SIGUSR1 and SIGTERM")]
+    #[error("cannot set the handling of signals")]
     WatchSignals(#[source] std::io::Error),
     #[error("cannot block the signal SIGHUP")]
     BlockSignal(#[source] std::io::Error),
@@ -121,6 +124,12 @@ pub(crate) enum CliError {
     WriteFile {
         path: PathBuf,
         source: std::io::Error,
+    },
+    #[error("another program {change} {} during the run: rows are lost", path.display())]
+    OutputChanged {
+        path: PathBuf,
+        /// What it did: `removed or replaced`, `changed`.
+        change: &'static str,
     },
     #[error("row {row} of {} is damaged: {problem}", path.display())]
     DamagedRow {
@@ -152,6 +161,18 @@ pub(crate) enum CliError {
     #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] clipn_serve::ServeError),
+    #[cfg(feature = "serve")]
+    #[error("no server answers at {address}")]
+    NoServer {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
+    #[cfg(feature = "serve")]
+    #[error("the server at {address} is not healthy: {problem}")]
+    Unhealthy {
+        address: std::net::SocketAddr,
+        problem: String,
+    },
     #[cfg(feature = "serve")]
     #[error("cannot read the API keys in {}", path.display())]
     KeysFile {
