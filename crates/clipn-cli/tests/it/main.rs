@@ -25,6 +25,7 @@ mod crash_points;
 mod damaged_weights;
 mod data_forms;
 mod determinism;
+mod devices;
 mod documentation;
 #[cfg(feature = "download")]
 mod download;

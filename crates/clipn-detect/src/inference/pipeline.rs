@@ -69,7 +69,7 @@ impl<'a> InferencePipeline<'a> {
             tower,
             classifiers,
             preprocessing,
-            parallelism: Parallelism::default(),
+            parallelism: Parallelism::for_tower(tower),
             progress: &NoProgress,
         })
     }

@@ -3,7 +3,7 @@ use std::ops::Range;
 use clipn_checkpoint::{Buffer, CheckpointError};
 use clipn_model::{
     Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, Precision, PromptSelection,
-    QuantizedWeight, TextConfig, TextParams, TextSide, TextTower,
+    QuantizedWeight, TextConfig, TextParams, TextSide, TextTower, check_tokens,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
@@ -61,7 +61,7 @@ impl TextTransformer {
     }
 
     /// Checks that the files of mapped parameters were not changed in place.
-    fn check_unchanged(&self) -> Result<(), CheckpointError> {
+    fn check_parameters(&self) -> Result<(), CheckpointError> {
         Ok(Buffer::check_all(self.params.buffers())?)
     }
 
@@ -111,7 +111,7 @@ impl TextTower<f32> for TextTransformer {
         prompt: PromptSelection,
     ) -> Result<FeatureMatrix<f32>, ModelError> {
         check_tokens(tokens, &self.config)?;
-        self.check_unchanged()?;
+        self.check_parameters()?;
         let positions = prompted_positions(&self.params, &self.config, prompt)?;
         let (texts, _) = truncate_at_end_of_text(tokens);
         let order = prefixes::sorted_order(&texts);
@@ -138,12 +138,16 @@ impl TextTower<f32> for TextTransformer {
             encode,
         );
         // What was computed before a change is right, and what came after it is not.
-        self.check_unchanged()?;
+        self.check_parameters()?;
         let mut values = vec![0.0; ordered.len()];
         for (feature, text) in ordered.chunks_exact(self.embed_dim).zip(order) {
             values[text * self.embed_dim..][..self.embed_dim].copy_from_slice(feature);
         }
         Ok(FeatureMatrix::new(values, self.embed_dim))
+    }
+
+    fn check_unchanged(&self) -> Result<(), ModelError> {
+        Ok(self.check_parameters()?)
     }
 }
 
@@ -172,8 +176,8 @@ impl TextEncoder {
         Self::build(config, params, precision, false)
     }
 
-    /// Creates the encoder of one side from loaded weights, in their
-    /// [precision](ModelWeights::precision).
+    /// Creates the encoder of one side from loaded weights; see
+    /// [`VisionEncoder::from_weights`](crate::VisionEncoder::from_weights).
     pub fn from_weights(weights: &ModelWeights, side: TextSide) -> Self {
         let (config, params) = (weights.config(), weights.text_params(side));
         Self::build(config, params, weights.precision(), weights.is_quantized())
@@ -206,14 +210,6 @@ impl TextEncoder {
         tower.params.token_embedding = embedding;
         Self { tower }
     }
-
-    /// Checks that the file of a mapped token embedding was not changed in place since it was opened.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Changed`] if it was, after which encoding fails.
-    pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
-        self.tower.check_unchanged()
-    }
 }
 
 impl TextTower<f32> for TextEncoder {
@@ -232,6 +228,10 @@ impl TextTower<f32> for TextEncoder {
     ) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode_with(tokens, prompt)
     }
+
+    fn check_unchanged(&self) -> Result<(), ModelError> {
+        Ok(self.tower.check_parameters()?)
+    }
 }
 
 /// Truncates texts after their pooled position; returns their ids and lengths.
@@ -241,30 +241,4 @@ pub(super) fn truncate_at_end_of_text(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<
         .map(|ids| &ids[..=end_of_text_position(ids)])
         .map(|ids| (ids, ids.len()))
         .unzip()
-}
-
-/// Checks that every id is in the vocabulary and no row is longer than the context.
-///
-/// # Errors
-///
-/// [`ModelError::TextTooLong`] for rows that are too long, and [`ModelError::TokenOutOfRange`] for an id
-/// outside the vocabulary.
-pub(crate) fn check_tokens(tokens: &TokenBatch, config: &TextConfig) -> Result<(), ModelError> {
-    let length = tokens.context_length();
-    if length > config.context_length {
-        return Err(ModelError::TextTooLong {
-            max: config.context_length,
-            found: length,
-        });
-    }
-    for (row, ids) in tokens.rows().enumerate() {
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
-            return Err(ModelError::TokenOutOfRange {
-                id,
-                row,
-                vocab_size: config.vocab_size,
-            });
-        }
-    }
-    Ok(())
 }

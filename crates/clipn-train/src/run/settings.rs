@@ -8,6 +8,7 @@ use clipn_data::{
     CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit, TableKind, is_archive_name,
 };
 use clipn_image::Augmentation;
+use clipn_model::Precision;
 use clipn_text::prompts::TemplateSet;
 
 use crate::error::TrainingError;
@@ -37,6 +38,9 @@ pub struct TrainSettings {
     /// it. 0 if it is not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub threads: usize,
+    /// Precision of the towers, that of the device, which a run sets itself.
+    #[serde(default)]
+    pub precision: Precision,
     /// Samples in a micro-batch on one process.
     pub batch_size: usize,
     /// Gradient accumulation steps: micro-batches in an optimizer step, which uses `batch_size ·
@@ -223,6 +227,7 @@ impl TrainSettings {
             templates: TemplateSet::DEFAULT_NAME.to_owned(),
             processes: 1,
             threads: 0,
+            precision: Precision::F32,
             batch_size: 64,
             accum_freq: 1,
             epochs: 10,

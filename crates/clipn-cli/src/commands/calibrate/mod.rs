@@ -17,6 +17,7 @@ use clipn::detector::Detector;
 use clipn::scores::{MaxLogit, Score};
 
 use crate::common::detector::{OpenedDetector, open_bundle};
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::locks;
 use crate::common::messages::{hint, note_of_skipped, status, warning};
@@ -38,7 +39,8 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         ));
     }
     let _lock = locks::of_bundle(&args.bundle, args.out.as_deref())?;
-    args.run.report();
+    let device = args.run.device.open()?;
+    args.run.report(&device);
     let mut skipped = SkippedFiles::default();
     let mut id_files = list_images(&args.id, &mut skipped)?;
     let ood_files = args
@@ -57,7 +59,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let OpenedDetector {
         detector,
         weights: _,
-    } = open_bundle(&args.bundle, &args.model())?;
+    } = open_bundle(&args.bundle, &args.model(), &device)?;
     let bundle = detector
         .bundle()
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
@@ -85,8 +87,8 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         inputs.check(*score)?;
     }
     let bar = Bar::default();
-    let mut id = scored(&detector, &id_files, &candidates, args, &bar)?;
-    let mut ood = scored(&detector, &ood_files, &candidates, args, &bar)?;
+    let mut id = scored(&detector, &id_files, &candidates, (args, &device), &bar)?;
+    let mut ood = scored(&detector, &ood_files, &candidates, (args, &device), &bar)?;
     let chosen = if is_comparison {
         let images = [&id[..], &ood[..]];
         Some(choose(&candidates, default, images, &comparison_settings)?)
@@ -145,10 +147,10 @@ fn scored(
     detector: &Detector,
     files: &[ImageFile],
     candidates: &[&'static dyn Score],
-    args: &CalibrateArgs,
+    (args, device): (&CalibrateArgs, &Device),
     bar: &Bar,
 ) -> Result<Vec<ScoredImage>, CliError> {
-    let outcome = score(detector, files, candidates, &args.run, bar)?;
+    let outcome = score(detector, files, candidates, (&args.run, device), bar)?;
     if let Some(first) = outcome.errors.first() {
         warning(format_args!(
             "skipped {} images that could not be read or scored; the first: {first}",

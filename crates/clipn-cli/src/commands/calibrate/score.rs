@@ -11,6 +11,7 @@ use clipn::progress::Progress;
 use clipn::scores::{LogitsRow, Score, stable};
 
 use crate::common::args::RunArgs;
+use crate::common::device::Device;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::progress::Bar;
 
@@ -139,7 +140,7 @@ pub(crate) fn score(
     detector: &Detector,
     files: &[ImageFile],
     candidates: &[&'static dyn Score],
-    run: &RunArgs,
+    (run, device): (&RunArgs, &Device),
     bar: &Bar,
 ) -> Result<ScoringOutcome, CliError> {
     let pipeline = InferencePipeline::new(
@@ -147,7 +148,7 @@ pub(crate) fn score(
         detector.classifier(),
         detector.preprocessing(),
     )?
-    .with_parallelism(run.parallelism())
+    .with_parallelism(run.parallelism(device))
     .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());
     let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ItemError>| {

@@ -25,6 +25,7 @@ use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
+use crate::common::device::Device;
 use crate::common::error::hints::flag_for_image;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{hint, note_of_skipped, warning};
@@ -50,10 +51,11 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     {
         target.refuse_existing()?;
     }
-    args.run.report();
+    let device = args.run.device.open()?;
+    args.run.report(&device);
     let mut images = ImageStream::open(args, shard)?;
     let bar = Bar::default();
-    let opened = args.detector.open(&bar)?;
+    let opened = args.detector.open(&device, &bar)?;
     if args.fdr.is_some() && opened.detector.calibration().is_none() {
         return Err(CliError::usage_with_hint(
             "--fdr needs p-values, and this detector has none",
@@ -62,6 +64,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     }
     let mut run = ClassifyRun {
         args,
+        device: &device,
         bar: &bar,
         tally: Tally::default(),
         total: images.total(),
@@ -89,6 +92,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
 /// State of one run of the command.
 struct ClassifyRun<'a> {
     args: &'a ClassifyArgs,
+    device: &'a Device,
     bar: &'a Bar,
     tally: Tally,
     /// Number of images of this shard, if known in advance.
@@ -235,7 +239,7 @@ impl ClassifyRun<'_> {
             detector.classifier(),
             detector.preprocessing(),
         )?
-        .with_parallelism(self.args.run.parallelism())
+        .with_parallelism(self.args.run.parallelism(self.device))
         .with_progress(self.bar);
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
         let decide =

@@ -56,8 +56,9 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     if let Some(directory) = args.output.as_ref().filter(|_| is_first && !args.force) {
         refuse_existing(directory)?;
     }
-    args.run.report();
-    let opened = rank_0_first(ranks, || model::open(args))?;
+    let device = args.run.device.open()?;
+    args.run.report(&device);
+    let opened = rank_0_first(ranks, || model::open(args, &device))?;
     let bundle_classes = opened.first().and_then(OpenedModel::class_names);
     let benchmark = benchmark::open(args, bundle_classes)?;
     let matched = benchmark.match_classes(classes::built_in)?;
@@ -90,7 +91,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let options = EvaluationOptions::default()
         .with_scores(scores)
         .with_precision(args.score_precision)
-        .with_parallelism(args.run.parallelism())
+        .with_parallelism(args.run.parallelism(&device))
         .with_strict(args.run.strict);
     let data = EvaluationData {
         title: benchmark::heading(&benchmark),
@@ -186,7 +187,7 @@ fn evaluate_models(
                 .with_options(options.clone())
                 .with_progress(bar)
                 .evaluate_classifiers(encoder, &classifiers)
-        })?;
+        })??;
         for (index, evaluation) in group.into_iter().zip(scored) {
             evaluations[index] = Some(evaluation);
         }
@@ -237,7 +238,6 @@ fn settings(
         "score_precision": options.precision,
         "fpr_convention": args.fpr_convention,
         "preprocessing": model.preprocessing,
-        "device": "cpu",
         "batch_size": options.parallelism.batch_size,
         "workers": options.parallelism.workers,
     });

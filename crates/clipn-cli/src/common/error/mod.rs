@@ -19,6 +19,7 @@ use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::evaluation::score_files::ScoreFileError;
 use clipn::files::LockError;
+use clipn::gpu::DeviceError;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
@@ -55,6 +56,8 @@ pub(crate) enum CliError {
     Demo(#[from] DemoError),
     #[error(transparent)]
     Detector(#[from] DetectorError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     #[error(transparent)]
     Download(#[from] DownloadError),
     #[error(transparent)]

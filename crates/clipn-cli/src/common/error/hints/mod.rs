@@ -2,6 +2,7 @@
 //! neither.
 
 mod data;
+mod device;
 mod download;
 mod evaluation;
 mod inference;
@@ -109,6 +110,7 @@ fn server_setting(problem: &str) -> Option<&'static str> {
 fn own_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     inference::hint(error)
         .or_else(|| data::hint(error))
+        .or_else(|| device::hint(error))
         .or_else(|| training::hint(error))
         .or_else(|| evaluation::hint(error))
         .or_else(|| download::hint(error))
@@ -142,6 +144,7 @@ fn library_error(error: &CliError) -> Option<&(dyn Error + 'static)> {
         CliError::Dataset(error) => error,
         CliError::Demo(error) => error,
         CliError::Detector(error) => error,
+        CliError::Device(error) => error,
         CliError::Download(error) => error,
         CliError::Report(error) => error,
         CliError::Evaluation(error) => error,
@@ -186,7 +189,7 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         StateError { Checkpoint }
         TrainingDataError { File, Image }
         TrainingError {
-            Model, Objective, Optimizer, Communicator, Schedule, Data, State, Checkpoint,
+            Model, Device, Objective, Optimizer, Communicator, Schedule, Data, State, Checkpoint,
             FeatureCache, Log, Prompt, Tokens
         }
     }
