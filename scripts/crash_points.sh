@@ -35,9 +35,9 @@ for call in ${calls//,/ }; do
     points=0
     for ((point = 1; point <= max; point++)); do
         fresh killed
-        # The shell reports a killed child; that is what is wanted.
-        if (cd "$work/killed" && strace -f -qq -o /dev/null -e "trace=$call" \
-            -e "inject=$call:signal=SIGKILL:when=$point" "$@" >/dev/null 2>&1); then
+        # The shell reports a killed child, which is what is wanted.
+        if { (cd "$work/killed" && strace -f -qq -o /dev/null -e "trace=$call" \
+            -e "inject=$call:signal=SIGKILL:when=$point" "$@" >/dev/null 2>&1); } 2>/dev/null; then
             break
         fi
         points=$point

@@ -68,12 +68,12 @@ fn labels(s: &Sandbox, name: &str) -> Vec<(String, String)> {
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet_labels(path: &std::path::Path) -> Vec<(String, String)> {
+fn parquet_labels(path: &Path) -> Vec<(String, String)> {
     panic!("{} needs the feature `parquet`", path.display())
 }
 
 #[cfg(feature = "parquet")]
-fn parquet_labels(path: &std::path::Path) -> Vec<(String, String)> {
+fn parquet_labels(path: &Path) -> Vec<(String, String)> {
     use parquet::file::reader::SerializedFileReader;
 
     let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();

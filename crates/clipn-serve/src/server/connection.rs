@@ -62,8 +62,13 @@ pub(super) async fn serve(
         let (mut head, body) = request.into_parts();
         head.extensions.insert(Peer(peer));
         let request = Request::from_parts(head, Body::new(body));
-        Box::pin(async move { router.call(request).await as Result<Response, _> })
-            as Pin<Box<dyn Future<Output = _> + Send>>
+        let tracked = Arc::clone(&tracked);
+        Box::pin(async move {
+            let response: Result<Response, _> = router.call(request).await;
+            // Its body is in memory: only the client is waited for.
+            tracked.set(Activity::Waiting);
+            response
+        }) as Pin<Box<dyn Future<Output = _> + Send>>
     });
     let mut builder = http1::Builder::new();
     builder

@@ -148,17 +148,17 @@ mod tests {
     fn only_heads_with_both_fields_are_refused() {
         let both =
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-LENGTH: 5\r\n\r\n0\r\n\r\n";
-        let body = "POST / HTTP/1.1\r\nContent-Length: 73\r\n\r\n";
+        let body = format!("POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n", both.len());
         let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        assert_eq!(both.len(), 73);
         for part in [1, 2, 7, 1000] {
             assert_eq!(refused(both, part), 1);
             assert_eq!(refused(&format!("{get}{both}"), part), 1);
             // What looks like a head is a body.
             assert_eq!(refused(&format!("{body}{both}{get}"), part), 0);
             assert_eq!(refused(&format!("{body}{both}{both}"), part), 1);
-            let chunks = format!("{chunked}49;x=y\r\n{both}\r\n0\r\nA: b\r\n\r\n");
+            let size = both.len();
+            let chunks = format!("{chunked}{size:x};x=y\r\n{both}\r\n0\r\nA: b\r\n\r\n");
             assert_eq!(refused(&format!("{chunks}{get}"), part), 0);
             assert_eq!(refused(&format!("{chunks}{both}"), part), 1);
             assert_eq!(refused(&format!("{chunked}zz\r\n{both}"), part), 0);

@@ -53,16 +53,16 @@ impl ClientStream {
     /// Writes to the socket. Fails if nothing could be written for the timeout.
     fn poll_socket(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write(context, bytes) {
-            if self.timer.take().is_some() || !self.tracked.is(Activity::Working) {
+            if self.timer.take().is_some() {
                 self.tracked.set(Activity::Waiting);
             }
             return Poll::Ready(written);
         }
-        let (timeout, tracked) = (self.write_timeout, &self.tracked);
-        let timer = self.timer.get_or_insert_with(|| {
-            tracked.set(Activity::Stalled);
-            Box::pin(sleep(timeout))
-        });
+        if !self.tracked.is(Activity::Stalled) {
+            self.tracked.set(Activity::Stalled);
+        }
+        let timeout = self.write_timeout;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

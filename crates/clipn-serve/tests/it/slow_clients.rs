@@ -56,9 +56,22 @@ fn clients_that_read_or_send_nothing_make_room_for_others() {
     for _ in 0..8 {
         assert_eq!(server.get("/health").status, 200);
     }
-    let _silent: Vec<_> = (0..4).map(|_| server.connect()).collect();
+    // One has sent nothing, the others have had a response and keep their connections.
+    let _silent: Vec<_> = (0..4)
+        .map(|index| {
+            let mut stream = server.connect();
+            if index > 0 {
+                let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n";
+                stream.write_all(request).unwrap();
+                assert!(stream.read(&mut [0; 1]).is_ok());
+            }
+            stream
+        })
+        .collect();
     std::thread::sleep(Duration::from_millis(1200));
-    assert_eq!(server.get("/health").status, 200);
+    for _ in 0..4 {
+        assert_eq!(server.get("/health").status, 200);
+    }
     // Far below the timeouts, which are 30 s.
     assert!(started.elapsed() < Duration::from_secs(15));
     assert!(server.metric("clipn_http_connections_shed_total") >= 2.0);
