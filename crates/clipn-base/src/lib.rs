@@ -4,6 +4,7 @@
 //! | module | for |
 //! |---|---|
 //! | [`content`] | what a file is, from its first bytes |
+//! | [`files`] | files that keep state: replaced as a whole, owned by one process, whole after a kill |
 //! | [`error`] | the messages of an error and of its sources in one line |
 //! | [`text`] | text from outside made safe to print: control characters escaped, length limited |
 //! | [`progress`] | [`Progress`](progress::Progress), through which long-running work reports and is cancelled; the library itself never prints |
@@ -37,6 +38,7 @@
 
 pub mod content;
 pub mod error;
+pub mod files;
 pub mod launcher;
 pub mod ordered;
 pub mod progress;

@@ -3,6 +3,7 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use clipn_base::files::{ChangedFile, MappedFile};
 use memmap2::Mmap;
 
 /// Bytes of a file, of a part of it, or of one inflated part, shared by the tensors that view them.
@@ -15,14 +16,51 @@ pub(crate) struct FileBytes {
 
 #[derive(Clone)]
 enum Source {
-    Mapped(Arc<Mmap>),
+    Mapped(Arc<Mapping>),
     Owned(Arc<Vec<u8>>),
 }
 
+/// A map with its open file.
+struct Mapping {
+    map: Mmap,
+    file: MappedFile,
+}
+
 impl FileBytes {
+    /// Maps a file, which must not be truncated while the map is in use.
+    ///
+    /// # Safety
+    /// Readers accept any bytes, so changed content does not affect memory safety. Reading beyond the
+    /// end of a truncated file ends the program.
+    pub(crate) unsafe fn map(file: MappedFile) -> std::io::Result<FileBytes> {
+        // SAFETY: as required of the caller.
+        let map = unsafe { Mmap::map(file.file())? };
+        let file = file.at(map.as_ptr() as usize, map.len());
+        Ok(FileBytes {
+            range: 0..map.len(),
+            source: Source::Mapped(Arc::new(Mapping { map, file })),
+        })
+    }
+
+    /// Checks that a mapped file was not changed since it was opened.
+    pub(crate) fn check_unchanged(&self) -> Result<(), ChangedFile> {
+        match &self.source {
+            Source::Mapped(mapping) => mapping.file.check(),
+            Source::Owned(_) => Ok(()),
+        }
+    }
+
+    /// What identifies the mapping; `None` for owned bytes.
+    fn mapping(&self) -> Option<*const Mapping> {
+        match &self.source {
+            Source::Mapped(mapping) => Some(Arc::as_ptr(mapping)),
+            Source::Owned(_) => None,
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         match &self.source {
-            Source::Mapped(map) => &map[self.range.clone()],
+            Source::Mapped(mapping) => &mapping.map[self.range.clone()],
             Source::Owned(bytes) => &bytes[self.range.clone()],
         }
     }
@@ -44,7 +82,7 @@ impl FileBytes {
     /// the file again at the next access.
     pub(crate) fn release(&self, range: &Range<usize>) {
         #[cfg(unix)]
-        if let Source::Mapped(map) = &self.source
+        if let Source::Mapped(mapping) = &self.source
             && !range.is_empty()
         {
             let advice = memmap2::UncheckedAdvice::DontNeed;
@@ -52,7 +90,11 @@ impl FileBytes {
             // SAFETY: the map is read-only, so its pages hold only the file's content and are
             // refilled with it. If the system refuses the advice, the pages stay, which is
             // harmless.
-            let _ = unsafe { map.unchecked_advise_range(advice, start, range.len()) };
+            let _ = unsafe {
+                mapping
+                    .map
+                    .unchecked_advise_range(advice, start, range.len())
+            };
         }
         #[cfg(not(unix))]
         let _ = range;
@@ -64,15 +106,6 @@ impl From<Vec<u8>> for FileBytes {
         FileBytes {
             range: 0..bytes.len(),
             source: Source::Owned(Arc::new(bytes)),
-        }
-    }
-}
-
-impl From<Mmap> for FileBytes {
-    fn from(map: Mmap) -> FileBytes {
-        FileBytes {
-            range: 0..map.len(),
-            source: Source::Mapped(Arc::new(map)),
         }
     }
 }
@@ -129,6 +162,40 @@ impl<T> Buffer<T> {
         matches!(&self.repr, Repr::View { bytes, .. } if bytes.is_mapped())
     }
 
+    /// Checks that the file of mapped numbers was not changed since it was opened. Numbers read before a
+    /// successful check are those of the opened file.
+    ///
+    /// # Errors
+    /// [`ChangedFile`] if it was changed in place.
+    pub fn check_unchanged(&self) -> Result<(), ChangedFile> {
+        match &self.repr {
+            Repr::View { bytes, .. } => bytes.check_unchanged(),
+            Repr::Owned(_) => Ok(()),
+        }
+    }
+
+    /// Same as [`check_unchanged`](Self::check_unchanged) for many buffers, most of one file.
+    ///
+    /// # Errors
+    /// [`ChangedFile`] for the first file that was changed in place.
+    pub fn check_all<'a>(buffers: impl IntoIterator<Item = &'a Self>) -> Result<(), ChangedFile>
+    where
+        T: 'a,
+    {
+        let mut last = None;
+        for buffer in buffers {
+            let Repr::View { bytes, .. } = &buffer.repr else {
+                continue;
+            };
+            let mapping = bytes.mapping();
+            if mapping.is_some() && mapping != last {
+                bytes.check_unchanged()?;
+                last = mapping;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the pages of mapped numbers to the operating system; they are read from the file
     /// again at the next access. Does nothing to owned numbers.
     pub fn release(&self) {
@@ -157,6 +224,13 @@ impl<T: Element> Buffer<T> {
         match self.repr {
             Repr::Owned(values) => Arc::try_unwrap(values).unwrap_or_else(|shared| shared.to_vec()),
             Repr::View { .. } => self.to_vec(),
+        }
+    }
+
+    /// Copies mapped numbers, so that they no longer depend on their file.
+    pub fn own(&mut self) {
+        if self.is_mapped() {
+            self.make_mut();
         }
     }
 
@@ -272,7 +346,7 @@ mod tests {
         std::fs::write(&path, bytemuck::cast_slice(&numbers)).unwrap();
         let file = std::fs::File::open(&path).unwrap();
         // SAFETY: no one else has this file, and the test does not change it.
-        let bytes = FileBytes::from(unsafe { Mmap::map(&file).unwrap() });
+        let bytes = unsafe { FileBytes::map(MappedFile::new("a", file).unwrap()).unwrap() };
         let whole = Buffer::<f32>::view(&bytes, 0..400_000).unwrap();
         let part = bytes.part(32..300_000).unwrap();
         let part = Buffer::<f32>::view(&part, 8..199_972).unwrap();

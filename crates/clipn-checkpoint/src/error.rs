@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use clipn_base::files::ChangedFile;
+
 use crate::FloatType;
 
 /// Error of reading or writing a weights file, with the file's path. The exception is
@@ -98,6 +100,9 @@ pub enum CheckpointError {
         /// Names of the models.
         names: Vec<String>,
     },
+    /// Another program changed the file in place while it was in use.
+    #[error(transparent)]
+    Changed(#[from] ChangedFile),
     /// The path is a pipe, socket or device, which cannot be memory-mapped.
     #[error("not a regular file, so it cannot be memory-mapped: {}", path.display())]
     NotAFile {
@@ -345,6 +350,7 @@ impl CheckpointError {
             Self::LayoutMismatch { .. } => {
                 "save the model again with transformers' `save_pretrained`"
             }
+            Self::Changed { .. } => "write a new file and rename it over the old one",
             Self::NotAFile { .. } => "save the weights to a file on disk first",
             Self::PermissionDenied { .. } => "make the file readable for this user",
             Self::Empty { .. } | Self::Truncated { .. } => "download or copy the file again",

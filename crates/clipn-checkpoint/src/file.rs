@@ -1,11 +1,12 @@
 //! Reading of one weights file of any format.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use clipn_base::files::MappedFile;
 use indexmap::IndexMap;
-use memmap2::Mmap;
 
 use crate::budget::Budget;
 use crate::buffer::FileBytes;
@@ -123,13 +124,35 @@ pub(crate) fn memory_map(path: &Path) -> Result<FileBytes, CheckpointError> {
             path: path.to_owned(),
         });
     }
-    let file = fs::File::open(path).map_err(|error| io_error(path, "open", error))?;
-    // SAFETY: readers of the map accept any bytes, so changed content does not affect memory
-    // safety. `Checkpoint::open` requires of the caller that the file is not truncated meanwhile.
-    let mapped = unsafe { Mmap::map(&file) };
-    mapped
-        .map(FileBytes::from)
-        .map_err(|error| io_error(path, "memory-map", error))
+    let file = fs::File::open(path)
+        .and_then(|file| MappedFile::new(path, file))
+        .map_err(|error| io_error(path, "open", error))?;
+    if COPIES_FILES.load(Ordering::Relaxed) {
+        return copy(path, &file);
+    }
+    // SAFETY: `Checkpoint::open` requires of the caller that the file is not truncated meanwhile.
+    unsafe { FileBytes::map(file) }.map_err(|error| io_error(path, "memory-map", error))
+}
+
+/// Whether files are copied into memory.
+static COPIES_FILES: AtomicBool = AtomicBool::new(false);
+
+/// Sets, for the whole process, whether weights files that are opened from now on are read into memory
+/// as a whole instead of being mapped [default: false]. A copy takes memory of its own, and does not
+/// depend on what happens to the file.
+pub fn copy_files(is_copied: bool) {
+    COPIES_FILES.store(is_copied, Ordering::Relaxed);
+}
+
+/// Reads a whole file.
+fn copy(path: &Path, file: &MappedFile) -> Result<FileBytes, CheckpointError> {
+    let mut bytes = Vec::new();
+    let mut reader = file.file();
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|error| io_error(path, "read", error))?;
+    file.check()?;
+    Ok(FileBytes::from(bytes))
 }
 
 /// Follows a link over others to the path that does not exist.

@@ -77,6 +77,7 @@ pub use error::CheckpointError;
 #[doc(hidden)]
 pub use error::escape_for_display;
 pub use export::to_transformers;
+pub use file::copy_files;
 pub use format::WeightsFormat;
 pub use layout::Layout;
 pub use metadata::Metadata;
@@ -85,5 +86,3 @@ pub use shards::shard_names;
 pub use tensor::Tensor;
 pub use value::Value;
 pub use write::{TensorEntry, write_safetensors, write_safetensors_with_progress};
-#[doc(hidden)]
-pub use write::{sync_parent_directory, temp_path};

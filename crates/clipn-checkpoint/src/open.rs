@@ -54,7 +54,8 @@ impl Checkpoint {
     ///
     /// The files must not be changed in place while their tensors are in use. Replacing a file by
     /// renaming another one over it is fine; [`write_safetensors`](crate::write_safetensors) does
-    /// so.
+    /// so. [`check_unchanged`](Self::check_unchanged) sees a change, and
+    /// [`copy_files`](crate::copy_files) makes tensors independent of their files.
     ///
     /// # Errors
     /// - [`NotFound`](CheckpointError::NotFound), [`NotAFile`](CheckpointError::NotAFile),
@@ -207,7 +208,7 @@ impl Checkpoint {
         }
         let tensors = quantization::with_scales(path, tensors)?;
         let (tensors, layout) = layout::to_open_clip(path, tensors, budget)?;
-        Ok(Checkpoint {
+        let checkpoint = Checkpoint {
             format,
             layout,
             path: path.to_owned(),
@@ -216,7 +217,21 @@ impl Checkpoint {
             metadata: Metadata::new(metadata),
             model,
             object: value,
-        })
+        };
+        checkpoint.check_unchanged()?;
+        Ok(checkpoint)
+    }
+
+    /// Checks that no file of the tensors was changed since it was opened. Elements read before a
+    /// successful check are those of the opened files.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`] if one was changed in place.
+    pub fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        for tensor in self.tensors.values() {
+            tensor.check_unchanged()?;
+        }
+        Ok(())
     }
 
     /// Returns the detected file format.

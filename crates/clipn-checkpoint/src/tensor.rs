@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
+use clipn_base::files::ChangedFile;
+
 use crate::buffer::{Buffer, Element, FileBytes};
 use crate::{CheckpointError, Dtype, convert};
 
@@ -333,6 +335,19 @@ impl Tensor {
             }
             Data::F32(values) => Tensor::from_f32(shape, values.clone()).ok(),
             Data::Scaled { .. } => Tensor::from_f32(shape, self.to_f32()).ok(),
+        }
+    }
+
+    /// Checks that the file of the elements was not changed since it was opened. Elements read before a
+    /// successful check are those of the opened file.
+    ///
+    /// # Errors
+    /// [`ChangedFile`] if it was changed in place.
+    pub fn check_unchanged(&self) -> Result<(), ChangedFile> {
+        match &self.inner.data {
+            Data::Bytes { bytes, .. } => bytes.check_unchanged(),
+            Data::F32(values) => values.check_unchanged(),
+            Data::Scaled { integers, .. } => integers.check_unchanged(),
         }
     }
 

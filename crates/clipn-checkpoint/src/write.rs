@@ -2,16 +2,15 @@
 //! new file complete.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::Path;
 
 use ::safetensors::Dtype as StoredDtype;
 use ::safetensors::tensor::TensorInfo;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 
+use clipn_base::files::{ChangedFile, NewFile};
 use clipn_base::progress::{NoProgress, Progress};
 
 use crate::cast::{Overflow, cast};
@@ -26,14 +25,15 @@ const CHUNK_SIZE: usize = 4 << 20;
 const METADATA: &str = "__metadata__";
 
 /// Writes tensors and metadata as a safetensors file. The data goes to a temporary file in the same
-/// directory, is synced to disk, and then renamed to `path`. The same content gives the same bytes.
+/// directory, is synced to disk, and then renamed to `path` ([`NewFile`]): a link stays one, and the
+/// permissions of a replaced file are kept. The same content gives the same bytes.
 /// Tensors with larger elements come first, so that each is aligned to its element size; tensors of
 /// the same element size keep their order. Tensors are written without an intermediate copy; those of
 /// [`Tensor::from_scaled_integers`] as integers and, named `….scale`, their factors.
 ///
 /// # Errors
 /// [`CheckpointError::InvalidTensors`] if a name is duplicate or reserved, or if the header exceeds
-/// 100 MB; other variants for I/O errors. After an error no temporary file is left, and `path` is
+/// 100 MB; [`CheckpointError::Changed`] if the file of a tensor is changed meanwhile; other variants for I/O errors. After an error no temporary file is left, and `path` is
 /// unchanged.
 pub fn write_safetensors(
     path: impl AsRef<Path>,
@@ -139,21 +139,14 @@ pub fn write_safetensors_with_progress(
         .collect();
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.dtype().size()));
     let header = header(path, &entries, metadata)?;
-    let temp_path = temp_path(path);
+    let mut file = NewFile::create(path).map_err(|error| Failure::Io(error).with_path(path))?;
     progress.begin(
         "bytes written",
         entries.iter().map(|entry| entry.size() as u64).sum(),
     );
-    let result = write(&temp_path, &header, &entries, progress)
-        .and_then(|()| Ok(fs::rename(&temp_path, path)?));
+    let result = write(&mut file, &header, &entries, progress).and_then(|()| Ok(file.commit()?));
     progress.end();
-    if result.is_err() {
-        // Ignored, as an error of the cleanup would hide the original one.
-        let _ = fs::remove_file(&temp_path);
-    }
-    result
-        .and_then(|()| Ok(sync_parent_directory(path)?))
-        .map_err(|failure| failure.with_path(path))
+    result.map_err(|failure| failure.with_path(path))
 }
 
 /// Reason why writing stopped.
@@ -165,6 +158,13 @@ enum Failure {
         to: FloatType,
     },
     Cancelled,
+    Changed(ChangedFile),
+}
+
+impl From<ChangedFile> for Failure {
+    fn from(changed: ChangedFile) -> Failure {
+        Failure::Changed(changed)
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -190,6 +190,7 @@ impl Failure {
                 max: to.max_value(),
             },
             Failure::Cancelled => CheckpointError::Cancelled { path },
+            Failure::Changed(changed) => changed.into(),
         }
     }
 }
@@ -271,28 +272,15 @@ fn stored(dtype: Dtype) -> StoredDtype {
     }
 }
 
-/// Returns a temporary path in the same directory that no other writer uses.
-#[doc(hidden)]
-pub fn temp_path(path: &Path) -> PathBuf {
-    static WRITES: AtomicU64 = AtomicU64::new(0);
-    let count = WRITES.fetch_add(1, Ordering::Relaxed);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}-{count}.tmp", std::process::id()))
-}
-
 fn write(
-    temp_path: &Path,
+    file: &mut NewFile,
     header: &[u8],
     entries: &[TensorEntry],
     progress: &dyn Progress,
 ) -> Result<(), Failure> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(temp_path)?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
-    let mut writer = io::BufWriter::with_capacity(1 << 20, &file);
+    let mut writer = io::BufWriter::with_capacity(1 << 20, file);
     for entry in entries {
         let cast_to = entry.cast();
         for chunk in entry.tensor.bytes().chunks(CHUNK_SIZE) {
@@ -316,24 +304,9 @@ fn write(
             let (from, to) = (entry.tensor.dtype().size(), entry.dtype().size());
             progress.advance((chunk.len() / from * to) as u64);
         }
+        entry.tensor.check_unchanged()?;
         // Otherwise, the pages of a source file would stay in memory after the copy.
         entry.tensor.release();
     }
-    writer.flush()?;
-    drop(writer);
-    Ok(file.sync_all()?)
-}
-
-/// Syncs the directory of `path` to make a rename durable; does nothing on platforms other than
-/// Unix.
-#[doc(hidden)]
-pub fn sync_parent_directory(path: &Path) -> io::Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
-    let directory = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    Ok(writer.flush()?)
 }

@@ -26,6 +26,8 @@ use crate::commands::train::{self, TrainArgs};
 use crate::common::error::CliError;
 use crate::common::interrupt::{self, Notices};
 use crate::common::messages::{MessageArgs, Verbosity, detail};
+#[cfg(unix)]
+use crate::common::sigbus;
 use crate::common::usage;
 use crate::common::version::long_version;
 
@@ -80,6 +82,18 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
+impl Command {
+    /// Whether a clean stop may take longer than that of other commands.
+    fn stops_slowly(&self) -> bool {
+        match self {
+            Self::Train(_) | Self::Recipe(_) | Self::Demo(_) => true,
+            #[cfg(feature = "serve")]
+            Self::Serve(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Runs a command line to its end.
 pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
     if let Some(verbosity) = cli.messages.verbosity() {
@@ -87,6 +101,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
     }
     if let Command::Train(args) = &cli.command {
         args.set_threads()?;
+    }
+    if cli.command.stops_slowly() {
+        interrupt::allow_slow_stop();
     }
     detail(format_args!(
         "clipn {}, SIMD level {}, {} threads",
@@ -127,6 +144,8 @@ impl Cli {
         let has_notices = matches!(self.command, Command::Train(_));
         let notices = has_notices.then(Notices::block).transpose()?;
         interrupt::install()?;
+        #[cfg(unix)]
+        sigbus::install()?;
         notices.map_or(Ok(()), Notices::watch)
     }
 

@@ -22,6 +22,8 @@ use common::usage;
 pub(crate) const CLOSED_PIPE: u8 = 128 + 13;
 
 fn main() -> ExitCode {
+    #[cfg(debug_assertions)]
+    common::faults::inject_from_environment();
     let cli = match Cli::parse_words(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,9 +1,9 @@
 //! Result files of an evaluation: JSON, CSV and Parquet.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use clipn_base::files::NewFile;
 use serde::Serialize;
 
 use clipn_ood::scores::by_name;
@@ -178,14 +178,19 @@ pub fn write_scores_parquet(
     table.finish()
 }
 
-fn write(
+/// Replaces a file by what `fill` writes.
+pub(crate) fn write(
     path: &Path,
-    fill: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+    fill: impl FnOnce(&mut BufWriter<NewFile>) -> std::io::Result<()>,
 ) -> Result<(), EvaluationError> {
-    let written = File::create(path).map(BufWriter::new).and_then(|mut out| {
-        fill(&mut out)?;
-        out.flush()
-    });
+    let written = NewFile::create(path)
+        .map(BufWriter::new)
+        .and_then(|mut out| {
+            fill(&mut out)?;
+            out.into_inner()
+                .map_err(std::io::IntoInnerError::into_error)?
+                .commit()
+        });
     written.map_err(|source| EvaluationError::Write {
         path: path.to_owned(),
         source,

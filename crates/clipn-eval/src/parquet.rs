@@ -1,9 +1,9 @@
 use std::fmt;
-use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clipn_base::files::NewFile;
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, FloatType};
 use parquet::errors::ParquetError;
@@ -105,11 +105,11 @@ impl Column {
 }
 
 /// Writes a flat table as a Parquet file with snappy compression and row groups of 16,384 rows. The
-/// file is valid once [`finish`](Self::finish) returns. Memory does not grow with the number of
+/// file appears under its name when [`finish`](Self::finish) returns. Memory does not grow with the number of
 /// rows.
 pub struct ParquetWriter {
     path: PathBuf,
-    file: SerializedFileWriter<BufWriter<File>>,
+    file: SerializedFileWriter<BufWriter<NewFile>>,
     columns: Vec<Column>,
     rows: usize,
 }
@@ -145,7 +145,7 @@ impl ParquetWriter {
                 .set_compression(Compression::SNAPPY)
                 .set_created_by(concat!("clipn version ", env!("CARGO_PKG_VERSION")).to_owned())
                 .build();
-            let out = BufWriter::new(File::create(path)?);
+            let out = BufWriter::new(NewFile::create(path)?);
             SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties))
         };
         let file = create().map_err(|error| failed(path, error))?;
@@ -174,7 +174,7 @@ impl ParquetWriter {
         }
     }
 
-    /// Writes the remaining rows and the footer, and syncs the file.
+    /// Writes the remaining rows and the footer, syncs the file and gives it its name.
     ///
     /// # Errors
     /// [`EvaluationError::Write`] if the file cannot be written.
@@ -183,7 +183,7 @@ impl ParquetWriter {
         let Self { path, file, .. } = self;
         let written = file.into_inner().and_then(|out| {
             let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-            Ok(file.sync_all()?)
+            Ok(file.commit()?)
         });
         written.map_err(|error| failed(&path, error))
     }

@@ -1,13 +1,12 @@
 //! Results with their spread as CSV.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use clipn_ood::scores::by_name;
 
 use crate::error::EvaluationError;
-use crate::output::{ties_cells, write_results_csv};
+use crate::output::{ties_cells, write, write_results_csv};
 use crate::record::EvaluationRecord;
 use crate::results::OodResult;
 use crate::spread::{MetricSpread, MetricSpreads};
@@ -27,7 +26,8 @@ pub fn write_record_csv(
     if record.spread.is_none() {
         return write_results_csv(path, &record.results, epoch);
     }
-    let fill = |mut csv: csv::Writer<BufWriter<File>>| -> std::io::Result<()> {
+    write(path, |out| {
+        let mut csv = csv::Writer::from_writer(out);
         let names = ["AUROC", "FPR@95", "AUPR-in", "AUPR-out"];
         let heading = ["epoch", "method", "oodset"]
             .into_iter()
@@ -52,13 +52,6 @@ pub fn write_record_csv(
             )?;
         }
         csv.flush()
-    };
-    let written = File::create(path)
-        .map(|file| csv::Writer::from_writer(BufWriter::new(file)))
-        .and_then(fill);
-    written.map_err(|source| EvaluationError::Write {
-        path: path.to_owned(),
-        source,
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder, ClassifierError};
 use clipn::engine::CpuFactory;
 use clipn::model::{
-    ModelWeights, NoSideOrigin, TextSide, TextTower, TowerFactory, TrainingVocabulary,
+    ModelError, ModelWeights, NoSideOrigin, TextSide, TextTower, TowerFactory, TrainingVocabulary,
 };
 use clipn::progress::Progress;
 use lru::LruCache;
@@ -101,6 +101,13 @@ impl ClassEncoder {
             prompts,
             cache: Arc::new(Mutex::new(LruCache::new(CACHED_CLASSES))),
         }
+    }
+
+    /// Checks that the weights of the text towers were not changed on disk.
+    pub(crate) fn check_unchanged(&self) -> Result<(), ModelError> {
+        let TextTowers { yes, no, .. } = &*self.towers;
+        yes.check_unchanged()?;
+        no.as_ref().map_or(Ok(()), |no| no.check_unchanged())
     }
 
     /// Words of a class name that did not occur in the training captions. Empty if the weights do

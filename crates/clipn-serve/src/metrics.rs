@@ -24,6 +24,7 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
+    pub(crate) connections_shed: Counter,
     pub(crate) queue: Gauge,
     pub(crate) queue_wait: Histogram,
     pub(crate) decode_duration: Histogram,
@@ -122,6 +123,7 @@ impl Metrics {
             in_flight: Gauge::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
+            connections_shed: Counter::default(),
             queue: Gauge::default(),
             queue_wait: short(),
             decode_duration: short(),
@@ -196,6 +198,11 @@ impl Metrics {
             "http_connections_refused",
             "Connections refused because of the connection limit",
             self.connections_refused.clone(),
+        );
+        r.register(
+            "http_connections_shed",
+            "Connections of slow or idle clients closed to make room for others",
+            self.connections_shed.clone(),
         );
         r.register(
             "queue_images",

@@ -39,6 +39,17 @@ pub struct ServeSettings {
     /// Timeout for reading a request's head, then for its body, and for idle connections. Default:
     /// 30 s.
     pub read_timeout: Duration,
+    /// Time after which a connection is closed whose client reads nothing of its response. Default:
+    /// 30 s.
+    pub write_timeout: Duration,
+    /// Maximum number of open connections of one address, or of a 64-bit network of IPv6; those of this
+    /// machine have no limit of their own. Default: half of `max_connections`.
+    pub max_connections_per_address: Option<usize>,
+    /// Host names that requests may be sent to, beside those of this machine; `*` allows any. They are
+    /// checked, and the `Origin` of browsers with them, if there are some, or if the server listens on
+    /// this machine only and has no API keys: otherwise any web page that is open on this machine could
+    /// use it. Default: none.
+    pub allowed_hosts: Vec<String>,
     /// Time that requests in progress get to finish at shutdown. Default: 20 s.
     pub shutdown_grace: Duration,
     /// Time without progress after which a worker counts as stuck and `/health` returns 503.
@@ -67,6 +78,9 @@ impl Default for ServeSettings {
             max_classes: 100,
             max_connections: 512,
             read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            max_connections_per_address: None,
+            allowed_hosts: Vec::new(),
             shutdown_grace: Duration::from_secs(20),
             stuck_timeout: Duration::from_secs(30),
             reload_interval: Duration::from_secs(2),
@@ -79,6 +93,19 @@ impl ServeSettings {
     /// Whether the server accepts requests from other machines without an API key.
     pub fn allows_remote_access_without_key(&self) -> bool {
         !self.host.is_loopback() && self.api_keys.is_empty()
+    }
+
+    /// Maximum number of connections of one address.
+    pub(crate) fn connections_per_address(&self) -> usize {
+        self.max_connections_per_address
+            .unwrap_or(self.max_connections.div_ceil(2))
+    }
+
+    /// Whether `Host` and `Origin` are checked.
+    pub(crate) fn checks_hosts(&self) -> bool {
+        let is_open_locally = self.host.is_loopback() && self.api_keys.is_empty();
+        let allows_any = self.allowed_hosts.iter().any(|host| host == "*");
+        !allows_any && (is_open_locally || !self.allowed_hosts.is_empty())
     }
 
     /// Maximum total size in bytes of all request bodies in memory.
@@ -104,6 +131,11 @@ impl ServeSettings {
                 )));
             }
         }
+        if self.max_connections_per_address == Some(0) {
+            return Err(ServeError::InvalidSetting(
+                "invalid max_connections_per_address: expected at least 1, got 0".to_owned(),
+            ));
+        }
         if self.max_pixels == 0 {
             return Err(ServeError::InvalidSetting(
                 "invalid max_pixels: expected at least 1, got 0".to_owned(),
@@ -112,6 +144,7 @@ impl ServeSettings {
         for (name, value) in [
             ("deadline", self.deadline),
             ("read_timeout", self.read_timeout),
+            ("write_timeout", self.write_timeout),
             ("stuck_timeout", self.stuck_timeout),
         ] {
             if value.is_zero() {

@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use clipn_base::files::LockError;
 use clipn_checkpoint::CheckpointError;
 use clipn_data::TrainingDataError;
 use clipn_gpu::DeviceError;
@@ -30,6 +31,9 @@ pub enum TrainingError {
     /// A trainable tower was given features instead of pixels or token ids.
     #[error("a trainable tower needs pixels or token ids, got precomputed features")]
     PrecomputedFeatures,
+    /// Another process trains in the run's directory.
+    #[error(transparent)]
+    Locked(#[from] LockError),
     /// A setting is invalid.
     #[error("{setting}: {problem}")]
     InvalidSetting {

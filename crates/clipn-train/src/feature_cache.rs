@@ -1,18 +1,23 @@
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use clipn_base::files::{ChangedFile, LockError, LockHolder, MappedFile, OutputFile, StateLock};
 use memmap2::Mmap;
 use thiserror::Error;
 
-/// Magic bytes at the start of a cache file.
-const MAGIC: [u8; 8] = *b"CLIPNFC1";
+/// Magic bytes at the start of a cache file whose records have checksums.
+const MAGIC: [u8; 8] = *b"CLIPNFC2";
+/// Magic bytes of clipn 0.1, whose records have none.
+const MAGIC_WITHOUT_CHECKSUMS: [u8; 8] = *b"CLIPNFC1";
 /// Header size in bytes: magic, dimension, padding, identity. A multiple of 16 keeps the features
 /// aligned.
 const HEADER: usize = 32;
-/// Key size in bytes; the features follow the key.
+/// Key size in bytes.
 const KEY: usize = 16;
+/// Size in bytes of the CRC-32 of key and features, which follows the key; the features are last.
+const CHECKSUM: usize = 4;
 
 /// Error of a [`FeatureCache`].
 #[derive(Debug, Error)]
@@ -27,11 +32,16 @@ pub enum FeatureCacheError {
         source: std::io::Error,
     },
     /// Another run has locked the file.
-    #[error("the feature cache {} is in use by another run", path.display())]
+    #[error("the feature cache {} is in use by {holder}", path.display())]
     InUse {
         /// Path of the cache file.
         path: PathBuf,
+        /// Process of the run.
+        holder: LockHolder,
     },
+    /// Another program cut or changed the file while it was in use.
+    #[error(transparent)]
+    Changed(#[from] ChangedFile),
     /// The file holds features of another model, preprocessing or data set.
     #[error(
         "the feature cache {} belongs to another model, preprocessing or data set",
@@ -46,27 +56,97 @@ pub enum FeatureCacheError {
 /// Features of frozen towers, kept in a file across epochs and runs: of captions through the "yes"
 /// tower, of images through the image tower at a fixed crop.
 ///
-/// The file is a header followed by records of a key and D f32 values. It is only appended to, and
-/// read through a memory map. [`open`](Self::open) drops a record that a kill cut short.
+/// The file is a header followed by records of a key, a checksum and D f32 values. It is only appended
+/// to, and read through a memory map. [`open`](Self::open) drops a record that a kill cut short, and
+/// ignores those whose checksum does not match: their features are computed again.
 #[derive(Debug)]
 pub struct FeatureCache {
-    path: PathBuf,
-    file: File,
+    file: OutputFile,
+    lock: StateLock,
     map: Option<Mmap>,
-    dim: usize,
+    /// Known by its address to the handler of SIGBUS.
+    mapping: Option<MappedFile>,
+    layout: RecordLayout,
     /// Record number of each key: first the records of the file, then those of `pending`.
     index: HashMap<u128, usize>,
     stored: usize,
+    damaged: usize,
     pending: Vec<f32>,
     pending_keys: Vec<u128>,
 }
 
-impl Drop for FeatureCache {
-    fn drop(&mut self) {
-        // Closing the file unlocks it too, but not if another thread is just spawning a process
-        // that inherits the file.
-        let _ = self.file.unlock();
+/// Layout of the records of a file.
+#[derive(Debug, Clone, Copy)]
+struct RecordLayout {
+    dim: usize,
+    has_checksums: bool,
+}
+
+impl RecordLayout {
+    /// Reads the header of a file; `None` if it belongs to other features.
+    fn from_header(found: &[u8], dim: usize, identity: u128) -> Option<Self> {
+        let layout = |magic, has_checksums| {
+            (found == header(magic, dim, identity)).then_some(Self { dim, has_checksums })
+        };
+        layout(MAGIC, true).or_else(|| layout(MAGIC_WITHOUT_CHECKSUMS, false))
     }
+
+    /// Offset of the features in a record.
+    fn features(self) -> usize {
+        KEY + if self.has_checksums { CHECKSUM } else { 0 }
+    }
+
+    /// Size of a record in bytes.
+    fn size(self) -> usize {
+        self.features() + 4 * self.dim
+    }
+
+    /// Offset of a record in the file.
+    fn start(self, record: usize) -> usize {
+        HEADER + record * self.size()
+    }
+
+    /// Returns the key of a record; `None` if its checksum does not match.
+    fn key(self, record: &[u8]) -> Option<u128> {
+        let key = record.first_chunk::<KEY>()?;
+        let features = record.get(self.features()..self.size())?;
+        if self.has_checksums {
+            let stored = record.get(KEY..)?.first_chunk::<CHECKSUM>()?;
+            if u32::from_le_bytes(*stored) != checksum(key, features) {
+                return None;
+            }
+        }
+        Some(u128::from_le_bytes(*key))
+    }
+
+    /// Returns the features of a record of a file, `[D]`.
+    fn values(self, file: &[u8], record: usize) -> Option<&[f32]> {
+        let start = self.start(record) + self.features();
+        bytemuck::try_cast_slice(file.get(start..start + 4 * self.dim)?).ok()
+    }
+
+    /// Returns the record of each key in a file, and the number of damaged records.
+    fn index(self, file: &[u8]) -> (HashMap<u128, usize>, usize) {
+        let records = file.get(HEADER..).unwrap_or_default();
+        let mut index = HashMap::new();
+        let mut damaged = 0;
+        for (record, bytes) in records.chunks_exact(self.size()).enumerate() {
+            match self.key(bytes) {
+                Some(key) => {
+                    index.insert(key, record);
+                }
+                None => damaged += 1,
+            }
+        }
+        (index, damaged)
+    }
+}
+
+fn checksum(key: &[u8], features: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(key);
+    hasher.update(features);
+    hasher.finalize()
 }
 
 impl FeatureCache {
@@ -88,62 +168,71 @@ impl FeatureCache {
             source,
         };
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(FeatureCacheError::InUse {
-                    path: path.to_owned(),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(io(source)),
-        }
-        let header = header(dim, identity);
-        let length = file.metadata().map_err(io)?.len() as usize;
-        if length < HEADER {
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = OutputFile::open(path, &options).map_err(io)?;
+        let lock = StateLock::of_open_file(path, file.file()).map_err(|error| match error {
+            LockError::InUse { path, holder } => FeatureCacheError::InUse { path, holder },
+            other => io(std::io::Error::other(other)),
+        })?;
+        let length = file.file().metadata().map_err(io)?.len() as usize;
+        let layout = if length < HEADER {
             file.set_len(0).map_err(io)?;
-            file.write_all(&header).map_err(io)?;
+            file.write_all(&header(MAGIC, dim, identity)).map_err(io)?;
+            RecordLayout {
+                dim,
+                has_checksums: true,
+            }
         } else {
             let mut found = [0; HEADER];
             file.read_exact(&mut found).map_err(io)?;
-            if found != header {
-                return Err(FeatureCacheError::Mismatch {
+            RecordLayout::from_header(&found, dim, identity).ok_or_else(|| {
+                FeatureCacheError::Mismatch {
                     path: path.to_owned(),
-                });
-            }
-        }
+                }
+            })?
+        };
         let mut cache = Self {
-            path: path.to_owned(),
             file,
+            lock,
             map: None,
-            dim,
+            mapping: None,
+            layout,
             index: HashMap::new(),
-            stored: length.saturating_sub(HEADER) / (KEY + 4 * dim),
+            stored: length.saturating_sub(HEADER) / layout.size(),
+            damaged: 0,
             pending: Vec::new(),
             pending_keys: Vec::new(),
         };
-        cache
-            .file
-            .set_len((HEADER + cache.stored * cache.record()) as u64)
-            .map_err(io)?;
+        let end = layout.start(cache.stored) as u64;
+        cache.file.set_len(end).map_err(io)?;
         cache.remap().map_err(io)?;
-        for record in 0..cache.stored {
-            if let Some(key) = cache.stored_key(record) {
-                cache.index.insert(key, record);
-            }
+        if let Some(map) = &cache.map {
+            (cache.index, cache.damaged) = layout.index(map);
         }
         Ok(cache)
     }
 
+    /// Checks that no other program changed the file since its last flush.
+    ///
+    /// # Errors
+    /// [`FeatureCacheError::Changed`] if one did.
+    pub fn check_unchanged(&self) -> Result<(), FeatureCacheError> {
+        Ok(self.mapping.as_ref().map_or(Ok(()), MappedFile::check)?)
+    }
+
+    /// Number of records that were damaged when the file was opened.
+    pub fn damaged(&self) -> usize {
+        self.damaged
+    }
+
+    /// Why another run may write to the file too; see [`StateLock::warning`].
+    pub fn lock_warning(&self) -> Option<&str> {
+        self.lock.warning()
+    }
+
     /// Path of the file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.path()
     }
 
     /// Number of cached features, in the file and in memory.
@@ -165,18 +254,18 @@ impl FeatureCache {
     pub fn get(&self, key: u128) -> Option<&[f32]> {
         let record = *self.index.get(&key)?;
         match record.checked_sub(self.stored) {
-            Some(index) => self.pending.get(index * self.dim..(index + 1) * self.dim),
-            None => {
-                let start = HEADER + record * self.record() + KEY;
-                bytemuck::try_cast_slice(self.map.as_ref()?.get(start..start + 4 * self.dim)?).ok()
+            Some(index) => {
+                let dim = self.layout.dim;
+                self.pending.get(index * dim..(index + 1) * dim)
             }
+            None => self.layout.values(self.map.as_ref()?, record),
         }
     }
 
     /// Caches the features of a key, `[D]`. Ignores a key that is already cached, and features of
     /// another dimension.
     pub fn insert(&mut self, key: u128, features: &[f32]) {
-        if features.len() == self.dim && !self.index.contains_key(&key) {
+        if features.len() == self.layout.dim && !self.index.contains_key(&key) {
             self.index
                 .insert(key, self.stored + self.pending_keys.len());
             self.pending.extend_from_slice(features);
@@ -199,44 +288,42 @@ impl FeatureCache {
             self.remap()
         });
         written.map_err(|source| FeatureCacheError::Io {
-            path: self.path.clone(),
+            path: self.path().to_owned(),
             source,
         })
     }
 
     /// Writes the pending records after those of the file.
     fn append(&mut self) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(
-            (HEADER + self.stored * self.record()) as u64,
-        ))?;
-        let mut writer = BufWriter::with_capacity(1 << 16, &self.file);
+        let layout = self.layout;
+        self.file
+            .seek(SeekFrom::Start(layout.start(self.stored) as u64))?;
+        let mut writer = BufWriter::with_capacity(1 << 16, &mut self.file);
+        let mut values = Vec::with_capacity(4 * layout.dim);
         for (key, features) in self
             .pending_keys
             .iter()
-            .zip(self.pending.chunks_exact(self.dim))
+            .zip(self.pending.chunks_exact(layout.dim))
         {
-            writer.write_all(&key.to_le_bytes())?;
-            for value in features {
-                writer.write_all(&value.to_le_bytes())?;
+            let key = key.to_le_bytes();
+            values.clear();
+            values.extend(features.iter().flat_map(|value| value.to_le_bytes()));
+            writer.write_all(&key)?;
+            if layout.has_checksums {
+                writer.write_all(&checksum(&key, &values).to_le_bytes())?;
             }
+            writer.write_all(&values)?;
         }
         writer.flush()
-    }
-
-    fn record(&self) -> usize {
-        KEY + 4 * self.dim
-    }
-
-    fn stored_key(&self, record: usize) -> Option<u128> {
-        let start = HEADER + record * self.record();
-        let bytes = self.map.as_ref()?.get(start..start + KEY)?;
-        Some(u128::from_le_bytes(bytes.try_into().ok()?))
     }
 
     fn remap(&mut self) -> std::io::Result<()> {
         // SAFETY: this run holds the file's lock and only appends to it, so the mapped bytes never
         // change and the file never shrinks below them.
-        self.map = Some(unsafe { Mmap::map(&self.file)? });
+        let map = unsafe { Mmap::map(self.file.file())? };
+        let mapping = MappedFile::new(self.path(), self.file.file().try_clone()?)?;
+        self.mapping = Some(mapping.at(map.as_ptr() as usize, map.len()));
+        self.map = Some(map);
         Ok(())
     }
 }
@@ -245,12 +332,13 @@ impl FeatureCache {
 #[derive(Debug)]
 pub(crate) struct FeatureFile {
     map: Mmap,
-    dim: usize,
+    mapping: MappedFile,
+    layout: RecordLayout,
     index: HashMap<u128, usize>,
 }
 
 impl FeatureFile {
-    /// Opens a file; `None` if it has no records yet.
+    /// Opens a file; `None` if it has no records yet. Damaged records are ignored.
     pub(crate) fn open(
         path: &Path,
         dim: usize,
@@ -264,33 +352,45 @@ impl FeatureFile {
         if file.metadata().map_err(io)?.len() <= HEADER as u64 {
             return Ok(None);
         }
+        let mapping = MappedFile::new(path, file).map_err(io)?;
         // SAFETY: the process that writes the file only appends whole records to it, and cuts off
         // nothing but an incomplete last one, which is not read here.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        if map.get(..HEADER) != Some(&header(dim, identity)) {
+        let map = unsafe { Mmap::map(mapping.file()) }.map_err(io)?;
+        let mapping = mapping.at(map.as_ptr() as usize, map.len());
+        let found = map.get(..HEADER).unwrap_or_default();
+        let Some(layout) = RecordLayout::from_header(found, dim, identity) else {
             return Err(FeatureCacheError::Mismatch {
                 path: path.to_owned(),
             });
+        };
+        let (index, _) = layout.index(&map);
+        Ok(Some(Self {
+            map,
+            mapping,
+            layout,
+            index,
+        }))
+    }
+
+    /// Checks that the file has at least the length that is mapped: its process appends to it.
+    pub(crate) fn check_length(&self) -> Result<(), FeatureCacheError> {
+        let metadata = self.mapping.file().metadata();
+        if metadata.is_ok_and(|metadata| metadata.len() >= self.map.len() as u64) {
+            return Ok(());
         }
-        let records = map[HEADER..].chunks_exact(KEY + 4 * dim);
-        let keys = records.filter_map(|record| record.first_chunk::<KEY>());
-        let index = (keys.enumerate())
-            .map(|(record, key)| (u128::from_le_bytes(*key), record))
-            .collect();
-        Ok(Some(Self { map, dim, index }))
+        let path = self.mapping.path().to_owned();
+        Err(ChangedFile { path }.into())
     }
 
     /// Returns the features of a key, `[D]`.
     pub(crate) fn get(&self, key: u128) -> Option<&[f32]> {
-        let record = *self.index.get(&key)?;
-        let start = HEADER + record * (KEY + 4 * self.dim) + KEY;
-        bytemuck::try_cast_slice(self.map.get(start..start + 4 * self.dim)?).ok()
+        self.layout.values(&self.map, *self.index.get(&key)?)
     }
 }
 
-fn header(dim: usize, identity: u128) -> [u8; HEADER] {
+fn header(magic: [u8; 8], dim: usize, identity: u128) -> [u8; HEADER] {
     let mut header = [0; HEADER];
-    header[..8].copy_from_slice(&MAGIC);
+    header[..8].copy_from_slice(&magic);
     header[8..12].copy_from_slice(&(dim as u32).to_le_bytes());
     header[16..].copy_from_slice(&identity.to_le_bytes());
     header
@@ -369,7 +469,7 @@ mod tests {
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
             let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
-            assert_eq!(cache.len(), length.saturating_sub(HEADER) / 24, "{length}");
+            assert_eq!(cache.len(), length.saturating_sub(HEADER) / 28, "{length}");
             cache.insert(2, &[3.0, 4.0]);
             cache.flush().unwrap();
             assert_eq!(cache.get(2), Some(&[3.0, 4.0][..]));
@@ -385,6 +485,70 @@ mod tests {
         assert!(error.contains("in use"), "{error}");
         drop(first);
         FeatureCache::open(&path, 2, 7).unwrap();
+    }
+
+    #[test]
+    fn damaged_features_are_computed_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("yes.features");
+        let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
+        cache.insert(1, &[1.0, 2.0]);
+        cache.insert(2, &[3.0, 4.0]);
+        cache.flush().unwrap();
+        drop(cache);
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..28 * 8 {
+            let mut flipped = whole.clone();
+            flipped[HEADER + bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            let other = FeatureFile::open(&path, 2, 7).unwrap().unwrap();
+            assert_eq!((other.get(1), other.get(2)), (None, Some(&[3.0, 4.0][..])));
+            let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
+            assert_eq!((cache.len(), cache.damaged(), cache.get(1)), (1, 1, None));
+            cache.insert(1, &[1.0, 2.0]);
+            cache.flush().unwrap();
+            drop(cache);
+            let cache = FeatureCache::open(&path, 2, 7).unwrap();
+            assert_eq!(cache.get(1), Some(&[1.0, 2.0][..]));
+        }
+    }
+
+    #[test]
+    fn caches_without_checksums_of_earlier_versions_are_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("yes.features");
+        let mut old = header(MAGIC_WITHOUT_CHECKSUMS, 2, 7).to_vec();
+        old.extend(1u128.to_le_bytes());
+        old.extend([1.0f32, 2.0].iter().flat_map(|value| value.to_le_bytes()));
+        std::fs::write(&path, old).unwrap();
+        let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
+        assert_eq!(cache.get(1), Some(&[1.0, 2.0][..]));
+        cache.insert(2, &[3.0, 4.0]);
+        cache.flush().unwrap();
+        drop(cache);
+        let cache = FeatureCache::open(&path, 2, 7).unwrap();
+        assert_eq!(cache.get(2), Some(&[3.0, 4.0][..]));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 32 + 2 * 24);
+    }
+
+    #[test]
+    fn a_file_that_another_program_cuts_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("yes.features");
+        let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
+        cache.insert(1, &[1.0, 2.0]);
+        cache.flush().unwrap();
+        cache.check_unchanged().unwrap();
+        let other = FeatureFile::open(&path, 2, 7).unwrap().unwrap();
+        other.check_length().unwrap();
+        let cut = OpenOptions::new().write(true).open(&path).unwrap();
+        cut.set_len(40).unwrap();
+        for error in [
+            cache.check_unchanged().unwrap_err(),
+            other.check_length().unwrap_err(),
+        ] {
+            assert!(error.to_string().contains("changed in place"), "{error}");
+        }
     }
 
     #[test]

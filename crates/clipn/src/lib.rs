@@ -103,7 +103,7 @@ pub use clipn_detect::detector::{self, Detector};
 pub use clipn_detect::inference;
 pub use clipn_detect::negatives;
 
-pub use clipn_base::{content, error, launcher, ordered, progress, random, simd, text};
+pub use clipn_base::{content, error, files, launcher, ordered, progress, random, simd, text};
 pub use clipn_checkpoint as checkpoint;
 #[cfg(any(feature = "eval", feature = "train"))]
 pub use clipn_data as dataset;

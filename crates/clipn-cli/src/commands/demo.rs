@@ -155,7 +155,7 @@ fn write_config(path: &Path, image_size: usize) -> Result<(), CliError> {
         },
         "text_cfg": { "context_length": 24, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2 }
     });
-    std::fs::write(path, format!("{config:#}\n")).map_err(|source| CliError::WriteFile {
+    clipn::files::replace(path, format!("{config:#}\n")).map_err(|source| CliError::WriteFile {
         path: path.to_owned(),
         source,
     })

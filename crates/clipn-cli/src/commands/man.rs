@@ -24,9 +24,11 @@ pub(crate) fn run(args: &ManArgs, program: Command) -> Result<(), CliError> {
     match &args.output {
         None => out.write_all(&page(program)?).map_err(CliError::Output),
         Some(directory) => {
-            std::fs::create_dir_all(directory).map_err(|source| CliError::OutputDirectory {
-                path: directory.clone(),
-                source,
+            clipn::files::create_directories(directory).map_err(|source| {
+                CliError::OutputDirectory {
+                    path: directory.clone(),
+                    source,
+                }
             })?;
             write_pages(&program, directory, &mut out)
         }
@@ -36,7 +38,7 @@ pub(crate) fn run(args: &ManArgs, program: Command) -> Result<(), CliError> {
 /// Writes the pages of a command and its subcommands, and prints their paths.
 fn write_pages(command: &Command, directory: &Path, out: &mut impl Write) -> Result<(), CliError> {
     let path = directory.join(format!("{}.1", full_name(command)));
-    std::fs::write(&path, page(command.clone())?).map_err(|source| CliError::WriteFile {
+    clipn::files::replace(&path, page(command.clone())?).map_err(|source| CliError::WriteFile {
         path: path.clone(),
         source,
     })?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
 use clipn::bundle::Bundle;
+use clipn::checkpoint::copy_files;
 use clipn::detector::Detector;
 use clipn::image::{DecodeOptions, Preprocessing};
 use clipn::progress::Progress;
@@ -42,6 +43,16 @@ pub(crate) struct DetectorArgs {
     pub classes: Option<String>,
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Read weights into memory as a whole: what happens to their files later has no effect
+    ///
+    /// Otherwise they are mapped, and files that are changed in place are an error. Replacing a file by
+    /// renaming a new one over it is safe either way.
+    #[arg(
+        long,
+        env = "CLIPN_COPY_WEIGHTS",
+        value_parser = clap::builder::BoolishValueParser::new()
+    )]
+    pub copy_weights: bool,
     #[command(flatten)]
     pub prompts: PromptArgs,
     #[command(flatten)]
@@ -101,11 +112,12 @@ impl DetectorArgs {
         })
     }
 
-    /// Checks what can be checked before a model is read.
+    /// Checks what can be checked before a model is read, and sets how its files are read.
     pub(crate) fn check(&self) -> Result<(), CliError> {
         if self.threshold.is_some_and(f64::is_nan) {
             return Err(CliError::usage("--threshold is not a number"));
         }
+        copy_files(self.copy_weights);
         Ok(())
     }
 

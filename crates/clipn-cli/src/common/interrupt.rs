@@ -1,6 +1,7 @@
 //! Ctrl-C, termination signals and closed pipes: what requests a stop.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::common::distributed;
 use crate::common::error::{self, CliError};
@@ -10,9 +11,16 @@ static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
 static NOTICED: AtomicBool = AtomicBool::new(false);
 /// Whether the program waits for what does not look for requests to stop.
 static UNSTOPPABLE: AtomicBool = AtomicBool::new(false);
+/// Whether running work has seen the request to stop.
+static OBSERVED: AtomicBool = AtomicBool::new(false);
+/// Whether work that has seen the request may take its time, as to write a checkpoint.
+static STOPS_SLOWLY: AtomicBool = AtomicBool::new(false);
+
+/// Time after which a requested stop exits at once: work may wait for a file or a pipe that never comes.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1800);
 
 /// Installs the handler: the first Ctrl-C, SIGTERM or SIGHUP requests a clean stop of running work,
-/// the second exits at once. A SIGHUP that was ignored when the program started, as `nohup` does,
+/// which has two seconds for it; the second exits at once. A SIGHUP that was ignored when the program started, as `nohup` does,
 /// stays without effect.
 pub(crate) fn install() -> Result<(), CliError> {
     #[cfg(unix)]
@@ -32,9 +40,32 @@ pub(crate) fn install() -> Result<(), CliError> {
 
 fn on_signal() {
     if INTERRUPTED.swap(true, Ordering::SeqCst) || UNSTOPPABLE.load(Ordering::SeqCst) {
-        distributed::abort_all(error::INTERRUPTED.into());
-        std::process::exit(error::INTERRUPTED.into());
+        exit();
     }
+    let watchdog = std::thread::Builder::new().name("stop".to_owned());
+    let watch = || {
+        std::thread::sleep(STOP_TIMEOUT);
+        if !(STOPS_SLOWLY.load(Ordering::SeqCst) && OBSERVED.load(Ordering::SeqCst)) {
+            // On a thread of its own: what waits may hold the terminal.
+            std::thread::spawn(|| eprintln!("error: interrupted; work in progress was abandoned"));
+            std::thread::sleep(Duration::from_millis(50));
+            exit();
+        }
+    };
+    if watchdog.spawn(watch).is_err() {
+        exit();
+    }
+}
+
+fn exit() -> ! {
+    distributed::abort_all(error::INTERRUPTED.into());
+    std::process::exit(error::INTERRUPTED.into())
+}
+
+/// Lets work that has seen a request to stop take its time: a run writes a checkpoint, a server finishes
+/// its requests. A second signal still exits at once.
+pub(crate) fn allow_slow_stop() {
+    STOPS_SLOWLY.store(true, Ordering::SeqCst);
 }
 
 /// Signals by which the system announces that it will end the program soon: SIGUSR1 and SIGTERM, as
@@ -69,7 +100,7 @@ impl Notices {
             while let Ok(signal) = self.signals.wait() {
                 // A second SIGTERM ends the program at once; a notice may come repeatedly.
                 let repeated = NOTICED.swap(true, Ordering::SeqCst) && signal == Signal::SIGTERM;
-                if repeated || !requested() {
+                if repeated || !INTERRUPTED.load(Ordering::SeqCst) {
                     on_signal();
                 }
             }
@@ -117,7 +148,11 @@ pub(crate) fn is_pipe_closed() -> bool {
 
 /// Whether a stop has been requested.
 pub(crate) fn requested() -> bool {
-    INTERRUPTED.load(Ordering::SeqCst)
+    let is_requested = INTERRUPTED.load(Ordering::SeqCst);
+    if is_requested {
+        OBSERVED.store(true, Ordering::SeqCst);
+    }
+    is_requested
 }
 
 #[cfg(unix)]

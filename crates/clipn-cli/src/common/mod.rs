@@ -1,6 +1,8 @@
 //! What several commands share: arguments, opening of models, errors, messages, output.
 
 pub(crate) mod args;
+#[cfg(all(unix, feature = "serve"))]
+pub(crate) mod children;
 pub(crate) mod classes;
 pub(crate) mod coarse;
 pub(crate) mod cores;
@@ -8,7 +10,10 @@ pub(crate) mod detector;
 pub(crate) mod device;
 pub(crate) mod distributed;
 pub(crate) mod error;
+#[cfg(debug_assertions)]
+pub(crate) mod faults;
 pub(crate) mod interrupt;
+pub(crate) mod locks;
 pub(crate) mod messages;
 pub(crate) mod model;
 pub(crate) mod negatives;
@@ -16,6 +21,8 @@ pub(crate) mod numbers;
 pub(crate) mod pixels;
 pub(crate) mod progress;
 pub(crate) mod scores;
+#[cfg(unix)]
+pub(crate) mod sigbus;
 pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod usage;

@@ -59,12 +59,12 @@ fn append(tar: &mut tar::Builder<impl Write>, name: &str, content: &[u8]) -> io:
 
 /// Writes a file.
 pub(super) fn write_file(path: &Path, content: &[u8]) -> Result<(), DemoError> {
-    std::fs::write(path, content).map_err(failed(path))
+    clipn::files::replace(path, content).map_err(failed(path))
 }
 
 /// Creates a directory and its parents.
 pub(super) fn make_folder(path: &Path) -> Result<(), DemoError> {
-    std::fs::create_dir_all(path).map_err(failed(path))
+    clipn::files::create_directories(path).map_err(failed(path))
 }
 
 /// Creates a directory, or accepts an existing empty one.

@@ -1,5 +1,6 @@
 //! `clipn classify --resume`: every image has exactly one row, however often the run is killed.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -67,12 +68,12 @@ fn labels(s: &Sandbox, name: &str) -> Vec<(String, String)> {
 }
 
 #[cfg(not(feature = "parquet"))]
-fn parquet_labels(path: &std::path::Path) -> Vec<(String, String)> {
+fn parquet_labels(path: &Path) -> Vec<(String, String)> {
     panic!("{} needs the feature `parquet`", path.display())
 }
 
 #[cfg(feature = "parquet")]
-fn parquet_labels(path: &std::path::Path) -> Vec<(String, String)> {
+fn parquet_labels(path: &Path) -> Vec<(String, String)> {
     use parquet::file::reader::SerializedFileReader;
 
     let reader = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
@@ -196,6 +197,67 @@ fn repeats_only_a_torn_row() {
 }
 
 #[test]
+fn an_output_without_a_byte_is_begun() {
+    let s = Sandbox::new();
+    for name in [
+        "rows.jsonl",
+        "rows.csv",
+        #[cfg(feature = "parquet")]
+        "rows.parquet",
+    ] {
+        let rows = if name == "rows.parquet" {
+            "rows.parquet.rows.jsonl"
+        } else {
+            name
+        };
+        // What a run leaves that is stopped before its settings are written, with settings of an
+        // output that it replaced.
+        for settings in [None, Some("{\"format\": 1, \"settings\": {}}")] {
+            s.write(rows, "");
+            if let Some(settings) = settings {
+                s.write(&format!("{name}.settings.json"), settings);
+            }
+            s.done(&classify(&["noise", "--output", name, "--resume"]));
+            assert_eq!(labels(&s, name).len(), 5, "{name}");
+            std::fs::remove_file(s.path(name)).unwrap();
+            std::fs::remove_file(s.path(&format!("{name}.settings.json"))).unwrap();
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_output_that_another_program_changes_is_an_error() {
+    let s = Sandbox::new();
+    write_long_list(&s, 20_000);
+    let remove = |path: &Path| std::fs::remove_file(path).unwrap();
+    let replace = |path: &Path| {
+        std::fs::rename(path, path.with_extension("moved")).unwrap();
+        std::fs::write(path, "").unwrap();
+    };
+    let cut = |path: &Path| drop(std::fs::File::create(path).unwrap());
+    let changes: [(&str, &dyn Fn(&Path)); 3] = [
+        ("removed or replaced", &remove),
+        ("removed or replaced", &replace),
+        ("changed", &cut),
+    ];
+    for (index, (what, change)) in changes.into_iter().enumerate() {
+        let name = format!("rows{index}.jsonl");
+        let child = start(&s, &classify(&["--list", "list.txt", "--output", &name]));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while size(&s, &name) < 1000 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        change(&s.path(&name));
+        let output = child.wait_with_output().unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        let expected = format!("another program {what} {name} during the run");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+#[test]
 fn resumes_within_archives() {
     let s = Sandbox::new();
     s.write("a.tar", tar(&samples(0..5)));
@@ -305,7 +367,7 @@ fn an_interrupt_leaves_complete_rows_and_a_hint() {
     // A second process must not write at the same time.
     let second = s.clipn(&[&arguments[..], &["--resume"]].concat());
     assert!(
-        text(&second.stderr).contains("another process is writing rows.csv"),
+        text(&second.stderr).contains(" is writing rows.csv"),
         "{}",
         text(&second.stderr)
     );

@@ -17,8 +17,11 @@ mod world;
 
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod completions;
+mod containers;
 mod control_characters;
 mod convert;
+#[cfg(all(unix, debug_assertions))]
+mod crash_points;
 mod damaged_weights;
 mod data_forms;
 mod determinism;
@@ -43,6 +46,7 @@ mod models;
 #[cfg(feature = "mini")]
 mod negatives;
 mod output;
+mod owners;
 mod pixels;
 mod precision;
 mod recipe;

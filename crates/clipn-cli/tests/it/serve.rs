@@ -82,6 +82,10 @@ impl Served {
         )
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
         assert!(
@@ -122,7 +126,7 @@ impl Drop for Served {
 
 fn send(stream: &mut TcpStream, method: &str, path: &str, headers: &str, body: &[u8]) {
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: here\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
@@ -185,7 +189,7 @@ fn completes_a_request_in_transfer_before_exit() {
     let (first, second) = image.split_at(image.len() / 2);
     let mut stream = served.connect();
     let head = format!(
-        "POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-type: image/bmp\r\ncontent-length: {}\r\n\r\n",
+        "POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/bmp\r\ncontent-length: {}\r\n\r\n",
         image.len()
     );
     stream
@@ -442,4 +446,96 @@ fn documented_servers_and_requests_work() {
     if !has_curl {
         eprintln!("skipped: curl is not installed, so the documented requests were not made");
     }
+}
+
+/// Weights in f32, whose token embedding is mapped, and the arguments that serve them.
+fn mapped_weights(s: &Sandbox) -> [&'static str; 4] {
+    let convert = [
+        "convert",
+        "epoch_10.pt",
+        "m.safetensors",
+        "--model",
+        "tiny.json",
+    ];
+    s.done(&[&convert[..], &["--dtype", "f32"]].concat());
+    ["--pretrained", "m.safetensors", "--reload-ms", "0"]
+}
+
+/// The status of a request with a class that is encoded for it, and its error code.
+fn new_class(served: &Served, s: &Sandbox, class: &str) -> (u16, Value) {
+    let body = [
+        format!("--x\r\ncontent-disposition: form-data; name=\"classes\"\r\n\r\n{class}, car\r\n")
+            .into_bytes(),
+        b"--x\r\ncontent-disposition: form-data; name=\"image\"; filename=\"a.bmp\"\r\n\r\n"
+            .to_vec(),
+        std::fs::read(s.path("photos/red.bmp")).unwrap(),
+        b"\r\n--x--\r\n".to_vec(),
+    ]
+    .concat();
+    let headers = "content-type: multipart/form-data; boundary=x\r\n";
+    let (status, value) = served.request("POST", "/v1/classify", headers, &body);
+    (status, value["error"]["code"].clone())
+}
+
+#[test]
+fn weights_that_are_changed_on_disk_are_not_mixed_with_those_in_memory() {
+    let s = Sandbox::new();
+    let weights = mapped_weights(&s);
+    let path = s.path("m.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    // In place, and cut short, which would end a reader of the mapped file by SIGBUS.
+    for changed in [whole.clone(), whole[..whole.len() / 2].to_vec()] {
+        std::fs::write(&path, &whole).unwrap();
+        let served = serve(&s, &weights);
+        assert_eq!(new_class(&served, &s, "zebra").0, 200);
+        std::thread::sleep(Duration::from_millis(20));
+        std::fs::write(&path, changed).unwrap();
+        assert_eq!(
+            new_class(&served, &s, "house"),
+            (500, "weights_changed".into())
+        );
+        // What is in memory stays right.
+        assert_eq!(served.classify(&s.path("photos/red.bmp")).0, 200);
+        assert_eq!(new_class(&served, &s, "zebra").0, 200);
+        let (status, health) = served.request("GET", "/health", "", b"");
+        assert_eq!(status, 503);
+        let problem = health["problems"][0].as_str().unwrap();
+        assert_eq!(
+            problem,
+            "m.safetensors was changed in place while it was in use"
+        );
+        served.signal("-TERM");
+        let (code, log) = served.wait();
+        assert_eq!(code, Some(0), "{log}");
+        assert!(log.contains("weights were changed in place"), "{log}");
+    }
+}
+
+#[test]
+fn weights_that_are_renamed_over_or_copied_stay_what_was_opened() {
+    let s = Sandbox::new();
+    let weights = mapped_weights(&s);
+    let path = s.path("m.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let served = serve(&s, &weights);
+    std::fs::write(s.path("new"), &whole[..whole.len() / 2]).unwrap();
+    std::fs::rename(s.path("new"), &path).unwrap();
+    assert_eq!(new_class(&served, &s, "house").0, 200);
+    std::fs::write(&path, &whole).unwrap();
+    let served = serve(&s, &[&weights[..], &["--copy-weights"]].concat());
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(new_class(&served, &s, "house").0, 200);
+    assert_eq!(served.request("GET", "/health", "", b"").0, 200);
+}
+
+#[cfg(unix)]
+#[test]
+fn sigbus_is_reported_as_what_it_is() {
+    let s = Sandbox::new();
+    let served = serve(&s, &[]);
+    served.signal("-BUS");
+    let (code, log) = served.wait();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("its disk failed (SIGBUS)"), "{log}");
+    assert!(log.contains("hint: replace files by renaming"), "{log}");
 }

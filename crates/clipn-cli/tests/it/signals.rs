@@ -374,3 +374,52 @@ fn progress_does_not_mix_with_rows_on_a_terminal() {
         assert_eq!(shown.len(), rows.len());
     }
 }
+
+#[test]
+fn one_signal_ends_what_waits_for_a_pipe() {
+    let s = Sandbox::new();
+    let made = Command::new("mkfifo").arg(s.path("pipe")).status().unwrap();
+    assert!(made.success());
+    let classes = ["classify", "--templates", "simple", "--classes"];
+    let waiting = [
+        [&classes[..], &["classes.txt", "pipe"]].concat(),
+        [&classes[..], &["classes.txt", "--list", "pipe"]].concat(),
+        [&classes[..], &["pipe", "photos"]].concat(),
+        [&classes[..], &["classes.txt", "--list", "-"]].concat(),
+        vec!["inspect", "pipe"],
+    ];
+    for (index, arguments) in waiting.iter().enumerate() {
+        let name = if index % 2 == 0 { "-TERM" } else { "-INT" };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clipn"));
+        let mut child = command
+            .current_dir(s.root())
+            .args(
+                &[&arguments[..], &MODEL].concat()[..if arguments[0] == "inspect" {
+                    2
+                } else {
+                    arguments.len() + MODEL.len()
+                }],
+            )
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        if child.try_wait().unwrap().is_none() {
+            let sent = std::time::Instant::now();
+            signal(&child, name);
+            while child.try_wait().unwrap().is_none() {
+                let waited = sent.elapsed();
+                assert!(waited.as_secs() < 20, "{arguments:?} does not end");
+                std::thread::sleep(std::time::Duration::from_millis(10));
+            }
+            // Two seconds, and what a busy machine adds.
+            assert!(sent.elapsed().as_secs() < 5, "{arguments:?}");
+            let code = child.wait().unwrap().code();
+            assert_eq!(code, Some(130), "{arguments:?}");
+        } else {
+            assert_eq!(child.wait().unwrap().code(), Some(1), "{arguments:?}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use clipn_checkpoint::{Buffer, CheckpointError};
 use clipn_model::{
     Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, Precision, PromptSelection,
     QuantizedWeight, TextConfig, TextParams, TextSide, TextTower, check_tokens,
@@ -59,6 +60,11 @@ impl TextTransformer {
         self
     }
 
+    /// Checks that the files of mapped parameters were not changed in place.
+    fn check_parameters(&self) -> Result<(), CheckpointError> {
+        Ok(Buffer::check_all(self.params.buffers())?)
+    }
+
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
@@ -105,6 +111,7 @@ impl TextTower<f32> for TextTransformer {
         prompt: PromptSelection,
     ) -> Result<FeatureMatrix<f32>, ModelError> {
         check_tokens(tokens, &self.config)?;
+        self.check_parameters()?;
         let positions = prompted_positions(&self.params, &self.config, prompt)?;
         let (texts, _) = truncate_at_end_of_text(tokens);
         let order = prefixes::sorted_order(&texts);
@@ -130,11 +137,17 @@ impl TextTower<f32> for TextTransformer {
             &SCRATCH,
             encode,
         );
+        // What was computed before a change is right, and what came after it is not.
+        self.check_parameters()?;
         let mut values = vec![0.0; ordered.len()];
         for (feature, text) in ordered.chunks_exact(self.embed_dim).zip(order) {
             values[text * self.embed_dim..][..self.embed_dim].copy_from_slice(feature);
         }
         Ok(FeatureMatrix::new(values, self.embed_dim))
+    }
+
+    fn check_unchanged(&self) -> Result<(), ModelError> {
+        Ok(self.check_parameters()?)
     }
 }
 
@@ -191,6 +204,10 @@ impl TextEncoder {
             }
             _ => pack_blocks(blocks, UnpackedWeights::Drop),
         });
+        // Without what is small, the encoder depends on its file for the token embedding alone.
+        let embedding = std::mem::take(&mut tower.params.token_embedding);
+        tower.params.buffers_mut().into_iter().for_each(Buffer::own);
+        tower.params.token_embedding = embedding;
         Self { tower }
     }
 }
@@ -210,6 +227,10 @@ impl TextTower<f32> for TextEncoder {
         prompt: PromptSelection,
     ) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode_with(tokens, prompt)
+    }
+
+    fn check_unchanged(&self) -> Result<(), ModelError> {
+        Ok(self.tower.check_parameters()?)
     }
 }
 

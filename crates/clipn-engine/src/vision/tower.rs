@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use clipn_checkpoint::Buffer;
+use clipn_checkpoint::{Buffer, CheckpointError};
 use clipn_model::{
     Activation, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights,
     Precision, VisionConfig, VisionParams, patch_grid, positional_embedding_for,
@@ -87,6 +87,11 @@ impl VisionTransformer {
         });
     }
 
+    /// Checks that the files of mapped parameters were not changed in place.
+    fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        Ok(Buffer::check_all(self.params.buffers())?)
+    }
+
     pub(super) fn transformer(&self) -> Transformer<'_> {
         Transformer {
             blocks: &self.params.blocks,
@@ -166,6 +171,7 @@ impl ImageTower<f32> for VisionTransformer {
     }
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
+        self.check_unchanged()?;
         let grid = patch_grid(&images, &self.config)?;
         let positions =
             positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
@@ -187,6 +193,8 @@ impl ImageTower<f32> for VisionTransformer {
             &SCRATCH,
             encode,
         );
+        // What was computed before a change is right, and what came after it is not.
+        self.check_unchanged()?;
         Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }
@@ -245,6 +253,8 @@ impl VisionEncoder {
                 Precision::F32
             }
         };
+        // What is left is small: without it, the encoder does not depend on its file.
+        tower.params.buffers_mut().into_iter().for_each(Buffer::own);
         Self { tower, precision }
     }
 }

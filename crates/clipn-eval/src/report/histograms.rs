@@ -38,7 +38,7 @@ pub fn write_histograms(
 ) -> Result<(), ReportError> {
     let svg = render(evaluation, precision);
     let path = path.as_ref();
-    std::fs::write(path, svg).map_err(|source| ReportError::Write {
+    clipn_base::files::replace(path, svg).map_err(|source| ReportError::Write {
         path: path.to_owned(),
         source,
     })

@@ -25,7 +25,7 @@ pub fn write_html(
 ) -> Result<(), ReportError> {
     let html = render_html(evaluation, results, options)?;
     let path = path.as_ref();
-    std::fs::write(path, html).map_err(|source| ReportError::Write {
+    clipn_base::files::replace(path, html).map_err(|source| ReportError::Write {
         path: path.to_owned(),
         source,
     })
@@ -102,7 +102,7 @@ pub fn write_record_html(
 ) -> Result<(), ReportError> {
     let html = render_record_html(record, title);
     let path = path.as_ref();
-    std::fs::write(path, html).map_err(|source| ReportError::Write {
+    clipn_base::files::replace(path, html).map_err(|source| ReportError::Write {
         path: path.to_owned(),
         source,
     })

@@ -1,12 +1,17 @@
 //! Write access to the cache, for downloads only.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use clipn_base::files::{self, NewFile, Operation};
 
 use crate::cache::Repository;
 use crate::error::DownloadError;
 use crate::hub_name::{is_commit, is_safe_path};
+
+/// Maximum times that a file of a snapshot is replaced by a link: another process may make the same.
+const MAX_REPLACEMENTS: usize = 4;
 
 impl Repository {
     /// Path of the content of a file, by the ETag that the hub returns for it.
@@ -25,28 +30,48 @@ impl Repository {
     }
 
     /// Links a file of a snapshot to its blob: by a relative symbolic link, or if that is disabled
-    /// or not supported, by a hard link or a copy. The file is replaced atomically.
+    /// or not supported, by a hard link or a copy. A link is made under its name in one step; whatever
+    /// has the name is replaced.
     pub(crate) fn link(&self, etag: &str, commit: &str, file: &str) -> Result<(), DownloadError> {
         debug_assert!(is_safe_path(file));
         let pointer = self.pointer(commit, file);
-        let directory = pointer.parent().unwrap_or(&self.root);
-        create_directory(directory)?;
+        let failed = |source| DownloadError::writing("link", &pointer, source);
+        create_directory(pointer.parent().unwrap_or(&self.root))?;
         let blob = self.blob(etag);
         let up = "../".repeat(2 + file.matches('/').count());
-        let temporary = temporary_path(&pointer);
-        let linked = if self.symlinks {
-            symlink(Path::new(&format!("{up}blobs/{etag}")), &temporary)
-        } else {
-            unsupported()
-        };
-        linked
-            .or_else(|_| fs::hard_link(&blob, &temporary))
-            .or_else(|_| fs::copy(&blob, &temporary).map(drop))
-            .and_then(|()| fs::rename(&temporary, &pointer))
-            .map_err(|source| {
-                let _ = fs::remove_file(&temporary);
-                DownloadError::writing("link", &pointer, source)
+        let target = PathBuf::from(format!("{up}blobs/{etag}"));
+        if fs::read_link(&pointer).is_ok_and(|found| found == target) {
+            return Ok(());
+        }
+        let make = || {
+            files::announce(Operation::Link, &pointer)?;
+            let linked = if self.symlinks {
+                symlink(&target, &pointer)
+            } else {
+                unsupported()
+            };
+            linked.or_else(|error| match error.kind() {
+                ErrorKind::AlreadyExists => Err(error),
+                _ => fs::hard_link(&blob, &pointer),
             })
+        };
+        for _ in 0..MAX_REPLACEMENTS {
+            match make() {
+                Ok(()) => return Ok(()),
+                // Removed first, never written through: it may be a link to a blob that others share.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    match files::remove_file(&pointer) {
+                        Err(error) if error.kind() != ErrorKind::NotFound => {
+                            return Err(failed(error));
+                        }
+                        _ => {}
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+        // Neither kind of link is supported.
+        copy(&blob, &pointer).map_err(failed)
     }
 
     /// Records the commit of a branch or tag. Errors are ignored: the files themselves are
@@ -68,35 +93,26 @@ impl Repository {
 
     /// Replaces a small file atomically. Errors are ignored.
     fn write_atomically(&self, path: &Path, text: &str) {
-        let temporary = temporary_path(path);
         let directory = path.parent().unwrap_or(&self.root);
-        let written = fs::create_dir_all(directory).and_then(|()| fs::write(&temporary, text));
-        if written.and_then(|()| fs::rename(&temporary, path)).is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
+        let _ = files::create_directories(directory).and_then(|()| files::replace(path, text));
     }
 }
 
 /// Creates a directory and its parents.
 pub(crate) fn create_directory(path: &Path) -> Result<(), DownloadError> {
-    fs::create_dir_all(path)
+    files::create_directories(path)
         .map_err(|source| DownloadError::writing("create directory", path, source))
 }
 
-/// A path in the same directory that no other process or thread uses.
-fn temporary_path(path: &Path) -> PathBuf {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name:.100}.{}.{number}.tmp", std::process::id()))
+/// Copies a blob to a file of a snapshot, which appears when it is complete.
+fn copy(blob: &Path, pointer: &Path) -> std::io::Result<()> {
+    let mut copy = NewFile::create(pointer)?;
+    std::io::copy(&mut File::open(blob)?, &mut copy)?;
+    copy.commit()
 }
 
 fn unsupported() -> std::io::Result<()> {
-    Err(std::io::ErrorKind::Unsupported.into())
+    Err(ErrorKind::Unsupported.into())
 }
 
 #[cfg(unix)]

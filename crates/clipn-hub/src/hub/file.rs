@@ -51,7 +51,9 @@ impl FileDownloader<'_> {
                 path: file.to_owned(),
             });
         }
-        if self.repository.pointer(self.commit, file).is_file() {
+        // An empty file may be one that another program cut; the hub knows whether it is complete.
+        let cached = std::fs::metadata(self.repository.pointer(self.commit, file));
+        if cached.is_ok_and(|cached| cached.is_file() && cached.len() > 0) {
             return Ok(());
         }
         let uri = self.url(file)?;

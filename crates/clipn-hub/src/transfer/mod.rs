@@ -4,10 +4,10 @@
 mod lock;
 mod partial_file;
 
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use clipn_base::files;
 use clipn_base::progress::Progress;
 use ureq::http::{Method, Uri};
 
@@ -81,7 +81,7 @@ impl Transfer<'_> {
                     error @ (DownloadError::Checksum { .. } | DownloadError::LengthMismatch { .. }),
                 ) => {
                     drop(part);
-                    let _ = fs::remove_file(&incomplete);
+                    let _ = files::remove_file(&incomplete);
                     return Err(error);
                 }
                 Err(error) => return Err(error),
@@ -90,7 +90,7 @@ impl Transfer<'_> {
         }
         part.sync()?;
         drop(part);
-        match fs::rename(&incomplete, target) {
+        match files::rename(&incomplete, target) {
             // Without working locks, another process may have renamed the file first.
             Err(_) if target.is_file() && !incomplete.exists() => Ok(()),
             renamed => {

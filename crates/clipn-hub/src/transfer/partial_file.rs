@@ -1,7 +1,8 @@
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use clipn_base::files::OutputFile;
 use clipn_base::progress::Progress;
 use sha2::{Digest, Sha256};
 
@@ -12,7 +13,7 @@ use crate::transfer::CHUNK;
 /// of the same file cannot interleave their data.
 #[derive(Debug)]
 pub(super) struct PartialFile {
-    file: File,
+    file: OutputFile,
     path: PathBuf,
     len: u64,
 }
@@ -20,12 +21,9 @@ pub(super) struct PartialFile {
 impl PartialFile {
     /// Opens the partial file of an earlier run, or creates an empty one.
     pub(super) fn open(path: &Path) -> Result<Self, DownloadError> {
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let opened = OutputFile::open(path, &options);
         let opened = opened.and_then(|mut file| Ok((file.seek(SeekFrom::End(0))?, file)));
         let (len, file) = opened.map_err(|source| DownloadError::writing("open", path, source))?;
         Ok(Self {

@@ -244,3 +244,40 @@ fn the_preprocessing_of_transformers_5_is_missed_when_it_was_never_requested() {
         ]
     );
 }
+
+#[test]
+fn leftovers_of_a_killed_download_leave_the_blob_whole() {
+    let server = repository().serve();
+    let home = TestCache::for_hub(&server.url());
+    let fetched = home.fetch(NAME).unwrap();
+    let pointer = fetched.path.join(WEIGHTS);
+    let weights = fs::read(&pointer).unwrap();
+    let target = fs::read_link(&pointer).unwrap();
+    fs::remove_file(&pointer).unwrap();
+    // Names of earlier versions, which began again with each process of the same id.
+    for count in 0..3 {
+        let leftover = format!(".{WEIGHTS}.{}.{count}.tmp", std::process::id());
+        symlink(&target, fetched.path.join(leftover)).unwrap();
+    }
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &weights);
+    assert_eq!(fs::read_link(&pointer).unwrap(), target);
+    // A file of another origin has the name: it is replaced, not written to.
+    let other = home.directory.path().join("other");
+    fs::write(&other, "").unwrap();
+    fs::remove_file(&pointer).unwrap();
+    symlink(&other, &pointer).unwrap();
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &weights);
+    assert_eq!(fs::read(&other).unwrap(), b"");
+}
+
+#[test]
+fn a_blob_that_was_emptied_is_downloaded_again() {
+    let server = repository().serve();
+    let home = TestCache::for_hub(&server.url());
+    let fetched = home.fetch(NAME).unwrap();
+    let pointer = fetched.path.join(WEIGHTS);
+    let weights = fs::read(&pointer).unwrap();
+    fs::File::create(&pointer).map(drop).unwrap();
+    assert_content(&home.fetch(NAME).unwrap(), WEIGHTS, &weights);
+    assert!(pointer.is_symlink());
+}

@@ -29,6 +29,8 @@ const PILLOW_MAX_PIXELS: u64 = 2 * 89_478_485;
 
 /// Maximum bytes of a file besides its pixels: metadata, profiles, thumbnails, later frames.
 const FILE_OVERHEAD: u64 = 256 << 20;
+/// Bytes from which the format is detected, before the rest of a file is read.
+const START_BYTES: u64 = 4096;
 
 /// Options for decoding image files.
 ///
@@ -228,18 +230,30 @@ fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError
         .max_pixels
         .saturating_mul(8)
         .saturating_add(FILE_OVERHEAD);
+    let too_large = || ImageError::FileTooLarge {
+        origin: origin(),
+        limit,
+    };
+    let mut file = file.take(limit.saturating_add(1));
     let mut bytes = Vec::new();
-    if metadata.len() <= limit {
-        bytes.reserve_exact(metadata.len() as usize + 1);
-    }
-    file.take(limit.saturating_add(1))
+    (&mut file)
+        .take(START_BYTES)
         .read_to_end(&mut bytes)
         .map_err(convert_error)?;
-    if bytes.len() as u64 > limit {
-        return Err(ImageError::FileTooLarge {
+    // A file that is no image is not read to its end.
+    if !bytes.is_empty() && sniff::detect_format(&bytes).is_none() {
+        return Err(ImageError::UnknownFormat {
             origin: origin(),
-            limit,
+            detected_content: sniff::detected_content(&bytes),
         });
+    }
+    if metadata.len() > limit {
+        return Err(too_large());
+    }
+    bytes.reserve_exact((metadata.len() as usize + 1).saturating_sub(bytes.len()));
+    file.read_to_end(&mut bytes).map_err(convert_error)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large());
     }
     Ok(bytes)
 }

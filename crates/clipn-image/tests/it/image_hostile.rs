@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use clipn_image::{DecodeOptions, decode_bytes};
+use clipn_image::{DecodeOptions, ImageError, decode_bytes, decode_file};
 use proptest::prelude::*;
 
 /// Small files of every format.
@@ -117,4 +117,22 @@ proptest! {
         bytes.extend(rest);
         check_decoding(name, &bytes, true);
     }
+}
+
+#[test]
+fn a_huge_file_is_refused_from_its_first_bytes() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("huge.jpg");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(3 << 30).unwrap();
+    let decode = || decode_file(&path, &DecodeOptions::default()).unwrap_err();
+    assert!(matches!(decode(), ImageError::UnknownFormat { .. }));
+    let (_, jpeg) = FILES
+        .iter()
+        .find(|(name, _)| name.ends_with(".jpg"))
+        .unwrap();
+    std::fs::write(&path, jpeg).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(3 << 30).unwrap();
+    assert!(matches!(decode(), ImageError::FileTooLarge { .. }));
 }

@@ -4,7 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clipn_checkpoint::{has_weights_signature, sync_parent_directory, temp_path};
+use clipn_base::files::NewDirectory;
+use clipn_checkpoint::has_weights_signature;
 
 use crate::convert::{ConversionTarget, ConvertError};
 
@@ -151,50 +152,14 @@ impl<'a> OutputPath<'a> {
         }
     }
 
-    /// Fills a temporary directory beside the output with `fill` and renames it to the output.
+    /// Fills a temporary directory beside the output with `fill` and gives it the name of the output.
     pub(super) fn write_directory(
         &self,
         fill: impl FnOnce(&Path) -> Result<(), ConvertError>,
     ) -> Result<(), ConvertError> {
-        let temporary = temp_path(self.path);
-        fs::create_dir(&temporary).map_err(ConvertError::io("create directory", self.path))?;
-        let written = fill(&temporary).and_then(|()| self.commit(&temporary));
-        if written.is_err() {
-            // Report the first error; a failed cleanup would hide it.
-            let _ = fs::remove_dir_all(&temporary);
-        }
-        written
-    }
-
-    /// Renames `filled` to the output. An existing directory is renamed first and deleted last.
-    fn commit(&self, filled: &Path) -> Result<(), ConvertError> {
-        sync_parent_directory(&filled.join("any")).map_err(ConvertError::io("sync", filled))?;
-        let aside = fs::symlink_metadata(self.path)
-            .is_ok()
-            .then(|| temp_path(self.path));
-        if let Some(aside) = &aside {
-            fs::rename(self.path, aside).map_err(ConvertError::io("rename", self.path))?;
-        }
-        if let Err(error) = fs::rename(filled, self.path) {
-            if let Some(aside) = &aside {
-                // Restore the previous directory; if that fails too, report the first error.
-                let _ = fs::rename(aside, self.path);
-            }
-            return Err(ConvertError::io("write", self.path)(error));
-        }
-        sync_parent_directory(self.path).map_err(ConvertError::io("sync", self.path))?;
-        match &aside {
-            Some(aside) => remove(aside).map_err(ConvertError::io("remove", aside)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Removes a directory or a link to one.
-fn remove(path: &Path) -> std::io::Result<()> {
-    if fs::symlink_metadata(path)?.is_symlink() {
-        fs::remove_file(path)
-    } else {
-        fs::remove_dir_all(path)
+        let new = NewDirectory::create(self.path)
+            .map_err(ConvertError::io("create directory", self.path))?;
+        fill(new.path())?;
+        new.commit().map_err(ConvertError::io("write", self.path))
     }
 }

@@ -2,10 +2,10 @@
 //! them.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use clipn_base::files::replace;
 use clipn_base::progress::Progress;
 use clipn_checkpoint::{
     Checkpoint, CheckpointError, Dtype, TensorEntry, WeightsFormat, write_safetensors_with_progress,
@@ -144,11 +144,7 @@ impl Writer<'_> {
 
     fn json(&self, path: &Path, value: &Value) -> Result<(), ConvertError> {
         let text = format!("{value:#}\n");
-        let written = File::create_new(path).and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        });
-        written.map_err(ConvertError::io("write", self.out))
+        replace(path, text).map_err(ConvertError::io("write", self.out))
     }
 
     fn open_clip_config(&self) -> Value {

@@ -66,6 +66,24 @@ pub struct AttentionPoolParams<T: Real> {
     pub c_proj: LinearParams<T>,
 }
 
+impl<T: Real> AttentionPoolParams<T> {
+    /// Returns the buffers in the order of [`VisionConfig::tensors`](crate::VisionConfig::tensors).
+    pub fn buffers(&self) -> Vec<&Buffer<T>> {
+        let Self {
+            positional_embedding,
+            q_proj,
+            k_proj,
+            v_proj,
+            c_proj,
+        } = self;
+        let layers = [q_proj, k_proj, v_proj, c_proj];
+        let layers = layers.into_iter().flat_map(|l| [&l.weight, &l.bias]);
+        std::iter::once(positional_embedding)
+            .chain(layers)
+            .collect()
+    }
+}
+
 /// Parameters of a ResNet image tower.
 #[derive(Debug, Clone)]
 pub struct ResNetParams<T: Real> {
@@ -152,19 +170,7 @@ impl<T: Real> ResNetParams<T> {
                 &batch_norm.running_var,
             ]);
         }
-        let AttentionPoolParams {
-            positional_embedding,
-            q_proj,
-            k_proj,
-            v_proj,
-            c_proj,
-        } = &self.attnpool;
-        all.push(positional_embedding);
-        all.extend(
-            [q_proj, k_proj, v_proj, c_proj]
-                .into_iter()
-                .flat_map(|l| [&l.weight, &l.bias]),
-        );
+        all.extend(self.attnpool.buffers());
         all
     }
 }

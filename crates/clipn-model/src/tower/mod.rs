@@ -132,6 +132,16 @@ pub trait TextTower<T: Real>: Send + Sync {
     fn encode(&self, tokens: &TokenBatch) -> Result<FeatureMatrix<T>, ModelError> {
         self.encode_with(tokens, PromptSelection::Mean)
     }
+
+    /// Checks that files which the tower still reads from were not changed in place since they were
+    /// opened. A tower that has its weights in memory has none, which is the default.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`](clipn_checkpoint::CheckpointError::Changed) if one was, after which
+    /// encoding fails.
+    fn check_unchanged(&self) -> Result<(), ModelError> {
+        Ok(())
+    }
 }
 
 /// Image tower that can be trained. The forward pass records a tape, from which the backward pass

@@ -5,6 +5,7 @@ mod classes;
 mod classify;
 mod error;
 mod guard;
+mod hosts;
 mod input;
 mod observe;
 mod openapi;
@@ -28,7 +29,7 @@ pub use openapi::openapi;
 pub(crate) use state::{App, Peer};
 
 /// Headers of every response, unless its handler sets them.
-const HEADERS: [(HeaderName, &str); 3] = [
+pub(crate) const HEADERS: [(HeaderName, &str); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),
@@ -145,6 +146,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     let router = router
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::not_found);
+    let router = router.layer(from_fn_with_state(Arc::clone(app), hosts::check));
     with_common_layers(router)
         .layer(from_fn_with_state(Arc::clone(app), observe::observe))
         .with_state(Arc::clone(app))

@@ -3,9 +3,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use clipn::classifier::Classifier;
+use clipn::checkpoint::CheckpointError;
+use clipn::classifier::{Classifier, ClassifierError};
 use clipn::detector::Detector;
 use clipn::error::chain_in_one_line;
+use clipn::model::ModelError;
 use clipn::progress::{NoProgress, Progress};
 use clipn::prompts::{duplicate_names, is_reserved_name};
 use tokio::sync::Semaphore;
@@ -15,7 +17,7 @@ use super::body::BodyLimits;
 use super::error::{ApiError, shown};
 use super::observe::RequestIds;
 use crate::bundles::{Bundles, Deployment, ServedBundle, Slot, watch};
-use crate::classes::Classes;
+use crate::classes::{ClassEncoder, Classes};
 use crate::classify_error::ClassifyError;
 use crate::engine::{Health, Resources};
 use crate::metrics::{MeasuredBundle, Metrics, SharedMetrics};
@@ -109,7 +111,15 @@ impl App {
     }
 
     pub(super) fn health(&self) -> Health {
-        Health::new(&self.resources, &self.bundles.engines())
+        let mut health = Health::new(&self.resources, &self.bundles.engines());
+        for slot in self.bundles.iter() {
+            let deployment = slot.current();
+            let encoder = deployment.classes.encoder();
+            if let Some(Err(error)) = encoder.map(ClassEncoder::check_unchanged) {
+                health.add_problem(error.to_string());
+            }
+        }
+        health
     }
 
     /// Makes `/ready` report the shutdown.
@@ -184,7 +194,7 @@ impl App {
         drop(waiter);
         classifier
             .map_err(|_| ApiError::internal())?
-            .map_err(|error| bad_classes(&error))
+            .map_err(|error| failed_classes(&error))
     }
 
     /// Trims and validates the class names of a request.
@@ -241,6 +251,19 @@ fn measured(bundle: &ServedBundle) -> MeasuredBundle<'_> {
 
 fn bad_classes(error: &(dyn std::error::Error + 'static)) -> ApiError {
     ApiError::new(422, "bad_classes", chain_in_one_line(error))
+}
+
+/// The error of encoding classes: theirs, or that of weights which are no longer those of the server.
+fn failed_classes(error: &ClassifierError) -> ApiError {
+    match error {
+        ClassifierError::Model(ModelError::Checkpoint(CheckpointError::Changed(changed))) => {
+            let path = changed.path.display();
+            tracing::error!(%path, "weights were changed in place; restart the server");
+            let message = "the weights of the server were changed on disk; it must be restarted";
+            ApiError::new(500, "weights_changed", message)
+        }
+        error => bad_classes(error),
+    }
 }
 
 /// RAII guard of a request that uses or waits for the text towers.

@@ -64,6 +64,14 @@ impl Health {
         health
     }
 
+    /// Adds a problem that is not one of the workers, unless it is known.
+    pub(crate) fn add_problem(&mut self, problem: String) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+        self.status = "failing";
+    }
+
     /// Adds the workers and the queue of an engine.
     fn add(&mut self, shared: &Shared, prefix: &str) {
         let Resources {

@@ -20,6 +20,8 @@ use tower::Service;
 
 use crate::api::{App, Peer};
 use crate::metrics::GaugeGuard;
+use crate::server::registry::{Activity, Registered};
+use crate::server::stream::ClientStream;
 
 /// Maximum number of header fields per request.
 const MAX_HEADERS: usize = 64;
@@ -46,18 +48,27 @@ pub(super) async fn serve(
     router: Router,
     stream: TcpStream,
     peer: SocketAddr,
+    connection: Registered,
     mut stopped: watch::Receiver<bool>,
 ) {
     let _connections = GaugeGuard::new(&app.metrics.connections);
     // Responses are small and written at once: Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
+    let tracked = Arc::clone(&connection.tracked);
+    let stream = ClientStream::new(stream, Arc::clone(&tracked), app.settings.write_timeout);
     let service = service_fn(move |request: Request<Incoming>| {
+        tracked.set(Activity::Working);
         let mut router = router.clone();
         let (mut head, body) = request.into_parts();
         head.extensions.insert(Peer(peer));
         let request = Request::from_parts(head, Body::new(body));
-        Box::pin(async move { router.call(request).await as Result<Response, _> })
-            as Pin<Box<dyn Future<Output = _> + Send>>
+        let tracked = Arc::clone(&tracked);
+        Box::pin(async move {
+            let response: Result<Response, _> = router.call(request).await;
+            // Its body is in memory: only the client is waited for.
+            tracked.set(Activity::Waiting);
+            response
+        }) as Pin<Box<dyn Future<Output = _> + Send>>
     });
     let mut builder = http1::Builder::new();
     builder
@@ -67,11 +78,17 @@ pub(super) async fn serve(
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(true);
+    let tracked = &connection.tracked;
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut shutting_down = false;
     let result = loop {
         tokio::select! {
             result = poll_fn(|context| connection.poll_without_shutdown(context)) => break result,
+            () = tracked.closed() => {
+                app.metrics.connections_shed.inc();
+                tracing::debug!(%peer, "connection closed to make room for another");
+                return;
+            }
             _ = stopped.wait_for(|stopped| *stopped), if !shutting_down => {
                 shutting_down = true;
                 Pin::new(&mut connection).graceful_shutdown();
@@ -81,7 +98,9 @@ pub(super) async fn serve(
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection closed early");
     }
-    linger(connection.into_parts().io.into_inner()).await;
+    if !tracked.is(Activity::Stalled) {
+        linger(connection.into_parts().io.into_inner().into_socket()).await;
+    }
 }
 
 /// Lingering close: shuts down the write side and drains the read side. Closing a socket with

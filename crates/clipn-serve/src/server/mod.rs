@@ -1,5 +1,8 @@
-//! TCP listener: connection limit and graceful shutdown.
+//! TCP listener: limits of connections, slow clients and graceful shutdown.
 mod connection;
+mod heads;
+mod registry;
+mod stream;
 
 use std::fmt;
 use std::future::Future;
@@ -9,14 +12,17 @@ use std::time::Duration;
 
 use axum::Router;
 use clipn::detector::Detector;
+use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::api::{App, router};
 use crate::bundles::{ServedBundle, ServedModel};
 use crate::classes::ClassEncoder;
 use crate::{ServeError, ServeSettings};
+use registry::Registry;
 
 /// Delay after a failed `accept`, for example when the process is out of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -27,6 +33,9 @@ const SHUTDOWN_POLL: Duration = Duration::from_millis(25);
 /// Number of connections beyond the limit that get a refusal at a time. Others are closed without
 /// one.
 const MAX_REFUSALS: usize = 64;
+
+/// Time that a new connection waits for the place of one that is being closed.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// HTTP server that is bound to its address, with workers running.
 pub struct Server {
@@ -164,6 +173,7 @@ async fn serve_until(
         app: Arc::clone(app),
         router: router(app),
         permits: Arc::new(Semaphore::new(app.settings.max_connections)),
+        registry: Arc::new(Registry::default()),
         stopped,
         tasks: JoinSet::new(),
     };
@@ -201,9 +211,7 @@ async fn serve_until(
     // Fails only if there are no connections left to notify.
     let _ = stopping.send(true);
     let finish = async { while connections.join_next().await.is_some() {} };
-    let finished = tokio::time::timeout(app.settings.shutdown_grace, finish)
-        .await
-        .is_ok();
+    let finished = timeout(app.settings.shutdown_grace, finish).await.is_ok();
     if !finished {
         tracing::warn!(
             open = connections.len(),
@@ -235,26 +243,52 @@ struct Connections {
     router: Router,
     /// One permit per connection that is served.
     permits: Arc<Semaphore>,
+    registry: Arc<Registry>,
     /// Whether the server is shutting down.
     stopped: watch::Receiver<bool>,
     tasks: JoinSet<()>,
 }
 
 impl Connections {
-    /// Serves a connection, or refuses it if the limit is reached.
-    fn accept(&mut self, stream: tokio::net::TcpStream, peer: SocketAddr) {
-        let app = &self.app;
-        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            let (app, router) = (Arc::clone(app), self.router.clone());
-            let serve = connection::serve(app, router, stream, peer, self.stopped.clone());
-            self.tasks.spawn(async move {
-                serve.await;
-                drop(permit);
-            });
+    /// Serves a connection. If the limit is reached, it takes the place of one whose client does not
+    /// read or sends nothing, or is refused.
+    fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let limit = self.app.settings.connections_per_address();
+        let Some(connection) = self.registry.add(peer.ip(), limit) else {
+            self.refuse(stream);
+            return;
+        };
+        let permits = Arc::clone(&self.permits);
+        let permit = permits.try_acquire_owned().ok();
+        if permit.is_none() && !self.registry.close_slowest() {
+            drop(connection);
+            self.refuse(stream);
             return;
         }
-        app.metrics.connections_refused.inc();
-        if self.tasks.len() < app.settings.max_connections + MAX_REFUSALS {
+        let (app, router) = (Arc::clone(&self.app), self.router.clone());
+        let (permits, stopped) = (Arc::clone(&self.permits), self.stopped.clone());
+        self.tasks.spawn(async move {
+            let permit = match permit {
+                Some(permit) => permit,
+                // That of the connection that is being closed.
+                None => match timeout(PERMIT_TIMEOUT, permits.acquire_owned()).await {
+                    Ok(Ok(permit)) => permit,
+                    _ => {
+                        app.metrics.connections_refused.inc();
+                        connection::refuse(stream).await;
+                        return;
+                    }
+                },
+            };
+            connection::serve(app, router, stream, peer, connection, stopped).await;
+            drop(permit);
+        });
+    }
+
+    /// Refuses a connection with a response, or without one if too many are being refused.
+    fn refuse(&mut self, stream: TcpStream) {
+        self.app.metrics.connections_refused.inc();
+        if self.tasks.len() < self.app.settings.max_connections + MAX_REFUSALS {
             self.tasks.spawn(connection::refuse(stream));
         }
     }

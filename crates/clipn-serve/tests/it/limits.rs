@@ -16,7 +16,7 @@ fn rejects_oversized_bodies_before_reading_them() {
         },
         detector(),
     );
-    let head = "POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-type: image/bmp\r\nconnection: close\r\n";
+    let head = "POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/bmp\r\nconnection: close\r\n";
     let response = server.raw(format!("{head}content-length: 1000000000000\r\n\r\n").as_bytes());
     assert_eq!(response.error(413), "request_too_large");
     let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
@@ -120,14 +120,14 @@ fn disconnects_slow_clients() {
     let started = Instant::now();
     let mut silent = server.connect();
     let mut done = server.connect();
-    done.write_all(b"GET /health HTTP/1.1\r\nhost: here\r\n\r\n")
+    done.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .unwrap();
     let mut head_only = server.connect();
     head_only
         .write_all(b"POST /v1/classify HTTP/1.1\r\nhost: he")
         .unwrap();
     let mut body_missing = server.connect();
-    let head = "POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-length: 100\r\ncontent-type: image/bmp\r\n\r\nBM";
+    let head = "POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\ncontent-type: image/bmp\r\n\r\nBM";
     body_missing.write_all(head.as_bytes()).unwrap();
     assert_eq!(
         HttpResponse::read(&mut body_missing).error(408),
@@ -151,7 +151,7 @@ fn incomplete_bodies_do_not_affect_other_requests() {
         let mut stream = server.connect();
         stream
             .write_all(
-                b"POST /v1/classify HTTP/1.1\r\nhost: here\r\ncontent-length: 100000\r\n\r\nBM",
+                b"POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\nBM",
             )
             .unwrap();
         drop(stream);
@@ -167,10 +167,11 @@ fn limits_header_count_and_size() {
     let server = start(settings(), detector());
     let many: String = (0..200).map(|i| format!("x-{i}: 1\r\n")).collect();
     let response =
-        server.raw(format!("GET /health HTTP/1.1\r\nhost: here\r\n{many}\r\n").as_bytes());
+        server.raw(format!("GET /health HTTP/1.1\r\nhost: localhost\r\n{many}\r\n").as_bytes());
     assert_eq!(response.status, 431);
     let long = "x".repeat(200_000);
-    let response = server.raw(format!("GET /{long} HTTP/1.1\r\nhost: here\r\n\r\n").as_bytes());
+    let response =
+        server.raw(format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes());
     assert!(matches!(response.status, 414 | 431), "{}", response.head);
     assert_eq!(server.raw(b"this is not HTTP\r\n\r\n").status, 400);
 }

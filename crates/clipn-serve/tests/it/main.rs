@@ -11,4 +11,5 @@ mod keys;
 mod limits;
 mod page;
 mod pressure;
+mod slow_clients;
 mod snapshots;

@@ -155,7 +155,7 @@ fn errors_of_requests() {
         log.record(what, &server.classify_json(&request));
     }
     let mut slow = server.connect();
-    let head = "POST /v1/classify HTTP/1.1\r\nhost: here\r\nconnection: close\r\ncontent-length: 9\r\n\r\n";
+    let head = "POST /v1/classify HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 9\r\n\r\n";
     slow.write_all(head.as_bytes()).unwrap();
     log.record("slow body", &HttpResponse::read(&mut slow));
     assert_text("errors-requests", &log.text());
@@ -211,7 +211,7 @@ fn error_of_connections() {
     let server = start(limited, detector());
     let mut open = server.connect();
     // The response shows that the connection was accepted.
-    open.write_all(b"GET /health HTTP/1.1\r\nhost: here\r\n\r\n")
+    open.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .unwrap();
     assert!(open.read(&mut [0; 100]).unwrap() > 0);
     log.record("too many connections", &server.get("/health"));

@@ -2,6 +2,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clipn_base::files::{self, StateLock};
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_data::{
     CaptionLoader, CaptionSource, CaptionTable, LoaderSettings, Rounding, SampleFields, ShardSet,
@@ -20,7 +21,7 @@ use crate::run::initial_state::InitialState;
 use crate::run::ranks::{LoaderPeers, Ranks, check_same_digest, check_same_setup};
 use crate::run::settings::{DatasetKind, TrainSettings};
 use crate::run::text_sampler::TextSampler;
-use crate::state::{CheckpointStore, SavedCheckpoint};
+use crate::state::{CheckpointStore, SavedCheckpoint, StateError};
 use crate::towers::{CpuImageTower, CpuTowers, TrainableTowers};
 use crate::trainer::Trainer;
 use crate::training_log::TrainingLog;
@@ -137,6 +138,7 @@ impl<'a> RunBuilder<'a> {
     /// # Errors
     /// [`TrainingError`] if settings, data, weights or a checkpoint cannot be used;
     /// [`TrainingError::SettingsMismatch`] if a checkpoint was trained with other settings;
+    /// [`TrainingError::Locked`] if another process trains in the directory;
     /// [`TrainingError::RanksDiffer`] if ranks have other settings, weights or programs than rank 0.
     pub fn open(self) -> Result<TrainRun, TrainingError> {
         let Self {
@@ -157,6 +159,8 @@ impl<'a> RunBuilder<'a> {
             settings.check_start()?;
         }
         check_same_setup(&*ranks, &settings)?;
+        let lock = RunLock::acquire(&dir, &ranks)?;
+        settings.threads = rayon::current_num_threads();
         let config = ModelConfig::resolve(&settings.model)?;
         if settings.objective.name == ObjectiveName::Clip {
             CpuImageTower::check_trainable(&config)?;
@@ -221,7 +225,9 @@ impl<'a> RunBuilder<'a> {
             settings.write(dir.join(TrainSettings::FILE_NAME))?;
         }
         ranks.barrier()?;
+        let settings_threads = settings.threads;
         Ok(TrainRun {
+            lock: lock.keep(),
             settings,
             config,
             dir,
@@ -237,8 +243,50 @@ impl<'a> RunBuilder<'a> {
             truncated_captions: 0,
             notes: state.notes,
             changed_settings: state.changed_settings,
+            changed_threads: state.threads.filter(|threads| *threads != settings_threads),
             ranks,
         })
+    }
+}
+
+/// The lock of a run that is being opened, before anything in its directory is read or changed.
+struct RunLock {
+    lock: Option<StateLock>,
+    /// Directory that was created for the run, and is removed if it is still empty.
+    created: Option<PathBuf>,
+}
+
+impl RunLock {
+    /// Locks the directory on rank 0, which writes to it.
+    fn acquire(dir: &Path, ranks: &Ranks) -> Result<Self, TrainingError> {
+        if ranks.rank() > 0 {
+            return Ok(Self {
+                lock: None,
+                created: None,
+            });
+        }
+        let created = (!dir.exists()).then(|| dir.to_owned());
+        files::create_directories(dir).map_err(StateError::io("create the directory", dir))?;
+        Ok(Self {
+            lock: Some(StateLock::of_directory(dir)?),
+            created,
+        })
+    }
+
+    /// Ends the opening of the run.
+    fn keep(mut self) -> Option<StateLock> {
+        self.created = None;
+        self.lock.take()
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        self.lock = None;
+        if let Some(created) = &self.created {
+            // Fails, as it should, for a directory that is not empty.
+            let _ = std::fs::remove_dir(created);
+        }
     }
 }
 

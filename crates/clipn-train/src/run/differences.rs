@@ -7,9 +7,9 @@ use serde_json::Value;
 use crate::run::settings::TrainSettings;
 use crate::setting_difference::SettingDifference;
 
-/// Settings without influence on the weights that a run ends with, and those that are compared in
+/// Settings without influence on the weights that a run ends with, except for last bits, and those that are compared in
 /// another way: the architecture is that of the config, and initial weights are not read again.
-const IGNORED: [&str; 7] = [
+const IGNORED: [&str; 8] = [
     "model",
     "pretrained",
     "workers",
@@ -17,6 +17,7 @@ const IGNORED: [&str; 7] = [
     "save_frequency",
     "save_every",
     "keep",
+    "threads",
 ];
 
 /// Compares the settings of a run with those that a checkpoint's state has. Settings that the state

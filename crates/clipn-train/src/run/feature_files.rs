@@ -80,6 +80,22 @@ impl FeatureFiles {
         self.own.flush()
     }
 
+    /// Checks that no other program cut or changed the files that are read.
+    pub(super) fn check_unchanged(&self) -> Result<(), FeatureCacheError> {
+        self.own.check_unchanged()?;
+        self.others.iter().try_for_each(FeatureFile::check_length)
+    }
+
+    /// Number of damaged records in the file of this rank.
+    pub(super) fn damaged(&self) -> usize {
+        self.own.damaged()
+    }
+
+    /// Why another run may write to the file of this rank too.
+    pub(super) fn lock_warning(&self) -> Option<&str> {
+        self.own.lock_warning()
+    }
+
     pub(super) fn pending_len(&self) -> usize {
         self.own.pending_len()
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clipn_base::files;
 use serde::{Deserialize, Serialize};
 
 use crate::error::TrainingError;
@@ -37,18 +38,16 @@ impl FinishedMark {
     /// Writes the mark in one step: a mark that exists is complete.
     pub(super) fn write(&self, dir: &Path) -> Result<(), TrainingError> {
         let path = dir.join(FINISHED_FILE);
-        let temporary = dir.join(format!(".{FINISHED_FILE}.tmp"));
         let written = serde_json::to_vec_pretty(self)
             .map_err(Into::into)
-            .and_then(|json| std::fs::write(&temporary, json))
-            .and_then(|()| std::fs::rename(&temporary, &path));
+            .and_then(|json| files::replace(&path, json));
         written.map_err(|error| failed(&path, error))
     }
 
     /// Removes the mark of a run that trains on.
     pub(super) fn remove(dir: &Path) -> Result<(), TrainingError> {
         let path = dir.join(FINISHED_FILE);
-        match std::fs::remove_file(&path) {
+        match files::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&path, error)),
             _ => Ok(()),
         }

@@ -177,7 +177,7 @@ impl FrozenFeatures {
         (image_identity, precision): (&str, Precision),
         cache_images: Option<CacheImages>,
     ) -> Result<Self, TrainingError> {
-        std::fs::create_dir_all(dir).map_err(|source| FeatureCacheError::Io {
+        clipn_base::files::create_directories(dir).map_err(|source| FeatureCacheError::Io {
             path: dir.to_owned(),
             source,
         })?;
@@ -248,6 +248,7 @@ impl FrozenFeatures {
         texts: &[String],
         towers: FrozenTowers<'_>,
     ) -> Result<Vec<f32>, TrainingError> {
+        self.yes.check_unchanged()?;
         let keys: Vec<u128> = texts.iter().map(|text| Digest::hash_text(text)).collect();
         let missing: Vec<usize> = (0..keys.len())
             .filter(|&i| is_new(&self.yes, &keys, i))
@@ -280,6 +281,7 @@ impl FrozenFeatures {
         let Some(images) = &self.images else {
             return Ok(None);
         };
+        images.read().check_unchanged()?;
         let keys = |digest: fn(&str) -> u128| batch.keys.iter().map(|key| digest(key)).collect();
         let of_images: Vec<u128> = keys(Digest::hash_text);
         let mut is_complete =
@@ -297,6 +299,18 @@ impl FrozenFeatures {
             images: gather(&cache, &of_images),
             outliers: of_outliers.map(|keys| gather(&cache, &keys)),
         }))
+    }
+
+    /// Number of cached features that were damaged when the caches were opened, and are computed
+    /// again.
+    pub(crate) fn damaged(&self) -> usize {
+        let images = self.images.as_ref().map(|images| images.read().damaged());
+        self.yes.damaged() + images.unwrap_or_default()
+    }
+
+    /// Why other runs may write to the caches too.
+    pub(crate) fn lock_warning(&self) -> Option<String> {
+        self.yes.lock_warning().map(str::to_owned)
     }
 
     /// Reads what other ranks have written since.

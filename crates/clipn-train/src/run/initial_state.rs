@@ -30,6 +30,8 @@ pub(crate) struct InitialState {
     pub(crate) position: Option<EpochPosition>,
     /// Settings that differ from those of the checkpoint.
     pub(crate) changed_settings: Vec<SettingDifference>,
+    /// Number of computing threads that the checkpoint was trained with, if it is known.
+    pub(crate) threads: Option<usize>,
 }
 
 impl InitialState {
@@ -75,6 +77,7 @@ impl InitialState {
             epoch: 0,
             position: None,
             changed_settings: Vec::new(),
+            threads: None,
         })
     }
 
@@ -96,6 +99,7 @@ impl InitialState {
             });
         }
         let changed_settings = differences(&state.settings, settings);
+        let threads = state.settings.get("threads").and_then(|n| n.as_u64());
         let notes = WeightsMetadata::from_checkpoint(&model);
         let weights = ModelWeights::new(config.clone(), model)?;
         let towers = CpuTowers::from_weights(&weights, no_prompts(settings))?;
@@ -112,6 +116,7 @@ impl InitialState {
             epoch: state.epoch,
             position,
             changed_settings,
+            threads: threads.and_then(|threads| usize::try_from(threads).ok()),
         })
     }
 
@@ -132,6 +137,7 @@ impl InitialState {
             epoch: published.epoch,
             position: None,
             changed_settings: Vec::new(),
+            threads: None,
         })
     }
 }

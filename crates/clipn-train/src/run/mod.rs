@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use clipn_base::files::StateLock;
 use clipn_data::{CaptionLoader, CaptionSource, Epoch, EpochPosition, TrainBatch};
 use clipn_engine::TextTransformer;
 use clipn_model::{ModelConfig, WeightsMetadata};
@@ -42,6 +43,8 @@ use crate::training_log::{LogRecord, TrainingLog};
 ///
 /// See the [crate page](crate) for an example.
 pub struct TrainRun {
+    /// Lock of the directory, which rank 0 holds.
+    lock: Option<StateLock>,
     settings: TrainSettings,
     config: ModelConfig,
     dir: PathBuf,
@@ -62,6 +65,7 @@ pub struct TrainRun {
     /// captions that the "yes" tower was trained on.
     notes: WeightsMetadata,
     changed_settings: Vec<SettingDifference>,
+    changed_threads: Option<usize>,
     ranks: Ranks,
 }
 
@@ -103,6 +107,12 @@ impl TrainRun {
     /// [`RunBuilder::with_changed_settings`] allows.
     pub fn changed_settings(&self) -> &[SettingDifference] {
         &self.changed_settings
+    }
+
+    /// Returns the number of computing threads that the checkpoint was trained with, if the run resumes
+    /// with another: the last bits of the weights then differ from those of an uninterrupted run.
+    pub fn changed_threads(&self) -> Option<usize> {
+        self.changed_threads
     }
 
     /// Returns this rank's endpoint.
@@ -147,6 +157,19 @@ impl TrainRun {
     /// every time it is read.
     pub fn truncated_captions(&self) -> u64 {
         self.truncated_captions
+    }
+
+    /// Returns why other processes cannot be kept from writing to the run's directory or its feature
+    /// caches, as on file systems without locks.
+    pub fn lock_warnings(&self) -> Vec<String> {
+        let own = self.lock.as_ref().and_then(StateLock::warning);
+        let caches = self.frozen.as_ref().and_then(FrozenFeatures::lock_warning);
+        own.map(str::to_owned).into_iter().chain(caches).collect()
+    }
+
+    /// Returns the number of cached features that were damaged, and are computed again.
+    pub fn damaged_features(&self) -> usize {
+        self.frozen.as_ref().map_or(0, FrozenFeatures::damaged)
     }
 
     /// Returns the number of completed steps.

@@ -32,6 +32,10 @@ impl TrainRun {
                 None => self.save(CheckpointLabel::Epoch(self.epoch), None, observer)?,
             },
         };
+        // A kill right after the last checkpoint leaves one more than are kept.
+        if let Some(store) = &self.store {
+            store.prune(self.retention())?;
+        }
         Ok(RunOutcome {
             interrupted,
             step: self.step,
@@ -127,10 +131,14 @@ impl TrainRun {
             optimizer: self.trainer.optimizer(),
         };
         store.save(label, contents)?;
-        store.prune(RetentionPolicy {
+        store.prune(self.retention())?;
+        Ok(())
+    }
+
+    fn retention(&self) -> RetentionPolicy {
+        RetentionPolicy {
             keep_last: self.settings.keep,
             keep_every: None,
-        })?;
-        Ok(())
+        }
     }
 }

@@ -34,6 +34,10 @@ pub struct TrainSettings {
     /// Number of processes that the run was started on, which a run sets itself.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub processes: usize,
+    /// Number of computing threads of a process, which a run sets itself: the last bits of sums depend on
+    /// it. 0 if it is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub threads: usize,
     /// Precision of the towers, that of the device, which a run sets itself.
     #[serde(default)]
     pub precision: Precision,
@@ -171,6 +175,11 @@ fn is_one(processes: &usize) -> bool {
     *processes == 1
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // The signature that serde calls.
+fn is_zero(threads: &usize) -> bool {
+    *threads == 0
+}
+
 fn default_images() -> Vec<String> {
     SampleFields::default().images
 }
@@ -217,6 +226,7 @@ impl TrainSettings {
             no_prompts: 16,
             templates: TemplateSet::DEFAULT_NAME.to_owned(),
             processes: 1,
+            threads: 0,
             precision: Precision::F32,
             batch_size: 64,
             accum_freq: 1,
@@ -278,7 +288,7 @@ impl TrainSettings {
             source,
         };
         let text = toml::to_string_pretty(self).map_err(|e| error(e.into()))?;
-        std::fs::write(path, text).map_err(|e| error(e.into()))
+        clipn_base::files::replace(path, text).map_err(|e| error(e.into()))
     }
 
     /// Returns the number of samples in an optimizer step, over all processes.

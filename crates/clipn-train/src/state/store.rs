@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clipn_base::files;
 use clipn_model::Real;
 
-use super::save::{save, sync};
+use super::save::save;
 use super::{
     CheckpointContents, CheckpointLabel, PARTIAL_SUFFIX, REPLACED_SUFFIX, StateError, TrainingState,
 };
 
-/// The directory of one run's checkpoints. At most one process may write to it at a time.
+/// The directory of one run's checkpoints. At most one process may write to it at a time, for which
+/// [`TrainRun`](crate::TrainRun) locks its directory.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {
     root: PathBuf,
@@ -44,7 +46,7 @@ impl CheckpointStore {
     /// [`StateError::Io`] if the directory cannot be created, read or cleaned.
     pub fn open(root: impl AsRef<Path>) -> Result<Self, StateError> {
         let root = root.as_ref();
-        fs::create_dir_all(root).map_err(StateError::io("create the directory", root))?;
+        files::create_directories(root).map_err(StateError::io("create the directory", root))?;
         recover(root)?;
         Ok(Self {
             root: root.to_owned(),
@@ -118,14 +120,11 @@ impl CheckpointStore {
         };
         let mut removed = Vec::new();
         for old in saved.into_iter().filter(|saved| !is_kept(saved.label)) {
-            // Rename first, so that a kill leaves no incomplete checkpoint under its name.
-            let partial = self.root.join(format!(".{}{PARTIAL_SUFFIX}", old.label));
-            fs::rename(&old.path, &partial).map_err(StateError::io("remove", &old.path))?;
-            fs::remove_dir_all(&partial).map_err(StateError::io("remove", &partial))?;
+            files::remove_directory(&old.path).map_err(StateError::io("remove", &old.path))?;
             removed.push(old.path);
         }
         if !removed.is_empty() {
-            sync(&self.root)?;
+            files::sync_directory(&self.root).map_err(StateError::io("sync", &self.root))?;
         }
         Ok(removed)
     }
@@ -152,16 +151,13 @@ fn recover(root: &Path) -> Result<(), StateError> {
         let Some(hidden) = name.strip_prefix('.') else {
             continue;
         };
-        if let Some(label) = hidden
-            .strip_suffix(REPLACED_SUFFIX)
-            .filter(|label| label.parse::<CheckpointLabel>().is_ok())
-        {
+        if let Some(label) = labeled(hidden, REPLACED_SUFFIX) {
             let target = root.join(label);
             if !target.exists() {
-                fs::rename(&path, &target).map_err(StateError::io("restore", &target))?;
+                files::rename(&path, &target).map_err(StateError::io("restore", &target))?;
                 continue;
             }
-        } else if !is_partial(hidden) {
+        } else if labeled(hidden, PARTIAL_SUFFIX).is_none() {
             continue;
         }
         fs::remove_dir_all(&path).map_err(StateError::io("remove", &path))?;
@@ -169,14 +165,11 @@ fn recover(root: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Returns whether a name is `LABEL.tmp` or `LABEL.PROCESS-COUNT.tmp`; nothing else may be deleted.
-fn is_partial(hidden: &str) -> bool {
-    let Some(rest) = hidden.strip_suffix(PARTIAL_SUFFIX) else {
-        return false;
-    };
-    rest.split('.')
-        .next()
-        .is_some_and(|label| label.parse::<CheckpointLabel>().is_ok())
+/// Returns the label of a name `LABEL.tmp` or `LABEL.ANYTHING.tmp`, with any suffix; nothing else may
+/// be deleted.
+fn labeled<'a>(hidden: &'a str, suffix: &str) -> Option<&'a str> {
+    let label = hidden.strip_suffix(suffix)?.split('.').next()?;
+    label.parse::<CheckpointLabel>().is_ok().then_some(label)
 }
 
 /// Returns the directories in `root` with their names; symbolic links are not followed.

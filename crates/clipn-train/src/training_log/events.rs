@@ -1,7 +1,9 @@
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clipn_base::files::{OutputFile, create_directories};
 
 use super::TrainingLogError;
 use super::frame::frame;
@@ -61,7 +63,7 @@ impl<W: Write> EventStream<W> {
 #[derive(Debug)]
 pub struct EventFile {
     path: PathBuf,
-    stream: EventStream<File>,
+    stream: EventStream<OutputFile>,
 }
 
 impl EventFile {
@@ -74,7 +76,7 @@ impl EventFile {
     /// [`TrainingLogError::Write`] if it cannot be written.
     pub fn create(dir: impl AsRef<Path>, resumed: Option<u64>) -> Result<Self, TrainingLogError> {
         let dir = dir.as_ref();
-        std::fs::create_dir_all(dir).map_err(|source| TrainingLogError::Open {
+        create_directories(dir).map_err(|source| TrainingLogError::Open {
             path: dir.to_owned(),
             source,
         })?;
@@ -83,7 +85,7 @@ impl EventFile {
             .unwrap_or_default();
         let (path, file) = new_file(dir, now)?;
         let wall_time = now.as_secs_f64();
-        let begin = || -> io::Result<EventStream<File>> {
+        let begin = || -> io::Result<EventStream<OutputFile>> {
             let mut stream = EventStream::new(file, wall_time)?;
             if let Some(step) = resumed {
                 stream.restart(wall_time, step.saturating_add(1))?;
@@ -120,7 +122,7 @@ impl EventFile {
 }
 
 /// Creates a new file whose name sorts after those created before.
-fn new_file(dir: &Path, now: Duration) -> Result<(PathBuf, File), TrainingLogError> {
+fn new_file(dir: &Path, now: Duration) -> Result<(PathBuf, OutputFile), TrainingLogError> {
     let mut nanoseconds = now.subsec_nanos();
     loop {
         let name = format!(
@@ -128,7 +130,7 @@ fn new_file(dir: &Path, now: Duration) -> Result<(PathBuf, File), TrainingLogErr
             now.as_secs()
         );
         let path = dir.join(name);
-        match OpenOptions::new().append(true).create_new(true).open(&path) {
+        match OutputFile::open(&path, OpenOptions::new().append(true).create_new(true)) {
             Ok(file) => return Ok((path, file)),
             Err(source) if source.kind() == ErrorKind::AlreadyExists && nanoseconds < u32::MAX => {
                 nanoseconds += 1;

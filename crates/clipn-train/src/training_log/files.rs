@@ -71,7 +71,7 @@ impl TrainingLog {
 }
 
 fn create_directory(dir: &Path) -> Result<(), TrainingLogError> {
-    std::fs::create_dir_all(dir).map_err(|source| TrainingLogError::Open {
+    clipn_base::files::create_directories(dir).map_err(|source| TrainingLogError::Open {
         path: dir.to_owned(),
         source,
     })

@@ -1,7 +1,8 @@
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use clipn_base::files::OutputFile;
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -45,8 +46,7 @@ fn nulls_as_nan<'de, D: Deserializer<'de>>(
 /// changed.
 #[derive(Debug)]
 pub struct JsonLog {
-    path: PathBuf,
-    file: File,
+    file: OutputFile,
 }
 
 impl JsonLog {
@@ -57,11 +57,8 @@ impl JsonLog {
     /// created.
     pub fn create(path: impl AsRef<Path>) -> Result<Self, TrainingLogError> {
         let path = path.as_ref();
-        match OpenOptions::new().append(true).create_new(true).open(path) {
-            Ok(file) => Ok(Self {
-                path: path.to_owned(),
-                file,
-            }),
+        match OutputFile::open(path, OpenOptions::new().append(true).create_new(true)) {
+            Ok(file) => Ok(Self { file }),
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
                 Err(TrainingLogError::AlreadyExists {
                     path: path.to_owned(),
@@ -95,8 +92,8 @@ impl JsonLog {
             }
         };
         let kept = kept_length(path, &bytes, step)?;
-        let open = || -> io::Result<File> {
-            let file = OpenOptions::new().append(true).open(path)?;
+        let open = || -> io::Result<OutputFile> {
+            let file = OutputFile::open(path, OpenOptions::new().append(true))?;
             file.set_len(kept)?;
             Ok(file)
         };
@@ -104,10 +101,7 @@ impl JsonLog {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-        })
+        Ok(Self { file })
     }
 
     /// Appends a line. On return, it has been handed to the operating system.
@@ -121,7 +115,7 @@ impl JsonLog {
             self.file.write_all(&line)
         });
         written.map_err(|source| TrainingLogError::Write {
-            path: self.path.clone(),
+            path: self.file.path().to_owned(),
             source,
         })
     }

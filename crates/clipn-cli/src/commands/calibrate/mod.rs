@@ -19,6 +19,7 @@ use clipn::scores::{MaxLogit, Score};
 use crate::common::detector::{OpenedDetector, open_bundle};
 use crate::common::device::Device;
 use crate::common::error::CliError;
+use crate::common::locks;
 use crate::common::messages::{hint, note_of_skipped, status, warning};
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
             "give out-of-distribution images with --ood",
         ));
     }
+    let _lock = locks::of_bundle(&args.bundle, args.out.as_deref())?;
     let device = args.run.device.open()?;
     args.run.report(&device);
     let mut skipped = SkippedFiles::default();

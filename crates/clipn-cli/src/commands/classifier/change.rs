@@ -2,6 +2,7 @@ use std::path::Path;
 
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier};
+use clipn::files::StateLock;
 use clipn::negatives::{NegativeSource, Negatives, Selection};
 use clipn::prompts::{ClassList, ClassNames, duplicate_names};
 
@@ -11,6 +12,7 @@ use crate::common::args::ModelArgs;
 use crate::common::classes::{self, ClassesToEncode};
 use crate::common::detector::in_precision;
 use crate::common::error::CliError;
+use crate::common::locks;
 use crate::common::messages::{note, warning};
 use crate::common::model::{LoadedModel, read_templates};
 use crate::common::negatives::attach;
@@ -18,6 +20,7 @@ use crate::common::progress::Bar;
 
 /// `clipn classifier add`.
 pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
+    let _lock = lock(&args.change)?;
     let bundle = open(&args.change)?;
     let names = names(&args.classes)?;
     check_new(&bundle, &names, args.allow_duplicates)?;
@@ -122,6 +125,7 @@ fn choose_again(
 
 /// `clipn classifier remove`.
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
+    let _lock = lock(&args.change)?;
     let bundle = open(&args.change)?;
     let classifier = bundle
         .classifier()
@@ -145,6 +149,10 @@ fn names(spec: &str) -> Result<Vec<String>, CliError> {
         list.into_names()
     };
     Ok(names.into())
+}
+
+fn lock(args: &ChangeArgs) -> Result<Option<StateLock>, CliError> {
+    locks::of_bundle(&args.bundle, args.out.as_deref())
 }
 
 fn open(args: &ChangeArgs) -> Result<Bundle, CliError> {

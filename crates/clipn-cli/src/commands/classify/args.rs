@@ -50,6 +50,16 @@ pub(crate) struct ClassifyArgs {
     /// Replace an existing output
     #[arg(long, requires = "output")]
     pub force: bool,
+    /// Interval at which rows are synced to disk: what a crash of the machine can lose
+    ///
+    /// A kill of the program loses at most the rows of the last second.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "output",
+        default_value_t = 10
+    )]
+    pub sync: u64,
     /// Process shard I of --num-shards, counted from 0
     #[arg(
         long,

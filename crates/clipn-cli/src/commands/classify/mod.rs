@@ -14,6 +14,7 @@ pub(crate) use args::ClassifyArgs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
@@ -30,7 +31,7 @@ use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{hint, note_of_skipped, warning};
 use crate::common::progress::Bar;
 use crate::common::terminal::printable;
-use outputs::{FileOutput, Printer, Target, print_tally};
+use outputs::{FileOutput, Printer, RowLayout, Target, print_tally};
 use rows::{Row, Tally};
 use settings::RunSettings;
 use shard::ShardSpec;
@@ -83,7 +84,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let file = if args.resume && target.exists() {
         run.skip_written(target.clone(), &settings, &mut images)?
     } else {
-        FileOutput::create(target.clone(), &settings, run.top())?
+        FileOutput::create(target.clone(), &settings, run.layout())?
     };
     run.write(&opened.detector, images, file, &target)
 }
@@ -103,6 +104,13 @@ struct ClassifyRun<'a> {
 impl ClassifyRun<'_> {
     fn top(&self) -> usize {
         usize::from(self.args.top)
+    }
+
+    fn layout(&self) -> RowLayout {
+        RowLayout {
+            top: self.top(),
+            sync: Duration::from_secs(self.args.sync),
+        }
     }
 
     /// Prints rows to standard output.
@@ -143,7 +151,7 @@ impl ClassifyRun<'_> {
             }),
             Err(error) => Err(error),
         };
-        file.flush()?;
+        file.close()?;
         result
     }
 
@@ -182,9 +190,10 @@ impl ClassifyRun<'_> {
     ) -> Result<FileOutput, CliError> {
         let path = target.rows.clone();
         let interrupted = images.interrupted();
+        let layout = self.layout();
         let tally = &mut self.tally;
         self.bar.begin_uncounted("skipping finished images");
-        let file = FileOutput::resume(target, settings, usize::from(self.args.top), |written| {
+        let file = FileOutput::resume(target, settings, layout, |written| {
             let row = tally.rows() + 1;
             let differs = |now: &str| {
                 CliError::usage_with_hint(

@@ -30,10 +30,8 @@ impl RunSettings {
             path: path.to_owned(),
             source,
         };
-        let partial = super::outputs::beside(path, ".partial");
         let text = serde_json::to_string_pretty(&json!({ "format": FORMAT, "settings": self.0 }))?;
-        std::fs::write(&partial, text + "\n").map_err(failed)?;
-        std::fs::rename(&partial, path).map_err(failed)
+        clipn::files::replace(path, text + "\n").map_err(failed)
     }
 
     /// Compares the settings with those that the output was started with.

@@ -6,17 +6,30 @@ use std::path::{Path, PathBuf};
 use clipn::evaluation::{
     Evaluation, EvaluationRecord, write_record_csv, write_results_json, write_scores_csv,
 };
+use clipn::files::{self, StateLock};
 use clipn::report::{ReportOptions, write_histograms, write_html, write_record_html};
 
 use crate::common::error::CliError;
+use crate::common::locks::reported;
 use crate::common::messages::status;
 
 /// Creates a directory and its parents.
 pub(crate) fn create_directory(directory: &Path) -> Result<(), CliError> {
-    std::fs::create_dir_all(directory).map_err(|source| CliError::OutputDirectory {
+    files::create_directories(directory).map_err(|source| CliError::OutputDirectory {
         path: directory.to_owned(),
         source,
     })
+}
+
+/// Creates and locks the directory of results, which no other process may write meanwhile, and refuses
+/// results in it unless they are `replaced`.
+pub(crate) fn lock_directory(directory: &Path, replaced: bool) -> Result<StateLock, CliError> {
+    create_directory(directory)?;
+    let lock = reported(StateLock::of_directory(directory)?);
+    if !replaced {
+        refuse_existing(directory)?;
+    }
+    Ok(lock)
 }
 
 /// Everything that an evaluation writes to its directory.
@@ -43,7 +56,7 @@ pub(crate) fn refuse_existing(directory: &Path) -> Result<(), CliError> {
 /// Removes the files of an earlier evaluation, also those of its runs, so that none is left beside the
 /// new ones. Other files stay.
 pub(crate) fn remove_results(directory: &Path) -> Result<(), CliError> {
-    let remove = |path: PathBuf| match std::fs::remove_file(&path) {
+    let remove = |path: PathBuf| match files::remove_file(&path) {
         Err(source) if source.kind() != ErrorKind::NotFound => {
             Err(CliError::WriteFile { path, source })
         }
@@ -74,7 +87,6 @@ pub(crate) fn write_evaluation(
     page: &ReportOptions,
 ) -> Result<(), CliError> {
     create_directory(directory)?;
-    write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
     write_record_csv(directory.join("results.csv"), record, epoch)?;
     write_scores_csv(directory.join("scores.csv"), evaluation)?;
     #[cfg(feature = "parquet")]
@@ -86,6 +98,8 @@ pub(crate) fn write_evaluation(
         page,
     )?;
     write_histograms(directory.join("histograms.svg"), evaluation, page.precision)?;
+    // Last, since a directory that has it is refused: what was interrupted can be started again.
+    write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
     let parquet = if cfg!(feature = "parquet") {
         ", scores.parquet"
     } else {
@@ -105,13 +119,13 @@ pub(crate) fn write_merged(
     title: &str,
 ) -> Result<(), CliError> {
     create_directory(directory)?;
-    write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
     write_record_csv(
         directory.join("results.csv"),
         record,
         record.settings["epoch"].as_str(),
     )?;
     write_record_html(directory.join("report.html"), record, title)?;
+    write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
     status(format_args!(
         "wrote results.json, results.csv and report.html to {}",
         directory.display()

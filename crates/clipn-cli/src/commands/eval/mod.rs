@@ -8,7 +8,7 @@ mod tables;
 
 pub(crate) use args::EvalArgs;
 pub(crate) use benchmark::{is_built_in, report_matching};
-pub(crate) use files::{refuse_existing, remove_results, write_merged};
+pub(crate) use files::{lock_directory, refuse_existing, remove_results, write_merged};
 pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
@@ -68,9 +68,10 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         names: matched.names,
         allow_duplicates,
     };
-    if let Some(directory) = args.output.as_ref().filter(|_| is_first) {
-        files::create_directory(directory)?;
-    }
+    let output = args.output.as_ref().filter(|_| is_first);
+    let _lock = output
+        .map(|directory| lock_directory(directory, args.force))
+        .transpose()?;
 
     let bar = Bar::default();
     let gray = args.gray || benchmark.gray;

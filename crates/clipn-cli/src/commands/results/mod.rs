@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clipn::evaluation::{EvaluationRecord, EvaluationRun, merge};
 
-use crate::commands::eval::{print, refuse_existing, remove_results, write_merged};
+use crate::commands::eval::{lock_directory, print, refuse_existing, remove_results, write_merged};
 use crate::common::error::CliError;
 use args::{MergeArgs, ShowArgs};
 
@@ -67,6 +67,7 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
     if let Some(directory) = &args.output {
         let benchmark = merged.settings["benchmark"].as_str().unwrap_or_default();
         let title = format!("{} runs of {}", runs.len(), title(benchmark, &merged));
+        let _lock = lock_directory(directory, args.force)?;
         remove_results(directory)?;
         write_merged(directory, &merged, &title)?;
     }

@@ -124,6 +124,30 @@ pub(crate) struct ServeArgs {
         default_value = "30000"
     )]
     pub read_timeout_ms: u64,
+    /// Time after which a client that reads nothing of its response is disconnected
+    #[arg(
+        long,
+        value_name = "MS",
+        env = "CLIPN_WRITE_TIMEOUT_MS",
+        default_value = "30000"
+    )]
+    pub write_timeout_ms: u64,
+    /// Maximum number of concurrent connections of one address other than this machine [default: half
+    /// of --max-connections]
+    #[arg(long, value_name = "N", env = "CLIPN_MAX_CONNECTIONS_PER_ADDRESS")]
+    pub max_connections_per_address: Option<usize>,
+    /// Host name that requests may be sent to, such as that of a proxy; repeatable, * allows any
+    ///
+    /// A server that listens on this machine only and has no API keys answers requests for localhost,
+    /// 127.0.0.1, [::1] and these hosts: otherwise any web page in a browser on this machine could use
+    /// it.
+    #[arg(
+        long,
+        value_name = "HOST",
+        env = "CLIPN_ALLOW_HOST",
+        value_delimiter = ','
+    )]
+    pub allow_host: Vec<String>,
     /// Grace period of requests in progress after Ctrl-C or SIGTERM
     #[arg(
         long,
@@ -163,6 +187,9 @@ pub(crate) struct ServeArgs {
     /// File with one API key per line
     #[arg(long, value_name = "FILE", env = "CLIPN_API_KEYS_FILE")]
     pub api_keys_file: Option<PathBuf>,
+    /// Query the health of a running server at --host and --port instead: exit code 0 if it is healthy
+    #[arg(long)]
+    pub check: bool,
     /// Format of the log on standard error
     #[arg(long, value_enum, env = "CLIPN_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -203,6 +230,12 @@ impl ServeArgs {
             max_classes: self.max_classes,
             max_connections: self.max_connections,
             read_timeout: Duration::from_millis(self.read_timeout_ms),
+            write_timeout: Duration::from_millis(self.write_timeout_ms),
+            max_connections_per_address: self.max_connections_per_address,
+            allowed_hosts: (self.allow_host.iter())
+                .map(|host| host.trim().to_owned())
+                .filter(|host| !host.is_empty())
+                .collect(),
             shutdown_grace: Duration::from_millis(self.grace_ms),
             stuck_timeout: Duration::from_millis(self.stuck_after_ms),
             reload_interval: Duration::from_millis(self.reload_ms),

@@ -2,6 +2,7 @@
 
 mod args;
 mod bundles;
+mod check;
 mod log;
 
 use std::io::Write;
@@ -20,6 +21,11 @@ use crate::common::{interrupt, messages};
 
 /// `clipn serve`.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
+    if args.check {
+        return check::run(args);
+    }
+    #[cfg(unix)]
+    crate::common::children::discard_as_first_process()?;
     // Check the settings before the model is read.
     let settings = args.settings()?;
     let allows_remote_access_without_key = settings.allows_remote_access_without_key();

@@ -96,6 +96,20 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     };
     let mut run = builder.open()?;
     report(&run);
+    run.lock_warnings().iter().for_each(warning);
+    if run.damaged_features() > 0 {
+        warning(format_args!(
+            "{} cached features are damaged and are computed again",
+            run.damaged_features()
+        ));
+    }
+    if let Some(before) = run.changed_threads() {
+        note(format_args!(
+            "resuming with {} threads a checkpoint that was trained with {before}: the last bits of the weights \
+             differ from those of an uninterrupted run",
+            run.settings().threads
+        ));
+    }
     if !run.changed_settings().is_empty() {
         let changed: Vec<String> = run
             .changed_settings()
@@ -239,6 +253,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         },
         gradient_scaling: GradientScaling::True,
         processes: 1,
+        threads: 0,
         precision: Precision::F32,
         data: data::settings(args)?,
         augmentation: augmentation(args)?,

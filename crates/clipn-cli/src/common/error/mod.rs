@@ -18,6 +18,7 @@ use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::evaluation::score_files::ScoreFileError;
+use clipn::files::LockError;
 use clipn::gpu::DeviceError;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, ItemError};
@@ -68,6 +69,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
+    Locked(#[from] LockError),
+    #[error(transparent)]
     Model(#[from] ModelError),
     #[error(transparent)]
     Negatives(#[from] NegativesError),
@@ -94,7 +97,7 @@ pub(crate) enum CliError {
     Item { name: String, source: ItemError },
     #[error("{}", no_image_classified(*.images))]
     NoImageClassified { images: u64 },
-    #[error("cannot watch for SIGUSR1 and SIGTERM")]
+    #[error("cannot set the handling of signals")]
     WatchSignals(#[source] std::io::Error),
     #[error("cannot block the signal SIGHUP")]
     BlockSignal(#[source] std::io::Error),
@@ -124,6 +127,12 @@ pub(crate) enum CliError {
     WriteFile {
         path: PathBuf,
         source: std::io::Error,
+    },
+    #[error("another program {change} {} during the run: rows are lost", path.display())]
+    OutputChanged {
+        path: PathBuf,
+        /// What it did: `removed or replaced`, `changed`.
+        change: &'static str,
     },
     #[error("row {row} of {} is damaged: {problem}", path.display())]
     DamagedRow {
@@ -155,6 +164,18 @@ pub(crate) enum CliError {
     #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] clipn_serve::ServeError),
+    #[cfg(feature = "serve")]
+    #[error("no server answers at {address}")]
+    NoServer {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
+    #[cfg(feature = "serve")]
+    #[error("the server at {address} is not healthy: {problem}")]
+    Unhealthy {
+        address: std::net::SocketAddr,
+        problem: String,
+    },
     #[cfg(feature = "serve")]
     #[error("cannot read the API keys in {}", path.display())]
     KeysFile {

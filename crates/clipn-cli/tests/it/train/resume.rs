@@ -172,6 +172,45 @@ fn resuming_a_finished_run_does_nothing() {
 }
 
 #[test]
+fn a_run_records_its_threads_and_keeps_no_more_checkpoints_after_a_kill() {
+    let s = sandbox();
+    let more = [
+        "--objective",
+        "clip",
+        "--epochs",
+        "2",
+        "--keep",
+        "1",
+        "--threads",
+        "1",
+    ];
+    s.done(&train("run", &more));
+    let settings = std::fs::read_to_string(s.path("logs/run/settings.toml")).unwrap();
+    assert!(settings.contains("threads = 1\n"), "{settings}");
+    // As after a kill between the last checkpoint and the removal of the one before.
+    let checkpoints = s.path("logs/run/checkpoints");
+    let copied = checkpoints.join("epoch-1");
+    std::fs::create_dir(&copied).unwrap();
+    for file in std::fs::read_dir(checkpoints.join("epoch-2")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), copied.join(file.file_name())).unwrap();
+    }
+    let state = std::fs::read_to_string(copied.join("state.json")).unwrap();
+    let older = state
+        .replace("\"epoch\": 2", "\"epoch\": 1")
+        .replace("\"step\": 12", "\"step\": 6");
+    assert_ne!(older, state);
+    std::fs::write(copied.join("state.json"), older).unwrap();
+    let resumed = [&more[..6], &["--resume", "latest", "--threads", "2"]].concat();
+    let output = s.clipn(&train("run", &resumed));
+    let error = text(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    let note = "resuming with 2 threads a checkpoint that was trained with 1";
+    assert!(error.contains(note), "{error}");
+    assert!(!copied.exists());
+}
+
+#[test]
 fn resuming_with_other_settings_needs_a_flag() {
     let s = &sandbox();
     let first = ["--objective", "clip", "--epochs", "1", "--seed", "3"];

@@ -1,6 +1,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use clipn_checkpoint::{Buffer, CheckpointError};
 use clipn_model::{
     AttentionPoolParams, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
     ModelWeights, ResNetParams, STAGES, VisionConfig, positional_embedding_for,
@@ -58,6 +59,11 @@ impl ResNetTower {
     /// Returns an error if the image tower of the weights is a ViT.
     pub fn from_weights(weights: &ModelWeights) -> Result<Self, ModelError> {
         Ok(Self::new(weights.config(), &weights.resnet_params()?))
+    }
+
+    /// Checks that the file of the attention pooling was not changed in place.
+    fn check_unchanged(&self) -> Result<(), CheckpointError> {
+        Ok(Buffer::check_all(self.attnpool.buffers())?)
     }
 
     /// Computes the last feature maps of some images, `[images, positions, width]`, into
@@ -137,6 +143,7 @@ impl ImageTower<f32> for ResNetTower {
     }
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
+        self.check_unchanged()?;
         let grid = last_grid(&images)?;
         let positions =
             positional_embedding_for(&self.attnpool.positional_embedding, &self.config, grid);
@@ -160,6 +167,8 @@ impl ImageTower<f32> for ResNetTower {
             &SCRATCH,
             encode,
         );
+        // What was computed before a change is right, and what came after it is not.
+        self.check_unchanged()?;
         Ok(FeatureMatrix::new(values, self.embed_dim))
     }
 }

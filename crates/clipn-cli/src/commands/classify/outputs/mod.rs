@@ -6,9 +6,9 @@ mod printer;
 mod target;
 mod written;
 
-pub(crate) use file::FileOutput;
+pub(crate) use file::{FileOutput, RowLayout};
 pub(crate) use printer::{Printer, print_tally};
-pub(crate) use target::{Target, beside};
+pub(crate) use target::Target;
 
 use super::rows::{Row, Value, columns};
 

@@ -11,7 +11,6 @@ pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
 
     use clipn::evaluation::{Cell, ColumnKind, ParquetWriter};
 
-    use super::target::beside;
     use super::{Row, Value, columns};
 
     let unreadable = |source| CliError::ReadFile {
@@ -26,8 +25,7 @@ pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
         Value::Truth(_) => ColumnKind::Boolean,
     });
     let kinds: Vec<_> = columns(top).into_iter().zip(kinds).collect();
-    let partial = beside(&target.path, ".partial");
-    let mut table = ParquetWriter::create(&partial, &kinds)?;
+    let mut table = ParquetWriter::create(&target.path, &kinds)?;
     let mut rows = BufReader::new(File::open(&target.rows).map_err(unreadable)?);
     let mut line = Vec::new();
     while rows.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
@@ -42,13 +40,11 @@ pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
         line.clear();
     }
     table.finish()?;
-    let failed = |source| CliError::WriteFile {
+    // From here on the Parquet file is the output.
+    clipn::files::remove_file(&target.rows).map_err(|source| CliError::WriteFile {
         path: target.path.clone(),
         source,
-    };
-    std::fs::rename(&partial, &target.path).map_err(failed)?;
-    // From here on the Parquet file is the output.
-    std::fs::remove_file(&target.rows).map_err(failed)
+    })
 }
 
 #[cfg(not(feature = "parquet"))]

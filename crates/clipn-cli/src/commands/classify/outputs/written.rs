@@ -1,6 +1,5 @@
 //! The rows that an earlier run wrote. The last one may be incomplete.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use clipn::detector::Detection;
@@ -37,7 +36,7 @@ struct JsonFields {
 /// last is invalid, and the errors of `on_row`.
 pub(crate) fn read(
     target: &Target,
-    file: &mut File,
+    file: &mut (impl Read + Seek),
     header: &[String],
     on_row: &mut dyn FnMut(WrittenRow) -> Result<(), CliError>,
 ) -> Result<u64, CliError> {
@@ -49,7 +48,7 @@ pub(crate) fn read(
 
 fn read_jsonl(
     target: &Target,
-    file: &mut File,
+    file: &mut (impl Read + Seek),
     on_row: &mut dyn FnMut(WrittenRow) -> Result<(), CliError>,
 ) -> Result<u64, CliError> {
     let unreadable = |source| unreadable(target, source);
@@ -93,7 +92,7 @@ fn read_jsonl(
 
 fn read_csv(
     target: &Target,
-    file: &mut File,
+    file: &mut (impl Read + Seek),
     header: &[String],
     on_row: &mut dyn FnMut(WrittenRow) -> Result<(), CliError>,
 ) -> Result<u64, CliError> {
@@ -138,8 +137,8 @@ fn read_csv(
 ///
 /// The last column never contains a newline. So the last byte is one only if the last row is
 /// complete, or if an incomplete row has fewer fields.
-fn end(file: &mut File) -> io::Result<(u64, bool)> {
-    let size = file.metadata()?.len();
+fn end(file: &mut (impl Read + Seek)) -> io::Result<(u64, bool)> {
+    let size = file.seek(SeekFrom::End(0))?;
     let mut last = [0];
     if size > 0 {
         file.seek(SeekFrom::Start(size - 1))?;

@@ -83,6 +83,9 @@ fn checkpoint(error: &CheckpointError) -> Option<&'static str> {
         CheckpointError::AmbiguousWeights { .. } | CheckpointError::UnknownWeightsKey { .. } => {
             "name one of them with --weights-key, in `clipn convert` for training"
         }
+        CheckpointError::Changed { .. } => {
+            "replace files by renaming new ones over them, or give --copy-weights"
+        }
         CheckpointError::Overflow { .. } => "write a type of a wider range: --dtype f32 or bf16",
         _ => return None,
     })

@@ -19,6 +19,7 @@ use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::evaluation::score_files::ScoreFileError;
+use clipn::files::LockError;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
@@ -71,6 +72,9 @@ fn program_hint(error: &CliError) -> Option<String> {
             if source.kind() == std::io::ErrorKind::NotFound =>
         {
             "check the path"
+        }
+        CliError::Locked(LockError::InUse { .. }) => {
+            "wait until that process has ended, or write to another path"
         }
         CliError::DamagedRow { .. } => "start over with --force",
         CliError::TrainingInterrupted { .. } => "continue with --resume latest",

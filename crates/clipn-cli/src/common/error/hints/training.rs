@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use clipn::files::LockError;
 use clipn::training::{
     CommunicatorError, FeatureCacheError, ObjectiveError, ScheduleError, StateError, TrainingError,
 };
@@ -20,6 +21,9 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
 fn training(error: &TrainingError) -> Option<&'static str> {
     Some(match error {
         TrainingError::MissingNoTower { .. } => "give weights with a \"no\" tower",
+        TrainingError::Locked(LockError::InUse { .. }) => {
+            "wait until that run has ended, or give another --name or --logs"
+        }
         TrainingError::MissingNoTemplates { .. } => "give --templates clipn",
         TrainingError::ReadSettings { .. } => "give the settings.toml of a run with --settings",
         TrainingError::ObjectiveMismatch { .. } => {
