@@ -25,6 +25,7 @@ mod determinism;
 mod documentation;
 #[cfg(feature = "download")]
 mod download;
+mod embed;
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod errors;
 mod eval;

@@ -53,7 +53,7 @@ impl FileOutput {
         top: usize,
         mut on_row: impl FnMut(WrittenRow) -> Result<(), CliError>,
     ) -> Result<Self, CliError> {
-        settings.check(&target)?;
+        settings.check(&target.path, &target.settings)?;
         let mut file = open(&target)?;
         let complete = written::read(&target, &mut file, &columns(top), &mut on_row)?;
         file.set_len(complete)
