@@ -12,6 +12,7 @@ use crate::commands::classify::{self, ClassifyArgs};
 use crate::commands::completions::{self, CompletionsArgs};
 use crate::commands::convert::{self, ConvertArgs};
 use crate::commands::demo::{self, DemoArgs};
+use crate::commands::devices::{self, DevicesArgs};
 use crate::commands::embed::{self, EmbedCommand};
 use crate::commands::eval::{self, EvalArgs};
 use crate::commands::inspect::{self, InspectArgs};
@@ -73,6 +74,8 @@ pub(crate) enum Command {
     Recipe(RecipeArgs),
     /// Walk through training, teaching "no", evaluation and report on a small synthetic world
     Demo(DemoArgs),
+    /// List the devices of this machine that can run the towers
+    Devices(DevicesArgs),
     /// Measure speed and memory on this machine
     Bench(BenchArgs),
     /// Print the completion script of a shell
@@ -114,6 +117,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Train(args) => train::run(&args),
         Command::Recipe(args) => recipe::run(&args, parse_step),
         Command::Demo(args) => demo::run(&args),
+        Command::Devices(args) => devices::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
         Command::Bench(mut args) => bench::run(&mut args),

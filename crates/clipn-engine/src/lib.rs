@@ -9,6 +9,7 @@
 //! | item | for |
 //! |---|---|
 //! | [`image_tower`] | the image tower of any weights, ViT or ResNet, for inference |
+//! | [`CpuFactory`] | both towers of any weights, where a device can be chosen |
 //! | [`VisionEncoder`], [`TextEncoder`], [`ResNetTower`] | inference only: weights packed for the matrix products |
 //! | [`VisionTransformer`], [`TextTransformer`] | training: forward passes that record a tape, and hand-written backward passes ([`clipn_model::TrainableImageTower`], [`clipn_model::TrainableTextTower`]) |
 //! | [`PackedRows`] | products of features with many constant rows, such as the text features of a word list |
@@ -53,6 +54,7 @@
 
 mod block;
 mod chunks;
+mod factory;
 mod head;
 mod kernels;
 mod packed_rows;
@@ -62,6 +64,7 @@ mod text;
 mod vision;
 mod weight_gradient;
 
+pub use factory::CpuFactory;
 pub use packed_rows::PackedRows;
 pub use peak::peak_gemm_flops;
 pub use text::{TextEncoder, TextTape, TextTransformer};

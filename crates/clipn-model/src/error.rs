@@ -117,6 +117,14 @@ pub enum ModelError {
         /// The requested precision.
         precision: Precision,
     },
+    /// The device of the towers does not compute in the precision of the weights.
+    #[error("{device} does not compute in {precision}")]
+    PrecisionOnDevice {
+        /// Name of the device.
+        device: String,
+        /// The precision of the weights.
+        precision: Precision,
+    },
     /// Training would update an image tower that can only be frozen.
     #[error(
         "cannot train the image tower of the model `{model}`: a ResNet is supported only frozen"
@@ -256,30 +264,6 @@ impl fmt::Display for NoConfigReason {
             }
             Self::Absent => f.write_str("no config in or beside the weights"),
         }
-    }
-}
-
-/// Error of parsing a name that is none of the known ones.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("unknown {what} `{name}`; expected {expected}")]
-pub struct UnknownName {
-    what: &'static str,
-    name: String,
-    expected: &'static str,
-}
-
-impl UnknownName {
-    pub(crate) fn new(what: &'static str, name: &str, expected: &'static str) -> Self {
-        Self {
-            what,
-            name: name.to_owned(),
-            expected,
-        }
-    }
-
-    /// Returns the unknown name.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 }
 

@@ -53,6 +53,7 @@ mod pretrained;
 mod quantization;
 mod real;
 mod tower;
+mod unknown_name;
 mod weights;
 
 pub use config::{
@@ -62,21 +63,24 @@ pub use config::{
 pub use convert::{
     ConversionSummary, ConversionTarget, ConvertError, OmittedPart, WeightsConversion,
 };
-pub use error::{ModelError, NoConfigReason, UnknownName, check_length};
+pub use error::{ModelError, NoConfigReason, check_length};
 pub use params::{
     AttentionPoolParams, BatchNormParams, BlockParams, BottleneckParams, ConvParams,
     CoordinateMapping, LinearParams, NamedTensor, NormParams, PatchGrid, ResNetParams,
     SparseGradient, TensorGradient, TextGradient, TextParams, VisionParams,
     resize_positional_embedding,
 };
-pub use precision::{Precision, UnknownPrecision};
+pub use precision::Precision;
 pub use pretrained::{BUNDLE_KEY, PretrainedKind, PretrainedWeights};
 pub use quantization::QuantizedWeight;
 pub use real::Real;
 pub use tower::{
-    FeatureMatrix, ImageBatch, ImageTower, PromptSelection, TextTower, TrainableImageTower,
-    TrainableTextTower, has_direction, normalize_backward, normalize_row,
+    DeviceSpec, FeatureMatrix, ImageBatch, ImageTower, ParseDeviceError, PromptSelection,
+    TextTower, TowerFactory, TrainableImageTower, TrainableTextTower,
+    add_positional_embedding_gradient, check_tokens, has_direction, normalize_backward,
+    normalize_row, patch_grid, positional_embedding_for,
 };
+pub use unknown_name::UnknownName;
 pub use weights::{
     ImageTowerWeights, InferredArchitecture, InferredImageTower, InferredTextTower, LogitScale,
     ModelWeights, NoSideOrigin, TrainingVocabulary, WeightsMetadata,

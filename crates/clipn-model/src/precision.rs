@@ -3,13 +3,17 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Number format of the matrix products of a tower.
+use crate::unknown_name::UnknownName;
+
+/// Number format in which a tower computes. The CPU has f32 and int8, GPUs have f32, f16 and bf16, as
+/// far as the GPU does. Features are f32 in every precision.
 ///
 /// ```
 /// use clipn_model::Precision;
 ///
 /// assert_eq!("int8".parse(), Ok(Precision::Int8));
 /// assert_eq!(Precision::default().to_string(), "f32");
+/// assert_eq!(Precision::Bf16.bytes(), 2);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -18,20 +22,36 @@ pub enum Precision {
     /// 32-bit floating point.
     #[default]
     F32,
+    /// IEEE half precision: 11 significant bits, values up to 65,504. Weights and activations are stored
+    /// in it; sums, norms, softmax, gradients of parameters and the optimizer's state are f32.
+    F16,
+    /// bfloat16: 8 significant bits, the range of f32. The rest as for [`Precision::F16`].
+    Bf16,
     /// 8-bit integers with a scale per output of a weight and per row of activations. Sums are exact
-    /// integers; layer norms, attention, residual sums and features are f32.
+    /// integers; layer norms, attention and residual sums are f32.
     Int8,
 }
 
 impl Precision {
     /// All precisions.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Int8];
+    pub const ALL: [Self; 4] = [Self::F32, Self::F16, Self::Bf16, Self::Int8];
 
-    /// Name in files and flags, such as `int8`.
+    /// Returns the name in files and flags, such as `int8`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
             Self::Int8 => "int8",
+        }
+    }
+
+    /// Returns the size of a value in bytes.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Int8 => 1,
         }
     }
 }
@@ -42,26 +62,16 @@ impl fmt::Display for Precision {
     }
 }
 
-/// Error for a name that no [`Precision`] has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown precision `{name}`; expected f32 or int8")]
-pub struct UnknownPrecision {
-    /// Unknown name.
-    pub name: String,
-}
-
 impl FromStr for Precision {
-    type Err = UnknownPrecision;
+    type Err = UnknownName;
 
     /// Parses a name as [`Precision::as_str`] returns it.
     ///
     /// # Errors
-    /// [`UnknownPrecision`] for any other name.
-    fn from_str(name: &str) -> Result<Self, UnknownPrecision> {
+    /// [`UnknownName`] for any other name.
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
         let precision = Self::ALL.into_iter().find(|p| p.as_str() == name);
-        precision.ok_or_else(|| UnknownPrecision {
-            name: name.to_owned(),
-        })
+        precision.ok_or_else(|| UnknownName::new("precision", name, "f32, f16, bf16 or int8"))
     }
 }
 
@@ -79,7 +89,7 @@ mod tests {
         }
         assert_eq!(
             "fp8".parse::<Precision>().unwrap_err().to_string(),
-            "unknown precision `fp8`; expected f32 or int8"
+            "unknown precision `fp8`; expected f32, f16, bf16 or int8"
         );
     }
 }

@@ -4,8 +4,10 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder, ClassifierError};
-use clipn::engine::TextEncoder;
-use clipn::model::{ModelWeights, NoSideOrigin, TextSide, TextTower, TrainingVocabulary};
+use clipn::engine::CpuFactory;
+use clipn::model::{
+    ModelWeights, NoSideOrigin, TextSide, TextTower, TowerFactory, TrainingVocabulary,
+};
 use clipn::progress::Progress;
 use lru::LruCache;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -29,9 +31,9 @@ pub struct ClassEncoder {
 
 /// Text towers with the thread that runs them.
 struct TextTowers {
-    yes: TextEncoder,
+    yes: Box<dyn TextTower<f32>>,
     /// `None` if the model has not learned "no".
-    no: Option<TextEncoder>,
+    no: Option<Box<dyn TextTower<f32>>>,
     vocabulary: Option<TrainingVocabulary>,
     pool: ThreadPool,
 }
@@ -54,6 +56,18 @@ impl ClassEncoder {
     /// # Errors
     /// [`ServeError::SpawnThreads`] if the text encoding thread cannot be started.
     pub fn new(weights: &ModelWeights, prompts: ClassPrompts) -> Result<Self, ServeError> {
+        Self::new_on(weights, prompts, &CpuFactory)
+    }
+
+    /// Same as [`new`](Self::new), with the text towers on the device of `towers`.
+    ///
+    /// # Errors
+    /// Same as [`new`](Self::new), and [`ServeError::Model`] if the device fails.
+    pub fn new_on(
+        weights: &ModelWeights,
+        prompts: ClassPrompts,
+        factory: &dyn TowerFactory,
+    ) -> Result<Self, ServeError> {
         // One thread: new names are rare, and encoding them must not delay images.
         let pool = ThreadPoolBuilder::new()
             .num_threads(1)
@@ -64,9 +78,11 @@ impl ClassEncoder {
             reason: error.to_string(),
         };
         let towers = TextTowers {
-            yes: TextEncoder::from_weights(weights, TextSide::Yes),
-            no: (weights.no_side_origin() == NoSideOrigin::Stored)
-                .then(|| TextEncoder::from_weights(weights, TextSide::No)),
+            yes: factory.text_tower(weights, TextSide::Yes)?,
+            no: match weights.no_side_origin() {
+                NoSideOrigin::Stored => Some(factory.text_tower(weights, TextSide::No)?),
+                _ => None,
+            },
             vocabulary: weights.training_vocabulary().cloned(),
             pool: pool.map_err(failed)?,
         };
@@ -123,8 +139,8 @@ impl ClassEncoder {
                 .with_prompts(self.prompts.clone())
                 .with_progress(progress);
             let TextTowers { yes, no, pool, .. } = &*self.towers;
-            let no = no.as_ref().map(|no| no as &dyn TextTower<f32>);
-            let built = pool.install(|| builder.build_with_towers(yes, no))?;
+            let no = no.as_deref();
+            let built = pool.install(|| builder.build_with_towers(&**yes, no))?;
             let mut cache = self.cache();
             for (index, name) in chunk.iter().enumerate() {
                 let rows = class_rows(&built, index);

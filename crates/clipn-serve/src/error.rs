@@ -1,5 +1,7 @@
 use std::net::SocketAddr;
 
+use clipn::model::ModelError;
+
 /// An error that keeps the server from starting or from listening.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -15,6 +17,9 @@ pub enum ServeError {
         /// Error of the operating system.
         source: std::io::Error,
     },
+    /// The towers of a model cannot be made.
+    #[error(transparent)]
+    Model(#[from] ModelError),
     /// Threads cannot be started.
     #[error("cannot start {what}: {reason}")]
     SpawnThreads {

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 8] = [
     &["clipn-base", "clipn-mini"],
     &["clipn-text", "clipn-ood", "clipn-image", "clipn-checkpoint"],
     &["clipn-model"],
-    &["clipn-engine", "clipn-data", "clipn-hub"],
+    &["clipn-engine", "clipn-gpu", "clipn-data", "clipn-hub"],
     &["clipn-detect", "clipn-train"],
     &["clipn-eval"],
     &["clipn"],

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use clipn_checkpoint::CheckpointError;
 use clipn_data::TrainingDataError;
+use clipn_gpu::DeviceError;
 use clipn_model::ModelError;
 use clipn_text::prompts::PromptError;
 use clipn_text::tokenizer::TokenizerError;
@@ -90,6 +91,19 @@ pub enum TrainingError {
     /// A tower rejected its input, or the model config is invalid.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The towers cannot be moved to a device.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The moments of parameters have different numbers of steps, which a device does not support.
+    #[error("expected {expected} steps of the moments of {name} as of the others, got {found}")]
+    StepsDiffer {
+        /// Name of the first parameter that differs.
+        name: String,
+        /// Steps of the parameters before it.
+        expected: u64,
+        /// Steps of the parameter.
+        found: u64,
+    },
     /// The objective rejected its settings or its input.
     #[error(transparent)]
     Objective(#[from] ObjectiveError),
@@ -170,6 +184,8 @@ impl TrainingError {
             Self::Model(ModelError::NoPromptCount { .. }) => {
                 "set `no_prompts` to the number in the weights, or start from a plain CLIP"
             }
+            Self::Device(error) => return error.hint(),
+            Self::StepsDiffer { .. } => "resume the run on the CPU",
             Self::ReadSettings { .. } => "use the settings.toml of a run's directory",
             Self::ObjectiveMismatch { .. } => {
                 "resume with the checkpoint's objective, or start from its model.safetensors"

@@ -13,12 +13,11 @@
 //! | optimizer over named slices | [`AdamW`], [`Schedule`], [`global_norm`] |
 //! | data parallelism | [`Communicator`], [`SingleProcess`], [`InProcess`], [`evaluate_over_ranks`] |
 //! | checkpoints that survive a kill | [`CheckpointStore`], [`TrainingCheckpoint`], [`PublishedCheckpoint`] |
-//! | one step over towers | [`Trainer`], [`Towers`], [`MicroBatch`] |
+//! | one step over towers | [`Trainer`], [`Towers`], [`MicroBatch`]; on a GPU [`Learner`] |
 //! | whole runs | [`TrainRun`], [`TrainSettings`], [`RunObserver`], [`training_log`] |
 //!
-//! The first four know no tower and no data: they take features and named slices. A GPU tower
-//! needs [`TrainableImageTower`](clipn_model::TrainableImageTower) or
-//! [`TrainableTextTower`](clipn_model::TrainableTextTower) to be trained by a [`Trainer`].
+//! The first four know no tower and no data: they take features and named slices. A [`Trainer`] trains
+//! towers of the host, or, with a [`Learner`], towers whose parameters stay on a GPU.
 //!
 //! # Examples
 //!
@@ -76,6 +75,7 @@ pub mod training_log;
 mod communicator;
 mod error;
 mod feature_cache;
+mod learner;
 mod objective;
 mod optimizer;
 mod run;
@@ -91,6 +91,7 @@ pub use communicator::{
 };
 pub use error::TrainingError;
 pub use feature_cache::{Digest, FeatureCache, FeatureCacheError};
+pub use learner::{DeviceLearner, FrozenImageTower, Learner, LearnerState, LearnerTape};
 pub use objective::{
     Clip, Clipn, FeatureGradients, GradientMask, GradientScaling, LossAndGradients, LossWeights,
     MAX_LOGIT_SCALE, Objective, ObjectiveError, ObjectiveName, ObjectiveSettings, PairFeatures,
@@ -101,8 +102,8 @@ pub use optimizer::{
     has_weight_decay,
 };
 pub use run::{
-    DataSettings, DatasetKind, RunBuilder, RunObserver, RunOutcome, RunStart, StepEvent, TrainRun,
-    TrainSettings,
+    DataSettings, DatasetKind, OpenLearner, RunBuilder, RunObserver, RunOutcome, RunStart,
+    StepEvent, TrainRun, TrainSettings,
 };
 pub use schedule::{Schedule, ScheduleError};
 pub use setting_difference::SettingDifference;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clipn::dataset::SkipLimit;
 use clipn::image::Augmentation;
+use clipn::model::Precision;
 use clipn::prelude::*;
 use clipn::training::{
     AdamWSettings, DataSettings, GradientScaling, ObjectiveSettings, RunObserver, StepEvent,
@@ -55,6 +56,7 @@ pub(crate) fn train(
         no_prompts: 16,
         templates: TemplateSet::DEFAULT_NAME.to_owned(),
         processes: 1,
+        precision: Precision::F32,
         batch_size,
         accum_freq: 1,
         epochs: 1,

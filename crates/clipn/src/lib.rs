@@ -112,6 +112,7 @@ pub use clipn_engine as engine;
 pub use clipn_eval as evaluation;
 #[cfg(feature = "eval")]
 pub use clipn_eval::report;
+pub use clipn_gpu as gpu;
 #[cfg(feature = "hub")]
 pub use clipn_hub as download;
 pub use clipn_image as image;

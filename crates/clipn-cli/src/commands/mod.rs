@@ -7,6 +7,7 @@ pub(crate) mod classify;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod demo;
+pub(crate) mod devices;
 pub(crate) mod embed;
 pub(crate) mod eval;
 pub(crate) mod inspect;

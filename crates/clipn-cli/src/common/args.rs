@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use clipn::inference::Parallelism;
-use clipn::model::{LogitScale, Precision, PretrainedWeights};
+use clipn::model::{LogitScale, PretrainedWeights};
 use clipn::prompts::PromptVariant;
 use clipn::scores::{Score, by_name};
 
 use crate::common::cores::Cores;
+use crate::common::device::{Device, DeviceArgs};
 use crate::common::messages::detail;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
@@ -19,12 +20,6 @@ pub(crate) enum Format {
     Table,
     Json,
     Csv,
-}
-
-/// Device that runs the towers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Device {
-    Cpu,
 }
 
 /// Variant of the prompts: which templates the "no" tower reads. `None` takes the variant that
@@ -86,19 +81,6 @@ pub(crate) struct ModelArgs {
     pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    #[command(flatten)]
-    pub precision: PrecisionArgs,
-}
-
-/// Precision of the towers.
-#[derive(Debug, Clone, Copy, Default, Args)]
-pub(crate) struct PrecisionArgs {
-    /// Number format of the towers' matrix products: f32, or int8, which is about three times as
-    /// fast with slightly different scores [default: from the bundle, else f32]
-    ///
-    /// `clipn inspect --precision int8 --images DIR` compares int8 with f32 on your images.
-    #[arg(long, value_name = "f32|int8")]
-    pub precision: Option<Precision>,
 }
 
 impl ModelArgs {
@@ -134,34 +116,35 @@ pub(crate) struct PromptArgs {
 /// Parallelism, device, and handling of unreadable images.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Images per batch of one worker
-    #[arg(long, value_name = "N", default_value = "16", value_parser = parse_count)]
-    pub batch_size: usize,
+    /// Images per batch of one worker [default: 16 on the CPU, 64 on a GPU]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub batch_size: Option<usize>,
     /// Worker threads; each decodes and encodes [default: one per core]
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub workers: Option<usize>,
-    /// Device that runs the towers: cpu
-    #[arg(long, default_value = "cpu", value_parser = parse_device)]
-    pub device: Device,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Stop at the first unreadable image instead of reporting and skipping it
     #[arg(long)]
     pub strict: bool,
 }
 
 impl RunArgs {
-    pub(crate) fn parallelism(&self) -> Parallelism {
+    /// Workers and their batch size on a device.
+    pub(crate) fn parallelism(&self, device: &Device) -> Parallelism {
+        let preferred = if device.is_cpu() { 16 } else { 64 };
         Parallelism {
-            batch_size: self.batch_size,
+            batch_size: self.batch_size.unwrap_or(preferred),
             workers: self.workers.unwrap_or_else(Cores::default_threads),
         }
     }
 
     /// Prints the parallelism, if verbose.
-    pub(crate) fn report(&self) {
+    pub(crate) fn report(&self, device: &Device) {
         let Parallelism {
             batch_size,
             workers,
-        } = self.parallelism();
+        } = self.parallelism(device);
         detail(format_args!(
             "{workers} workers, batches of {batch_size} images"
         ));
@@ -170,13 +153,6 @@ impl RunArgs {
 
 pub(crate) fn parse_score(text: &str) -> Result<&'static dyn Score, String> {
     by_name(text).map_err(|e| e.to_string())
-}
-
-pub(crate) fn parse_device(text: &str) -> Result<Device, String> {
-    match text {
-        "cpu" => Ok(Device::Cpu),
-        _ => Err("the only device is cpu: give --device cpu or leave it out".to_owned()),
-    }
 }
 
 pub(crate) fn parse_count(text: &str) -> Result<usize, String> {

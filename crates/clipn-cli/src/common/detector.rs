@@ -12,6 +12,7 @@ use clipn::scores::{DecisionRule, MaxLogit, Score};
 
 use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::classes;
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
@@ -71,19 +72,23 @@ pub(crate) struct OpenedDetector {
 
 impl DetectorArgs {
     /// Opens the bundle, or opens the model and builds the classifier.
-    pub(crate) fn open(&self, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
+    pub(crate) fn open(
+        &self,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<OpenedDetector, CliError> {
         self.check()?;
         let OpenedDetector { detector, weights } = match (self.bundle.as_slice(), &self.classes) {
             ([_, _, ..], _) => {
                 return Err(CliError::usage("--bundle can be given only once"));
             }
-            ([path], _) => open_bundle(path, &self.model)?,
+            ([path], _) => open_bundle(path, &self.model, device)?,
             ([], Some(classes)) => {
                 // Check the rule before the model is read.
                 if let (Some(score), None, false) = (self.score, self.threshold, self.no_reject) {
                     default_rule(score)?;
                 }
-                self.build(classes, progress)?
+                self.build(classes, device, progress)?
             }
             ([], None) => return Err(no_classes()),
         };
@@ -98,13 +103,14 @@ impl DetectorArgs {
     pub(crate) fn open_for_features(
         &self,
         classifier: Option<Classifier>,
+        device: &Device,
         progress: &dyn Progress,
     ) -> Result<OpenedDetector, CliError> {
         self.check()?;
         let detector = match (classifier, self.bundle.as_slice()) {
             (Some(classifier), _) => Detector::for_features(classifier),
             (None, [path]) => Detector::for_features_of(Bundle::open(path)?)?,
-            (None, _) => return self.open(progress),
+            (None, _) => return self.open(device, progress),
         };
         Ok(OpenedDetector {
             detector: self.apply_rule(detector)?,
@@ -126,9 +132,14 @@ impl DetectorArgs {
         Ok(detector.with_rule(rule)?)
     }
 
-    fn build(&self, classes: &str, progress: &dyn Progress) -> Result<OpenedDetector, CliError> {
+    fn build(
+        &self,
+        classes: &str,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<OpenedDetector, CliError> {
         let names = classes::to_encode(classes, self.prompts.allow_duplicates)?;
-        let loaded = LoadedModel::open(&self.model)?;
+        let loaded = LoadedModel::open(&self.model, device)?;
         let (classifier, prompts) = loaded.classifier(&names, &self.prompts, progress)?;
         let classifier = if self.no_reject && self.negatives.is_default() {
             classifier
@@ -137,8 +148,8 @@ impl DetectorArgs {
                 .attach(&loaded, classifier, &prompts, progress)?
         };
         let preprocessing = preprocessing(&loaded, self.faithful_pixels, &self.pixels);
-        let detector =
-            Detector::from_classifier(classifier, loaded.image_tower().into(), preprocessing)?;
+        let tower = loaded.image_tower()?;
+        let detector = Detector::from_classifier(classifier, tower.into(), preprocessing)?;
         Ok(OpenedDetector {
             detector,
             weights: Some(loaded),
@@ -188,38 +199,48 @@ pub(crate) fn no_classes() -> CliError {
 
 /// Opens a bundle with its model: the image tower in it, or the weights of `--pretrained`, or the
 /// weights that it names.
-pub(crate) fn open_bundle(path: &Path, model: &ModelArgs) -> Result<OpenedDetector, CliError> {
-    let bundle = in_precision(Bundle::open(path)?, path, model);
+pub(crate) fn open_bundle(
+    path: &Path,
+    model: &ModelArgs,
+    device: &Device,
+) -> Result<OpenedDetector, CliError> {
+    let bundle = in_precision(Bundle::open(path)?, path, device);
     if bundle.has_image_tower() && model.pretrained.is_none() {
         return Ok(OpenedDetector {
-            detector: Detector::from_bundle(bundle)?,
+            detector: Detector::from_bundle_on(bundle, &*device.factory())?,
             weights: None,
         });
     }
-    let loaded = LoadedModel::for_bundle(&bundle, path, model)?;
-    let detector = Detector::new(bundle, &loaded.weights)?;
+    let loaded = LoadedModel::for_bundle(&bundle, path, model, device)?;
+    let detector = Detector::new_on(bundle, &loaded.weights, loaded.towers())?;
     Ok(OpenedDetector {
         detector,
         weights: Some(loaded),
     })
 }
 
-/// The bundle with the precision of the flag, if it is given.
-pub(crate) fn in_precision(bundle: Bundle, path: &Path, model: &ModelArgs) -> Bundle {
+/// The bundle in the precision that the device computes it in.
+pub(crate) fn in_precision(bundle: Bundle, path: &Path, device: &Device) -> Bundle {
     let own = bundle.identity().precision;
-    match model.precision.precision {
-        Some(precision) if precision != own => {
-            if bundle.calibration().is_some() {
-                warning(format_args!(
-                    "{} was calibrated in {own}; its threshold may keep another fraction of \
-                     images in {precision}",
-                    path.display()
-                ));
-            }
-            bundle.with_precision(precision)
-        }
-        _ => bundle,
+    let precision = device.precision_of_bundle(own);
+    if precision == own {
+        return bundle;
     }
+    if !device.has_requested_precision() {
+        warning(format_args!(
+            "{} was built in {own}, in which {device} does not compute; its images are encoded in \
+             {precision}",
+            path.display()
+        ));
+    }
+    if bundle.calibration().is_some() {
+        warning(format_args!(
+            "{} was calibrated in {own}; its threshold may keep another fraction of images in \
+             {precision}",
+            path.display()
+        ));
+    }
+    bundle.with_precision(precision)
 }
 
 /// The preprocessing of a model, with decoding for photos or as published.

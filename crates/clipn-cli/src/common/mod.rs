@@ -5,6 +5,7 @@ pub(crate) mod classes;
 pub(crate) mod coarse;
 pub(crate) mod cores;
 pub(crate) mod detector;
+pub(crate) mod device;
 pub(crate) mod distributed;
 pub(crate) mod error;
 pub(crate) mod feature_cache;

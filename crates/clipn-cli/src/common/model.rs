@@ -1,22 +1,23 @@
 //! Opening a model, and building its classifier.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder};
 use clipn::detector::DetectorError;
 use clipn::download::FetchPurpose;
-use clipn::engine::image_tower;
 use clipn::image::Preprocessing;
 use clipn::model::{
     ImageTower, ModelConfig, ModelWeights, NoSideOrigin, Precision, PretrainedWeights,
-    WeightsMetadata,
+    TowerFactory, WeightsMetadata,
 };
 use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
 use crate::common::args::{ModelArgs, PromptArgs};
 use crate::common::classes::{ClassesToEncode, warn_of_truncated};
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::{detail, note, warning};
 use crate::common::weights::{LocatedWeights, WeightsKeyArgs, locate};
@@ -33,11 +34,13 @@ pub(crate) struct LoadedModel {
     pub epoch: Option<String>,
     /// Templates, logit scale and vocabulary that the weights name.
     metadata: WeightsMetadata,
+    /// Makes the towers.
+    towers: Arc<dyn TowerFactory>,
 }
 
 impl LoadedModel {
     /// Opens config and weights. Warns if the "no" side is not trained.
-    pub(crate) fn open(args: &ModelArgs) -> Result<Self, CliError> {
+    pub(crate) fn open(args: &ModelArgs, device: &Device) -> Result<Self, CliError> {
         let requested = args.requested();
         let located = locate(
             args.pretrained.as_deref(),
@@ -51,8 +54,19 @@ impl LoadedModel {
             .map(ModelConfig::resolve)
             .transpose()?;
         let origin = located.model.as_deref().unwrap_or("the weights").to_owned();
-        let precision = args.precision.precision.unwrap_or_default();
-        Self::from_located(located, model, requested, &origin, &args.key)?.with_precision(precision)
+        let mut loaded =
+            Self::from_located(located, model, requested, &origin, (&args.key, device))?;
+        let precision = match device.precision() {
+            // A ResNet has no other.
+            _ if loaded.weights.config().vision.stages.is_some()
+                && !device.has_requested_precision() =>
+            {
+                Precision::F32
+            }
+            precision => precision,
+        };
+        loaded.set_precision(precision)?;
+        Ok(loaded)
     }
 
     /// Opens the weights that a bundle was built for: those of `--pretrained`, else those that the
@@ -61,6 +75,7 @@ impl LoadedModel {
         bundle: &Bundle,
         at: &Path,
         args: &ModelArgs,
+        device: &Device,
     ) -> Result<Self, CliError> {
         let config = bundle.identity().config.clone();
         let named = bundle.identity().source.as_deref().map(Path::new);
@@ -81,15 +96,18 @@ impl LoadedModel {
             &args.downloads,
             FetchPurpose::Compute,
         )?;
-        let precision = args.precision.precision;
-        Self::from_located(located, Some(config), requested, "the bundle", &args.key)?
-            .with_precision(precision.unwrap_or(bundle.identity().precision))
+        let opened = (&args.key, device);
+        let mut loaded =
+            Self::from_located(located, Some(config), requested, "the bundle", opened)?;
+        loaded.set_precision(device.precision_of_bundle(bundle.identity().precision))?;
+        Ok(loaded)
     }
 
-    fn with_precision(mut self, precision: Precision) -> Result<Self, CliError> {
-        self.weights = self.weights.with_precision(precision)?;
+    /// Sets the precision of the towers that are made from now on.
+    pub(crate) fn set_precision(&mut self, precision: Precision) -> Result<(), CliError> {
+        self.weights = self.weights.clone().with_precision(precision)?;
         detail(format_args!("precision {precision}"));
-        Ok(self)
+        Ok(())
     }
 
     /// Opens located weights; `origin` is where the architecture comes from.
@@ -98,7 +116,7 @@ impl LoadedModel {
         model: Option<ModelConfig>,
         requested: &Path,
         origin: &str,
-        key: &WeightsKeyArgs,
+        (key, device): (&WeightsKeyArgs, &Device),
     ) -> Result<Self, CliError> {
         let pretrained = key.open(&located.path)?;
         let epoch = epoch(&pretrained, &located.path);
@@ -126,6 +144,7 @@ impl LoadedModel {
             preprocessing,
             epoch,
             metadata: pretrained.metadata(),
+            towers: device.factory(),
         })
     }
 
@@ -209,6 +228,7 @@ impl LoadedModel {
         builder: &ClassifierBuilder<'_>,
     ) -> Result<Classifier, CliError> {
         self.warn_of_unknown_words(class_names, prompts.templates());
+        let builder = builder.clone().with_towers(&*self.towers);
         let built = builder.build_with_report(&self.weights)?;
         self.weights.release_pages();
         warn_of_truncated(&built);
@@ -261,8 +281,13 @@ impl LoadedModel {
     }
 
     /// Image tower for inference.
-    pub(crate) fn image_tower(&self) -> Box<dyn ImageTower<f32>> {
-        image_tower(&self.weights)
+    pub(crate) fn image_tower(&self) -> Result<Box<dyn ImageTower<f32>>, CliError> {
+        Ok(self.towers.image_tower(&self.weights)?)
+    }
+
+    /// Makes towers on the device of the model.
+    pub(crate) fn towers(&self) -> &dyn TowerFactory {
+        &*self.towers
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 use clap::Args;
 use clipn::classifier::{ClassPrompts, Classifier};
 use clipn::download::DownloadSettings;
-use clipn::engine::TextEncoder;
 use clipn::model::{
     FeatureMatrix, ModelError, ModelWeights, NoSideOrigin, PromptSelection, TextSide, TextTower,
+    TowerFactory,
 };
 use clipn::negatives::{
     NegativeSource, Negatives, NegativesBuilder, NegativesError, Selection, WordFeatureCache,
@@ -130,7 +130,7 @@ fn build(
     progress: &dyn Progress,
 ) -> Result<Negatives, CliError> {
     let cache = cache();
-    let tower = DeferredEncoder::new(&loaded.weights);
+    let tower = DeferredEncoder::new(&loaded.weights, loaded.towers());
     let mut builder = NegativesBuilder::new(source)
         .with_class_names(classifier.class_names())
         .with_vocabulary(loaded.weights.training_vocabulary())
@@ -150,13 +150,15 @@ fn build(
 /// "Yes" text tower that is built for the first text: with cached features there is none to encode.
 struct DeferredEncoder<'a> {
     weights: &'a ModelWeights,
-    tower: OnceLock<TextEncoder>,
+    towers: &'a dyn TowerFactory,
+    tower: OnceLock<Box<dyn TextTower<f32>>>,
 }
 
 impl<'a> DeferredEncoder<'a> {
-    fn new(weights: &'a ModelWeights) -> Self {
+    fn new(weights: &'a ModelWeights, towers: &'a dyn TowerFactory) -> Self {
         Self {
             weights,
+            towers,
             tower: OnceLock::new(),
         }
     }
@@ -176,8 +178,14 @@ impl TextTower<f32> for DeferredEncoder<'_> {
         tokens: &TokenBatch,
         prompt: PromptSelection,
     ) -> Result<FeatureMatrix<f32>, ModelError> {
-        let build = || TextEncoder::from_weights(self.weights, TextSide::Yes);
-        self.tower.get_or_init(build).encode_with(tokens, prompt)
+        let tower = match self.tower.get() {
+            Some(tower) => tower,
+            None => {
+                let built = self.towers.text_tower(self.weights, TextSide::Yes)?;
+                self.tower.get_or_init(|| built)
+            }
+        };
+        tower.encode_with(tokens, prompt)
     }
 }
 

@@ -9,8 +9,10 @@ use clipn::simd::SimdLevel;
 pub(crate) const MINI_LICENSE: &str = "non-commercial research and education only";
 
 /// Optional features of the program, and whether they are compiled in.
-const FEATURES: [(&str, bool); 5] = [
+const FEATURES: [(&str, bool); 7] = [
+    ("cuda", cfg!(feature = "cuda")),
     ("download", cfg!(feature = "download")),
+    ("gpu", cfg!(feature = "gpu")),
     ("mini", cfg!(feature = "mini")),
     ("parquet", cfg!(feature = "parquet")),
     ("remote", cfg!(feature = "remote")),

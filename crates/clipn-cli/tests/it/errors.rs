@@ -49,7 +49,7 @@ fn arguments() {
             &["classify", "--classes", "a,b", "--top", "0", "photos"],
             &["eval", "--id", "id"],
             &classify(&["--classes", "a,b", "--score", "msp", "photos"]),
-            &classify(&["--classes", "a,b", "--device", "cuda", "photos"]),
+            &classify(&["--classes", "a,b", "--device", "tpu", "photos"]),
             &["models", "--quiet", "--verbose"],
         ],
     );

@@ -4,7 +4,7 @@ use crate::common::Sandbox;
 use crate::common::snapshot::assert_text;
 
 /// Every command, as the names of the manual pages have it.
-pub(crate) const COMMANDS: [&str; 22] = [
+pub(crate) const COMMANDS: [&str; 23] = [
     "eval",
     "results",
     "results merge",
@@ -24,6 +24,7 @@ pub(crate) const COMMANDS: [&str; 22] = [
     "train",
     "recipe",
     "demo",
+    "devices",
     "bench",
     "completions",
     "man",

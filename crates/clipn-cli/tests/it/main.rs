@@ -22,6 +22,7 @@ mod convert;
 mod damaged_weights;
 mod data_forms;
 mod determinism;
+mod devices;
 mod documentation;
 #[cfg(feature = "download")]
 mod download;

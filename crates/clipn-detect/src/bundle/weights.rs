@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clipn_checkpoint::Checkpoint;
-use clipn_engine::{image_tower, image_tower_from_image_weights};
-use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights, PretrainedWeights};
+use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights, PretrainedWeights, TowerFactory};
 
 use crate::bundle::{Bundle, BundleError, TowerSource};
 
@@ -70,24 +69,28 @@ impl Bundle {
     }
 
     /// Returns the image tower that the bundle contains, if it does.
-    pub(crate) fn image_tower(&self) -> Result<Option<Box<dyn ImageTower<f32>>>, BundleError> {
+    pub(crate) fn image_tower(
+        &self,
+        towers: &dyn TowerFactory,
+    ) -> Result<Option<Box<dyn ImageTower<f32>>>, BundleError> {
         if let TowerSource::InMemory(weights) = &self.tower {
-            return Ok(Some(self.tower_of(weights)?));
+            return Ok(Some(self.tower_of(weights, towers)?));
         }
         let Some(weights) = self.image_weights()? else {
             return Ok(None);
         };
         let weights = weights.with_precision(self.identity.precision)?;
-        Ok(Some(image_tower_from_image_weights(&weights)))
+        Ok(Some(towers.image_tower(weights.weights())?))
     }
 
     /// Returns the image tower of weights in the precision of the bundle.
     pub(crate) fn tower_of(
         &self,
         weights: &ModelWeights,
+        towers: &dyn TowerFactory,
     ) -> Result<Box<dyn ImageTower<f32>>, BundleError> {
         let weights = weights.clone().with_precision(self.identity.precision)?;
-        Ok(image_tower(&weights))
+        Ok(towers.image_tower(&weights)?)
     }
 
     /// Finds the weights of a bundle that was read from `bundle_path`. Candidates are the path that

@@ -1,9 +1,10 @@
 use std::fmt;
 
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_engine::TextEncoder;
+use clipn_engine::CpuFactory;
 use clipn_model::{
-    LogitScale, ModelWeights, NoSideOrigin, Real, TextSide, TextTower, WeightsMetadata,
+    LogitScale, ModelWeights, NoSideOrigin, Real, TextSide, TextTower, TowerFactory,
+    WeightsMetadata,
 };
 use clipn_text::prompts::{ClassList, ClassNames, PromptVariant, TemplateSet};
 
@@ -21,6 +22,7 @@ use crate::classifier::{BuiltClassifier, ClassPrompts, Classifier, ClassifierErr
 /// | [variant](Self::with_variant) | the one that suits the weights, see [`ClassPrompts::for_weights`] |
 /// | [logit scale](Self::with_logit_scale) | the one named in the metadata, else the published 100 |
 /// | [progress](Self::with_progress) | none |
+/// | [device](Self::with_towers) | the CPU |
 ///
 /// ```
 /// use clipn_detect::classifier::ClassifierBuilder;
@@ -53,6 +55,7 @@ pub struct ClassifierBuilder<'a> {
     /// Logit scale that the metadata of the weights names.
     metadata_scale: Option<LogitScale>,
     progress: &'a dyn Progress,
+    towers: &'a dyn TowerFactory,
 }
 
 impl<'a> ClassifierBuilder<'a> {
@@ -67,7 +70,14 @@ impl<'a> ClassifierBuilder<'a> {
             metadata_templates: None,
             metadata_scale: None,
             progress: &NoProgress,
+            towers: &CpuFactory,
         }
+    }
+
+    /// Sets the device that encodes the texts; the CPU by default.
+    #[must_use]
+    pub fn with_towers(self, towers: &'a dyn TowerFactory) -> Self {
+        Self { towers, ..self }
     }
 
     /// Takes the defaults of templates and logit scale from the metadata of the weights.
@@ -170,11 +180,13 @@ impl<'a> ClassifierBuilder<'a> {
         weights: &ModelWeights,
     ) -> Result<BuiltClassifier, ClassifierError> {
         let prompts = self.prompts(weights)?;
-        let yes = TextEncoder::from_weights(weights, TextSide::Yes);
+        let yes = self.towers.text_tower(weights, TextSide::Yes)?;
         let has_no = weights.no_side_origin() == NoSideOrigin::Stored;
-        let no = has_no.then(|| TextEncoder::from_weights(weights, TextSide::No));
-        let no = no.as_ref().map(|no| no as &dyn TextTower<f32>);
-        let built = self.encode(&prompts, &yes, no)?;
+        let no = match has_no {
+            true => Some(self.towers.text_tower(weights, TextSide::No)?),
+            false => None,
+        };
+        let built = self.encode(&prompts, &*yes, no.as_deref())?;
         let classifier = match self.scale() {
             LogitScale::Trained => built.classifier.with_scale(weights.logit_scale()),
             LogitScale::Published => built.classifier,

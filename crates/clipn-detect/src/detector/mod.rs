@@ -53,10 +53,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use clipn_engine::CpuFactory;
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{
     FeatureMatrix, ImageBatch, ImageTower, ModelError, ModelWeights, PretrainedWeights,
-    has_direction,
+    TowerFactory, has_direction,
 };
 use clipn_ood::calibration::Calibration;
 use clipn_ood::scores::{DecisionRule, LogitsRow, MaxLogit};
@@ -124,13 +125,24 @@ impl Detector {
     /// [`DetectorError::ModelNotFound`] if the weights are not found, [`DetectorError::Model`] if they
     /// cannot be used.
     pub fn open(bundle: impl AsRef<Path>) -> Result<Self, DetectorError> {
+        Self::open_on(bundle, &CpuFactory)
+    }
+
+    /// Same as [`open`](Self::open), with the image tower on the device of `towers`.
+    ///
+    /// # Errors
+    /// Same as [`open`](Self::open).
+    pub fn open_on(
+        bundle: impl AsRef<Path>,
+        towers: &dyn TowerFactory,
+    ) -> Result<Self, DetectorError> {
         let path = bundle.as_ref();
         let bundle = Bundle::open(path)?;
         if bundle.has_image_tower() {
-            return Self::from_bundle(bundle);
+            return Self::from_bundle_on(bundle, towers);
         }
         let weights = load_weights(&bundle, path)?;
-        Self::new(bundle, &weights)
+        Self::new_on(bundle, &weights, towers)
     }
 
     /// Creates a detector from a bundle that contains its image tower.
@@ -139,7 +151,18 @@ impl Detector {
     /// [`DetectorError::NoImageTower`] if it does not, [`DetectorError::Bundle`] if the tower is
     /// corrupt.
     pub fn from_bundle(bundle: Bundle) -> Result<Self, DetectorError> {
-        match bundle.image_tower()? {
+        Self::from_bundle_on(bundle, &CpuFactory)
+    }
+
+    /// Same as [`from_bundle`](Self::from_bundle), with the image tower on the device of `towers`.
+    ///
+    /// # Errors
+    /// Same as [`from_bundle`](Self::from_bundle).
+    pub fn from_bundle_on(
+        bundle: Bundle,
+        towers: &dyn TowerFactory,
+    ) -> Result<Self, DetectorError> {
+        match bundle.image_tower(towers)? {
             Some(tower) => Self::from_bundle_and_tower(bundle, tower.into()),
             None => Err(DetectorError::NoImageTower),
         }
@@ -151,8 +174,20 @@ impl Detector {
     /// [`BundleError::ModelMismatch`](crate::bundle::BundleError::ModelMismatch) if the weights are those
     /// of another model.
     pub fn new(bundle: Bundle, weights: &ModelWeights) -> Result<Self, DetectorError> {
+        Self::new_on(bundle, weights, &CpuFactory)
+    }
+
+    /// Same as [`new`](Self::new), with the image tower on the device of `towers`.
+    ///
+    /// # Errors
+    /// Same as [`new`](Self::new), and [`DetectorError::Model`] if the device fails.
+    pub fn new_on(
+        bundle: Bundle,
+        weights: &ModelWeights,
+        towers: &dyn TowerFactory,
+    ) -> Result<Self, DetectorError> {
         bundle.check_image_tower(weights)?;
-        let tower = bundle.tower_of(weights)?;
+        let tower = bundle.tower_of(weights, towers)?;
         Self::from_bundle_and_tower(bundle, tower.into())
     }
 

@@ -79,7 +79,7 @@ impl<'a> FeaturePipeline<'a> {
         Self {
             tower,
             preprocessing,
-            parallelism: Parallelism::default(),
+            parallelism: Parallelism::for_tower(tower),
             progress: &NoProgress,
             cache: None,
             normalized: true,

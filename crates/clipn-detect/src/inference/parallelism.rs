@@ -2,6 +2,7 @@ use std::num::NonZero;
 
 use clipn_base::ordered::ChunkLimits;
 use clipn_image::ImageSource;
+use clipn_model::ImageTower;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use crate::inference::InferenceError;
@@ -26,6 +27,16 @@ impl Default for Parallelism {
 }
 
 impl Parallelism {
+    /// Returns the defaults for a tower: the batch that it prefers, if it prefers one.
+    #[must_use]
+    pub fn for_tower(tower: &dyn ImageTower<f32>) -> Self {
+        let default = Self::default();
+        Self {
+            batch_size: tower.preferred_batch().unwrap_or(default.batch_size),
+            ..default
+        }
+    }
+
     /// Sets the number of images that a worker decodes and encodes at a time.
     #[must_use]
     pub fn with_batch_size(self, batch_size: usize) -> Self {

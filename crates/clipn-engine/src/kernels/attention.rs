@@ -1,8 +1,9 @@
 use pulp::{Simd, WithSimd};
 
 use super::LANES;
+use super::Matrix;
 use super::aligned::AlignedVec;
-use super::gemm::{LeftRows, MR, Matrix, PanelKernel, PanelRows, PanelWidth, transpose};
+use super::gemm::{LeftRows, MR, PanelKernel, PanelRows, PanelWidth, transpose};
 use super::softmax::{masked_softmax, softmax_row};
 
 /// Unroll factor over vectors or keys: the number of independent accumulators.

@@ -8,13 +8,17 @@ mod attention;
 mod exp;
 mod gemm;
 mod int8;
+mod jobs;
+mod matrix;
 mod norm;
 mod softmax;
 
 pub(crate) use activation::{activate_backward, activate_into};
 pub(crate) use attention::{HeadScratch, Queries, RowLayout, RowsMut, RowsRef};
-pub(crate) use gemm::{Epilogue, Matrix, MatrixMut, OutputPtr, PackedB, Rhs, gemm};
+pub(crate) use gemm::{Epilogue, PackedB, Rhs, gemm};
 pub(crate) use int8::{QuantizedB, QuantizedRows, gemm_int8};
+pub(crate) use jobs::OutputPtr;
+pub(crate) use matrix::{Matrix, MatrixMut};
 pub(crate) use norm::{NormGradient, layer_norm, layer_norm_backward};
 pub(crate) use softmax::{masked_softmax, softmax_backward};
 

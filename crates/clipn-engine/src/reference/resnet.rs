@@ -1,10 +1,10 @@
 use clipn_model::{
     AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, FeatureMatrix, ImageBatch,
     ImageTower, ModelConfig, ModelError, ModelWeights, Real, ResNetParams, VisionConfig,
+    positional_embedding_for,
 };
 
 use super::block::{add, dot, linear, softmax};
-use crate::vision::positional_embedding_for;
 use crate::vision::resnet::last_grid;
 
 /// Added to the variance in every batch norm.

@@ -1,12 +1,13 @@
 use clipn_model::{
     Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, PromptSelection, Real,
     TextConfig, TextGradient, TextParams, TextSide, TextTower, TrainableTextTower, check_length,
+    check_tokens,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
 use super::backward::{layer_norm_backward, project_backward, run_blocks_backward, trace};
 use super::block::{BlockShape, add, layer_norm, project, run_blocks};
-use crate::text::{PromptTables, add_position_gradients, check_tokens};
+use crate::text::{PromptTables, add_position_gradients};
 
 /// CLIPN's text tower, "yes" or "no", straight from its definition. It computes all positions of
 /// the context.

@@ -1,13 +1,13 @@
 use clipn_model::{
     Activation, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights,
-    PatchGrid, Real, TrainableImageTower, VisionConfig, VisionParams, check_length,
+    PatchGrid, Real, TrainableImageTower, VisionConfig, VisionParams,
+    add_positional_embedding_gradient, check_length, patch_grid, positional_embedding_for,
 };
 
 use super::backward::{
     add_outer, layer_norm_backward, project_backward, run_blocks_backward, trace,
 };
 use super::block::{BlockShape, add, dot, layer_norm, project, run_blocks};
-use crate::vision::{add_position_gradients, patch_grid, positional_embedding_for};
 
 /// CLIP's ViT image tower, straight from its definition.
 #[derive(Debug, Clone)]
@@ -172,7 +172,7 @@ impl<T: Real> TrainableImageTower<T> for ReferenceVision<T> {
                 gradient.class_embedding.make_mut(),
                 gradient.positional_embedding.make_mut(),
             );
-            add_position_gradients(d_class, d_stored, &d, &self.config, grid);
+            add_positional_embedding_gradient(d_class, d_stored, &d, &self.config, grid);
         }
         Ok(())
     }

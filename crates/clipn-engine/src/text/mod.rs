@@ -6,6 +6,5 @@ mod tower;
 mod train;
 
 pub(super) use prompts::{PromptTables, add_position_gradients};
-pub(super) use tower::check_tokens;
 pub use tower::{TextEncoder, TextTransformer};
 pub use train::TextTape;

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use clipn_model::{
     Activation, FeatureMatrix, ModelConfig, ModelError, ModelWeights, Precision, PromptSelection,
-    QuantizedWeight, TextConfig, TextParams, TextSide, TextTower,
+    QuantizedWeight, TextConfig, TextParams, TextSide, TextTower, check_tokens,
 };
 use clipn_text::tokenizer::{TokenBatch, end_of_text_position};
 
@@ -163,8 +163,8 @@ impl TextEncoder {
         Self::build(config, params, precision, false)
     }
 
-    /// Creates the encoder of one side from loaded weights, in their
-    /// [precision](ModelWeights::precision).
+    /// Creates the encoder of one side from loaded weights; see
+    /// [`VisionEncoder::from_weights`](crate::VisionEncoder::from_weights).
     pub fn from_weights(weights: &ModelWeights, side: TextSide) -> Self {
         let (config, params) = (weights.config(), weights.text_params(side));
         Self::build(config, params, weights.precision(), weights.is_quantized())
@@ -220,30 +220,4 @@ pub(super) fn truncate_at_end_of_text(tokens: &TokenBatch) -> (Vec<&[u32]>, Vec<
         .map(|ids| &ids[..=end_of_text_position(ids)])
         .map(|ids| (ids, ids.len()))
         .unzip()
-}
-
-/// Checks that every id is in the vocabulary and no row is longer than the context.
-///
-/// # Errors
-///
-/// [`ModelError::TextTooLong`] for rows that are too long, and [`ModelError::TokenOutOfRange`] for an id
-/// outside the vocabulary.
-pub(crate) fn check_tokens(tokens: &TokenBatch, config: &TextConfig) -> Result<(), ModelError> {
-    let length = tokens.context_length();
-    if length > config.context_length {
-        return Err(ModelError::TextTooLong {
-            max: config.context_length,
-            found: length,
-        });
-    }
-    for (row, ids) in tokens.rows().enumerate() {
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= config.vocab_size) {
-            return Err(ModelError::TokenOutOfRange {
-                id,
-                row,
-                vocab_size: config.vocab_size,
-            });
-        }
-    }
-    Ok(())
 }

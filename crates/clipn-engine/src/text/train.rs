@@ -2,14 +2,12 @@ use std::ops::Range;
 
 use clipn_model::{
     FeatureMatrix, ModelError, PromptSelection, TextGradient, TextParams, TrainableTextTower,
-    check_length,
+    check_length, check_tokens,
 };
 use clipn_text::tokenizer::TokenBatch;
 
 use super::prompts::{PromptTables, add_position_gradients};
-use super::tower::{
-    TARGET_CHUNK_POSITIONS, TextTransformer, check_tokens, truncate_at_end_of_text,
-};
+use super::tower::{TARGET_CHUNK_POSITIONS, TextTransformer, truncate_at_end_of_text};
 use crate::block::{ChunkTape, Scratch, Sequence};
 use crate::chunks::{SCRATCH, par_map_chunks};
 

@@ -1,21 +1,18 @@
-//! Image towers in f32: ViT (inference, the forward pass that records a tape, and the backward
+//! Image towers: ViT (inference, the forward pass that records a tape, and the backward
 //! pass) and ResNet (inference only).
 
-mod positions;
 pub(super) mod resnet;
 mod tower;
 mod train;
 
-pub(super) use positions::add_position_gradients;
 pub use resnet::ResNetTower;
 pub use tower::{VisionEncoder, VisionTransformer};
-pub(super) use tower::{patch_grid, positional_embedding_for};
 pub use train::VisionTape;
 
 use clipn_model::{ImageTower, ImageTowerWeights, ModelWeights};
 
-/// Creates the image tower of loaded weights for inference, in their
-/// [precision](ModelWeights::precision): a ViT or a ResNet, as their config says.
+/// Creates the image tower of loaded weights for inference: a ViT or a ResNet, as their config says. The
+/// precision is as in [`VisionEncoder::from_weights`].
 pub fn image_tower(weights: &ModelWeights) -> Box<dyn ImageTower<f32>> {
     match ResNetTower::from_weights(weights) {
         Ok(tower) => Box::new(tower),

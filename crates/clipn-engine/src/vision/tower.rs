@@ -1,11 +1,9 @@
-use std::borrow::Cow;
 use std::ops::Range;
 
 use clipn_checkpoint::Buffer;
 use clipn_model::{
-    Activation, CoordinateMapping, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
-    ModelWeights, PatchGrid, Precision, Real, VisionConfig, VisionParams,
-    resize_positional_embedding,
+    Activation, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights,
+    Precision, VisionConfig, VisionParams, patch_grid, positional_embedding_for,
 };
 
 use crate::block::{
@@ -222,7 +220,8 @@ impl VisionEncoder {
         Self::build(config, params, precision, false)
     }
 
-    /// Creates the encoder of loaded weights, in their [precision](ModelWeights::precision).
+    /// Creates the encoder of loaded weights, in their [precision](ModelWeights::precision) if it is int8,
+    /// else in f32. [`CpuFactory`](crate::CpuFactory) rejects weights in other precisions.
     pub fn from_weights(weights: &ModelWeights) -> Self {
         let (config, params) = (weights.config(), weights.vision_params());
         Self::build(config, params, weights.precision(), weights.is_quantized())
@@ -235,13 +234,17 @@ impl VisionEncoder {
         are_balanced: bool,
     ) -> Self {
         let mut tower = VisionTransformer::new(config, params);
-        match precision {
+        let precision = match precision {
             Precision::Int8 => {
                 let blocks = quantize_blocks(&mut tower.params.blocks, are_balanced);
                 tower.set_packed(blocks, UnpackedWeights::Drop, precision);
+                precision
             }
-            _ => tower.pack(UnpackedWeights::Drop),
-        }
+            _ => {
+                tower.pack(UnpackedWeights::Drop);
+                Precision::F32
+            }
+        };
         Self { tower, precision }
     }
 }
@@ -261,53 +264,6 @@ impl ImageTower<f32> for VisionEncoder {
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode(images)
-    }
-}
-
-/// Returns the grid of patches of a batch. Pixels beyond the last whole patch are
-/// ignored.
-///
-/// # Errors
-///
-/// [`ModelError::ImageTooSmall`] if the images are smaller than one patch.
-pub(crate) fn patch_grid<T>(
-    images: &ImageBatch<'_, T>,
-    config: &VisionConfig,
-) -> Result<PatchGrid, ModelError> {
-    let patch = config.patch_size;
-    let grid = PatchGrid {
-        rows: images.height() / patch,
-        columns: images.width() / patch,
-    };
-    if grid.is_empty() {
-        return Err(ModelError::ImageTooSmall {
-            min: patch,
-            height: images.height(),
-            width: images.width(),
-        });
-    }
-    Ok(grid)
-}
-
-/// Returns the positional embeddings for a grid of ViT patches or of the last
-/// feature map of a ResNet: the stored ones, or interpolated if the grid has another size.
-pub(crate) fn positional_embedding_for<'a, T: Real>(
-    stored: &'a [T],
-    config: &VisionConfig,
-    grid: PatchGrid,
-) -> Cow<'a, [T]> {
-    let own = config.grid();
-    if grid == PatchGrid::square(own) {
-        Cow::Borrowed(stored)
-    } else {
-        let width = stored.len() / (1 + own * own);
-        Cow::Owned(resize_positional_embedding(
-            stored,
-            width,
-            own,
-            grid,
-            CoordinateMapping::HalfPixel,
-        ))
     }
 }
 

@@ -4,13 +4,10 @@ use rayon::prelude::*;
 
 use clipn_model::{
     FeatureMatrix, ImageBatch, ModelError, PatchGrid, TrainableImageTower, VisionParams,
-    check_length,
+    add_positional_embedding_gradient, check_length, patch_grid, positional_embedding_for,
 };
 
-use super::positions::add_position_gradients;
-use super::tower::{
-    TARGET_CHUNK_POSITIONS, VisionTransformer, patch_grid, positional_embedding_for, unfold,
-};
+use super::tower::{TARGET_CHUNK_POSITIONS, VisionTransformer, unfold};
 use crate::block::{ChunkTape, Scratch};
 use crate::chunks::{SCRATCH, par_map_chunks};
 use crate::kernels::{Matrix, NormGradient, add, layer_norm_backward};
@@ -189,7 +186,7 @@ impl TrainableImageTower<f32> for VisionTransformer {
             gradient.class_embedding.make_mut(),
             gradient.positional_embedding.make_mut(),
         );
-        add_position_gradients(d_class, d_stored, &d_positions, &self.config, grid);
+        add_positional_embedding_gradient(d_class, d_stored, &d_positions, &self.config, grid);
         Ok(())
     }
 

@@ -71,7 +71,7 @@ fn the_features_of_an_image_do_not_depend_on_its_batch_to_the_bit() {
     pixels[4 * image..5 * image]
         .iter_mut()
         .for_each(|p| *p *= 50.0);
-    for precision in Precision::ALL {
+    for precision in [Precision::F32, Precision::Int8] {
         let tower = VisionEncoder::with_precision(&config, vision(&config), precision);
         let encode = |pixels: &[f32]| tower.encode(ImageBatch::new(pixels, side, side).unwrap());
         let together = encode(&pixels).unwrap();
@@ -88,7 +88,7 @@ fn the_features_of_a_text_do_not_depend_on_its_batch_to_the_bit() {
     let config = config();
     let length = config.text.context_length;
     let texts = texts(20, length);
-    for precision in Precision::ALL {
+    for precision in [Precision::F32, Precision::Int8] {
         let tower = TextEncoder::with_precision(&config, text(&config), precision);
         let encode = |ids: Vec<u32>| {
             tower
@@ -107,8 +107,8 @@ fn features_are_close_to_those_of_f32() {
     let config = config();
     let side = config.vision.image_size;
     let pixels: Vec<f32> = Random::new(3).values(8 * 3 * side * side, 2.0);
-    let [f32_tower, int8] =
-        Precision::ALL.map(|p| VisionEncoder::with_precision(&config, vision(&config), p));
+    let [f32_tower, int8] = [Precision::F32, Precision::Int8]
+        .map(|p| VisionEncoder::with_precision(&config, vision(&config), p));
     let (expected, found) = (
         encode_images(&f32_tower, &pixels, side),
         encode_images(&int8, &pixels, side),
@@ -119,7 +119,7 @@ fn features_are_close_to_those_of_f32() {
 
     let length = config.text.context_length;
     let tokens = TokenBatch::new(texts(8, length).concat(), length).unwrap();
-    let [mut expected, mut found] = Precision::ALL.map(|p| {
+    let [mut expected, mut found] = [Precision::F32, Precision::Int8].map(|p| {
         let tower = TextEncoder::with_precision(&config, text(&config), p);
         tower.encode(&tokens).unwrap()
     });

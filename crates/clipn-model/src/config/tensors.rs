@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::config::{ModelConfig, STAGES, TextConfig, VisionConfig};
-use crate::error::UnknownName;
+use crate::unknown_name::UnknownName;
 
 /// Name of the learnable "no" prompts, `[prompts, context_length, width]`; absent in the
 /// hand-crafted variant.

@@ -1,9 +1,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::UnknownName;
 use crate::pretrained::image_processor::{PREPROCESSOR_FILE, PROCESSOR_FILE};
 use crate::pretrained::{hub, transformers};
+use crate::unknown_name::UnknownName;
 
 /// Output format of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -9,8 +9,11 @@
 //! The traits are open: a crate for another device, or a program with a tower of its own, implements
 //! them, and everything that takes a tower runs on it. [`ImageTower`] has an example.
 
+mod device;
+mod factory;
 mod features;
 mod image_batch;
+mod inputs;
 
 use clipn_text::tokenizer::TokenBatch;
 
@@ -19,8 +22,13 @@ use crate::params::{TextGradient, TextParams, VisionParams};
 use crate::precision::Precision;
 use crate::real::Real;
 
+pub use device::{DeviceSpec, ParseDeviceError};
+pub use factory::TowerFactory;
 pub use features::{FeatureMatrix, has_direction, normalize_backward, normalize_row};
 pub use image_batch::ImageBatch;
+pub use inputs::{
+    add_positional_embedding_gradient, check_tokens, patch_grid, positional_embedding_for,
+};
 
 /// "No" prompt that a text tower adds to its token embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,9 +81,15 @@ pub trait ImageTower<T: Real>: Send + Sync {
     /// Returns the side of the model's square input in pixels.
     fn image_size(&self) -> usize;
 
-    /// Returns the precision of the matrix products, f32 by default.
+    /// Returns the precision in which the tower computes, f32 by default.
     fn precision(&self) -> Precision {
         Precision::F32
+    }
+
+    /// Returns the number of images per call with which the tower is fastest; `None` if it does not matter
+    /// much, as on the CPU.
+    fn preferred_batch(&self) -> Option<usize> {
+        None
     }
 
     /// Encodes images `[N, 3, H, W]` to features `[N, D]`, not normalized. For sizes other than

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clipn_checkpoint::Checkpoint;
 
-use crate::error::UnknownName;
+use crate::unknown_name::UnknownName;
 use crate::weights::TrainingVocabulary;
 
 // Keys in the metadata of a safetensors file.

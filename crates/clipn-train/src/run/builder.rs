@@ -7,10 +7,11 @@ use clipn_data::{
     CaptionLoader, CaptionSource, CaptionTable, LoaderSettings, Rounding, SampleFields, ShardSet,
 };
 use clipn_image::Preprocessing;
-use clipn_model::ModelConfig;
+use clipn_model::{ModelConfig, Precision};
 
 use crate::communicator::{Communicator, SingleProcess};
 use crate::error::TrainingError;
+use crate::learner::Learner;
 use crate::objective::ObjectiveName;
 use crate::run::TrainRun;
 use crate::run::finished::FinishedMark;
@@ -38,6 +39,11 @@ pub enum RunStart {
     From(PathBuf),
 }
 
+/// Makes the learner of a run from the config, the towers that it starts with, and which of them it
+/// trains.
+pub type OpenLearner<'a> = dyn Fn(&ModelConfig, &CpuTowers, TrainableTowers) -> Result<Box<dyn Learner<f32>>, TrainingError>
+    + 'a;
+
 /// Builder of a [`TrainRun`].
 ///
 /// ```no_run
@@ -58,6 +64,7 @@ pub struct RunBuilder<'a> {
     allows_changes: bool,
     progress: &'a dyn Progress,
     ranks: Ranks,
+    learner: Option<&'a OpenLearner<'a>>,
 }
 
 impl fmt::Debug for RunBuilder<'_> {
@@ -83,6 +90,7 @@ impl<'a> RunBuilder<'a> {
             allows_changes: false,
             progress: &NoProgress,
             ranks: Arc::new(SingleProcess),
+            learner: None,
         }
     }
 
@@ -114,6 +122,16 @@ impl<'a> RunBuilder<'a> {
         self
     }
 
+    /// Trains on a device: `open` makes the learner, such as a
+    /// [`DeviceLearner`](crate::DeviceLearner), from the towers that the run starts with. The checkpoints
+    /// are the same on every device. `precision` is that of the device; a run continues in another one
+    /// only [with changed settings](Self::with_changed_settings).
+    pub fn with_learner(mut self, precision: Precision, open: &'a OpenLearner<'a>) -> Self {
+        self.settings.precision = precision;
+        self.learner = Some(open);
+        self
+    }
+
     /// Opens data, weights, checkpoints and logs of the run, and writes its `settings.toml`.
     ///
     /// # Errors
@@ -128,8 +146,12 @@ impl<'a> RunBuilder<'a> {
             allows_changes,
             progress,
             ranks,
+            learner,
         } = self;
         settings.processes = ranks.world_size();
+        if learner.is_none() {
+            settings.precision = Precision::F32;
+        }
         settings.check()?;
         if start == RunStart::Fresh {
             settings.check_start()?;
@@ -172,6 +194,11 @@ impl<'a> RunBuilder<'a> {
         )?;
         trainer.broadcast_parameters()?;
         check_same_digest(&*ranks, "optimizer state", trainer.digest())?;
+        if let Some(open) = learner {
+            let trainable = trainer.trainable_towers();
+            let learner = open(&config, trainer.towers(), trainable)?;
+            trainer.attach(learner)?;
+        }
         let frozen = match trainer.trainable_towers() {
             TrainableTowers::Clip => None,
             TrainableTowers::NoTower => {
@@ -327,12 +354,12 @@ fn open_features(
         Some(dir) => (dir.clone(), Some(settings.data.train_data.as_str())),
         None => (run_dir.join("cache"), None),
     };
-    let identity = image_identity(preprocessing, shared_data);
+    let identity = image_identity(preprocessing, shared_data, settings.precision);
     let images = settings.cache_image_features.then_some(CacheImages {
         outliers: settings.objective.uses_outliers(),
     });
     let rank = (ranks.rank(), ranks.world_size());
-    FrozenFeatures::open(&dir, rank, towers, &identity, images)
+    FrozenFeatures::open(&dir, rank, towers, (&identity, settings.precision), images)
 }
 
 /// Creates the log of a fresh run, or opens it at the step of a checkpoint.

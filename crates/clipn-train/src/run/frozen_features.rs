@@ -7,13 +7,23 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use clipn_checkpoint::Buffer;
 use clipn_data::{CachedImages, TrainBatch};
 use clipn_image::{DecodeOptions, PillowVersion, Preprocessing};
-use clipn_model::{ImageBatch, ImageTower, TextTower, TrainableImageTower, TrainableTextTower};
+use clipn_model::{
+    ImageBatch, ImageTower, Precision, TextTower, TrainableImageTower, TrainableTextTower,
+};
 use clipn_text::tokenizer::Tokenizer;
 
 use crate::error::TrainingError;
 use crate::feature_cache::{Digest, FeatureCacheError};
 use crate::run::feature_files::FeatureFiles;
 use crate::towers::CpuTowers;
+
+/// The frozen towers of a run: those that compute, and those of the host with the mapped weights.
+#[derive(Clone, Copy)]
+pub(crate) struct FrozenTowers<'a> {
+    pub(crate) image: &'a dyn ImageTower<f32>,
+    pub(crate) yes: &'a dyn TextTower<f32>,
+    pub(crate) host: &'a CpuTowers,
+}
 
 /// Maximum number of new features in memory; beyond it they are written even if no checkpoint is
 /// due.
@@ -65,7 +75,7 @@ impl SharedImageCache {
         batch: &TrainBatch,
         pixels: &[f32],
         size: usize,
-        towers: &CpuTowers,
+        towers: FrozenTowers<'_>,
     ) -> Result<bool, TrainingError> {
         // The loader skips only images that are cached, and a cached image stays cached.
         let missing: Vec<(usize, usize)> = {
@@ -109,12 +119,16 @@ pub(crate) struct CachedFeatures {
 }
 
 /// Returns the text that identifies what image features depend on beside the tower: the
-/// preprocessing, and the data set if other data sets share the cache, because a cache knows
+/// preprocessing, the precision, and the data set if other data sets share the cache, because a cache knows
 /// images by the names of their samples.
 ///
 /// Cache files hold a digest of this text, so that a changed text makes every existing file
 /// unusable.
-pub(crate) fn image_identity(preprocessing: &Preprocessing, shared_data: Option<&str>) -> String {
+pub(crate) fn image_identity(
+    preprocessing: &Preprocessing,
+    shared_data: Option<&str>,
+    precision: Precision,
+) -> String {
     let Preprocessing {
         size,
         mean,
@@ -141,6 +155,9 @@ pub(crate) fn image_identity(preprocessing: &Preprocessing, shared_data: Option<
     if *pillow != PillowVersion::default() {
         later += &format!(", pillow: {pillow}");
     }
+    if precision != Precision::F32 {
+        later += &format!(", precision: {precision}");
+    }
     let data = shared_data.unwrap_or_default();
     format!(
         "Preprocessing {{ size: {size}, mean: {mean:?}, std: {std:?}, decode: DecodeOptions {{ \
@@ -157,7 +174,7 @@ impl FrozenFeatures {
         dir: &Path,
         rank: (usize, usize),
         towers: &CpuTowers,
-        image_identity: &str,
+        (image_identity, precision): (&str, Precision),
         cache_images: Option<CacheImages>,
     ) -> Result<Self, TrainingError> {
         std::fs::create_dir_all(dir).map_err(|source| FeatureCacheError::Io {
@@ -182,7 +199,10 @@ impl FrozenFeatures {
                 &yes.ln_final.weight,
                 &yes.projection,
             ],
-            "",
+            match precision {
+                Precision::F32 => "",
+                other => other.as_str(),
+            },
         );
         let mut checksum = crc32fast::Hasher::new();
         checksum.update(&yes.to_le_bytes());
@@ -226,7 +246,7 @@ impl FrozenFeatures {
     pub(crate) fn yes(
         &mut self,
         texts: &[String],
-        towers: &CpuTowers,
+        towers: FrozenTowers<'_>,
     ) -> Result<Vec<f32>, TrainingError> {
         let keys: Vec<u128> = texts.iter().map(|text| Digest::hash_text(text)).collect();
         let missing: Vec<usize> = (0..keys.len())
@@ -242,7 +262,7 @@ impl FrozenFeatures {
             }
             flush_if_large(&mut self.yes)?;
         } else if self.uses_yes {
-            release(&towers.yes.params().buffers());
+            release(&towers.host.yes.params().buffers());
         }
         self.uses_yes = !missing.is_empty();
         Ok(gather(&self.yes, &keys))
@@ -255,7 +275,7 @@ impl FrozenFeatures {
         &mut self,
         batch: &TrainBatch,
         size: usize,
-        towers: &CpuTowers,
+        towers: FrozenTowers<'_>,
     ) -> Result<Option<CachedFeatures>, TrainingError> {
         let Some(images) = &self.images else {
             return Ok(None);
@@ -269,7 +289,7 @@ impl FrozenFeatures {
             is_complete &= images.encode_missing(keys, batch, &batch.outliers, size, towers)?;
         }
         if is_complete && self.uses_image {
-            release(&towers.image.params().buffers());
+            release(&towers.host.image.params().buffers());
         }
         self.uses_image = !is_complete;
         let cache = images.read();
@@ -350,7 +370,10 @@ mod tests {
                         std: [0.26862955, 0.2613026, 0.2757771], decode: DecodeOptions { \
                         apply_orientation: false, scale_16_bit: false, max_pixels: 178956970 }, \
                         grey: false }";
-        assert_eq!(image_identity(&preprocessing, None), expected);
+        assert_eq!(
+            image_identity(&preprocessing, None, Precision::F32),
+            expected
+        );
         let decode = DecodeOptions::faithful()
             .with_bands([3, 2, 1])
             .with_sample_bits(12);
@@ -358,10 +381,14 @@ mod tests {
             preprocessing.clone().with_pillow(PillowVersion::V13),
             preprocessing.clone().with_decode(decode),
         ] {
-            assert_ne!(image_identity(&changed, None), expected);
+            assert_ne!(image_identity(&changed, None, Precision::F32), expected);
         }
+        assert_ne!(
+            image_identity(&preprocessing, None, Precision::Bf16),
+            expected
+        );
         assert_eq!(
-            image_identity(&preprocessing, Some("shard-{000..099}.tar")),
+            image_identity(&preprocessing, Some("shard-{000..099}.tar"), Precision::F32),
             format!("{expected}shard-{{000..099}}.tar")
         );
     }

@@ -12,7 +12,7 @@ mod saving;
 mod settings;
 mod text_sampler;
 
-pub use builder::{RunBuilder, RunStart};
+pub use builder::{OpenLearner, RunBuilder, RunStart};
 pub use observer::{RunObserver, RunOutcome, StepEvent};
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
 
@@ -23,13 +23,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use clipn_data::{CaptionLoader, CaptionSource, Epoch, EpochPosition, TrainBatch};
 use clipn_engine::TextTransformer;
-use clipn_model::{ModelConfig, TextTower, WeightsMetadata};
+use clipn_model::{ModelConfig, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
 
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
 use crate::run::finished::FinishedMark;
-use crate::run::frozen_features::{CachedFeatures, FrozenFeatures};
+use crate::run::frozen_features::{CachedFeatures, FrozenFeatures, FrozenTowers};
 use crate::run::ranks::Ranks;
 use crate::run::text_sampler::TextSampler;
 use crate::setting_difference::SettingDifference;
@@ -125,7 +125,13 @@ impl TrainRun {
         &self.dir
     }
 
-    /// Returns the towers with their current weights.
+    /// Returns the name of the device that computes; `None` for the CPU.
+    pub fn device(&self) -> Option<&str> {
+        self.trainer.device()
+    }
+
+    /// Returns the towers of the host. On a device, the trained ones have the weights of the last
+    /// checkpoint or end of an epoch.
     pub fn towers(&self) -> &CpuTowers {
         self.trainer.towers()
     }
@@ -194,6 +200,8 @@ impl TrainRun {
             }
             let skipped = data.shared_position()?.skipped;
             self.end_epoch()?;
+            // The observer may evaluate the towers of the host.
+            self.trainer.synchronize()?;
             observer.epoch_ended(self, self.epoch, &skipped);
         }
         let outcome = self.outcome(false, newest, observer)?;
@@ -287,7 +295,11 @@ impl TrainRun {
         let size = self.loader.settings().preprocessing.size;
         let mut inputs = Vec::with_capacity(micro_batches.len());
         for (index, batch) in micro_batches.iter().enumerate() {
-            let towers = self.trainer.towers();
+            let towers = FrozenTowers {
+                image: self.trainer.image(),
+                yes: self.trainer.yes(),
+                host: self.trainer.towers(),
+            };
             let context = towers.yes.context_length();
             let key = [self.step, index as u64];
             let sampled = self.texts.sample(batch, context, self.settings.seed, key);

@@ -64,6 +64,7 @@ impl TrainRun {
             frozen.flush()?;
         }
         let position = data.map(Epoch::shared_position).transpose()?;
+        self.trainer.synchronize()?;
         if self.ranks.world_size() > 1 {
             self.trainer.gather_moments()?;
             check_same_digest(

@@ -8,6 +8,7 @@ use clipn_data::{
     CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit, TableKind, is_archive_name,
 };
 use clipn_image::Augmentation;
+use clipn_model::Precision;
 use clipn_text::prompts::TemplateSet;
 
 use crate::error::TrainingError;
@@ -33,6 +34,9 @@ pub struct TrainSettings {
     /// Number of processes that the run was started on, which a run sets itself.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub processes: usize,
+    /// Precision of the towers, that of the device, which a run sets itself.
+    #[serde(default)]
+    pub precision: Precision,
     /// Samples in a micro-batch on one process.
     pub batch_size: usize,
     /// Gradient accumulation steps: micro-batches in an optimizer step, which uses `batch_size ·
@@ -213,6 +217,7 @@ impl TrainSettings {
             no_prompts: 16,
             templates: TemplateSet::DEFAULT_NAME.to_owned(),
             processes: 1,
+            precision: Precision::F32,
             batch_size: 64,
             accum_freq: 1,
             epochs: 10,

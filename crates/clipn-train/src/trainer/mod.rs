@@ -2,6 +2,7 @@
 
 mod batch;
 mod buckets;
+mod device;
 mod ranks;
 
 pub use batch::{ImageInput, MicroBatch, NoTexts, StepReport, TextInput};
@@ -18,9 +19,11 @@ use clipn_model::{
     normalize_row,
 };
 
+use self::device::Attached;
 use self::ranks::{own_ranges, rows_by_id};
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
+use crate::learner::LearnerTape;
 use crate::objective::{
     FeatureGradients, GradientMask, GradientScaling, LossAndGradients, Objective, PairFeatures,
     clamp_logit_scale, evaluate_over_ranks,
@@ -31,12 +34,18 @@ use crate::towers::{Towers, TrainableTowers};
 /// A trained parameter, for writing, and its gradient.
 type Parameter<'a, T> = (NamedTensor<&'a mut [T]>, TensorGradient<'a, T>);
 
+/// Recorded forward pass of a tower of the host or of a learner.
+enum Tape<P> {
+    Host(P),
+    Learner(LearnerTape),
+}
+
 /// Features of a micro-batch as a tower returned them, and the tape if it is kept.
 struct Encoded<'a, T: Real, P> {
     /// Features before normalization; `None` if they were precomputed.
     raw: Option<FeatureMatrix<T>>,
     normalized: Cow<'a, [T]>,
-    tape: Option<P>,
+    tape: Option<Tape<P>>,
 }
 
 impl<T: Real, P> Encoded<'_, T, P> {
@@ -72,6 +81,8 @@ pub struct Trainer<T: Real, Image: TrainableImageTower<T>, Text: TrainableTextTo
     text_gradient: TextGradient<T>,
     /// Reused memory of what ranks exchange.
     bucket: Vec<T>,
+    /// Towers on a device, which compute instead of `towers`.
+    learner: Option<Attached<T>>,
 }
 
 impl<T, Image, Text, Comm> fmt::Debug for Trainer<T, Image, Text, Comm>
@@ -135,6 +146,7 @@ where
             image_gradient,
             text_gradient,
             bucket: Vec::new(),
+            learner: None,
         })
     }
 
@@ -196,7 +208,7 @@ where
             })
             .collect::<Result<Vec<_>, TrainingError>>()?;
         let result = self.evaluate(&encoded)?;
-        self.clear_gradients();
+        self.clear_gradients()?;
         let mut first = 0;
         for (micro_batch, encoded) in micro_batches.iter().zip(encoded) {
             let rows = first..first + encoded.image.normalized.len();
@@ -221,7 +233,7 @@ where
     }
 
     fn encode_images<'a>(
-        &self,
+        &mut self,
         images: &'a ImageInput<'_, T>,
         keep: bool,
     ) -> Result<Encoded<'a, T, Image::Tape>, TrainingError> {
@@ -237,11 +249,12 @@ where
             ImageInput::Pixels { values, size } => (values, *size),
         };
         let images = ImageBatch::new(values, size, size)?;
-        let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
-            let (raw, tape) = self.towers.image.forward(images)?;
-            (raw, Some(tape))
-        } else {
-            (self.towers.image.encode(images)?, None)
+        let records = keep && self.trainable == TrainableTowers::Clip;
+        let (raw, tape) = match (&mut self.learner, records) {
+            (Some(attached), true) => attached.forward_images(images)?,
+            (Some(attached), false) => (attached.learner.image().encode(images)?, None),
+            (None, true) => recorded(self.towers.image.forward(images)?),
+            (None, false) => (self.towers.image.encode(images)?, None),
         };
         Ok(Encoded {
             normalized: normalized(&raw),
@@ -251,7 +264,7 @@ where
     }
 
     fn encode_yes<'a>(
-        &self,
+        &mut self,
         micro_batch: &'a MicroBatch<'_, T>,
         keep: bool,
     ) -> Result<Encoded<'a, T, Text::Tape>, TrainingError> {
@@ -266,14 +279,13 @@ where
             TextInput::Tokens(tokens) if tokens.is_empty() => return Ok(Encoded::empty()),
             TextInput::Tokens(tokens) => tokens,
         };
-        let (raw, tape) = if keep && self.trainable == TrainableTowers::Clip {
-            let (raw, tape) = self
-                .towers
-                .yes
-                .forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?;
-            (raw, Some(tape))
-        } else {
-            (self.towers.yes.encode(tokens)?, None)
+        let records = keep && self.trainable == TrainableTowers::Clip;
+        let prompts = vec![PromptSelection::Mean; tokens.len()];
+        let (raw, tape) = match (&mut self.learner, records) {
+            (Some(attached), true) => attached.forward_texts(tokens, &prompts)?,
+            (Some(attached), false) => (attached.learner.yes().encode(tokens)?, None),
+            (None, true) => recorded(self.towers.yes.forward(tokens, &prompts)?),
+            (None, false) => (self.towers.yes.encode(tokens)?, None),
         };
         Ok(Encoded {
             normalized: normalized(&raw),
@@ -283,7 +295,7 @@ where
     }
 
     fn encode_no(
-        &self,
+        &mut self,
         micro_batch: &MicroBatch<'_, T>,
         keep: bool,
     ) -> Result<Encoded<'static, T, Text::Tape>, TrainingError> {
@@ -291,11 +303,14 @@ where
             (Some(tower), Some(NoTexts { tokens, prompts }), TrainableTowers::NoTower)
                 if !tokens.is_empty() =>
             {
-                let (raw, tape) = tower.forward(tokens, prompts)?;
+                let (raw, tape) = match &mut self.learner {
+                    Some(attached) => attached.forward_texts(tokens, prompts)?,
+                    None => recorded(tower.forward(tokens, prompts)?),
+                };
                 Ok(Encoded {
                     normalized: normalized(&raw),
                     raw: Some(raw),
-                    tape: keep.then_some(tape),
+                    tape: tape.filter(|_| keep),
                 })
             }
             _ => Ok(Encoded::empty()),
@@ -335,7 +350,10 @@ where
         )?)
     }
 
-    fn clear_gradients(&mut self) {
+    fn clear_gradients(&mut self) -> Result<(), TrainingError> {
+        if let Some(attached) = &mut self.learner {
+            return Ok(attached.learner.clear_gradients()?);
+        }
         self.text_gradient.token_embedding.clear();
         let mut dense = self.text_gradient.others.buffers_mut();
         dense.extend(
@@ -346,6 +364,7 @@ where
         dense
             .into_par_iter()
             .for_each(|buffer| buffer.make_mut().fill(T::zero()));
+        Ok(())
     }
 
     /// Adds the gradient of one micro-batch; `rows` is the range of its values in the features of
@@ -364,42 +383,63 @@ where
         };
         if let (Some(tower), Some(raw), Some(d_text)) = (tower, &text.raw, d_text) {
             let d_raw = normalize_backward(raw, &d_text[rows.clone()])?;
+            let mut forward = |tokens, prompts: &[PromptSelection]| match &mut self.learner {
+                Some(attached) => Ok(attached.forward_texts(tokens, prompts)?.1),
+                None => Ok::<_, TrainingError>(recorded(tower.forward(tokens, prompts)?).1),
+            };
             let tape = match (text.tape, self.trainable, &micro_batch.no, &micro_batch.yes) {
-                (Some(tape), ..) => tape,
+                (Some(tape), ..) => Some(tape),
                 (None, TrainableTowers::NoTower, Some(NoTexts { tokens, prompts }), _) => {
-                    tower.forward(tokens, prompts)?.1
+                    forward(tokens, prompts)?
                 }
                 (None, TrainableTowers::Clip, _, TextInput::Tokens(tokens)) => {
-                    tower
-                        .forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?
-                        .1
+                    forward(tokens, &vec![PromptSelection::Mean; tokens.len()])?
                 }
                 _ => return Err(TrainingError::PrecomputedFeatures),
             };
-            tower.backward(tape, &d_raw, &mut self.text_gradient)?;
+            match (tape, &mut self.learner) {
+                (Some(Tape::Host(tape)), _) => {
+                    tower.backward(tape, &d_raw, &mut self.text_gradient)?;
+                }
+                (Some(Tape::Learner(tape)), Some(attached)) => {
+                    attached.learner.backward(tape, &d_raw)?;
+                }
+                _ => {}
+            }
         }
-        if let (Some(gradient), Some(d_image)) = (&mut self.image_gradient, &gradients.image) {
+        if self.trainable != TrainableTowers::Clip {
+            return Ok(());
+        }
+        if let Some(d_image) = &gradients.image {
             let (Some(raw), ImageInput::Pixels { values, size }) =
                 (&image.raw, &micro_batch.images)
             else {
                 return Err(TrainingError::PrecomputedFeatures);
             };
             let d_raw = normalize_backward(raw, &d_image[rows])?;
-            let tape = match image.tape {
-                Some(tape) => tape,
-                None => {
-                    self.towers
-                        .image
-                        .forward(ImageBatch::new(values, *size, *size)?)?
-                        .1
-                }
+            let images = ImageBatch::new(values, *size, *size)?;
+            let tape = match (image.tape, &mut self.learner) {
+                (Some(tape), _) => Some(tape),
+                (None, Some(attached)) => attached.forward_images(images)?.1,
+                (None, None) => recorded(self.towers.image.forward(images)?).1,
             };
-            self.towers.image.backward(tape, &d_raw, gradient)?;
+            match (tape, &mut self.learner, &mut self.image_gradient) {
+                (Some(Tape::Host(tape)), _, Some(gradient)) => {
+                    self.towers.image.backward(tape, &d_raw, gradient)?;
+                }
+                (Some(Tape::Learner(tape)), Some(attached), _) => {
+                    attached.learner.backward(tape, &d_raw)?;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }
 
     fn update(&mut self, lr: f64, d_scale: T) -> Result<Option<f64>, TrainingError> {
+        if self.learner.is_some() {
+            return self.update_on_device(lr, d_scale);
+        }
         let (mut named, logit_scale) = parameters(
             &mut self.towers,
             self.trainable,
@@ -470,6 +510,13 @@ where
     };
     parameters.extend(text.zip_gradient(text_gradient, side));
     (parameters, &mut towers.logit_scale)
+}
+
+/// Wraps the result of a forward pass on the host.
+fn recorded<T: Real, P>(
+    (features, tape): (FeatureMatrix<T>, P),
+) -> (FeatureMatrix<T>, Option<Tape<P>>) {
+    (features, Some(Tape::Host(tape)))
 }
 
 /// Returns the rows of a sparse gradient by ascending id, as ids `[R]` and values `[R, width]`;

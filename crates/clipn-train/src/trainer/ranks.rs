@@ -79,6 +79,9 @@ where
         if self.communicator.world_size() == 1 {
             return Ok(());
         }
+        if self.learner.is_some() {
+            return self.reduce_on_device(d_scale);
+        }
         self.reduce_token_rows()?;
         let communicator = &self.communicator;
         communicator.all_reduce_sum(std::slice::from_mut(d_scale))?;
@@ -108,7 +111,7 @@ where
     /// Gets the parameters that other ranks have updated.
     pub(super) fn gather_parameters(&mut self) -> Result<(), TrainingError> {
         let communicator = &self.communicator;
-        if !divides_update(&self.optimizer, communicator) {
+        if self.learner.is_some() || !divides_update(&self.optimizer, communicator) {
             return Ok(());
         }
         let (parameters, _) = parameters(
@@ -130,7 +133,7 @@ where
     /// [`TrainingError::Communicator`] if a rank is lost.
     pub fn gather_moments(&mut self) -> Result<(), TrainingError> {
         let communicator = &self.communicator;
-        if !divides_update(&self.optimizer, communicator) {
+        if self.learner.is_some() || !divides_update(&self.optimizer, communicator) {
             return Ok(());
         }
         let (parameters, _) = parameters(
@@ -175,7 +178,8 @@ where
 }
 
 /// Whether each rank updates a share of the parameters, which the others get from it, in place of all of
-/// them. Not if gradients are clipped: a rank would need the norm of all gradients first.
+/// them. Not if gradients are clipped: a rank would need the norm of all gradients first. A learner, too,
+/// updates all.
 fn divides_update<T: Real>(optimizer: &AdamW<T>, communicator: &impl Communicator) -> bool {
     communicator.world_size() > 1 && optimizer.settings().max_gradient_norm.is_none()
 }

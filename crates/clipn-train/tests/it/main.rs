@@ -1,6 +1,7 @@
 //! Integration tests of `clipn-train`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
+mod learner;
 mod mpi;
 mod objectives;
 mod optimizer;

@@ -5,6 +5,7 @@ use clipn::model::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::common::args::Format;
+use crate::common::device::DeviceArgs;
 use crate::common::weights::DownloadArgs;
 
 /// A benchmark task.
@@ -119,6 +120,11 @@ pub(crate) struct BenchArgs {
     pub pretrained: Option<PathBuf>,
     #[command(flatten)]
     pub downloads: DownloadArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Images or texts per call of a tower [default: 16 to 64 on the CPU, what keeps a GPU busy]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub batch_size: Option<u16>,
     /// Directory of photos for pixels, and of a captions.tsv for step
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use args::Task;
 use clap::ValueEnum;
 use clipn::download::{FetchPurpose, HubName};
-use clipn::engine::peak_gemm_flops;
+use clipn::model::DeviceSpec;
 use compare::Comparison;
 use model::Model;
 use output::Report;
@@ -122,6 +122,7 @@ fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
     }
     if tasks.is_empty() {
         let allowed = |task: &Task| match task {
+            _ if !is_on_cpu(args) && !runs_on_devices(*task) => false,
             task if task.has_fixed_model() => args.model.is_none(),
             Task::Image | Task::ImageInt8 => args.model.is_some(),
             Task::Pixels => args.data.is_some(),
@@ -139,6 +140,14 @@ fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
 
 /// Rejects arguments that would otherwise fail after minutes.
 fn check(tasks: &[Task], args: &BenchArgs) -> Result<(), CliError> {
+    if let Some(task) = tasks.iter().find(|&&task| !runs_on_devices(task))
+        && !is_on_cpu(args)
+    {
+        return Err(CliError::usage_with_hint(
+            format!("the task {} is measured on the CPU only", task.name()),
+            "leave --device out, or measure image-b32, image-b16, image, text77 or text16",
+        ));
+    }
     match &args.data {
         Some(directory) if !directory.is_dir() => {
             return Err(CliError::usage_with_hint(
@@ -154,6 +163,24 @@ fn check(tasks: &[Task], args: &BenchArgs) -> Result<(), CliError> {
     Model::for_task(Task::Image, args).map(drop)
 }
 
+/// Whether the arguments name the CPU.
+fn is_on_cpu(args: &BenchArgs) -> bool {
+    args.device.device == DeviceSpec::Cpu
+}
+
+/// Whether a task can be measured on a GPU.
+fn runs_on_devices(task: Task) -> bool {
+    matches!(
+        task,
+        Task::ImageB32
+            | Task::ImageB16
+            | Task::Image
+            | Task::Text77
+            | Task::Text16
+            | Task::ProductPeak
+    )
+}
+
 /// The error of the task `pixels` without `--data`.
 fn no_photos() -> CliError {
     CliError::usage_with_hint(
@@ -165,7 +192,9 @@ fn no_photos() -> CliError {
 /// Measures one task in this process.
 fn measure_here(task: Task, args: &BenchArgs) -> Result<Measurement, CliError> {
     let Some(workload) = workload(task, args)? else {
-        return Ok(Measurement::peak_gemm_flops(peak_gemm_flops(PEAK_DURATION)));
+        let device = args.device.open()?;
+        let rate = device.peak_gemm_flops(PEAK_DURATION)?;
+        return Ok(Measurement::peak_gemm_flops(rate));
     };
     // The full classifier takes minutes, so it is built once.
     let is_classifier = matches!(task, Task::Classifier | Task::ClassifierInt8);
@@ -185,12 +214,12 @@ fn workload(task: Task, args: &BenchArgs) -> Result<Option<Workload>, CliError> 
     let model = || Model::for_task(task, args);
     let workload = match task {
         Task::ImageB32 | Task::ImageB32Int8 | Task::Image | Task::ImageInt8 => {
-            towers::image(&model()?, 32)
+            towers::image(&model()?, 32, args)
         }
-        Task::ImageB16 | Task::ImageB16Int8 => towers::image(&model()?, 16),
-        Task::ImageB32Single | Task::ImageB32SingleInt8 => towers::image(&model()?, 1),
-        Task::Text77 | Task::Text77Int8 => towers::text(&model()?, 32, 77),
-        Task::Text16 | Task::Text16Int8 => towers::text(&model()?, 64, 16),
+        Task::ImageB16 | Task::ImageB16Int8 => towers::image(&model()?, 16, args),
+        Task::ImageB32Single | Task::ImageB32SingleInt8 => towers::single_image(&model()?, args),
+        Task::Text77 | Task::Text77Int8 => towers::text(&model()?, 32, 77, args),
+        Task::Text16 | Task::Text16Int8 => towers::text(&model()?, 64, 16, args),
         Task::Train77 => train::text(&model()?, 32, 77),
         Task::Train16 => train::text(&model()?, 64, 16),
         Task::Classifier | Task::ClassifierInt8 => classifier::classifier(&model()?, args.full),

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use clipn::engine::{TextEncoder, TextTransformer, VisionEncoder, VisionTransformer};
+use clipn::engine::{TextEncoder, TextTransformer, VisionTransformer};
 use clipn::model::{
-    ModelConfig, ModelWeights, Precision, PretrainedWeights, TextParams, TextSide, VisionParams,
+    ImageTower, ModelConfig, ModelWeights, Precision, PretrainedWeights, TextParams, TextSide,
+    TextTower, VisionParams,
 };
 
 use super::args::{BenchArgs, Task};
 use super::random::RandomInputs;
+use crate::common::device::Device;
 use crate::common::error::CliError;
 
 /// Architecture of tasks without `--model`.
@@ -51,14 +53,31 @@ impl Model {
         })
     }
 
-    /// Image tower for inference.
-    pub(crate) fn image_encoder(&self) -> Result<VisionEncoder, CliError> {
-        let (config, precision) = (&self.config, self.precision);
-        Ok(VisionEncoder::with_precision(
-            config,
-            self.vision()?,
-            precision,
-        ))
+    /// Image tower for inference on a device.
+    pub(crate) fn image_tower_on(
+        &self,
+        device: &Device,
+    ) -> Result<Box<dyn ImageTower<f32>>, CliError> {
+        let precision = self.precision_on(device);
+        Ok(device.image_tower(&self.config, self.vision()?, precision)?)
+    }
+
+    /// Text tower for inference on a device.
+    pub(crate) fn text_tower_on(
+        &self,
+        device: &Device,
+        side: TextSide,
+    ) -> Result<Box<dyn TextTower<f32>>, CliError> {
+        let precision = self.precision_on(device);
+        Ok(device.text_tower(&self.config, self.text(side, 0), side, precision)?)
+    }
+
+    /// Precision of the task on the CPU, that of the flags on a GPU.
+    fn precision_on(&self, device: &Device) -> Precision {
+        match device.is_cpu() {
+            true => self.precision,
+            false => device.precision(),
+        }
     }
 
     /// Frozen image tower for training.

@@ -4,7 +4,7 @@ use clap::Args;
 use clipn::calibration::ThresholdMethod;
 use clipn::scores::Score;
 
-use crate::common::args::{Format, ModelArgs, PrecisionArgs, RunArgs, parse_score};
+use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
 use crate::common::feature_cache::FeatureCacheArgs;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
@@ -79,8 +79,6 @@ pub(crate) struct CalibrateArgs {
     pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    #[command(flatten)]
-    pub precision: PrecisionArgs,
     /// Write the calibrated bundle here instead of replacing the input
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -106,7 +104,6 @@ impl CalibrateArgs {
             pretrained: self.pretrained.clone(),
             key: self.key.clone(),
             downloads: self.downloads.clone(),
-            precision: self.precision,
         }
     }
 }

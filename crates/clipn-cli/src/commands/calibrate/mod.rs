@@ -19,6 +19,7 @@ use clipn::inference::FeatureCache;
 use clipn::scores::{MaxLogit, Score};
 
 use crate::common::detector::open_bundle;
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::{hint, note_of_skipped, status, warning};
 use crate::common::progress::Bar;
@@ -39,6 +40,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
             "give out-of-distribution images with --ood, or features with --ood-features",
         ));
     }
+    let device = args.run.device.open()?;
     let mut skipped = SkippedFiles::default();
     let mut input = Input::open(args, &mut skipped)?;
     note_of_skipped("", &skipped);
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         comparison_settings.check_counts(id, ood)?;
     }
     let detector = match &input {
-        Input::Images { .. } => open_bundle(&args.bundle, &args.model())?.detector,
+        Input::Images { .. } => open_bundle(&args.bundle, &args.model(), &device)?.detector,
         Input::Features { .. } => Detector::for_features_of(Bundle::open(&args.bundle)?)?,
     };
     let bundle = detector
@@ -79,7 +81,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         inputs.check(*score)?;
     }
     let bar = Bar::default();
-    let [mut id, mut ood] = input.scored(&detector, &candidates, args, &bar)?;
+    let [mut id, mut ood] = input.scored(&detector, &candidates, (args, &device), &bar)?;
     let chosen = if is_comparison {
         let images = [&id[..], &ood[..]];
         Some(choose(&candidates, default, images, &comparison_settings)?)
@@ -155,7 +157,6 @@ impl Input {
                 ood: ood.collect::<Result<_, _>>()?,
             });
         }
-        args.run.report();
         let id = args.id.iter().map(|path| list_images(path, skipped));
         let id: Vec<_> = id.collect::<Result<_, _>>()?;
         let ood = args.ood.iter().map(|path| list_images(path, skipped));
@@ -179,18 +180,19 @@ impl Input {
         &mut self,
         detector: &Detector,
         candidates: &[&'static dyn Score],
-        args: &CalibrateArgs,
+        (args, device): (&CalibrateArgs, &Device),
         bar: &Bar,
     ) -> Result<[Vec<ScoredImage>; 2], CliError> {
         let classifier = detector.classifier();
         match self {
             Self::Images { id, ood } => {
+                args.run.report(device);
                 name_folders(id, classifier.class_names());
                 let cache = open_cache(detector, args)?;
                 let cache = cache.as_ref();
                 let scored = [
-                    scored(detector, id, candidates, args, cache, bar)?,
-                    scored(detector, ood, candidates, args, cache, bar)?,
+                    scored(detector, id, candidates, (args, device), cache, bar)?,
+                    scored(detector, ood, candidates, (args, device), cache, bar)?,
                 ];
                 args.cache.finish(cache)?;
                 Ok(scored)
@@ -228,11 +230,11 @@ fn scored(
     detector: &Detector,
     files: &[ImageFile],
     candidates: &[&'static dyn Score],
-    args: &CalibrateArgs,
+    (args, device): (&CalibrateArgs, &Device),
     cache: Option<&FeatureCache>,
     bar: &Bar,
 ) -> Result<Vec<ScoredImage>, CliError> {
-    let outcome = score(detector, files, candidates, &args.run, cache, bar)?;
+    let outcome = score(detector, files, candidates, (&args.run, device), cache, bar)?;
     if let Some(first) = outcome.errors.first() {
         warning(format_args!(
             "skipped {} images that could not be read or scored; the first: {first}",

@@ -14,6 +14,7 @@ use clipn::progress::Progress;
 use clipn::scores::{LogitsRow, Score, stable};
 
 use crate::common::args::RunArgs;
+use crate::common::device::Device;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::progress::Bar;
 
@@ -169,7 +170,7 @@ pub(crate) fn score(
     detector: &Detector,
     files: &[ImageFile],
     candidates: &[&'static dyn Score],
-    run: &RunArgs,
+    (run, device): (&RunArgs, &Device),
     cache: Option<&FeatureCache>,
     bar: &Bar,
 ) -> Result<ScoringOutcome, CliError> {
@@ -178,7 +179,7 @@ pub(crate) fn score(
         detector.classifier(),
         detector.preprocessing(),
     )?
-    .with_parallelism(run.parallelism())
+    .with_parallelism(run.parallelism(device))
     .with_cache(cache)
     .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());

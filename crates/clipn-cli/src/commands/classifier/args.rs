@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::common::args::{Format, ModelArgs, PromptArgs};
+use crate::common::device::DeviceArgs;
 use crate::common::negatives::NegativesArgs;
 use crate::common::pixels::PixelArgs;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
@@ -38,6 +39,8 @@ pub(crate) struct BuildArgs {
     pub faithful_pixels: bool,
     #[command(flatten)]
     pub pixels: PixelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Bundle to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -94,6 +97,8 @@ pub(crate) struct AddArgs {
     pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]

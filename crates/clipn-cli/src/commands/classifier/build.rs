@@ -15,7 +15,7 @@ use crate::common::progress::Bar;
 pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     check_output(&args.out, args.force)?;
     let names = classes::to_encode(&args.classes, args.prompts.allow_duplicates)?;
-    let loaded = LoadedModel::open(&args.model)?;
+    let loaded = LoadedModel::open(&args.model, &args.device.open()?)?;
     Bundle::check_features(&loaded.weights)?;
     let bar = Bar::default();
     let (classifier, prompts) = loaded.classifier(&names, &args.prompts, &bar)?;

@@ -7,8 +7,9 @@ use clipn::prompts::{ClassList, ClassNames, duplicate_names};
 
 use super::args::{AddArgs, ChangeArgs, RemoveArgs};
 use super::{check_output, report_written};
-use crate::common::args::{ModelArgs, PrecisionArgs};
+use crate::common::args::ModelArgs;
 use crate::common::classes::{self, ClassesToEncode};
+use crate::common::detector::in_precision;
 use crate::common::error::CliError;
 use crate::common::messages::{note, warning};
 use crate::common::model::{LoadedModel, read_templates};
@@ -26,9 +27,10 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
         pretrained: args.pretrained.clone(),
         key: args.key.clone(),
         downloads: args.downloads.clone(),
-        precision: PrecisionArgs::default(),
     };
-    let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model)?;
+    let device = args.device.open()?;
+    let bundle = in_precision(bundle, &args.change.bundle, &device);
+    let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model, &device)?;
     bundle.check_text_towers(&loaded.weights)?;
     let bar = Bar::default();
     let classes = ClassesToEncode {

@@ -30,6 +30,7 @@ use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
+use crate::common::device::Device;
 use crate::common::error::hints::flag_for_image;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{hint, note_of_skipped, warning};
@@ -54,10 +55,11 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     {
         target.refuse_existing()?;
     }
-    args.run.report();
+    let device = args.run.device.open()?;
+    args.run.report(&device);
     let mut input = Input::open(args, shard)?;
     let bar = Bar::default();
-    let opened = input.open_detector(args, &bar)?;
+    let opened = input.open_detector(args, &device, &bar)?;
     if args.fdr.is_some() && opened.detector.calibration().is_none() {
         return Err(CliError::usage_with_hint(
             "--fdr needs p-values, and this detector has none",
@@ -66,6 +68,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     }
     let mut run = ClassifyRun {
         args,
+        device: &device,
         bar: &bar,
         tally: Tally::default(),
         total: input.total(),
@@ -109,15 +112,20 @@ impl Input {
         Ok(Self::Features(FeatureStream::open(&args.features, shard)?))
     }
 
-    fn open_detector(&self, args: &ClassifyArgs, bar: &Bar) -> Result<OpenedDetector, CliError> {
+    fn open_detector(
+        &self,
+        args: &ClassifyArgs,
+        device: &Device,
+        bar: &Bar,
+    ) -> Result<OpenedDetector, CliError> {
         let Self::Features(features) = self else {
-            return args.detector.open(bar);
+            return args.detector.open(device, bar);
         };
         let classifier = args.text_features.classifier(
             args.detector.classes.as_deref(),
             args.detector.prompts.allow_duplicates,
         )?;
-        let opened = args.detector.open_for_features(classifier, bar)?;
+        let opened = args.detector.open_for_features(classifier, device, bar)?;
         features.check_dim(opened.detector.classifier().dim())?;
         Ok(opened)
     }
@@ -155,6 +163,7 @@ impl Input {
 /// State of one run of the command.
 struct ClassifyRun<'a> {
     args: &'a ClassifyArgs,
+    device: &'a Device,
     bar: &'a Bar,
     tally: Tally,
     /// Number of images of this shard, if known in advance.
@@ -293,7 +302,7 @@ impl ClassifyRun<'_> {
             detector.classifier(),
             detector.preprocessing(),
         )?
-        .with_parallelism(self.args.run.parallelism())
+        .with_parallelism(self.args.run.parallelism(self.device))
         .with_progress(self.bar);
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
         let decide =

@@ -5,6 +5,7 @@ use clipn::model::TextSide;
 
 use crate::commands::classify::{ShardArgs, SourceArgs};
 use crate::common::args::{Format, ModelArgs, RunArgs, VariantChoice};
+use crate::common::device::DeviceArgs;
 use crate::common::pixels::PixelArgs;
 
 /// What to embed.
@@ -75,6 +76,8 @@ pub(crate) struct EmbedImagesArgs {
 pub(crate) struct EmbedTextsArgs {
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Text tower
     #[arg(long, value_enum, default_value = "yes")]
     pub side: Side,

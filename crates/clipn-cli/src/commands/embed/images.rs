@@ -14,6 +14,7 @@ use super::target::Target;
 use super::{Finished, differs, print_complete};
 use crate::commands::classify::{ImageStream, RunSettings, ShardSpec, without_query};
 use crate::common::detector::preprocessing;
+use crate::common::device::Device;
 use crate::common::error::hints::flag_for_image;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{hint, note_of_skipped};
@@ -28,9 +29,10 @@ pub(super) fn run(args: &EmbedImagesArgs) -> Result<(), CliError> {
     if !(args.output.resume || args.output.force) {
         target.refuse_existing()?;
     }
-    args.run.report();
+    let device = args.run.device.open()?;
+    args.run.report(&device);
     let images = ImageStream::open(&args.sources, shard)?;
-    let loaded = LoadedModel::open(&args.model)?;
+    let loaded = LoadedModel::open(&args.model, &device)?;
     let preprocessing = preprocessing(&loaded, args.faithful_pixels, &args.pixels);
     let settings = settings(args, shard, &loaded, &preprocessing);
     if args.output.resume && target.is_complete() {
@@ -39,6 +41,7 @@ pub(super) fn run(args: &EmbedImagesArgs) -> Result<(), CliError> {
     }
     ImageRun {
         args,
+        device,
         images,
         loaded,
         preprocessing,
@@ -51,6 +54,7 @@ pub(super) fn run(args: &EmbedImagesArgs) -> Result<(), CliError> {
 /// State of one run.
 struct ImageRun<'a> {
     args: &'a EmbedImagesArgs,
+    device: Device,
     images: ImageStream,
     loaded: LoadedModel,
     preprocessing: Preprocessing,
@@ -62,6 +66,7 @@ impl ImageRun<'_> {
     fn run(self) -> Result<(), CliError> {
         let Self {
             args,
+            device,
             mut images,
             loaded,
             preprocessing,
@@ -69,7 +74,7 @@ impl ImageRun<'_> {
             target,
         } = self;
         let bar = Bar::default();
-        let tower = loaded.image_tower();
+        let tower = loaded.image_tower()?;
         let shape = RowShape {
             kind: KeyKind::Image,
             half: args.output.dtype == ElementType::F16,
@@ -103,7 +108,7 @@ impl ImageRun<'_> {
             }
         };
         let outcome = FeaturePipeline::new(&*tower, &preprocessing)
-            .with_parallelism(args.run.parallelism())
+            .with_parallelism(args.run.parallelism(&device))
             .with_normalization(!args.output.no_normalize)
             .with_progress(&bar)
             .run(images, inspect, sink);

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 
 use clipn::dataset::KeyKind;
-use clipn::engine::TextEncoder;
 use clipn::model::{FeatureMatrix, NoSideOrigin, TextTower, has_direction};
 use clipn::progress::Progress;
 use clipn::tokenizer::Tokenizer;
@@ -37,7 +36,8 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
     if !(args.output.resume || args.output.force) {
         target.refuse_existing()?;
     }
-    let loaded = LoadedModel::open(&args.model)?;
+    let device = args.device.open()?;
+    let loaded = LoadedModel::open(&args.model, &device)?;
     if args.side == Side::No && loaded.weights.no_side_origin() == NoSideOrigin::CopiedFromYes {
         return Err(CliError::usage_with_hint(
             "the weights have not learned \"no\"",
@@ -54,7 +54,9 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
         return class_rows(args, &loaded, target, &settings, &bar);
     }
     let texts = read_texts(&args.input, shard)?;
-    let tower = TextEncoder::from_weights(&loaded.weights, args.side.text_side());
+    let tower = loaded
+        .towers()
+        .text_tower(&loaded.weights, args.side.text_side())?;
     let mut output = start(args, &target, &settings, tower.embed_dim(), &texts)?;
     let before = output.counts.items();
     bar.begin("encoding texts", texts.len() as u64);
@@ -71,7 +73,7 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
                 path: target.path,
             });
         }
-        let (features, truncated) = encode(&tower, batch, !args.output.no_normalize)?;
+        let (features, truncated) = encode(&*tower, batch, !args.output.no_normalize)?;
         cut += truncated;
         for (text, row) in batch.iter().zip(features.rows()) {
             let row = if has_direction(row) {
@@ -173,7 +175,7 @@ fn finish(
 
 /// Encodes a batch of texts; returns the features, and the number of texts that were cut.
 fn encode(
-    tower: &TextEncoder,
+    tower: &dyn TextTower<f32>,
     texts: &[String],
     normalized: bool,
 ) -> Result<(FeatureMatrix<f32>, usize), CliError> {

@@ -5,7 +5,7 @@ use clipn::evaluation::{RepeatSettings, ScorePrecision};
 use clipn::metrics::FprConvention;
 use clipn::scores::{Score, parse_list};
 
-use crate::common::args::{Format, ModelArgs, PrecisionArgs, PromptArgs, RunArgs};
+use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
 use crate::common::distributed::DistributedArgs;
 use crate::common::error::CliError;
 use crate::common::feature_cache::FeatureCacheArgs;
@@ -36,8 +36,6 @@ pub(crate) struct EvalArgs {
     pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    #[command(flatten)]
-    pub precision: PrecisionArgs,
     /// Class names: a file, imagenet-1k, or "a,b,c"; class folders are matched by name, synset id or
     /// number, else by position [default: from the benchmark, else the names of the folders]
     #[arg(long, value_name = "FILE|NAME|LIST")]
@@ -164,7 +162,6 @@ impl EvalArgs {
             downloads: DownloadArgs {
                 offline: self.downloads.offline,
             },
-            precision: self.precision,
         };
         if self.pretrained.is_empty() {
             return Ok(vec![model(None)]);

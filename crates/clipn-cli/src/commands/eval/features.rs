@@ -14,6 +14,7 @@ use super::model::{self, EvaluatedModel};
 use super::{EvalArgs, EvaluationData, files, print, remove_results, settings, warn_of_ties};
 use crate::common::args::named_path;
 use crate::common::classes::{self, ClassesToEncode};
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
@@ -22,7 +23,7 @@ use crate::common::scores::available_scores;
 const NAME: &str = "features";
 
 /// `clipn eval --features`.
-pub(super) fn run(args: &EvalArgs) -> Result<(), CliError> {
+pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
     let bar = Bar::default();
     let id = args.features.as_deref().unwrap_or_default();
     let mut id = open_set(id)?;
@@ -32,7 +33,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), CliError> {
         .map(|spec| open_set(spec))
         .collect::<Result<Vec<_>, _>>()?;
     check_names(&ood)?;
-    let judge = Judge::open(args, &bar)?;
+    let judge = Judge::open(args, device, &bar)?;
     let classifier = judge.classifier();
     let labels = match &args.labels {
         Some(path) => read_labels(path, classifier.class_names(), id.file.len())?,
@@ -146,13 +147,13 @@ enum Judge {
 }
 
 impl Judge {
-    fn open(args: &EvalArgs, bar: &Bar) -> Result<Self, CliError> {
+    fn open(args: &EvalArgs, device: &Device, bar: &Bar) -> Result<Self, CliError> {
         let names = args.classes.as_deref();
         let allow_duplicates = args.prompts.allow_duplicates;
         if let Some(classifier) = args.text_features.classifier(names, allow_duplicates)? {
             return Ok(Self::Features(classifier));
         }
-        let mut models = model::open(args)?;
+        let mut models = model::open(args, device)?;
         if models.len() > 1 {
             return Err(CliError::usage_with_hint(
                 "features belong to one model, got several --pretrained",

@@ -57,16 +57,17 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     if let Some(directory) = args.output.as_ref().filter(|_| is_first && !args.force) {
         refuse_existing(directory)?;
     }
+    let device = args.run.device.open()?;
     if args.features.is_some() {
         // Scoring features takes seconds: rank 0 does it alone.
         return if is_first {
-            features::run(args)
+            features::run(args, &device)
         } else {
             Ok(())
         };
     }
-    args.run.report();
-    let opened = rank_0_first(ranks, || model::open(args))?;
+    args.run.report(&device);
+    let opened = rank_0_first(ranks, || model::open(args, &device))?;
     let bundle_classes = opened.first().and_then(OpenedModel::class_names);
     let benchmark = benchmark::open(args, bundle_classes)?;
     let matched = benchmark.match_classes(classes::built_in)?;
@@ -98,7 +99,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let options = EvaluationOptions::default()
         .with_scores(scores)
         .with_precision(args.score_precision)
-        .with_parallelism(args.run.parallelism())
+        .with_parallelism(args.run.parallelism(&device))
         .with_strict(args.run.strict);
     let data = EvaluationData {
         title: benchmark::heading(&benchmark),
@@ -205,7 +206,7 @@ fn evaluate_models(
                 .evaluate_classifiers(encoder, &classifiers);
             args.cache.finish(cache.as_ref())?;
             Ok::<_, CliError>(scored?)
-        })?;
+        })??;
         for (index, evaluation) in group.into_iter().zip(scored) {
             evaluations[index] = Some(evaluation);
         }
@@ -256,7 +257,6 @@ fn settings(
         "score_precision": options.precision,
         "fpr_convention": args.fpr_convention,
         "preprocessing": model.preprocessing,
-        "device": "cpu",
         "batch_size": options.parallelism.batch_size,
         "workers": options.parallelism.workers,
     });

@@ -16,6 +16,7 @@ use super::EvalArgs;
 use crate::common::args::ModelArgs;
 use crate::common::classes::ClassesToEncode;
 use crate::common::detector::open_bundle;
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::status;
 use crate::common::model::LoadedModel;
@@ -28,6 +29,7 @@ pub(super) struct EvaluatedModel {
     pub(super) preprocessing: Preprocessing,
     /// Name or file of the templates.
     templates: String,
+    device: Device,
 }
 
 enum Source {
@@ -43,43 +45,55 @@ enum Source {
 }
 
 /// Opened weights, or an opened bundle, before the classes of the benchmark are known.
-pub(super) struct OpenedModel(Source);
+pub(super) struct OpenedModel {
+    source: Source,
+    device: Device,
+}
 
 /// Opens what the arguments name.
-pub(super) fn open(args: &EvalArgs) -> Result<Vec<OpenedModel>, CliError> {
+pub(super) fn open(args: &EvalArgs, device: &Device) -> Result<Vec<OpenedModel>, CliError> {
     let models = args.models()?;
     if let (Some(path), [model]) = (&args.bundle, &models[..]) {
-        return Ok(vec![OpenedModel::bundle(path, model)?]);
+        return Ok(vec![OpenedModel::bundle(path, model, device)?]);
     }
-    models.iter().map(OpenedModel::weights).collect()
+    let weights = |model| OpenedModel::weights(model, device);
+    models.iter().map(weights).collect()
 }
 
 impl OpenedModel {
-    fn weights(args: &ModelArgs) -> Result<Self, CliError> {
-        Ok(Self(Source::Weights {
+    fn weights(args: &ModelArgs, device: &Device) -> Result<Self, CliError> {
+        let source = Source::Weights {
             requested: args.requested().to_owned(),
-            loaded: Box::new(LoadedModel::open(args)?),
-        }))
+            loaded: Box::new(LoadedModel::open(args, device)?),
+        };
+        Ok(Self {
+            source,
+            device: device.clone(),
+        })
     }
 
-    fn bundle(path: &Path, model: &ModelArgs) -> Result<Self, CliError> {
-        let opened = open_bundle(path, model)?;
+    fn bundle(path: &Path, model: &ModelArgs, device: &Device) -> Result<Self, CliError> {
+        let opened = open_bundle(path, model, device)?;
         let Some(bundle) = opened.detector.bundle().cloned() else {
             return Err(CliError::usage(format!(
                 "{} has no classifier",
                 path.display()
             )));
         };
-        Ok(Self(Source::Bundle {
+        let source = Source::Bundle {
             path: path.to_owned(),
             detector: Box::new(opened.detector),
             bundle: Box::new(bundle),
-        }))
+        };
+        Ok(Self {
+            source,
+            device: device.clone(),
+        })
     }
 
     /// The classes of a bundle, which are those of the evaluation.
     pub(super) fn class_names(&self) -> Option<&[String]> {
-        match &self.0 {
+        match &self.source {
             Source::Weights { .. } => None,
             Source::Bundle { bundle, .. } => Some(bundle.classifier().class_names()),
         }
@@ -93,7 +107,7 @@ impl OpenedModel {
         gray: bool,
         progress: &dyn Progress,
     ) -> Result<EvaluatedModel, CliError> {
-        let Self(source) = self;
+        let Self { source, device } = self;
         let (classifier, prompts, preprocessing, templates) = match &source {
             Source::Weights { loaded, .. } => {
                 let (classifier, prompts) = loaded.classifier(classes, &args.prompts, progress)?;
@@ -120,6 +134,7 @@ impl OpenedModel {
                 ..preprocessing
             },
             templates,
+            device,
         })
     }
 }
@@ -183,20 +198,23 @@ impl EvaluatedModel {
     }
 
     /// Runs `work` with the image tower, whose memory is released after it.
-    pub(super) fn with_tower<T>(&self, work: impl FnOnce(&dyn ImageTower<f32>) -> T) -> T {
+    pub(super) fn with_tower<T>(
+        &self,
+        work: impl FnOnce(&dyn ImageTower<f32>) -> T,
+    ) -> Result<T, CliError> {
         match &self.source {
             Source::Weights { loaded, .. } => {
-                let result = work(&*loaded.image_tower());
+                let result = work(&*loaded.image_tower()?);
                 loaded.weights.release_pages();
-                result
+                Ok(result)
             }
-            Source::Bundle { detector, .. } => work(detector.tower()),
+            Source::Bundle { detector, .. } => Ok(work(detector.tower())),
         }
     }
 
     /// Description of the model for `results.json`.
     pub(super) fn describe(&self) -> Value {
-        match &self.source {
+        let mut described = match &self.source {
             Source::Weights { requested, loaded } => json!({
                 "model": loaded.weights.config(),
                 "pretrained": requested,
@@ -218,7 +236,12 @@ impl EvaluatedModel {
                     "threshold": threshold,
                 })),
             }),
+        };
+        described["device"] = json!(self.device.to_string());
+        if !self.device.is_cpu() {
+            described["device_name"] = json!(self.device.factory().device());
         }
+        described
     }
 
     /// The calibrated score of a bundle, and its threshold in the published unit.

@@ -12,11 +12,12 @@ use clipn::checkpoint::{Checkpoint, Layout, Tensor, escape_for_display};
 use clipn::download::FetchPurpose;
 use clipn::image::Preprocessing;
 use clipn::model::{
-    InferredArchitecture, ModelConfig, ModelError, Precision, PretrainedKind, PretrainedWeights,
+    DeviceSpec, InferredArchitecture, ModelConfig, ModelError, PretrainedKind, PretrainedWeights,
 };
 use serde_json::json;
 
 use crate::common::args::Format;
+use crate::common::device::DeviceArgs;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::note;
 use crate::common::table::Table;
@@ -28,11 +29,10 @@ pub(crate) struct InspectArgs {
     /// List every tensor
     #[arg(long)]
     pub tensors: bool,
-    /// Compare this precision with f32 on the images of --images: cosines of the features, and
-    /// labels with --classes
-    #[arg(long, value_name = "int8", requires = "images")]
-    pub precision: Option<Precision>,
-    /// Directory of images for --precision; up to 64 of them are used
+    #[command(flatten)]
+    pub device: DeviceArgs,
+    /// Directory of images on which --precision is compared with f32: cosines of the features, and labels
+    /// with --classes; up to 64 of them are used
     #[arg(long, value_name = "DIR", requires = "precision")]
     pub images: Option<PathBuf>,
     /// Class names for --precision: a file, imagenet-1k, or "a,b,c"
@@ -56,8 +56,25 @@ pub(crate) struct InspectArgs {
     pub file: PathBuf,
 }
 
+impl InspectArgs {
+    /// Rejects a precision and a device that nothing would use.
+    fn check(&self) -> Result<(), CliError> {
+        let flag = match (self.device.precision, self.device.device) {
+            _ if self.images.is_some() => return Ok(()),
+            (Some(_), _) => "--precision",
+            (None, DeviceSpec::Cpu) => return Ok(()),
+            (None, _) => "--device",
+        };
+        Err(CliError::usage_with_hint(
+            format!("{flag} has no effect without images to encode"),
+            "give a directory of images with --images",
+        ))
+    }
+}
+
 /// `clipn inspect`.
 pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
+    args.check()?;
     let located = locate(
         Some(&args.file),
         args.model.as_deref(),
@@ -70,7 +87,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<(), CliError> {
         note("this is a bundle; `clipn classifier show` shows its classes and its threshold");
     }
     let sketch = InferredArchitecture::infer(checkpoint);
-    let compared = match (args.precision, &args.images) {
+    let compared = match (args.device.precision, &args.images) {
         (Some(precision), Some(images)) => Some(precision::compare(args, precision, images)?),
         _ => None,
     };

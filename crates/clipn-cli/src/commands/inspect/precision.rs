@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clipn::dataset::FolderImages;
-use clipn::engine::image_tower;
 use clipn::image::Preprocessing;
 use clipn::metrics::auroc;
 use clipn::model::{FeatureMatrix, ImageBatch, Precision};
@@ -13,8 +12,9 @@ use clipn::scores::predict;
 use serde::Serialize;
 
 use super::InspectArgs;
-use crate::common::args::{ModelArgs, PrecisionArgs, PromptArgs, VariantChoice};
+use crate::common::args::{ModelArgs, PromptArgs, VariantChoice};
 use crate::common::classes;
+use crate::common::device::DeviceArgs;
 use crate::common::error::CliError;
 use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
@@ -70,9 +70,12 @@ pub(super) fn compare(
         pretrained: Some(args.file.clone()),
         key: args.key.clone(),
         downloads: args.downloads.clone(),
-        precision: PrecisionArgs::default(),
     };
-    let mut loaded = LoadedModel::open(&model)?;
+    let device = DeviceArgs {
+        precision: None,
+        ..args.device.clone()
+    };
+    let mut loaded = LoadedModel::open(&model, &device.open()?)?;
     let known = encode_both(&loaded, precision, directory)?;
     let cosines = cosines(&known.features);
     let mut comparison = PrecisionComparison {
@@ -100,7 +103,7 @@ pub(super) fn compare(
     };
     let mut classifiers = Vec::new();
     for precision in [Precision::F32, precision] {
-        loaded.weights = loaded.weights.with_precision(precision)?;
+        loaded.set_precision(precision)?;
         let (classifier, _) = loaded.classifier(&names, &prompts, &NoProgress)?;
         classifiers.push(classifier);
     }
@@ -156,7 +159,8 @@ fn encode_both(
     }
     let mut features = Vec::new();
     for precision in [Precision::F32, precision] {
-        let tower = image_tower(&loaded.weights.clone().with_precision(precision)?);
+        let weights = loaded.weights.clone().with_precision(precision)?;
+        let tower = loaded.towers().image_tower(&weights)?;
         let mut values = Vec::new();
         for batch in pixels.chunks(BATCH * preprocessing.tensor_len()) {
             let images = ImageBatch::new(batch, preprocessing.size, preprocessing.size)?;

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use clipn_serve::{ApiKeys, ServeSettings};
 
 use crate::common::detector::DetectorArgs;
+use crate::common::device::DeviceArgs;
 use crate::common::error::CliError;
 use crate::common::numbers::parse_bytes;
 
@@ -40,6 +41,8 @@ pub(crate) enum LogLevel {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub detector: DetectorArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Address or host name to listen on; use API keys, or an authenticating proxy, beyond this machine
     #[arg(
         long,

@@ -9,20 +9,21 @@ use clipn_serve::{ClassEncoder, ServedBundle, ServedModel};
 
 use super::model_name;
 use crate::common::detector::{DetectorArgs, in_precision};
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
 
 /// Opens the bundles of the command line. Bundles of one model share its towers in memory.
-pub(super) fn open(args: &DetectorArgs) -> Result<Vec<ServedBundle>, CliError> {
+pub(super) fn open(args: &DetectorArgs, device: &Device) -> Result<Vec<ServedBundle>, CliError> {
     args.check()?;
     let args = Arc::new(args.clone());
     let mut bundles: Vec<ServedBundle> = Vec::new();
     for (name, path) in named(&args.bundle)? {
         let models: Vec<ServedModel> = bundles.iter().map(|b| b.model().clone()).collect();
-        let (args, file) = (Arc::clone(&args), path.clone());
+        let (args, file, device) = (Arc::clone(&args), path.clone(), device.clone());
         bundles.push(ServedBundle::open(name, path, &models, move |others| {
-            open_one(&args, &file, others)
+            open_one(&args, &file, &device, others)
         })?);
     }
     Ok(bundles)
@@ -33,9 +34,10 @@ pub(super) fn open(args: &DetectorArgs) -> Result<Vec<ServedBundle>, CliError> {
 fn open_one(
     args: &DetectorArgs,
     path: &Path,
+    device: &Device,
     others: &[ServedModel],
 ) -> Result<ServedModel, CliError> {
-    let bundle = in_precision(Bundle::open(path)?, path, &args.model);
+    let bundle = in_precision(Bundle::open(path)?, path, device);
     let identity = bundle.identity().clone();
     let prompts = bundle.prompts().clone();
     let with_tower = others
@@ -44,8 +46,8 @@ fn open_one(
         .find(|other| other.has_tower_of(&bundle));
     let detector_of = |bundle: Bundle, loaded: Option<&LoadedModel>| match (with_tower, loaded) {
         (Some(other), _) => other.open_with_same_tower(bundle),
-        (None, Some(loaded)) => Detector::new(bundle, &loaded.weights),
-        (None, None) => Detector::from_bundle(bundle),
+        (None, Some(loaded)) => Detector::new_on(bundle, &loaded.weights, loaded.towers()),
+        (None, None) => Detector::from_bundle_on(bundle, &*device.factory()),
     };
     if bundle.has_image_tower() && args.model.pretrained.is_none() {
         return served(args, detector_of(bundle, None)?, None);
@@ -62,12 +64,12 @@ fn open_one(
         let encoder = encoder.with_prompts(prompts);
         return served(args, detector_of(bundle, None)?, Some(encoder));
     }
-    let loaded = LoadedModel::for_bundle(&bundle, path, &args.model)?;
+    let loaded = LoadedModel::for_bundle(&bundle, path, &args.model, device)?;
     let detector = detector_of(bundle, Some(&loaded))?;
     let encoder = if loaded.weights.has_text_towers(&identity.text_towers_hash) {
         Some(match with_texts {
             Some(encoder) => encoder.with_prompts(prompts),
-            None => ClassEncoder::new(&loaded.weights, prompts)?,
+            None => ClassEncoder::new_on(&loaded.weights, prompts, loaded.towers())?,
         })
     } else {
         warning(format_args!(

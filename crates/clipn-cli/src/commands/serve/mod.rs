@@ -13,6 +13,7 @@ use clipn_serve::{ClassEncoder, ServedBundle, ServedModel, Server};
 pub(crate) use args::ServeArgs;
 
 use crate::common::detector::{DetectorArgs, OpenedDetector};
+use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::progress::Bar;
 use crate::common::{interrupt, messages};
@@ -24,9 +25,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     let allows_remote_access_without_key = settings.allows_remote_access_without_key();
     log::install(args.log_format, args.log_level);
     messages::log();
+    let device = args.device.open()?;
     let bundles = match args.detector.bundle.as_slice() {
-        [] => vec![ServedBundle::new("default", open_classes(&args.detector)?)],
-        _ => bundles::open(&args.detector)?,
+        [] => {
+            let model = open_classes(&args.detector, &device)?;
+            vec![ServedBundle::new("default", model)]
+        }
+        _ => bundles::open(&args.detector, &device)?,
     };
     for bundle in &bundles {
         if bundle.model().encoder.is_none() {
@@ -70,13 +75,17 @@ fn model_name(args: &DetectorArgs, detector: &Detector) -> String {
 }
 
 /// Opens the model and builds the classifier of `--classes`.
-fn open_classes(args: &DetectorArgs) -> Result<ServedModel, CliError> {
-    let OpenedDetector { detector, weights } = args.open(&Bar::default())?;
+fn open_classes(args: &DetectorArgs, device: &Device) -> Result<ServedModel, CliError> {
+    let OpenedDetector { detector, weights } = args.open(device, &Bar::default())?;
     let name = model_name(args, &detector);
     let encoder = match weights {
         Some(loaded) => {
             let prompts = loaded.class_prompts(&args.prompts)?;
-            Some(ClassEncoder::new(&loaded.weights, prompts)?)
+            Some(ClassEncoder::new_on(
+                &loaded.weights,
+                prompts,
+                loaded.towers(),
+            )?)
         }
         None => None,
     };

@@ -5,8 +5,9 @@ use clipn::dataset::TableQuoting;
 use clipn::image::ColorJitter;
 use clipn::training::{LossWeights, ObjectiveName, Reduction, TsoForm};
 
-use crate::common::args::{Device, parse_count, parse_device};
+use crate::common::args::parse_count;
 use crate::common::cores::Cores;
+use crate::common::device::DeviceArgs;
 use crate::common::distributed::DistributedArgs;
 use crate::common::error::CliError;
 use crate::common::weights::DownloadArgs;
@@ -218,9 +219,8 @@ pub(crate) struct TrainArgs {
     /// can requeue itself
     #[arg(long, value_name = "CODE", default_value = "130")]
     pub requeue_exit_code: u8,
-    /// Device that runs the towers: cpu
-    #[arg(long, default_value = "cpu", value_parser = parse_device)]
-    pub device: Device,
+    #[command(flatten)]
+    pub device: DeviceArgs,
     /// Random seed
     #[arg(long, default_value = "0")]
     pub seed: u64,

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use clipn::dataset::Benchmark;
 use clipn::download::{DownloadError, FetchPurpose, HubName};
 use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
-use clipn::model::{ModelConfig, PretrainedWeights};
+use clipn::model::{ModelConfig, Precision, PretrainedWeights};
 use clipn::training::{
-    AdamWSettings, GradientScaling, LossWeights, ObjectiveName, ObjectiveSettings, RunStart,
-    SingleProcess, TrainRun, TrainSettings, TrainingError,
+    AdamWSettings, GradientScaling, LossWeights, ObjectiveName, ObjectiveSettings, OpenLearner,
+    RunStart, SingleProcess, TrainRun, TrainSettings, TrainingError,
 };
 
 pub(crate) use args::TrainArgs;
@@ -74,12 +74,27 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
         _ => None,
     };
     let bar = Bar::default();
-    let mut run = TrainRun::builder(settings, &directory)
+    let device = args.device.open_for_training()?;
+    if args.settings.is_some() && settings.precision != device.precision() {
+        warning(format_args!(
+            "the settings have the precision {}; this run on {device} computes in {}",
+            settings.precision,
+            device.precision()
+        ));
+    }
+    let open_learner: &OpenLearner<'_> =
+        &|config, towers, trainable| device.learner(config, towers, trainable);
+    let builder = TrainRun::builder(settings, &directory)
         .with_start(start)
         .with_changed_settings(args.override_settings)
         .with_progress(&bar)
-        .with_communicator(Arc::clone(ranks))
-        .open()?;
+        .with_communicator(Arc::clone(ranks));
+    let builder = if device.is_cpu() {
+        builder
+    } else {
+        builder.with_learner(device.precision(), open_learner)
+    };
+    let mut run = builder.open()?;
     report(&run);
     if !run.changed_settings().is_empty() {
         let changed: Vec<String> = run
@@ -224,6 +239,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         },
         gradient_scaling: GradientScaling::True,
         processes: 1,
+        precision: Precision::F32,
         data: data::settings(args)?,
         augmentation: augmentation(args)?,
     })

@@ -17,6 +17,7 @@ use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::evaluation::score_files::ScoreFileError;
+use clipn::gpu::DeviceError;
 use clipn::image::ImageError;
 use clipn::inference::{FeatureCacheError, InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
@@ -53,6 +54,8 @@ pub(crate) enum CliError {
     Demo(#[from] DemoError),
     #[error(transparent)]
     Detector(#[from] DetectorError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     #[error(transparent)]
     Download(#[from] DownloadError),
     #[error(transparent)]

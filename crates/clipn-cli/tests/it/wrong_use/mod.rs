@@ -61,8 +61,14 @@ fn rejects_invalid_arguments() {
     fails(
         s,
         2,
-        &eval(&[&SETS[..], &["--device", "cuda"]].concat()),
-        &["cuda", "--device cpu"],
+        &eval(&[&SETS[..], &["--device", "tpu"]].concat()),
+        &["`tpu`", "cpu, gpu, gpu:N, cuda or cuda:N"],
+    );
+    fails(
+        s,
+        1,
+        &eval(&[&SETS[..], &["--precision", "bf16"]].concat()),
+        &["cpu does not compute in bf16", "leave --precision out"],
     );
     fails(
         s,

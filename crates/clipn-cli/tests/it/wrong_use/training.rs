@@ -100,7 +100,7 @@ fn rejects_invalid_training_settings() {
         &["--objective", "siglip"],
         &["siglip", "clipn-handcrafted"],
     );
-    training_fails(s, 2, &clip(&["--device", "cuda"]), &["--device cpu"]);
+    training_fails(s, 2, &clip(&["--device", "tpu"]), &["cuda:N"]);
     training_fails(s, 2, &["--loss-weights", "1,2"], &["0.5,0.5,0.5"]);
     training_fails(s, 2, &["--tso", "l1"], &["l2 or cosine"]);
     training_fails(

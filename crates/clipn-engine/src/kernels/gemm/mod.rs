@@ -7,224 +7,27 @@
 
 mod micro_kernel;
 mod pack;
+mod sides;
 mod transpose;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use clipn_model::Activation;
-use rayon::prelude::*;
 
 pub(super) use micro_kernel::{LeftRows, MR, PanelKernel, PanelRows, PanelWidth};
 pub(crate) use pack::PackedB;
+pub(crate) use sides::Rhs;
 pub(crate) use transpose::transpose;
 
 use super::aligned::AlignedVec;
-use pack::pack_b;
+use super::jobs::{OutputPtr, run_jobs};
+use super::matrix::{Matrix, MatrixMut};
+use sides::{left_rows, panel_rows};
 
 /// Maximum depth of a packed panel (BLIS's KC): a panel of this depth stays in the second-level
 /// cache. Longer sums are split into partial sums, which also reduces rounding errors.
 const KC: usize = 1024;
-
-/// Maximum number of rows of A for which the rows of B are read where they are: packing pays off
-/// when more rows use a panel.
-const MAX_ROWS_IN_PLACE: usize = 128;
-
-/// Distance of rows, in bytes, whose multiples map to few sets of the first-level cache.
-const CONFLICTING_STRIDE: usize = 2048;
-
-/// Maximum number of panels for which the columns of a transposed A are read where they are:
-/// copying A pays off when more panels use it.
-const MAX_PANELS_IN_PLACE: usize = 2;
-
-/// A strided matrix view: the value at row r, column c is at `r·row_stride + c·column_stride`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    /// Creates a `rows` × `columns` view with contiguous values in each row and rows `row_stride`
-    /// apart.
-    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Self {
-            data,
-            rows,
-            columns,
-            row_stride,
-            column_stride: 1,
-        }
-    }
-
-    /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
-    /// holds.
-    pub(crate) fn row_major(data: &'a [f32], columns: usize) -> Self {
-        Self::new(data, data.len() / columns.max(1), columns, columns)
-    }
-
-    /// Returns the transpose, a view of the same values.
-    pub(crate) fn transposed(self) -> Self {
-        Self {
-            rows: self.columns,
-            columns: self.rows,
-            row_stride: self.column_stride,
-            column_stride: self.row_stride,
-            ..self
-        }
-    }
-
-    /// Returns the columns `first..first + count` of a matrix with a column stride of 1.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the column stride is not 1 or the range exceeds the number of columns.
-    pub(crate) fn column_range(self, first: usize, count: usize) -> Self {
-        assert!(
-            self.column_stride == 1 && first + count <= self.columns,
-            "columns {first}..{} of a matrix with {} columns and column stride {}",
-            first + count,
-            self.columns,
-            self.column_stride
-        );
-        let data = if self.rows == 0 {
-            self.data
-        } else {
-            &self.data[first..]
-        };
-        Self {
-            data,
-            columns: count,
-            ..self
-        }
-    }
-
-    /// Number of columns.
-    pub(crate) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// Returns the submatrix with these rows and columns.
-    fn submatrix(self, rows: Range<usize>, columns: Range<usize>) -> Self {
-        let first = rows.start * self.row_stride + columns.start * self.column_stride;
-        let data = if rows.is_empty() || columns.is_empty() {
-            &[][..]
-        } else {
-            &self.data[first..]
-        };
-        Self {
-            data,
-            rows: rows.len(),
-            columns: columns.len(),
-            ..self
-        }
-    }
-
-    fn fits_slice(&self) -> bool {
-        self.rows == 0
-            || self.columns == 0
-            || (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
-                < self.data.len()
-    }
-}
-
-/// A mutable strided matrix view: the value at row r, column c is at `r·row_stride + c`.
-#[derive(Debug)]
-pub(crate) struct MatrixMut<'a> {
-    data: &'a mut [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-}
-
-impl<'a> MatrixMut<'a> {
-    /// Creates a `rows` × `columns` view with rows `row_stride` apart.
-    pub(crate) fn new(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
-        Self {
-            data,
-            rows,
-            columns,
-            row_stride,
-        }
-    }
-
-    /// Creates a contiguous row-major view with `columns` columns and as many rows as the slice
-    /// holds.
-    pub(crate) fn row_major(data: &'a mut [f32], columns: usize) -> Self {
-        let rows = data.len() / columns.max(1);
-        Self::new(data, rows, columns, columns)
-    }
-
-    /// Returns the values and the distance of the rows of a view of this shape.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the view has another shape, exceeds its slice, or has overlapping rows.
-    pub(crate) fn into_data(self, rows: usize, columns: usize) -> (&'a mut [f32], usize) {
-        assert!(
-            self.rows == rows && self.columns == columns,
-            "expected an output of {rows}×{columns}, got {}×{}",
-            self.rows,
-            self.columns
-        );
-        let whole = Matrix::new(self.data, rows, columns, self.row_stride);
-        assert!(whole.fits_slice(), "matrix view exceeds its slice");
-        assert!(
-            self.row_stride >= columns || rows <= 1,
-            "output rows overlap: row stride {}, {columns} columns",
-            self.row_stride
-        );
-        (self.data, self.row_stride)
-    }
-}
-
-/// Right-hand side B of a product.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Rhs<'a> {
-    /// Packed during the product, panel by panel.
-    Unpacked(Matrix<'a>),
-    /// Packed in advance.
-    Packed(&'a PackedB),
-}
-
-impl Rhs<'_> {
-    fn rows(&self) -> usize {
-        match self {
-            Self::Unpacked(matrix) => matrix.rows,
-            Self::Packed(packed) => packed.rows(),
-        }
-    }
-
-    /// Number of columns.
-    pub(crate) fn columns(&self) -> usize {
-        match self {
-            Self::Unpacked(matrix) => matrix.columns,
-            Self::Packed(packed) => packed.columns(),
-        }
-    }
-
-    fn fits_slice(&self) -> bool {
-        match self {
-            Self::Unpacked(matrix) => matrix.fits_slice(),
-            Self::Packed(_) => true,
-        }
-    }
-}
-
-impl<'a> From<Matrix<'a>> for Rhs<'a> {
-    fn from(matrix: Matrix<'a>) -> Self {
-        Self::Unpacked(matrix)
-    }
-}
-
-impl<'a> From<&'a PackedB> for Rhs<'a> {
-    fn from(packed: &'a PackedB) -> Self {
-        Self::Packed(packed)
-    }
-}
 
 /// What a product does with a·b before storing it: alpha·a·b + bias, plus the previous value of
 /// `out` if `accumulate`, then the activation. The default stores a·b.
@@ -249,23 +52,6 @@ impl Default for Epilogue<'_> {
     }
 }
 
-/// Pointer to the first value of the output, shared by threads that write different columns of it.
-#[derive(Clone, Copy)]
-pub(crate) struct OutputPtr(pub *mut f32);
-
-impl OutputPtr {
-    /// Returns the pointer; a closure that calls it captures the whole, which other threads may
-    /// use.
-    pub(crate) fn as_ptr(self) -> *mut f32 {
-        self.0
-    }
-}
-
-// SAFETY: the threads write disjoint columns.
-unsafe impl Send for OutputPtr {}
-// SAFETY: as above.
-unsafe impl Sync for OutputPtr {}
-
 /// Computes out = activation(alpha·a·b + bias), plus the previous value of `out` if `accumulate`
 /// (see [`Epilogue`]), on `threads` threads.
 ///
@@ -281,53 +67,35 @@ pub(crate) fn gemm<'b>(
     threads: usize,
 ) {
     let b = b.into();
-    let MatrixMut {
-        data,
-        rows,
-        columns,
-        row_stride,
-    } = out;
     assert!(
-        a.rows == rows && a.columns == b.rows() && b.columns() == columns,
-        "cannot multiply {}×{} by {}×{} into {}×{}",
+        a.columns == b.rows(),
+        "cannot multiply {}×{} by {}×{}",
         a.rows,
         a.columns,
         b.rows(),
-        b.columns(),
-        rows,
-        columns
+        b.columns()
     );
-    let whole = Matrix::new(data, rows, columns, row_stride);
-    let views_fit = a.fits_slice() && whole.fits_slice() && b.fits_slice();
-    assert!(views_fit, "matrix view exceeds its slice");
+    let (rows, columns) = (a.rows, b.columns());
+    let (data, row_stride) = out.into_data(rows, columns);
+    assert!(
+        a.fits_slice() && b.fits_slice(),
+        "matrix view exceeds its slice"
+    );
     assert!(
         epilogue.bias.is_empty() || epilogue.bias.len() == columns,
         "expected a bias of {columns} values, got {}",
         epilogue.bias.len()
-    );
-    assert!(
-        row_stride >= columns || rows <= 1,
-        "output rows overlap: row stride {row_stride}, {columns} columns"
     );
     if rows == 0 || columns == 0 {
         return;
     }
     let panels = columns.div_ceil(PanelWidth::current().nr);
     let out = OutputPtr(data.as_mut_ptr());
-    let run = |panels: Range<usize>| {
-        // SAFETY: `views_fit` above says that all rows and columns of the output lie in its
-        // slice, which is borrowed mutably. Each job writes only the columns of its own panels.
+    run_jobs(panels, threads, |panels| {
+        // SAFETY: `into_data` checked that all rows and columns of the output lie in its slice, which
+        // is borrowed mutably. Each job writes only the columns of its own panels.
         unsafe { gemm_panels(out, row_stride, a, b, panels, epilogue) };
-    };
-    let jobs = threads.clamp(1, panels);
-    if jobs == 1 {
-        run(0..panels);
-    } else {
-        (0..jobs)
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each(|i| run(i * panels / jobs..(i + 1) * panels / jobs));
-    }
+    });
 }
 
 /// Per-thread buffers, reused from product to product.
@@ -407,59 +175,6 @@ unsafe fn gemm_panels(
             }
         }
     });
-}
-
-/// Returns rows of A for the micro-kernel, which reads them once per panel: where they are, or
-/// copied into `buffer` if their values are not contiguous and many panels use them.
-fn left_rows<'a>(
-    matrix: Matrix<'a>,
-    panels: usize,
-    buffer: &'a mut AlignedVec<f32>,
-) -> LeftRows<'a> {
-    let Matrix { rows, columns, .. } = matrix;
-    let conflicts = (matrix.column_stride * size_of::<f32>()).is_multiple_of(CONFLICTING_STRIDE);
-    let in_place = panels <= MAX_PANELS_IN_PLACE && !conflicts;
-    if matrix.column_stride == 1 || rows == 0 || columns == 0 || in_place {
-        return LeftRows {
-            data: matrix.data,
-            row_stride: matrix.row_stride,
-            depth_stride: matrix.column_stride,
-        };
-    }
-    let copy = buffer.first_n(rows * columns);
-    transpose(copy, columns, matrix.transposed());
-    LeftRows {
-        data: copy,
-        row_stride: columns,
-        depth_stride: 1,
-    }
-}
-
-/// Returns one panel of B for the micro-kernel, which reads it once per tile of rows of A: where it
-/// is, or packed into `buffer` if that pays off.
-fn panel_rows<'a>(
-    matrix: Matrix<'a>,
-    rows_of_a: usize,
-    buffer: &'a mut AlignedVec<f32>,
-) -> PanelRows<'a> {
-    let width = PanelWidth::current().padded(matrix.columns);
-    let conflicts = (matrix.row_stride * size_of::<f32>()).is_multiple_of(CONFLICTING_STRIDE);
-    let in_place = matrix.column_stride == 1
-        && matrix.columns == width
-        && rows_of_a <= MAX_ROWS_IN_PLACE
-        && !conflicts;
-    let (data, stride) = if in_place {
-        (matrix.data, matrix.row_stride)
-    } else {
-        let panel = buffer.first_n(matrix.rows * width);
-        pack_b(panel, matrix, width);
-        (&*panel, width)
-    };
-    PanelRows {
-        data,
-        stride,
-        next: &[],
-    }
 }
 
 #[cfg(test)]
@@ -648,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "cannot multiply 2×3 by 2×3 into 2×2")]
+    #[should_panic(expected = "cannot multiply 2×3 by 2×3")]
     fn rejects_mismatched_shapes() {
         let (a, b, mut out) = (vec![0.0; 6], vec![0.0; 6], vec![0.0; 4]);
         gemm(

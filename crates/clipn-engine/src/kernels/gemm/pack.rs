@@ -1,6 +1,6 @@
-use super::Matrix;
 use super::micro_kernel::PanelWidth;
 use super::transpose::transpose;
+use crate::kernels::Matrix;
 use crate::kernels::aligned::AlignedVec;
 
 /// Packed right-hand side B of a product: column panels in the order in which the micro-kernel

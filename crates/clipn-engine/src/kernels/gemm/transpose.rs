@@ -3,7 +3,7 @@
 
 use pulp::Arch;
 
-use super::Matrix;
+use crate::kernels::Matrix;
 
 /// Side of the square blocks of a transposition.
 const SQUARE: usize = 16;

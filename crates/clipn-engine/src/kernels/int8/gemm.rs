@@ -1,13 +1,12 @@
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::kernel::Int8Kernel;
 use super::pack::QuantizedB;
 use super::quantize::QuantizedRows;
 use super::tiles::PanelJob;
 use super::{GROUP, plain};
-use crate::kernels::{Epilogue, MatrixMut, OutputPtr};
+use crate::kernels::jobs::{OutputPtr, run_jobs};
+use crate::kernels::{Epilogue, MatrixMut};
 
 /// Computes out = activation(a·b + bias), plus the previous value of `out` if `accumulate` (see
 /// [`Epilogue`], whose `alpha` must be 1), on `threads` threads.
@@ -44,20 +43,11 @@ pub(crate) fn gemm_int8(
     }
     let panels = columns.div_ceil(b.kernel().panel_width());
     let out = OutputPtr(data.as_mut_ptr());
-    let run = |panels: Range<usize>| {
+    run_jobs(panels, threads, |panels| {
         // SAFETY: `into_data` checked that all rows and columns of the output lie in its slice,
         // which is borrowed mutably. Each job writes only the columns of its own panels.
         unsafe { run_panels(out, row_stride, a, b, panels, epilogue) };
-    };
-    let jobs = threads.clamp(1, panels);
-    if jobs == 1 {
-        run(0..panels);
-    } else {
-        (0..jobs)
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each(|i| run(i * panels / jobs..(i + 1) * panels / jobs));
-    }
+    });
 }
 
 /// Computes the output columns of some panels.
@@ -75,35 +65,12 @@ unsafe fn run_panels(
     epilogue: Epilogue<'_>,
 ) {
     let kernel = b.kernel();
-    let width = kernel.panel_width();
     for index in panels.clone() {
-        let start = index * width;
-        let end = b.columns().min(start + width);
-        let (panel, scales, starts) = b.panel(index);
-        let job = PanelJob {
-            // SAFETY: `start` is below the number of columns.
-            out: unsafe { out.as_ptr().add(start) },
-            out_stride,
-            a: a.values(),
-            a_stride: a.stride(),
-            a_scales: a.scales(),
-            panel,
-            next: if index + 1 < panels.end {
-                b.panel(index + 1).0
-            } else {
-                &[]
-            },
-            groups: b.depth().div_ceil(GROUP),
-            scales,
-            starts,
-            columns: end - start,
-            bias: match epilogue.bias {
-                [] => &[],
-                bias => &bias[start..end],
-            },
-            accumulate: epilogue.accumulate,
-            activation: epilogue.activation,
-        };
+        // SAFETY: the panel is one of `b`.
+        let mut job = unsafe { panel_job(out, out_stride, a, b, index, epilogue) };
+        if index + 1 < panels.end {
+            job.next = b.panel(index + 1).0;
+        }
         // SAFETY: operands packed for a kernel exist only where the processor has it: only
         // `Int8Kernel::current` and tests choose one. The caller guarantees exclusive access.
         unsafe {
@@ -122,6 +89,45 @@ unsafe fn run_panels(
     }
 }
 
+/// Returns the work on one panel, without the panel after it.
+///
+/// # Safety
+///
+/// `out` must point to a matrix with as many columns as `b`.
+unsafe fn panel_job<'a>(
+    out: OutputPtr,
+    out_stride: usize,
+    a: &'a QuantizedRows,
+    b: &'a QuantizedB,
+    index: usize,
+    epilogue: Epilogue<'a>,
+) -> PanelJob<'a> {
+    let width = b.kernel().panel_width();
+    let start = index * width;
+    let end = b.columns().min(start + width);
+    let (panel, scales, starts) = b.panel(index);
+    PanelJob {
+        // SAFETY: `start` is below the number of columns.
+        out: unsafe { out.as_ptr().add(start) },
+        out_stride,
+        a: a.values(),
+        a_stride: a.stride(),
+        a_scales: a.scales(),
+        panel,
+        next: &[],
+        groups: b.depth().div_ceil(GROUP),
+        scales,
+        starts,
+        columns: end - start,
+        bias: match epilogue.bias {
+            [] => &[],
+            bias => &bias[start..end],
+        },
+        accumulate: epilogue.accumulate,
+        activation: epilogue.activation,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clipn_model::{Activation, QuantizedWeight};
@@ -136,32 +142,14 @@ mod tests {
     }
 
     fn plain_product(out: &mut [f32], a: &QuantizedRows, b: &QuantizedB, epilogue: Epilogue<'_>) {
-        let width = b.kernel().panel_width();
-        for index in 0..b.columns().div_ceil(width) {
-            let start = index * width;
-            let columns = (b.columns() - start).min(width);
-            let (panel, scales, starts) = b.panel(index);
-            let job = PanelJob {
-                out: out[start..].as_mut_ptr(),
-                out_stride: b.columns(),
-                a: a.values(),
-                a_stride: a.stride(),
-                a_scales: a.scales(),
-                panel,
-                next: &[],
-                groups: b.depth().div_ceil(GROUP),
-                scales,
-                starts,
-                columns,
-                bias: match epilogue.bias {
-                    [] => &[],
-                    bias => &bias[start..start + columns],
-                },
-                accumulate: epilogue.accumulate,
-                activation: epilogue.activation,
-            };
-            // SAFETY: the job writes columns of `out`.
-            unsafe { plain::run(&job, b.kernel()) };
+        let panels = b.columns().div_ceil(b.kernel().panel_width());
+        let out = OutputPtr(out.as_mut_ptr());
+        for index in 0..panels {
+            // SAFETY: `out` has the columns of `b`, and the job writes columns of it.
+            unsafe {
+                let job = panel_job(out, b.columns(), a, b, index, epilogue);
+                plain::run(&job, b.kernel());
+            }
         }
     }
 

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use clipn_model::{
     AttentionPoolParams, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
-    ModelWeights, ResNetParams, STAGES, VisionConfig,
+    ModelWeights, ResNetParams, STAGES, VisionConfig, positional_embedding_for,
 };
 
 use super::block::{Bottleneck, Scratch, run_stage};
@@ -11,7 +11,6 @@ use super::conv::{Conv, average_pool};
 use super::grid::{MapSize, last_grid};
 use super::pool::AttentionPool;
 use crate::chunks::par_map_chunks;
-use crate::vision::positional_embedding_for;
 
 /// Intended number of positions of last feature maps per chunk of images: 8 images of RN50, or 2 of
 /// RN50x64.

@@ -2,6 +2,7 @@
 //! neither.
 
 mod data;
+mod device;
 mod download;
 mod evaluation;
 mod inference;
@@ -105,6 +106,7 @@ fn server_setting(problem: &str) -> Option<&'static str> {
 fn own_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     inference::hint(error)
         .or_else(|| data::hint(error))
+        .or_else(|| device::hint(error))
         .or_else(|| training::hint(error))
         .or_else(|| evaluation::hint(error))
         .or_else(|| download::hint(error))
@@ -138,6 +140,7 @@ fn library_error(error: &CliError) -> Option<&(dyn Error + 'static)> {
         CliError::Dataset(error) => error,
         CliError::Demo(error) => error,
         CliError::Detector(error) => error,
+        CliError::Device(error) => error,
         CliError::Download(error) => error,
         CliError::Feature(error) => error,
         CliError::FeatureCache(error) => error,
@@ -185,7 +188,7 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         StateError { Checkpoint }
         TrainingDataError { File, Image }
         TrainingError {
-            Model, Objective, Optimizer, Communicator, Schedule, Data, State, Checkpoint,
+            Model, Device, Objective, Optimizer, Communicator, Schedule, Data, State, Checkpoint,
             FeatureCache, Log, Prompt, Tokens
         }
     }
