@@ -1,4 +1,4 @@
-"""Classifies the images of a directory or of a Parquet table with Ray Data, one row each, on as many workers as there are.
+"""Classifies the images of a directory or of a Parquet table with Ray Data, one row each, on several workers.
 
     python examples/ray_classify.py --bundle shop.clipn --images photos --output rows
     python examples/ray_classify.py --bundle shop.clipn --images table.parquet --output rows
@@ -52,6 +52,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="threads of a worker")
     args = parser.parse_args()
+    if "RAY_ADDRESS" not in os.environ:
+        # A cluster on this machine, with a CPU for the tasks that read and write besides those of the workers.
+        ray.init(num_cpus=max(os.cpu_count() or 1, args.workers * args.threads + 1))
     rows = read_images(args.images).map_batches(
         Classify,
         fn_constructor_args=(os.path.abspath(args.bundle), args.threads),

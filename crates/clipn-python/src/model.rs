@@ -46,11 +46,15 @@ pub(crate) fn load(
     faithful: bool,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Model> {
-    let precision: Precision = precision.parse().map_err(|_| {
-        invalid(format!(
-            "expected precision \"f32\" or \"int8\", got {precision:?}"
-        ))
-    })?;
+    let precision = match precision {
+        "f32" => Precision::F32,
+        "int8" => Precision::Int8,
+        other => {
+            return Err(invalid(format!(
+                "expected precision \"f32\" or \"int8\", got {other:?}"
+            )));
+        }
+    };
     let reporter = Reporter::new(progress);
     let located = run(py, &reporter, || locate(&name, model, offline, &reporter))?;
     let (path, model) = located.or_raise()?;

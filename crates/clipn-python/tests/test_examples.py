@@ -39,15 +39,17 @@ def test_ray_survives_a_killed_worker(bundle_path, tmp_path):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **dict([mark.split("=")])},
     )
     killed = 0
-    deadline = time.monotonic() + 120
-    while child.poll() is None and not killed and time.monotonic() < deadline:
-        time.sleep(0.5)
-        for process in workers(mark):
-            time.sleep(1)
-            os.kill(process, signal.SIGKILL)
-            killed = process
-            break
-    out, _ = child.communicate(timeout=240)
+    try:
+        deadline = time.monotonic() + 120
+        while child.poll() is None and not killed and time.monotonic() < deadline:
+            time.sleep(0.5)
+            for process in workers(mark)[:1]:
+                time.sleep(1)
+                os.kill(process, signal.SIGKILL)
+                killed = process
+        out, _ = child.communicate(timeout=240)
+    finally:
+        child.terminate()
     assert child.returncode == 0, out[-3000:]
     assert killed, "no worker was found"
     rows = pandas.read_parquet(tmp_path / "rows")

@@ -18,8 +18,9 @@ def embedded(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("embedded")
     (folder / "npy").mkdir()
     (folder / "metadata").mkdir()
+    (folder / "table").mkdir()
     run("embed", "images", *images, "--output", folder / "npy/img_emb_0.npy", "--keys", folder / "metadata/metadata_0.parquet")
-    run("embed", "images", *images, "--output", folder / "f.parquet")
+    run("embed", "images", *images, "--output", folder / "table/f.parquet")
     run("embed", "images", *images, "--output", folder / "f.safetensors", "--dtype", "f16")
     return folder
 
@@ -30,10 +31,10 @@ def test_numpy_pandas_and_pyarrow(embedded, images, model):
 
     array = np.load(embedded / "npy/img_emb_0.npy")
     assert array.dtype == np.float32 and np.array_equal(array, model.image(images))
-    frame = pandas.read_parquet(embedded / "f.parquet")
+    frame = pandas.read_parquet(embedded / "table/f.parquet")
     assert frame["image_path"].tolist() == [str(path) for path in images]
     assert np.array_equal(np.stack(frame["embedding"]), array)
-    table = pyarrow.parquet.read_table(embedded / "f.parquet")
+    table = pyarrow.parquet.read_table(embedded / "table/f.parquet")
     assert str(table.schema.field("embedding").type).startswith("list<element: float")
     keys = pandas.read_parquet(embedded / "metadata/metadata_0.parquet")
     assert keys["image_path"].tolist() == frame["image_path"].tolist()
@@ -48,7 +49,7 @@ def test_safetensors(embedded, images, model):
 
 def test_datasets(embedded, images, model, tmp_path):
     datasets = pytest.importorskip("datasets")
-    data = datasets.load_dataset("parquet", data_files=str(embedded / "f.parquet"), cache_dir=str(tmp_path))["train"]
+    data = datasets.load_dataset("parquet", data_files=str(embedded / "table/f.parquet"), cache_dir=str(tmp_path))["train"]
     assert data["image_path"][0] == str(images[0])
     assert np.array_equal(np.array(data["embedding"], dtype=np.float32), model.image(images))
 
@@ -66,7 +67,7 @@ def test_embedding_reader(embedded, images, model):
     features, metadata = next(iter(both(batch_size=5, start=0, end=5, show_progress=False)))
     assert metadata["image_path"].tolist() == [str(path) for path in images]
     table = reader_of.EmbeddingReader(
-        embeddings_folder=str(embedded / "f.parquet"), file_format="parquet", embedding_column="embedding",
+        embeddings_folder=str(embedded / "table"), file_format="parquet", embedding_column="embedding",
         meta_columns=["image_path"],
     )
     rows, _ = next(iter(table(batch_size=5, start=0, end=5, show_progress=False)))

@@ -50,8 +50,7 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
     };
     let options = EvaluationOptions::default()
         .with_scores(scores)
-        .with_precision(args.score_precision)
-        .with_parallelism(args.run.parallelism());
+        .with_precision(args.score_precision);
     let evaluation = evaluate_features(classifier, &id_set, &ood_sets, &options, &bar)?;
     let spread = args
         .repeat()
