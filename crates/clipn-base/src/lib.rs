@@ -10,6 +10,7 @@
 //! | [`progress`] | [`Progress`](progress::Progress), through which long-running work reports and is cancelled; the library itself never prints |
 //! | [`simd`] | the instruction set of the inner loops, chosen at run time |
 //! | [`random`] | random numbers that are the same on every machine and in every version |
+//! | [`features`] | what is wrong with a row of features |
 //! | [`launcher`] | the rank of this process and the number of processes, as `mpirun` or `srun` announce them |
 //! | [`ordered`] | a parallel map over a stream whose results keep its order, in bounded memory |
 //!
@@ -38,6 +39,7 @@
 
 pub mod content;
 pub mod error;
+pub mod features;
 pub mod files;
 pub mod launcher;
 pub mod ordered;

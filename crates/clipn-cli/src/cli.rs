@@ -13,6 +13,7 @@ use crate::commands::completions::{self, CompletionsArgs};
 use crate::commands::convert::{self, ConvertArgs};
 use crate::commands::demo::{self, DemoArgs};
 use crate::commands::devices::{self, DevicesArgs};
+use crate::commands::embed::{self, EmbedCommand};
 use crate::commands::eval::{self, EvalArgs};
 use crate::commands::inspect::{self, InspectArgs};
 use crate::commands::man::{self, ManArgs};
@@ -52,6 +53,9 @@ pub(crate) enum Command {
     Metrics(Box<MetricsArgs>),
     /// Assign one of your labels, or "unknown", to each image
     Classify(Box<ClassifyArgs>),
+    /// Write the features of images or texts to a file for NumPy, pandas and other programs
+    #[command(subcommand)]
+    Embed(EmbedCommand),
     /// Build, show and change bundles: a classifier for deployment in one file
     #[command(subcommand)]
     Classifier(ClassifierCommand),
@@ -121,6 +125,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Results(command) => results::run(&command),
         Command::Metrics(args) => metrics::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Embed(command) => embed::run(&command),
         Command::Classifier(command) => classifier::run(&command),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -47,6 +47,7 @@
 mod archive;
 mod error;
 mod eval_sets;
+mod features;
 mod image_name;
 mod skipped_files;
 mod sources;
@@ -63,6 +64,12 @@ pub use eval_sets::{
     MatchedClasses, OodDefinition, OodKind, OodSet, OpenedBenchmark, Selection, SetImages,
     SetSource, is_archive_file, read_archived_images, read_image_list, read_path_list,
 };
+pub use features::{
+    FeatureError, FeatureFile, FeatureFormat, FeatureWriter, KeyKind, keys_beside, npy, read_labels,
+};
+#[cfg(feature = "parquet")]
+#[cfg_attr(docsrs, doc(cfg(feature = "parquet")))]
+pub use features::{write_feature_table, write_keys_table};
 pub use image_name::{
     IMAGE_EXTENSIONS, NameKind, UNREADABLE_IMAGE_EXTENSIONS, is_ignored_name, is_image_name,
 };

@@ -148,6 +148,12 @@ pub enum EvaluationError {
         /// Value in another run, with the run.
         other: String,
     },
+    /// A set of features has no rows.
+    #[error("`{set}` has no features")]
+    NoFeatures {
+        /// Name of the set.
+        set: String,
+    },
     /// Scoring was canceled.
     #[error("interrupted after {done} of {total} images; nothing was written")]
     Interrupted {

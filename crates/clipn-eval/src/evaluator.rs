@@ -6,7 +6,7 @@ use clipn_base::error::chain_in_one_line;
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_data::{ImageSet, NamedImage, OodKind, OodSet};
 use clipn_detect::classifier::{Classifier, ClassifierError};
-use clipn_detect::inference::{InferenceError, InferencePipeline, ItemError};
+use clipn_detect::inference::{FeatureCache, InferenceError, InferencePipeline, ItemError};
 use clipn_image::Preprocessing;
 use clipn_model::ImageTower;
 use clipn_ood::scores::{LogitsRow, Msp, Score, predict, stable_each};
@@ -45,6 +45,7 @@ pub struct Evaluator<'a> {
     options: EvaluationOptions,
     progress: &'a dyn Progress,
     peers: Option<&'a dyn EvaluationPeers>,
+    cache: Option<&'a FeatureCache>,
 }
 
 impl fmt::Debug for Evaluator<'_> {
@@ -66,6 +67,7 @@ impl<'a> Evaluator<'a> {
             options: EvaluationOptions::default(),
             progress: &NoProgress,
             peers: None,
+            cache: None,
         }
     }
 
@@ -88,6 +90,13 @@ impl<'a> Evaluator<'a> {
     #[must_use]
     pub fn with_peers(mut self, peers: &'a dyn EvaluationPeers) -> Self {
         self.peers = Some(peers);
+        self
+    }
+
+    /// Sets a cache of the image tower's features, with its preprocessing.
+    #[must_use]
+    pub fn with_feature_cache(mut self, cache: impl Into<Option<&'a FeatureCache>>) -> Self {
+        self.cache = cache.into();
         self
     }
 
@@ -143,6 +152,7 @@ impl<'a> Evaluator<'a> {
             .collect::<Result<Vec<_>, _>>()?;
         let pipeline = pipeline
             .with_parallelism(self.options.parallelism)
+            .with_cache(self.cache)
             .with_progress(self.progress);
         let total = self.sets().map(|(set, _)| set.len()).sum();
         self.progress.begin("scoring images", total as u64);
@@ -297,7 +307,8 @@ fn check_readable(set: &ImageSet, rows: &[ImageRow]) -> Result<(), EvaluationErr
     }
 }
 
-fn score(
+/// Computes prediction and scores of an image from its logits.
+pub(crate) fn score(
     row: LogitsRow<'_, f32>,
     scores: &[&'static dyn Score],
     precision: ScorePrecision,

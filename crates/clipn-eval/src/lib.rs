@@ -11,6 +11,7 @@
 //! |---|---|
 //! | [`Evaluator`] | scoring all images in bounded memory, with one or several classifiers |
 //! | [`Evaluation`], [`EvaluationOptions`] | predictions and scores of every image |
+//! | [`FeatureSet`], [`evaluate_features`] | scoring features that were computed elsewhere |
 //! | [`Results`] | metrics of every score on every set, and their means |
 //! | [`Spread`], [`RepeatSettings`] | bootstrap resamples and random subsets of the images |
 //! | [`EvaluationRecord`], [`merge`] | `results.json`, and the mean of several runs |
@@ -100,6 +101,7 @@ pub mod score_files;
 mod error;
 mod evaluation;
 mod evaluator;
+mod features;
 mod merge;
 mod output;
 #[cfg(feature = "parquet")]
@@ -117,6 +119,7 @@ pub use evaluation::{
     Evaluation, EvaluationOptions, ImageRow, ImageScores, ScorePrecision, SetScores,
 };
 pub use evaluator::{Evaluator, ImageEncoder};
+pub use features::{FeatureSet, evaluate_features};
 pub use merge::{EvaluationRun, check_comparable, merge};
 #[cfg(feature = "parquet")]
 #[cfg_attr(docsrs, doc(cfg(feature = "parquet")))]

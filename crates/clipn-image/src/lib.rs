@@ -58,7 +58,7 @@ pub use outliers::SyntheticOutlier;
 pub use preprocess::Preprocessing;
 pub use resample::PillowVersion;
 pub use rgb::RgbImage;
-pub use source::ImageSource;
+pub use source::{ImageSource, inspect_file};
 
 #[cfg(test)]
 mod simd_levels {

@@ -52,6 +52,15 @@ pub trait ImageSource: Send {
         out: &mut [f32],
     ) -> Result<(), ImageError>;
 
+    /// Passes the encoded image, such as the content of its file, to `inspect`, and returns whether there
+    /// is one that can be read. The image can still be read afterwards. By default, there is none.
+    ///
+    /// Features are cached under a digest of it.
+    fn inspect_content(&mut self, inspect: &mut dyn FnMut(&[u8])) -> bool {
+        let _ = inspect;
+        false
+    }
+
     /// Returns the bytes of memory that the image takes before it is read; 0 by default.
     ///
     /// A worker takes fewer images at a time if they are large.
@@ -68,6 +77,10 @@ impl ImageSource for &Path {
     ) -> Result<(), ImageError> {
         preprocessing.preprocess_file(self, out)
     }
+
+    fn inspect_content(&mut self, inspect: &mut dyn FnMut(&[u8])) -> bool {
+        inspect_file(self, inspect)
+    }
 }
 
 impl ImageSource for PathBuf {
@@ -78,6 +91,25 @@ impl ImageSource for PathBuf {
     ) -> Result<(), ImageError> {
         preprocessing.preprocess_file(self, out)
     }
+
+    fn inspect_content(&mut self, inspect: &mut dyn FnMut(&[u8])) -> bool {
+        inspect_file(self, inspect)
+    }
+}
+
+/// Maximum size of a file in [`inspect_file`]; a larger one is an image all the same.
+const MAX_INSPECTED_BYTES: u64 = 256 << 20;
+
+/// Passes the content of an image file to `inspect`, and returns whether it could be read; for
+/// implementations of [`ImageSource::inspect_content`].
+pub fn inspect_file(path: impl AsRef<Path>, inspect: &mut dyn FnMut(&[u8])) -> bool {
+    let path = path.as_ref();
+    let is_small_file = std::fs::metadata(path)
+        .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_INSPECTED_BYTES);
+    if !is_small_file {
+        return false;
+    }
+    std::fs::read(path).map(|bytes| inspect(&bytes)).is_ok()
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ const LAYERS: [&[&str]; 8] = [
 /// The program, above all layers.
 const PROGRAM: &str = "clipn-cli";
 
+/// The Python package, which has the program in it.
+const PYTHON: &str = "clipn-python";
+
 /// Fixtures and helpers of tests: any crate may use it in its tests, none in its code.
 const TESTING: &str = "clipn-testing";
 
@@ -33,6 +36,9 @@ fn root() -> PathBuf {
 fn layer(name: &str) -> usize {
     if name == PROGRAM {
         return LAYERS.len();
+    }
+    if name == PYTHON {
+        return LAYERS.len() + 1;
     }
     LAYERS
         .iter()

@@ -57,6 +57,7 @@ pub(crate) fn train(
         templates: TemplateSet::DEFAULT_NAME.to_owned(),
         processes: 1,
         precision: Precision::F32,
+        threads: 0,
         batch_size,
         accum_freq: 1,
         epochs: 1,

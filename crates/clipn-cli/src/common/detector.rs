@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args};
 use clipn::bundle::Bundle;
 use clipn::checkpoint::copy_files;
+use clipn::classifier::Classifier;
 use clipn::detector::Detector;
 use clipn::image::{DecodeOptions, Preprocessing};
 use clipn::progress::Progress;
@@ -35,11 +36,7 @@ pub(crate) struct DetectorArgs {
     ///
     /// Files may also be lists and dictionaries in JSON or Python, tables with a column `name`, or
     /// lines with synset ids or numbers; a note names what was recognized.
-    #[arg(
-        long,
-        value_name = "FILE|NAME|LIST",
-        required_unless_present = "bundle"
-    )]
+    #[arg(long, value_name = "FILE|NAME|LIST")]
     pub classes: Option<String>,
     #[command(flatten)]
     pub model: ModelArgs,
@@ -109,6 +106,26 @@ impl DetectorArgs {
         Ok(OpenedDetector {
             detector: self.apply_rule(detector)?,
             weights,
+        })
+    }
+
+    /// Opens what features need: the classifier of `classifier`, or that of the bundle, or that of the
+    /// class names with the text towers of the model. No image tower is opened for a bundle.
+    pub(crate) fn open_for_features(
+        &self,
+        classifier: Option<Classifier>,
+        device: &Device,
+        progress: &dyn Progress,
+    ) -> Result<OpenedDetector, CliError> {
+        self.check()?;
+        let detector = match (classifier, self.bundle.as_slice()) {
+            (Some(classifier), _) => Detector::for_features(classifier),
+            (None, [path]) => Detector::for_features_of(Bundle::open(path)?)?,
+            (None, _) => return self.open(device, progress),
+        };
+        Ok(OpenedDetector {
+            detector: self.apply_rule(detector)?,
+            weights: None,
         })
     }
 

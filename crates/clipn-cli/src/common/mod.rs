@@ -12,6 +12,7 @@ pub(crate) mod distributed;
 pub(crate) mod error;
 #[cfg(debug_assertions)]
 pub(crate) mod faults;
+pub(crate) mod feature_cache;
 pub(crate) mod interrupt;
 pub(crate) mod locks;
 pub(crate) mod messages;
@@ -25,6 +26,7 @@ pub(crate) mod scores;
 pub(crate) mod sigbus;
 pub(crate) mod table;
 pub(crate) mod terminal;
+pub(crate) mod text_features;
 pub(crate) mod usage;
 pub(crate) mod version;
 pub(crate) mod weights;

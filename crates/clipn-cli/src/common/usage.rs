@@ -1,15 +1,15 @@
 //! Errors and help of the command line, as clap renders them.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
 use crate::common::terminal::print_line;
 
-/// Prints help and version unchanged, and an error of the command line like every other error.
-pub(crate) fn report(error: &clap::Error, command: &Command) -> ExitCode {
+/// Prints help and version unchanged, and an error of the command line like every other error; returns the
+/// exit code.
+pub(crate) fn report(error: &clap::Error, command: &Command) -> u8 {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp
@@ -18,11 +18,7 @@ pub(crate) fn report(error: &clap::Error, command: &Command) -> ExitCode {
     ) {
         // If even this cannot be printed, there is nowhere left to report it.
         let _ = error.print();
-        return if error.use_stderr() {
-            ExitCode::from(2)
-        } else {
-            ExitCode::SUCCESS
-        };
+        return if error.use_stderr() { 2 } else { 0 };
     }
     let rendered = error.render().to_string();
     let problem = Problem::parse(&rendered);
@@ -36,7 +32,7 @@ pub(crate) fn report(error: &clap::Error, command: &Command) -> ExitCode {
         ));
     }
     print_line("hint: `clipn help` lists the commands; each has --help");
-    ExitCode::from(2)
+    2
 }
 
 /// The environment variable that an invalid value is from.

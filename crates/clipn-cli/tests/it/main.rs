@@ -29,6 +29,7 @@ mod devices;
 mod documentation;
 #[cfg(feature = "download")]
 mod download;
+mod embed;
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod errors;
 mod eval;

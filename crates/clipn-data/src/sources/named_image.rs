@@ -3,7 +3,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::sources::LostSource;
-use clipn_image::{ImageError, ImageOrigin, ImageSource, Preprocessing};
+use clipn_image::{ImageError, ImageOrigin, ImageSource, Preprocessing, inspect_file};
 
 /// Maximum size in bytes of an image from an archive, a pipe or the network.
 pub const MAX_STREAMED_IMAGE_BYTES: u64 = 64 << 20;
@@ -95,6 +95,26 @@ impl ImageSource for NamedImage {
         preprocessing
             .preprocess_bytes(&bytes, out)
             .map_err(|error| error.with_path(&self.name))
+    }
+
+    fn inspect_content(&mut self, inspect: &mut dyn FnMut(&[u8])) -> bool {
+        match std::mem::replace(&mut self.content, ImageContent::Consumed) {
+            ImageContent::Fetch(mut fetch) => {
+                self.content = match fetch() {
+                    Ok(bytes) => ImageContent::Bytes(bytes),
+                    Err(error) => ImageContent::Failed(error),
+                };
+            }
+            content => self.content = content,
+        }
+        match &self.content {
+            ImageContent::File(path) => inspect_file(path, inspect),
+            ImageContent::Bytes(bytes) => {
+                inspect(bytes);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn bytes_in_memory(&self) -> usize {

@@ -532,7 +532,7 @@ fn is_string(column: &ColumnDescriptor) -> bool {
 }
 
 /// Calls the decoder and turns a panic on damaged bytes into an error.
-fn guard<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
+pub(crate) fn guard<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(read)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(message(&error)),

@@ -56,15 +56,37 @@ use std::sync::Arc;
 use clipn_engine::CpuFactory;
 use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{
-    FeatureMatrix, ImageTower, ModelWeights, PretrainedWeights, TowerFactory, has_direction,
+    FeatureMatrix, ImageBatch, ImageTower, ModelError, ModelWeights, PretrainedWeights,
+    TowerFactory, has_direction,
 };
 use clipn_ood::calibration::Calibration;
 use clipn_ood::scores::{DecisionRule, LogitsRow, MaxLogit};
 
 use crate::bundle::Bundle;
 use crate::classifier::{Classifier, ClassifierError};
-use crate::inference::{InferencePipeline, ItemError};
+use crate::inference::{InferencePipeline, ItemError, map_features};
 use crate::negatives::Negatives;
+
+/// Image tower of a detector for features.
+struct AbsentTower {
+    dim: usize,
+}
+
+impl ImageTower<f32> for AbsentTower {
+    fn embed_dim(&self) -> usize {
+        self.dim
+    }
+
+    fn image_size(&self) -> usize {
+        1
+    }
+
+    fn encode(&self, _: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
+        Err(ModelError::Tower {
+            source: "the detector has no image tower; it was created for features".into(),
+        })
+    }
+}
 
 /// Default number of top classes in a [`Detection`].
 const DEFAULT_TOP_K: usize = 3;
@@ -219,6 +241,47 @@ impl Detector {
             bundle: None,
             top_k: DEFAULT_TOP_K,
         })
+    }
+
+    /// Creates a detector that has no image tower: it decides on features that were computed elsewhere
+    /// ([`detect_features`](Self::detect_features)), and fails on images.
+    #[must_use]
+    pub fn for_features(classifier: Classifier) -> Self {
+        let rule = classifier.score_inputs().default_rule();
+        Self {
+            tower: Arc::new(AbsentTower {
+                dim: classifier.dim(),
+            }),
+            classifier: Arc::new(classifier),
+            preprocessing: Preprocessing::clip(1),
+            rule: rule.unwrap_or(DecisionRule::AcceptAll { score: &MaxLogit }),
+            calibration: None,
+            bundle: None,
+            top_k: DEFAULT_TOP_K,
+        }
+    }
+
+    /// Same as [`for_features`](Self::for_features), with the classes and the calibration of a bundle,
+    /// whose model is not opened.
+    ///
+    /// # Errors
+    /// [`DetectorError::Score`] if the calibrated score needs what the classifier does not have.
+    pub fn for_features_of(bundle: Bundle) -> Result<Self, DetectorError> {
+        let dim = bundle.classifier().dim();
+        Self::from_bundle_and_tower(bundle, Arc::new(AbsentTower { dim }))
+    }
+
+    /// Classifies features `[N, D]` of the model that were computed elsewhere, normalized or not, on all
+    /// cores. A row without a direction is an item with its error.
+    ///
+    /// # Errors
+    /// [`ClassifierError::FeatureDimension`] if `features` are not a whole number of rows.
+    pub fn detect_features(
+        &self,
+        features: &[f32],
+    ) -> Result<Vec<Result<Detection, ItemError>>, DetectorError> {
+        let decide = |_, row: Result<LogitsRow<'_, f32>, ItemError>| self.decide(row?);
+        Ok(map_features(&self.classifier, features, decide)?)
     }
 
     /// Sets the number of top classes in a [`Detection`], 3 by default.

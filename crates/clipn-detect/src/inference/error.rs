@@ -47,6 +47,12 @@ pub enum ItemError {
     /// The tower returned features without a direction, or the logits are not finite.
     #[error("the image features are NaN, infinite or zero: the weights are damaged")]
     InvalidFeatures,
+    /// A row of features that was computed elsewhere has no direction.
+    #[error("the row of features {problem}")]
+    InvalidRow {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The score that decides is NaN for finite logits.
     #[error("the score {score} of the image is NaN")]
     InvalidScore {
@@ -61,6 +67,7 @@ impl ItemError {
         match self {
             Self::Image(error) => error.hint(),
             Self::InvalidFeatures => Some("download the weights or save them again"),
+            Self::InvalidRow { .. } => Some("compute the features of the image again"),
             Self::InvalidScore { .. } => Some("use a score that is finite for finite logits"),
         }
     }

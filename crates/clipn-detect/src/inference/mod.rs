@@ -33,12 +33,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod cache;
 mod error;
+mod features;
 mod parallelism;
 mod pipeline;
+mod rows;
 
+pub use cache::{FeatureCache, FeatureCacheError, FeatureCacheModel, FeatureCacheUse, FeatureKey};
 pub use error::{InferenceError, ItemError};
+pub use features::FeaturePipeline;
 pub use parallelism::Parallelism;
 pub(crate) use parallelism::Work;
 pub use pipeline::InferencePipeline;
 pub(crate) use pipeline::first_row;
+pub use rows::{map_features, unit_features};

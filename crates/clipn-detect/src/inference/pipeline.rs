@@ -1,25 +1,24 @@
 use std::fmt;
 
 use clipn_base::ordered::map_ordered;
-use clipn_base::progress::{NoProgress, Progress};
+use clipn_base::progress::Progress;
 use clipn_image::{ImageSource, Preprocessing};
-use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, has_direction};
+use clipn_model::{FeatureMatrix, ImageTower, has_direction};
 use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
 use crate::classifier::{Classifier, ClassifierError, Logits};
-use crate::inference::{InferenceError, ItemError, Parallelism, Work};
+use crate::inference::{
+    FeatureCache, FeaturePipeline, InferenceError, ItemError, Parallelism, Work,
+};
 
 /// An image tower, its preprocessing and a classifier: images in, logits out. The parts are borrowed,
 /// so copies are cheap. The [module page](crate::inference) has an example.
 #[derive(Clone, Copy)]
 pub struct InferencePipeline<'a> {
-    tower: &'a dyn ImageTower<f32>,
+    encoder: FeaturePipeline<'a>,
     /// At least one.
     classifiers: &'a [Classifier],
-    preprocessing: &'a Preprocessing,
-    parallelism: Parallelism,
-    progress: &'a dyn Progress,
 }
 
 impl fmt::Debug for InferencePipeline<'_> {
@@ -27,9 +26,8 @@ impl fmt::Debug for InferencePipeline<'_> {
         f.debug_struct("InferencePipeline")
             .field("classes", &self.classifier().len())
             .field("classifiers", &self.classifiers.len())
-            .field("preprocessing", &self.preprocessing)
-            .field("parallelism", &self.parallelism)
-            .finish_non_exhaustive()
+            .field("encoder", &self.encoder)
+            .finish()
     }
 }
 
@@ -66,11 +64,8 @@ impl<'a> InferencePipeline<'a> {
             return Err(ClassifierError::FeatureDimension { expected, found });
         }
         Ok(Self {
-            tower,
+            encoder: FeaturePipeline::new(tower, preprocessing),
             classifiers,
-            preprocessing,
-            parallelism: Parallelism::for_tower(tower),
-            progress: &NoProgress,
         })
     }
 
@@ -78,7 +73,7 @@ impl<'a> InferencePipeline<'a> {
     #[must_use]
     pub fn with_parallelism(self, parallelism: Parallelism) -> Self {
         Self {
-            parallelism,
+            encoder: self.encoder.with_parallelism(parallelism),
             ..self
         }
     }
@@ -87,7 +82,20 @@ impl<'a> InferencePipeline<'a> {
     /// a unit is an image.
     #[must_use]
     pub fn with_progress(self, progress: &'a dyn Progress) -> Self {
-        Self { progress, ..self }
+        Self {
+            encoder: self.encoder.with_progress(progress),
+            ..self
+        }
+    }
+
+    /// Sets a cache of features of this tower and preprocessing, from which [`run`](Self::run) takes
+    /// the features of images that it has, and to which it adds those of the others.
+    #[must_use]
+    pub fn with_cache(self, cache: impl Into<Option<&'a FeatureCache>>) -> Self {
+        Self {
+            encoder: self.encoder.with_cache(cache),
+            ..self
+        }
     }
 
     /// Returns the classifier, or the first of several.
@@ -106,10 +114,7 @@ impl<'a> InferencePipeline<'a> {
     /// [`InferenceError::Model`] if `pixels` are not a whole number of images, or if the tower rejects
     /// them.
     pub fn features(&self, pixels: &[f32]) -> Result<FeatureMatrix<f32>, InferenceError> {
-        let size = self.preprocessing.size;
-        let mut features = self.tower.encode(ImageBatch::new(pixels, size, size)?)?;
-        features.normalize();
-        Ok(features)
+        self.encoder.features(pixels)
     }
 
     /// Computes the logits of preprocessed images by the (first) classifier, `[N, 3, S, S]` → `[N, K]`.
@@ -118,17 +123,6 @@ impl<'a> InferencePipeline<'a> {
     /// Same as [`features`](Self::features).
     pub fn logits(&self, pixels: &[f32]) -> Result<Logits, InferenceError> {
         Ok(self.classifier().logits(&self.features(pixels)?)?)
-    }
-
-    /// Computes the features of preprocessed images, and their logits by every classifier.
-    fn logits_each(
-        &self,
-        pixels: &[f32],
-    ) -> Result<(FeatureMatrix<f32>, Vec<Logits>), InferenceError> {
-        let features = self.features(pixels)?;
-        let logits = self.classifiers.iter().map(|each| each.logits(&features));
-        let logits = logits.collect::<Result<_, _>>()?;
-        Ok((features, logits))
     }
 
     /// Runs a stream of images. `inspect` gets each image's finite logits, or why there are none, on a
@@ -164,7 +158,7 @@ impl<'a> InferencePipeline<'a> {
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
         let (images, limits, workers) =
-            Work::plan(images.into_iter().fuse(), self.parallelism)?.into_parts();
+            Work::plan(images.into_iter().fuse(), self.encoder.parallelism())?.into_parts();
         let mut done = 0;
         map_ordered(
             images,
@@ -193,27 +187,22 @@ impl<'a> InferencePipeline<'a> {
         images: &mut [P],
         inspect: &impl Fn(&P, Result<&[LogitsRow<'_, f32>], ItemError>) -> R,
     ) -> Option<Result<Vec<R>, InferenceError>> {
-        let length = self.preprocessing.tensor_len();
-        let mut pixels = vec![0.0; images.len() * length];
-        let mut read = 0;
-        let mut errors = Vec::with_capacity(images.len());
-        for image in &mut *images {
-            if self.progress.is_cancelled() {
-                return None;
-            }
-            let out = &mut pixels[read * length..][..length];
-            let error = image.read_tensor(self.preprocessing, out).err();
-            read += usize::from(error.is_none());
-            errors.push(error);
-        }
-        let (features, logits) = match self.logits_each(&pixels[..read * length]) {
-            Ok(computed) => computed,
+        let batch = match self.encoder.encode(images)? {
+            Ok(batch) => batch,
             Err(error) => return Some(Err(error)),
         };
-        let mut features = features.rows();
+        let logits = self
+            .classifiers
+            .iter()
+            .map(|each| each.logits(&batch.features));
+        let logits: Vec<Logits> = match logits.collect::<Result<_, _>>() {
+            Ok(logits) => logits,
+            Err(error) => return Some(Err(error.into())),
+        };
+        let mut features = batch.features.rows();
         let mut rows: Vec<_> = logits.iter().map(Logits::rows).collect();
         let mut results = Vec::with_capacity(images.len());
-        for (image, error) in images.iter().zip(errors) {
+        for (image, error) in images.iter().zip(batch.errors) {
             if let Some(error) = error {
                 results.push(inspect(image, Err(error.into())));
                 continue;
@@ -226,7 +215,7 @@ impl<'a> InferencePipeline<'a> {
                 inspect(image, Err(ItemError::InvalidFeatures))
             });
         }
-        self.progress.advance(images.len() as u64);
+        self.encoder.progress().advance(images.len() as u64);
         Some(Ok(results))
     }
 }

@@ -16,7 +16,6 @@
 //! ```
 
 mod error;
-mod npy;
 mod roles;
 mod table;
 
@@ -27,6 +26,7 @@ use std::io::Read;
 use std::path::Path;
 
 use clipn_base::content::ContentKind;
+use clipn_data::npy;
 use indexmap::IndexSet;
 
 use roles::{Meaning, Role, roles};
@@ -224,7 +224,7 @@ fn label_list(path: &Path) -> Result<Vec<String>, ScoreFileError> {
 }
 
 fn npy_values(path: &Path, bytes: &[u8]) -> Result<Vec<f64>, ScoreFileError> {
-    npy::read(bytes).map_err(|reason| ScoreFileError::NumPy {
+    npy::read_list(bytes).map_err(|reason| ScoreFileError::NumPy {
         path: path.to_owned(),
         reason,
     })

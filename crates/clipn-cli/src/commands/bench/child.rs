@@ -55,7 +55,11 @@ pub(crate) fn measure(
 }
 
 fn command(task: Task, args: &BenchArgs, threads: usize) -> std::io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let [program, arguments @ ..] = &crate::program()?[..] else {
+        return Err(std::io::ErrorKind::NotFound.into());
+    };
+    let mut command = Command::new(program);
+    command.args(arguments);
     command
         .arg("bench")
         .args(["--reps", &args.repetitions().to_string()]);

@@ -5,6 +5,7 @@ use clipn::calibration::ThresholdMethod;
 use clipn::scores::Score;
 
 use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
+use crate::common::feature_cache::FeatureCacheArgs;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 /// Value of `--score`.
@@ -31,11 +32,22 @@ pub(crate) struct CalibrateArgs {
     pub bundle: PathBuf,
     /// In-distribution images, representative of later ones: a directory of any depth, with or
     /// without class folders, or an image list (.txt)
-    #[arg(long, value_name = "DIR")]
-    pub id: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "features")]
+    pub id: Option<PathBuf>,
     /// Out-of-distribution images: a directory or an image list; repeatable
     #[arg(long, value_name = "DIR")]
     pub ood: Vec<PathBuf>,
+    /// Features of in-distribution images instead of images, in a .npy, .safetensors or .parquet file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "ood", "feature_cache"])]
+    pub features: Option<PathBuf>,
+    /// Features of out-of-distribution images; repeatable
+    #[arg(long, value_name = "FILE", requires = "features")]
+    pub ood_features: Vec<PathBuf>,
+    /// Class of each row of --features: an index or name per line, or a .npy array of indices
+    #[arg(long, value_name = "FILE", requires = "features")]
+    pub labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub cache: FeatureCacheArgs,
     /// Fraction of in-distribution images to accept, between 0 and 1
     #[arg(long, value_name = "FRACTION", default_value = "0.95")]
     pub target_tpr: f64,
@@ -78,6 +90,13 @@ pub(crate) struct CalibrateArgs {
 }
 
 impl CalibrateArgs {
+    /// The in-distribution images, as the bundle names them.
+    pub(crate) fn description(&self) -> String {
+        let path = self.features.as_ref().or(self.id.as_ref());
+        path.map(|path| path.display().to_string())
+            .unwrap_or_default()
+    }
+
     /// The model arguments: only the weights can be given.
     pub(crate) fn model(&self) -> ModelArgs {
         ModelArgs {

@@ -8,15 +8,17 @@ mod score;
 pub(crate) use args::CalibrateArgs;
 pub(crate) use output::object;
 
+use clipn::bundle::Bundle;
 use clipn::calibration::{
     Calibration, CalibrationSettings, ComparisonSettings, ThresholdMethod, calibrate,
     check_calibration_set,
 };
-use clipn::dataset::SkippedFiles;
+use clipn::dataset::{FeatureFile, SkippedFiles, read_labels};
 use clipn::detector::Detector;
+use clipn::inference::FeatureCache;
 use clipn::scores::{MaxLogit, Score};
 
-use crate::common::detector::{OpenedDetector, open_bundle};
+use crate::common::detector::open_bundle;
 use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::locks;
@@ -25,46 +27,40 @@ use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
 use args::ScoreChoice;
 use choice::{choose, warn_of_guarantee};
-use score::{ImageFile, ScoredImage, list_images, name_folders, score};
+use score::{ImageFile, ScoredImage, list_images, name_folders, score, score_features};
 
 /// Number of lowest-scoring images to print.
 const LOWEST_SHOWN: usize = 5;
 
 /// `clipn calibrate`.
 pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
-    if args.choice == ThresholdMethod::Best && args.ood.is_empty() {
+    let has_ood = !(args.ood.is_empty() && args.ood_features.is_empty());
+    if args.choice == ThresholdMethod::Best && !has_ood {
         return Err(CliError::usage_with_hint(
             "--choice best needs in-distribution and out-of-distribution images",
-            "give out-of-distribution images with --ood",
+            "give out-of-distribution images with --ood, or features with --ood-features",
         ));
     }
     let _lock = locks::of_bundle(&args.bundle, args.out.as_deref())?;
     let device = args.run.device.open()?;
-    args.run.report(&device);
     let mut skipped = SkippedFiles::default();
-    let mut id_files = list_images(&args.id, &mut skipped)?;
-    let ood_files = args
-        .ood
-        .iter()
-        .map(|path| list_images(path, &mut skipped))
-        .collect::<Result<Vec<_>, _>>()?
-        .concat();
+    let mut input = Input::open(args, &mut skipped)?;
     note_of_skipped("", &skipped);
-    let is_comparison = matches!(args.score, Some(ScoreChoice::Best)) && !args.ood.is_empty();
+    let is_comparison = matches!(args.score, Some(ScoreChoice::Best)) && has_ood;
     let comparison_settings = ComparisonSettings::default().with_target_tpr(args.target_tpr);
     if is_comparison {
         // Before minutes of encoding; unreadable images count later.
-        comparison_settings.check_counts(id_files.len(), ood_files.len())?;
+        let [id, ood] = input.counts();
+        comparison_settings.check_counts(id, ood)?;
     }
-    let OpenedDetector {
-        detector,
-        weights: _,
-    } = open_bundle(&args.bundle, &args.model(), &device)?;
+    let detector = match &input {
+        Input::Images { .. } => open_bundle(&args.bundle, &args.model(), &device)?.detector,
+        Input::Features { .. } => Detector::for_features_of(Bundle::open(&args.bundle)?)?,
+    };
     let bundle = detector
         .bundle()
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
-    name_folders(&mut id_files, bundle.classifier().class_names());
     let inputs = bundle.classifier().score_inputs();
     let default: &'static dyn Score = match inputs.default_rule() {
         Some(rule) => rule.score(),
@@ -87,8 +83,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         inputs.check(*score)?;
     }
     let bar = Bar::default();
-    let mut id = scored(&detector, &id_files, &candidates, (args, &device), &bar)?;
-    let mut ood = scored(&detector, &ood_files, &candidates, (args, &device), &bar)?;
+    let [mut id, mut ood] = input.scored(&detector, &candidates, (args, &device), &bar)?;
     let chosen = if is_comparison {
         let images = [&id[..], &ood[..]];
         Some(choose(&candidates, default, images, &comparison_settings)?)
@@ -117,7 +112,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let samples: Vec<_> = id.iter().map(|image| image.sample.clone()).collect();
     let warnings = check_calibration_set(&samples, bundle.classifier().class_names(), &settings);
     let calibration = calibrate(&scores(&id), &scores(&ood), &settings)?
-        .with_description(args.id.display().to_string())
+        .with_description(args.description())
         .with_warnings(warnings);
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     let lowest = lowest(&id);
@@ -143,14 +138,105 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     Ok(())
 }
 
+/// What the threshold is calibrated on: in-distribution and out-of-distribution.
+enum Input {
+    Images {
+        id: Vec<ImageFile>,
+        ood: Vec<ImageFile>,
+    },
+    Features {
+        id: FeatureFile,
+        ood: Vec<FeatureFile>,
+    },
+}
+
+impl Input {
+    fn open(args: &CalibrateArgs, skipped: &mut SkippedFiles) -> Result<Self, CliError> {
+        if let Some(id) = &args.features {
+            let ood = args.ood_features.iter().map(FeatureFile::open);
+            return Ok(Self::Features {
+                id: FeatureFile::open(id)?,
+                ood: ood.collect::<Result<_, _>>()?,
+            });
+        }
+        let id = args.id.iter().map(|path| list_images(path, skipped));
+        let id: Vec<_> = id.collect::<Result<_, _>>()?;
+        let ood = args.ood.iter().map(|path| list_images(path, skipped));
+        let ood: Vec<_> = ood.collect::<Result<_, _>>()?;
+        Ok(Self::Images {
+            id: id.concat(),
+            ood: ood.concat(),
+        })
+    }
+
+    /// Number of in-distribution and of out-of-distribution images.
+    fn counts(&self) -> [usize; 2] {
+        match self {
+            Self::Images { id, ood } => [id.len(), ood.len()],
+            Self::Features { id, ood } => [id.len(), ood.iter().map(FeatureFile::len).sum()],
+        }
+    }
+
+    /// Scores the in-distribution and the out-of-distribution images.
+    fn scored(
+        &mut self,
+        detector: &Detector,
+        candidates: &[&'static dyn Score],
+        (args, device): (&CalibrateArgs, &Device),
+        bar: &Bar,
+    ) -> Result<[Vec<ScoredImage>; 2], CliError> {
+        let classifier = detector.classifier();
+        match self {
+            Self::Images { id, ood } => {
+                args.run.report(device);
+                name_folders(id, classifier.class_names());
+                let cache = open_cache(detector, args)?;
+                let cache = cache.as_ref();
+                let scored = [
+                    scored(detector, id, candidates, (args, device), cache, bar)?,
+                    scored(detector, ood, candidates, (args, device), cache, bar)?,
+                ];
+                args.cache.finish(cache)?;
+                Ok(scored)
+            }
+            Self::Features { id, ood } => {
+                let labels = match &args.labels {
+                    Some(path) => read_labels(path, classifier.class_names(), id.len())?,
+                    None => Vec::new(),
+                };
+                let scored_id = score_features(classifier, id, &labels, candidates)?;
+                let mut scored_ood = Vec::new();
+                for file in ood {
+                    scored_ood.extend(score_features(classifier, file, &[], candidates)?);
+                }
+                Ok([scored_id, scored_ood])
+            }
+        }
+    }
+}
+
+fn open_cache(detector: &Detector, args: &CalibrateArgs) -> Result<Option<FeatureCache>, CliError> {
+    let Some(bundle) = detector.bundle() else {
+        return Ok(None);
+    };
+    let identity = bundle.identity();
+    args.cache.open(
+        || identity.image_tower_hash.clone(),
+        &identity.config,
+        detector.preprocessing(),
+        detector.tower().precision(),
+    )
+}
+
 fn scored(
     detector: &Detector,
     files: &[ImageFile],
     candidates: &[&'static dyn Score],
     (args, device): (&CalibrateArgs, &Device),
+    cache: Option<&FeatureCache>,
     bar: &Bar,
 ) -> Result<Vec<ScoredImage>, CliError> {
-    let outcome = score(detector, files, candidates, (&args.run, device), bar)?;
+    let outcome = score(detector, files, candidates, (&args.run, device), cache, bar)?;
     if let Some(first) = outcome.errors.first() {
         warning(format_args!(
             "skipped {} images that could not be read or scored; the first: {first}",

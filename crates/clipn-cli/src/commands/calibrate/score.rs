@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use clipn::calibration::CalibrationSample;
-use clipn::dataset::{ImageFolder, ListedClasses, SkippedFiles, is_archive_file, read_path_list};
+use clipn::classifier::Classifier;
+use clipn::dataset::{
+    FeatureFile, ImageFolder, ListedClasses, SkippedFiles, is_archive_file, read_path_list,
+};
 use clipn::detector::Detector;
-use clipn::inference::{InferenceError, InferencePipeline, ItemError};
+use clipn::inference::{FeatureCache, InferenceError, InferencePipeline, ItemError, map_features};
 use clipn::progress::Progress;
 use clipn::scores::{LogitsRow, Score, stable};
 
@@ -133,6 +136,33 @@ pub(crate) fn list_images(
         .collect())
 }
 
+/// Scores features with every candidate, at least one. `labels` are the classes of the rows, or empty.
+pub(crate) fn score_features(
+    classifier: &Classifier,
+    file: &mut FeatureFile,
+    labels: &[Option<usize>],
+    candidates: &[&'static dyn Score],
+) -> Result<Vec<ScoredImage>, CliError> {
+    file.check_dim(classifier.dim())?;
+    let features = file.read_all()?;
+    let rows = map_features(classifier, &features, |_, row| {
+        row.map(|row| score_row(candidates, row))
+    })?;
+    let mut images = Vec::with_capacity(rows.len());
+    for (index, row) in rows.into_iter().enumerate() {
+        let key = file.key(index);
+        let (sample, values) = row.map_err(|error| CliError::from_item(&key, error))?;
+        let label = labels.get(index).copied().flatten();
+        let folder = label.and_then(|label| classifier.class_names().get(label).cloned());
+        images.push(ScoredImage {
+            path: PathBuf::from(key),
+            sample: CalibrationSample { folder, ..sample },
+            candidates: values,
+        });
+    }
+    Ok(images)
+}
+
 /// Scores images with every candidate, at least one. Each image is decoded and
 /// encoded once. An unreadable image is skipped, or an error with `--strict`. An image without any
 /// finite score is skipped.
@@ -141,6 +171,7 @@ pub(crate) fn score(
     files: &[ImageFile],
     candidates: &[&'static dyn Score],
     (run, device): (&RunArgs, &Device),
+    cache: Option<&FeatureCache>,
     bar: &Bar,
 ) -> Result<ScoringOutcome, CliError> {
     let pipeline = InferencePipeline::new(
@@ -149,6 +180,7 @@ pub(crate) fn score(
         detector.preprocessing(),
     )?
     .with_parallelism(run.parallelism(device))
+    .with_cache(cache)
     .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());
     let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ItemError>| {

@@ -1,10 +1,11 @@
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::common::args::{Format, RunArgs};
 use crate::common::detector::DetectorArgs;
 use crate::common::error::CliError;
+use crate::common::text_features::TextFeatureArgs;
 
 /// Format of the file that `--output` names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -16,6 +17,7 @@ pub(crate) enum OutputFormat {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("input").args(["paths", "list", "features"]).required(true).multiple(true))]
 pub(crate) struct ClassifyArgs {
     #[command(flatten)]
     pub detector: DetectorArgs,
@@ -60,6 +62,21 @@ pub(crate) struct ClassifyArgs {
         default_value_t = 10
     )]
     pub sync: u64,
+    #[command(flatten)]
+    pub shard: ShardArgs,
+    /// Features [N, D] of the model instead of images, in a .npy, .safetensors or .parquet file;
+    /// repeatable
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "paths"])]
+    pub features: Vec<PathBuf>,
+    #[command(flatten)]
+    pub text_features: TextFeatureArgs,
+    #[command(flatten)]
+    pub sources: SourceArgs,
+}
+
+/// The shard of the work that this process takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ShardArgs {
     /// Process shard I of --num-shards, counted from 0
     #[arg(
         long,
@@ -79,6 +96,11 @@ pub(crate) struct ClassifyArgs {
     /// and PMI_SIZE, or SLURM_PROCID and SLURM_NTASKS.
     #[arg(long)]
     pub distributed: bool,
+}
+
+/// Images, by their paths or in lists.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SourceArgs {
     /// List of images, archives or URLs, one per line, or a table of images (.jsonl, .parquet); `-`
     /// is standard input; repeatable
     #[arg(long, value_name = "FILE")]
@@ -95,11 +117,11 @@ pub(crate) struct ClassifyArgs {
     ///
     /// Braces expand, as in `shard-{000..099}.tar`. URLs are s3://, gs:// or https://, of images,
     /// archives, or (s3:// and gs://) a prefix ending in `/`.
-    #[arg(required_unless_present = "list", value_name = "PATHS")]
+    #[arg(value_name = "PATHS")]
     pub paths: Vec<PathBuf>,
 }
 
-impl ClassifyArgs {
+impl SourceArgs {
     /// Rejects combinations of flags that clap cannot express.
     pub(crate) fn check(&self) -> Result<(), CliError> {
         let piped = self

@@ -3,17 +3,23 @@
 
 mod args;
 mod fdr;
+mod features;
 mod outputs;
 mod rows;
 mod settings;
 mod shard;
 mod sources;
 
-pub(crate) use args::ClassifyArgs;
+pub(crate) use args::{ClassifyArgs, ShardArgs, SourceArgs};
+pub(crate) use outputs::beside;
+pub(crate) use settings::RunSettings;
+pub(crate) use shard::ShardSpec;
+pub(crate) use sources::{ImageStream, without_query};
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clipn::dataset::NamedImage;
@@ -31,16 +37,15 @@ use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{hint, note_of_skipped, warning};
 use crate::common::progress::Bar;
 use crate::common::terminal::printable;
+use features::FeatureStream;
 use outputs::{FileOutput, Printer, RowLayout, Target, print_tally};
 use rows::{Row, Tally};
-use settings::RunSettings;
-use shard::ShardSpec;
-use sources::{ImageStream, SharedSkippedFiles};
+use sources::SharedSkippedFiles;
 
 /// `clipn classify`.
 pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
-    args.check()?;
-    let shard = ShardSpec::from_args(args)?;
+    args.sources.check()?;
+    let shard = ShardSpec::from_args(&args.shard)?;
     let output = args
         .output
         .as_deref()
@@ -53,9 +58,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     }
     let device = args.run.device.open()?;
     args.run.report(&device);
-    let mut images = ImageStream::open(args, shard)?;
+    let mut input = Input::open(args, shard)?;
     let bar = Bar::default();
-    let opened = args.detector.open(&device, &bar)?;
+    let opened = input.open_detector(args, &device, &bar)?;
     if args.fdr.is_some() && opened.detector.calibration().is_none() {
         return Err(CliError::usage_with_hint(
             "--fdr needs p-values, and this detector has none",
@@ -67,26 +72,93 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
         device: &device,
         bar: &bar,
         tally: Tally::default(),
-        total: images.total(),
-        skipped: images.skipped(),
+        total: input.total(),
+        skipped: input.skipped(),
     };
     let Some(target) = output else {
-        return run.print(&opened.detector, images);
+        return run.print(&opened.detector, input);
     };
-    let settings = run_settings(args, shard, &opened)?;
+    let settings = match &input {
+        Input::Images(_) => run_settings(args, shard, &opened)?,
+        Input::Features(_) => feature_settings(args, shard, &opened.detector),
+    };
     if args.resume && target.is_converted() {
-        settings.check(&target)?;
+        settings.check(&target.path, &target.settings)?;
         let path = target.path.display().to_string();
         let mut out = std::io::stdout();
         return writeln!(out, "{} is complete; nothing to do", printable(&path))
             .map_err(CliError::Output);
     }
     let file = if args.resume && target.exists() {
-        run.skip_written(target.clone(), &settings, &mut images)?
+        run.skip_written(target.clone(), &settings, &mut input)?
     } else {
         FileOutput::create(target.clone(), &settings, run.layout())?
     };
-    run.write(&opened.detector, images, file, &target)
+    run.write(&opened.detector, input, file, &target)
+}
+
+/// Where rows come from.
+enum Input {
+    Images(Box<ImageStream>),
+    /// Features that were computed elsewhere.
+    Features(FeatureStream),
+}
+
+impl Input {
+    fn open(args: &ClassifyArgs, shard: ShardSpec) -> Result<Self, CliError> {
+        if args.features.is_empty() {
+            let images = ImageStream::open(&args.sources, shard)?;
+            return Ok(Self::Images(Box::new(images)));
+        }
+        Ok(Self::Features(FeatureStream::open(&args.features, shard)?))
+    }
+
+    fn open_detector(
+        &self,
+        args: &ClassifyArgs,
+        device: &Device,
+        bar: &Bar,
+    ) -> Result<OpenedDetector, CliError> {
+        let Self::Features(features) = self else {
+            return args.detector.open(device, bar);
+        };
+        let classifier = args.text_features.classifier(
+            args.detector.classes.as_deref(),
+            args.detector.prompts.allow_duplicates,
+        )?;
+        let opened = args.detector.open_for_features(classifier, device, bar)?;
+        features.check_dim(opened.detector.classifier().dim())?;
+        Ok(opened)
+    }
+
+    fn total(&self) -> Option<u64> {
+        match self {
+            Self::Images(images) => images.total(),
+            Self::Features(features) => Some(features.total()),
+        }
+    }
+
+    fn skipped(&self) -> SharedSkippedFiles {
+        match self {
+            Self::Images(images) => images.skipped(),
+            Self::Features(_) => SharedSkippedFiles::default(),
+        }
+    }
+
+    fn interrupted(&self) -> Arc<AtomicBool> {
+        match self {
+            Self::Images(images) => images.interrupted(),
+            Self::Features(features) => features.interrupted(),
+        }
+    }
+
+    /// Skips the next item, and returns its name.
+    fn skip_next(&mut self) -> Option<String> {
+        match self {
+            Self::Images(images) => images.next().map(|image| image.name),
+            Self::Features(features) => features.skip_next(),
+        }
+    }
 }
 
 /// State of one run of the command.
@@ -114,9 +186,9 @@ impl ClassifyRun<'_> {
     }
 
     /// Prints rows to standard output.
-    fn print(&mut self, detector: &Detector, images: ImageStream) -> Result<(), CliError> {
+    fn print(&mut self, detector: &Detector, input: Input) -> Result<(), CliError> {
         let mut printer = Printer::new(self.args.format, self.top(), self.args.explain)?;
-        let outcome = self.classify(detector, images, |row| printer.row(row));
+        let outcome = self.classify(detector, input, |row| printer.row(row));
         printer.finish()?;
         match outcome? {
             Completion::All => self.check_results(),
@@ -131,12 +203,12 @@ impl ClassifyRun<'_> {
     fn write(
         &mut self,
         detector: &Detector,
-        images: ImageStream,
+        input: Input,
         mut file: FileOutput,
         target: &Target,
     ) -> Result<(), CliError> {
         let before = self.tally.images;
-        let outcome = self.classify(detector, images, |row| file.row(row));
+        let outcome = self.classify(detector, input, |row| file.row(row));
         let result = match outcome {
             Ok(Completion::All) => {
                 return file
@@ -186,10 +258,10 @@ impl ClassifyRun<'_> {
         &mut self,
         target: Target,
         settings: &RunSettings,
-        images: &mut ImageStream,
+        input: &mut Input,
     ) -> Result<FileOutput, CliError> {
         let path = target.rows.clone();
-        let interrupted = images.interrupted();
+        let interrupted = input.interrupted();
         let layout = self.layout();
         let tally = &mut self.tally;
         self.bar.begin_uncounted("skipping finished images");
@@ -205,10 +277,10 @@ impl ClassifyRun<'_> {
                     "give the images that the run was started with, or start over with --force",
                 )
             };
-            match images.next() {
-                Some(image) if image.name == written.name => {}
-                Some(image) => {
-                    return Err(differs(&format!("the image is now {}", image.name)));
+            match input.skip_next() {
+                Some(name) if name == written.name => {}
+                Some(name) => {
+                    return Err(differs(&format!("the image is now {name}")));
                 }
                 None if interrupted.load(Ordering::Relaxed) => {
                     return Err(CliError::Interrupted {
@@ -230,7 +302,7 @@ impl ClassifyRun<'_> {
     fn classify(
         &mut self,
         detector: &Detector,
-        images: ImageStream,
+        input: Input,
         mut write: impl FnMut(&Row) -> Result<(), CliError>,
     ) -> Result<Completion, CliError> {
         let detector = detector.clone().with_top_k(self.top());
@@ -276,8 +348,11 @@ impl ClassifyRun<'_> {
             }
             None => self.bar.begin_uncounted("classifying"),
         }
-        let interrupted = images.interrupted();
-        let outcome = pipeline.run(images, decide, sink);
+        let interrupted = input.interrupted();
+        let outcome = match input {
+            Input::Images(images) => pipeline.run(images, decide, sink),
+            Input::Features(features) => features.classify(&detector, self.bar, sink),
+        };
         self.bar.end();
         match outcome {
             Err(CliError::Inference(InferenceError::Cancelled { .. })) => {
@@ -313,6 +388,30 @@ enum Completion {
     Interrupted,
 }
 
+/// Everything that rows of features depend on except the values of the features.
+fn feature_settings(args: &ClassifyArgs, shard: ShardSpec, detector: &Detector) -> RunSettings {
+    let classifier = detector.classifier();
+    let paths = args.features.iter().map(|path| path.display().to_string());
+    let settings = [
+        ("classes", json!(classifier.class_names())),
+        ("text features", json!(args.text_features.text_features)),
+        ("no features", json!(args.text_features.no_features)),
+        ("bundle", json!(args.detector.bundle)),
+        ("logit scale", json!(classifier.scale())),
+        ("rule", json!(detector.rule())),
+        (
+            "calibration pictures",
+            json!(detector.calibration().map(|calibration| calibration.len())),
+        ),
+        ("false-discovery rate", json!(args.fdr)),
+        ("classes told", json!(args.top)),
+        ("features", json!(paths.collect::<Vec<_>>())),
+        ("part", json!(format!("{} of {}", shard.index, shard.count))),
+    ];
+    let named = settings.map(|(name, value)| (name.to_owned(), value));
+    RunSettings::new(named.into_iter().collect())
+}
+
 /// Everything that rows depend on except the contents of the images. The names are part of the file
 /// format.
 fn run_settings(
@@ -344,7 +443,7 @@ fn run_settings(
         let text = |path: &PathBuf| path.display().to_string();
         paths
             .iter()
-            .map(|path| Value::from(sources::without_query(&text(path))))
+            .map(|path| Value::from(without_query(&text(path))))
             .collect()
     };
     let mut settings: Map<String, Value> = [
@@ -361,15 +460,15 @@ fn run_settings(
         ),
         ("false-discovery rate", json!(args.fdr)),
         ("classes told", json!(args.top)),
-        ("paths", Value::from(paths(&args.paths))),
-        ("lists", Value::from(paths(&args.list))),
-        ("zero bytes in lists", json!(args.null)),
+        ("paths", Value::from(paths(&args.sources.paths))),
+        ("lists", Value::from(paths(&args.sources.list))),
+        ("zero bytes in lists", json!(args.sources.null)),
         ("part", json!(format!("{} of {}", shard.index, shard.count))),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
     .collect();
-    if let Some(key) = &args.image_key {
+    if let Some(key) = &args.sources.image_key {
         settings.insert("image key".to_owned(), json!(key));
     }
     let precision = detector.tower().precision();

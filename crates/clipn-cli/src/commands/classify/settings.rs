@@ -6,7 +6,6 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::outputs::Target;
 use crate::common::error::CliError;
 
 /// Version of the settings file.
@@ -34,44 +33,38 @@ impl RunSettings {
         clipn::files::replace(path, text + "\n").map_err(failed)
     }
 
-    /// Compares the settings with those that the output was started with.
-    pub(crate) fn check(&self, target: &Target) -> Result<(), CliError> {
+    /// Compares the settings with those in the file `settings`, with which the output was started.
+    pub(crate) fn check(&self, output: &Path, settings: &Path) -> Result<(), CliError> {
         let mismatch = |problem: String, advice: &str| {
             CliError::usage_with_hint(
-                format!("cannot resume {}: {problem}", target.path.display()),
+                format!("cannot resume {}: {problem}", output.display()),
                 format!("{advice}start over with --force"),
             )
         };
-        let stored = match std::fs::read(&target.settings) {
+        let stored = match std::fs::read(settings) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(mismatch(
-                    format!("its settings file {} is missing", target.settings.display()),
+                    format!("its settings file {} is missing", settings.display()),
                     "put the file back, or ",
                 ));
             }
             Err(source) => {
                 return Err(CliError::ReadFile {
-                    path: target.settings.clone(),
+                    path: settings.to_owned(),
                     source,
                 });
             }
         };
         let stored: Value = serde_json::from_slice(&stored).map_err(|error| {
-            mismatch(
-                format!("{} is damaged ({error})", target.settings.display()),
-                "",
-            )
+            mismatch(format!("{} is damaged ({error})", settings.display()), "")
         })?;
         let Some(stored) = stored["settings"]
             .as_object()
             .filter(|_| stored["format"] == FORMAT)
         else {
             return Err(mismatch(
-                format!(
-                    "{} is of another version of clipn",
-                    target.settings.display()
-                ),
+                format!("{} is of another version of clipn", settings.display()),
                 "",
             ));
         };
@@ -124,6 +117,7 @@ fn difference(name: &str, was: Option<&Value>, is: Option<&Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::classify::outputs::Target;
 
     fn settings(value: &Value) -> RunSettings {
         RunSettings(value.as_object().unwrap().clone())
@@ -137,17 +131,20 @@ mod tests {
             &json!({ "threshold": 0.3, "classes": ["a", "b"], "names": "x".repeat(99) + "a" }),
         );
         assert!(
-            was.check(&target)
+            was.check(&target.path, &target.settings)
                 .unwrap_err()
                 .to_string()
                 .contains("is missing")
         );
         was.write(&target.settings).unwrap();
-        was.check(&target).unwrap();
+        was.check(&target.path, &target.settings).unwrap();
         let is = settings(
             &json!({ "threshold": 0.5, "classes": ["a", "b"], "names": "x".repeat(99) + "b", "more": 1 }),
         );
-        let message = is.check(&target).unwrap_err().to_string();
+        let message = is
+            .check(&target.path, &target.settings)
+            .unwrap_err()
+            .to_string();
         for difference in [
             "threshold was 0.3 and is 0.5",
             "names differs",
@@ -158,14 +155,14 @@ mod tests {
         assert!(!message.contains("classes"), "{message}");
         std::fs::write(&target.settings, "{").unwrap();
         assert!(
-            was.check(&target)
+            was.check(&target.path, &target.settings)
                 .unwrap_err()
                 .to_string()
                 .contains("damaged")
         );
         std::fs::write(&target.settings, "{\"format\": 9}").unwrap();
         assert!(
-            was.check(&target)
+            was.check(&target.path, &target.settings)
                 .unwrap_err()
                 .to_string()
                 .contains("another version")

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clipn::launcher::{Launched, Launcher, LauncherError};
 
-use super::args::ClassifyArgs;
+use super::args::ShardArgs;
 use crate::common::error::CliError;
 use crate::common::messages::note;
 
@@ -20,7 +20,7 @@ impl ShardSpec {
 
     /// Takes the shard from the flags, or with `--distributed` from the launcher. Notes the shard
     /// of a launcher, and a launcher that is ignored.
-    pub(crate) fn from_args(args: &ClassifyArgs) -> Result<Self, CliError> {
+    pub(crate) fn from_args(args: &ShardArgs) -> Result<Self, CliError> {
         let variable = |name: &str| std::env::var(name).ok();
         if let (Some(index), Some(count)) = (args.shard_index, args.num_shards) {
             return Self::new(index, count, "--shard-index", "--num-shards");

@@ -8,8 +8,10 @@ use clipn::scores::{Score, parse_list};
 use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
 use crate::common::distributed::DistributedArgs;
 use crate::common::error::CliError;
+use crate::common::feature_cache::FeatureCacheArgs;
 use crate::common::negatives::NegativesArgs;
 use crate::common::pixels::PixelArgs;
+use crate::common::text_features::TextFeatureArgs;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 #[derive(Debug, Args)]
@@ -45,7 +47,7 @@ pub(crate) struct EvalArgs {
     #[arg(
         long,
         value_name = "[NAME=]DIR",
-        required_unless_present = "benchmark",
+        required_unless_present_any = ["benchmark", "features"],
         conflicts_with = "benchmark",
         requires = "ood"
     )]
@@ -59,6 +61,26 @@ pub(crate) struct EvalArgs {
         requires = "id"
     )]
     pub ood: Vec<String>,
+    /// Features [N, D] of in-distribution images instead of images, in a .npy, .safetensors or .parquet
+    /// file
+    #[arg(
+        long,
+        value_name = "[NAME=]FILE",
+        conflicts_with_all = ["id", "benchmark", "feature_cache"],
+        requires = "ood_features"
+    )]
+    pub features: Option<String>,
+    /// Features of out-of-distribution images; repeatable
+    #[arg(long, value_name = "NAME=FILE", requires = "features")]
+    pub ood_features: Vec<String>,
+    /// Class of each row of --features: an index or name per line, or a .npy array of indices; without
+    /// it, there is no accuracy
+    #[arg(long, value_name = "FILE", requires = "features")]
+    pub labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub text_features: TextFeatureArgs,
+    #[command(flatten)]
+    pub cache: FeatureCacheArgs,
     /// Benchmark definition: imagenet-1k, tiny-imagenet-ood, or a TOML file
     #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
     pub benchmark: Option<String>,

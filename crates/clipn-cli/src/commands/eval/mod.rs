@@ -2,6 +2,7 @@
 
 mod args;
 mod benchmark;
+mod features;
 mod files;
 mod model;
 mod tables;
@@ -57,6 +58,14 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         refuse_existing(directory)?;
     }
     let device = args.run.device.open()?;
+    if args.features.is_some() {
+        // Scoring features takes seconds: rank 0 does it alone.
+        return if is_first {
+            features::run(args, &device)
+        } else {
+            Ok(())
+        };
+    }
     args.run.report(&device);
     let opened = rank_0_first(ranks, || model::open(args, &device))?;
     let bundle_classes = opened.first().and_then(OpenedModel::class_names);
@@ -103,7 +112,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let named_settings =
         |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
     check_comparable(&models.iter().map(named_settings).collect::<Vec<_>>())?;
-    let evaluations = evaluate_models(&models, &data, &options, &bar, ranks)?;
+    let evaluations = evaluate_models(args, &models, &data, &options, &bar, ranks)?;
     if !is_first {
         return Ok(());
     }
@@ -147,6 +156,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
 /// Evaluates models. Models with equal image towers are evaluated together, so that their images
 /// are encoded once.
 fn evaluate_models(
+    args: &EvalArgs,
     models: &[EvaluatedModel],
     data: &EvaluationData,
     options: &EvaluationOptions,
@@ -177,16 +187,26 @@ fn evaluate_models(
             .iter()
             .map(|&i| models[i].classifier.clone())
             .collect();
-        let scored = models[first].with_tower(|tower| {
+        let model = &models[first];
+        let scored = model.with_tower(|tower| {
+            let cache = args.cache.open(
+                || model.image_tower_hash(),
+                model.config(),
+                &model.preprocessing,
+                tower.precision(),
+            )?;
             let encoder = ImageEncoder {
                 tower,
-                preprocessing: &models[first].preprocessing,
+                preprocessing: &model.preprocessing,
             };
-            peers
+            let scored = peers
                 .share(Evaluator::new(&data.id, &data.ood))
                 .with_options(options.clone())
                 .with_progress(bar)
-                .evaluate_classifiers(encoder, &classifiers)
+                .with_feature_cache(cache.as_ref())
+                .evaluate_classifiers(encoder, &classifiers);
+            args.cache.finish(cache.as_ref())?;
+            Ok::<_, CliError>(scored?)
         })??;
         for (index, evaluation) in group.into_iter().zip(scored) {
             evaluations[index] = Some(evaluation);

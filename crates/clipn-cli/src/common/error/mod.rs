@@ -7,13 +7,12 @@ pub(crate) use clipn::error::chain_in_one_line;
 pub(crate) use report::{report, report_of_rank};
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clipn::bundle::BundleError;
 use clipn::calibration::CalibrationError;
 use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
-use clipn::dataset::DatasetError;
+use clipn::dataset::{DatasetError, FeatureError};
 use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
@@ -21,7 +20,7 @@ use clipn::evaluation::score_files::ScoreFileError;
 use clipn::files::LockError;
 use clipn::gpu::DeviceError;
 use clipn::image::ImageError;
-use clipn::inference::{InferenceError, ItemError};
+use clipn::inference::{FeatureCacheError, InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
 use clipn::negatives::NegativesError;
 use clipn::prompts::PromptError;
@@ -60,6 +59,10 @@ pub(crate) enum CliError {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Download(#[from] DownloadError),
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    #[error(transparent)]
+    FeatureCache(#[from] FeatureCacheError),
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]
@@ -110,6 +113,22 @@ pub(crate) enum CliError {
     ClassifyInterrupted {
         done: u64,
         total: Option<u64>,
+        path: PathBuf,
+    },
+    #[error(
+        "interrupted after {done}{} rows; those of {} are kept",
+        of_total(*.total), path.display()
+    )]
+    EmbedInterrupted {
+        done: u64,
+        total: Option<u64>,
+        path: PathBuf,
+    },
+    #[error("none of the {items} {what} could be encoded: {}", path.display())]
+    NothingEncoded {
+        items: u64,
+        what: &'static str,
+        /// File of the errors.
         path: PathBuf,
     },
     #[error(
@@ -234,6 +253,7 @@ impl CliError {
             self,
             Self::Interrupted { .. }
                 | Self::ClassifyInterrupted { .. }
+                | Self::EmbedInterrupted { .. }
                 | Self::TrainingInterrupted { .. }
                 | Self::BenchInterrupted { .. }
                 | Self::RecipeInterrupted { .. }
@@ -252,11 +272,6 @@ impl CliError {
     /// Whether every rank of a run returns this error after the same step.
     pub(crate) fn is_agreed(&self) -> bool {
         matches!(self, Self::TrainingInterrupted { .. })
-    }
-
-    /// The exit code of [`exit_status`](Self::exit_status).
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.exit_status())
     }
 
     /// 2 for wrong usage, 130 for an interrupt, 1 for everything else.

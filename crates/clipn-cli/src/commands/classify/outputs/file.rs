@@ -97,7 +97,7 @@ impl FileOutput {
         if length.map_err(failed)? == 0 {
             return Self::begin(target, rows, settings, layout);
         }
-        settings.check(&target)?;
+        settings.check(&target.path, &target.settings)?;
         let complete = written::read(&target, &mut rows.file, &columns(layout.top), &mut on_row)?;
         rows.file.set_len(complete).map_err(failed)?;
         Self::append(target, rows, layout, complete)

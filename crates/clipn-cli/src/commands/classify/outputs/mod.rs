@@ -8,7 +8,7 @@ mod written;
 
 pub(crate) use file::{FileOutput, RowLayout};
 pub(crate) use printer::{Printer, print_tally};
-pub(crate) use target::Target;
+pub(crate) use target::{Target, beside};
 
 use super::rows::{Row, Value, columns};
 

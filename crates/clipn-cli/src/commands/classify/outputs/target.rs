@@ -92,7 +92,7 @@ impl Target {
 }
 
 /// Appends a suffix to the file name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push::<OsString>(suffix.into());
     PathBuf::from(name)

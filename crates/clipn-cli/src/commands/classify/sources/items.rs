@@ -14,7 +14,7 @@ use clipn::content::ContentKind;
 
 use super::remote::Remote;
 use super::{SharedSkippedFiles, SourceItem, SourceItems};
-use crate::commands::classify::args::ClassifyArgs;
+use crate::commands::classify::args::SourceArgs;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::detail;
 
@@ -79,10 +79,7 @@ struct Shared {
 
 /// Resolves everything that the arguments name: the paths, then the lists. Files that are no images
 /// are counted in `skipped` when they are found.
-pub(crate) fn resolve(
-    args: &ClassifyArgs,
-    skipped: SharedSkippedFiles,
-) -> Result<Sources, CliError> {
+pub(crate) fn resolve(args: &SourceArgs, skipped: SharedSkippedFiles) -> Result<Sources, CliError> {
     let shared = Shared {
         remote: LazyRemote::default(),
         skipped,

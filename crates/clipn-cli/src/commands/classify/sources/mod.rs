@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use clipn::dataset::{ArchiveImages, NamedImage, SkippedFiles};
 
-use super::args::ClassifyArgs;
+use super::args::SourceArgs;
 use super::shard::ShardSpec;
 use crate::common::error::CliError;
 use crate::common::interrupt;
@@ -60,7 +60,7 @@ pub(crate) struct ImageStream {
 
 impl ImageStream {
     /// Resolves the sources, and counts their images if that needs no reading of archives.
-    pub(crate) fn open(args: &ClassifyArgs, shard: ShardSpec) -> Result<Self, CliError> {
+    pub(crate) fn open(args: &SourceArgs, shard: ShardSpec) -> Result<Self, CliError> {
         let skipped = SharedSkippedFiles::default();
         let sources = items::resolve(args, skipped.clone())?;
         let whole_archives = !shard.is_all() && sources.archives >= shard.count;

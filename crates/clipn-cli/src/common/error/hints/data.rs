@@ -3,10 +3,11 @@
 use std::error::Error;
 
 use crate::world::DemoError;
-use clipn::dataset::{DatasetError, SkipReason, SkippedSamples, TrainingDataError};
+use clipn::dataset::{DatasetError, FeatureError, SkipReason, SkippedSamples, TrainingDataError};
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     None.or_else(|| error.downcast_ref().and_then(dataset))
+        .or_else(|| error.downcast_ref().and_then(features))
         .or_else(|| error.downcast_ref().and_then(training_data))
         .or_else(|| error.downcast_ref().and_then(demo))
 }
@@ -26,6 +27,16 @@ fn dataset(error: &DatasetError) -> Option<&'static str> {
         // The source is in a box, which the chain of errors does not see through.
         DatasetError::InSet { source, .. } => return dataset(source),
         DatasetError::Definition { .. } => "docs/benchmarks.md lists the keys",
+        _ => return None,
+    })
+}
+
+fn features(error: &FeatureError) -> Option<&'static str> {
+    Some(match error {
+        FeatureError::WithoutParquet { .. } => {
+            "use .npy or .safetensors, or build clipn with --features parquet"
+        }
+        FeatureError::Dimension { .. } => "all features must be of the model of the classifier",
         _ => return None,
     })
 }

@@ -14,7 +14,7 @@ use clipn::bundle::BundleError;
 use clipn::calibration::CalibrationError;
 use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
-use clipn::dataset::{DatasetError, TrainingDataError};
+use clipn::dataset::{DatasetError, FeatureError, TrainingDataError};
 use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
@@ -62,7 +62,7 @@ pub(crate) fn flag_for_image(error: &ItemError) -> Option<&'static str> {
 fn program_hint(error: &CliError) -> Option<String> {
     let hint = match error {
         CliError::Usage { hint, .. } => return hint.clone(),
-        CliError::ClassifyInterrupted { .. } => {
+        CliError::ClassifyInterrupted { .. } | CliError::EmbedInterrupted { .. } => {
             "run the same command with --resume to continue there"
         }
         CliError::SourcesLost { .. } => {
@@ -127,7 +127,7 @@ fn library_hint(error: &(dyn Error + 'static)) -> Option<String> {
     }
     of_any! {
         BundleError, CalibrationError, CheckpointError, ClassifierError, DatasetError,
-        DetectorError, DownloadError, ImageError, ItemError, ModelError, PromptError,
+        DetectorError, DownloadError, FeatureError, ImageError, ItemError, ModelError, PromptError,
         ScoreFileError, TokenizerError, TrainingError
     }
     None
@@ -146,6 +146,8 @@ fn library_error(error: &CliError) -> Option<&(dyn Error + 'static)> {
         CliError::Detector(error) => error,
         CliError::Device(error) => error,
         CliError::Download(error) => error,
+        CliError::Feature(error) => error,
+        CliError::FeatureCache(error) => error,
         CliError::Report(error) => error,
         CliError::Evaluation(error) => error,
         CliError::Image(error) => error,
@@ -180,6 +182,7 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         ConvertError { Model, Checkpoint }
         DetectorError { Bundle, Model, Classifier, Image, Item, Score }
         DownloadError { Index, Model }
+        FeatureError { Checkpoint }
         EvaluationError { Image, Inference, Classifier, Score }
         InferenceError { Model, Classifier }
         ItemError { Image }

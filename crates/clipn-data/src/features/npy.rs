@@ -1,11 +1,23 @@
-//! One-dimensional NumPy arrays of numbers: the `.npy` format, versions 1 to 3, as in
-//! `numpy.lib.format`. Objects are pickles, and are refused.
+//! NumPy arrays of numbers: the `.npy` format, versions 1 to 3, as in `numpy.lib.format`. Objects are
+//! pickles, and are refused.
+//!
+//! ```
+//! let mut file = b"\x93NUMPY\x01\x00\x46\x00".to_vec();
+//! let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }";
+//! file.extend(format!("{header:<69}\n").as_bytes());
+//! file.extend([1.5_f32, -2.0].map(f32::to_le_bytes).concat());
+//! assert!(file.starts_with(clipn_data::npy::MAGIC));
+//! assert_eq!(clipn_data::npy::read_list(&file), Ok(vec![1.5, -2.0]));
+//! ```
 
 /// First bytes of every array file.
-pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
+pub const MAGIC: &[u8] = b"\x93NUMPY";
 
 /// Maximum length of the header in bytes; NumPy writes about 128.
 const MAX_HEADER: usize = 1 << 16;
+
+/// Number of first bytes of a file that are sure to contain its header.
+pub(super) const MAX_PREFIX: u64 = MAX_HEADER as u64 + 12;
 
 /// Kind of the numbers of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +36,58 @@ struct ElementType {
     big_endian: bool,
 }
 
-/// Reads the values of an array of shape `[N]`, `[N, 1]` or `[1, N]`; the error says what is wrong.
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<f64>, String> {
+/// Header of a matrix of floats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct MatrixHeader {
+    pub rows: usize,
+    pub columns: usize,
+    /// Bytes of an element: 2, 4 or 8.
+    pub size: usize,
+    pub big_endian: bool,
+    /// Whether columns are contiguous instead of rows.
+    pub fortran_order: bool,
+    /// Where the values begin in the file.
+    pub offset: usize,
+}
+
+/// Reads the header of a matrix `[N, D]` of floats from the first bytes of a file; the error says what
+/// is wrong.
+pub(super) fn matrix_header(bytes: &[u8]) -> Result<MatrixHeader, String> {
+    let (header, data) = split(bytes)?;
+    let element = element_type(&field(header, "descr")?)?;
+    if element.kind != Kind::Float {
+        return Err("expected floats of 16, 32 or 64 bits, got integers or booleans".to_owned());
+    }
+    let shape = field(header, "shape")?;
+    let [rows, columns] = dimensions(&shape)
+        .and_then(|sizes| <[usize; 2]>::try_from(sizes).ok())
+        .ok_or_else(|| format!("expected the shape (N, D), got {shape}"))?;
+    Ok(MatrixHeader {
+        rows,
+        columns,
+        size: element.size,
+        big_endian: element.big_endian,
+        fortran_order: field(header, "fortran_order")? == "True",
+        offset: bytes.len() - data.len(),
+    })
+}
+
+/// Returns the start of a file with `rows` rows of `columns` floats of `size` bytes each, in 128 bytes
+/// whatever the numbers are.
+pub(super) fn header_of_matrix(rows: u64, columns: usize, size: usize) -> Vec<u8> {
+    let text =
+        format!("{{'descr': '<f{size}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    // 10 bytes before the text, and a newline after it.
+    let mut bytes = [MAGIC, &[1, 0], &118_u16.to_le_bytes()].concat();
+    bytes.extend(format!("{text:<117}\n").into_bytes());
+    bytes
+}
+
+/// Reads the values of an array of shape `[N]`, `[N, 1]` or `[1, N]`.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn read_list(bytes: &[u8]) -> Result<Vec<f64>, String> {
     let (header, data) = split(bytes)?;
     let element = element_type(&field(header, "descr")?)?;
     let count = length(&field(header, "shape")?)?;
@@ -146,21 +208,21 @@ fn element_type(descr: &str) -> Result<ElementType, String> {
 
 /// Returns the number of values of a shape with at most one dimension that is not 1.
 fn length(shape: &str) -> Result<usize, String> {
-    let refused = || format!("expected one dimension, got the shape {shape}");
-    let inner = shape
-        .strip_prefix('(')
-        .and_then(|rest| rest.strip_suffix(')'))
-        .ok_or_else(refused)?;
-    let sizes: Vec<usize> = inner
+    match dimensions(shape).as_deref() {
+        Some(&([n] | [n, 1] | [1, n])) => Ok(n),
+        _ => Err(format!("expected one dimension, got the shape {shape}")),
+    }
+}
+
+/// Returns the sizes of a shape such as `(3, 4)`.
+fn dimensions(shape: &str) -> Option<Vec<usize>> {
+    let inner = shape.strip_prefix('(')?.strip_suffix(')')?;
+    inner
         .split(',')
         .map(str::trim)
         .filter(|size| !size.is_empty())
-        .map(|size| size.trim_end_matches('L').parse().map_err(|_| refused()))
-        .collect::<Result<_, _>>()?;
-    match sizes[..] {
-        [n] | [n, 1] | [1, n] => Ok(n),
-        _ => Err(refused()),
-    }
+        .map(|size| size.trim_end_matches('L').parse().ok())
+        .collect()
 }
 
 /// Converts the bytes of one number; `None` for an integer that `f64` cannot represent.
@@ -244,16 +306,37 @@ mod tests {
         for (descr, data, expected) in cases {
             for (version, shape) in [(1, "(1,)"), (2, "(1, 1)"), (3, "(1,)")] {
                 let bytes = array(version, &header(descr, shape), &data);
-                assert_eq!(read(&bytes), Ok(vec![expected]), "{descr} {version}");
+                assert_eq!(read_list(&bytes), Ok(vec![expected]), "{descr} {version}");
             }
         }
         assert!(from_f16(0x7e00).is_nan() && from_f16(0xfc00) == f64::NEG_INFINITY);
     }
 
     #[test]
+    fn the_header_of_a_matrix_reads_back() {
+        for (rows, columns, size) in [(0, 1, 4), (3, 512, 2), (u64::from(u32::MAX) * 99, 4096, 8)] {
+            let bytes = header_of_matrix(rows, columns, size);
+            assert_eq!(bytes.len(), 128);
+            let header = matrix_header(&bytes).unwrap();
+            assert_eq!(
+                (header.rows as u64, header.columns, header.size),
+                (rows, columns, size)
+            );
+            assert_eq!(
+                (header.offset, header.big_endian, header.fortran_order),
+                (128, false, false)
+            );
+        }
+        let error =
+            |descr, shape| matrix_header(&array(1, &header(descr, shape), &[])).unwrap_err();
+        assert_eq!(error("<f4", "(3,)"), "expected the shape (N, D), got (3,)");
+        assert!(error("<i4", "(3, 4)").contains("got integers"));
+    }
+
+    #[test]
     fn refuses_what_is_no_list_of_numbers() {
         let error = |descr: &str, shape: &str, size: usize| {
-            read(&array(1, &header(descr, shape), &vec![0xff; size])).unwrap_err()
+            read_list(&array(1, &header(descr, shape), &vec![0xff; size])).unwrap_err()
         };
         assert!(error("<f4", "(2, 3)", 24).contains("got the shape (2, 3)"));
         assert!(error("<f4", "()", 4).contains("got the shape ()"));
@@ -263,8 +346,12 @@ mod tests {
         assert!(error("<f16", "(1,)", 16).contains("<f16"));
         assert!(error("<c8", "(1,)", 8).contains("<c8"));
         assert!(error("<u8", "(1,)", 8).contains("index 0"));
-        assert!(read(b"\x93NUMPY\x04\x00").unwrap_err().contains("got 4"));
-        assert!(read(b"\x93NUMPY\x01\x00\xff\xffabc").is_err());
-        assert!(read(b"").is_err());
+        assert!(
+            read_list(b"\x93NUMPY\x04\x00")
+                .unwrap_err()
+                .contains("got 4")
+        );
+        assert!(read_list(b"\x93NUMPY\x01\x00\xff\xffabc").is_err());
+        assert!(read_list(b"").is_err());
     }
 }

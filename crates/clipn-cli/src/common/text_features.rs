@@ -1,0 +1,86 @@
+//! A classifier from text features that were computed elsewhere.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use clipn::classifier::Classifier;
+use clipn::dataset::FeatureFile;
+
+use crate::common::classes;
+use crate::common::error::CliError;
+use crate::common::messages::note;
+
+/// Features of classes, in place of class names with a model.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TextFeatureArgs {
+    /// Text features of the classes, one row [D] per class, in a .npy, .safetensors or .parquet file,
+    /// instead of a model
+    ///
+    /// Class names are those of --classes, else the keys of the file.
+    #[arg(long, value_name = "FILE", requires = "features", conflicts_with_all = ["bundle", "model", "pretrained", "templates", "variant", "negatives", "reject"])]
+    pub text_features: Option<PathBuf>,
+    /// Features of the "no" texts of the same classes
+    #[arg(long, value_name = "FILE", requires = "text_features")]
+    pub no_features: Option<PathBuf>,
+    /// Factor from cosines to logits, with --text-features: that with which the model was trained, or
+    /// the published 100 [default: 100]
+    #[arg(long, value_name = "X", requires = "text_features", conflicts_with = "logit_scale", value_parser = parse_scale)]
+    pub scale: Option<f64>,
+}
+
+impl TextFeatureArgs {
+    /// The classifier of the files, if they are given. `names` is the value of `--classes`.
+    pub(crate) fn classifier(
+        &self,
+        names: Option<&str>,
+        allow_duplicates: bool,
+    ) -> Result<Option<Classifier>, CliError> {
+        let Some(path) = &self.text_features else {
+            return Ok(None);
+        };
+        let mut yes = FeatureFile::open(path)?;
+        let names = match names {
+            Some(spec) => classes::to_encode(spec, allow_duplicates)?.names,
+            None => yes.keys().map_or_else(
+                || {
+                    note("the classes have no names; they are called by their index");
+                    (0..yes.len()).map(|class| class.to_string()).collect()
+                },
+                <[String]>::to_vec,
+            ),
+        };
+        check_rows(path, yes.len(), names.len())?;
+        let no = match &self.no_features {
+            Some(path) => {
+                let mut no = FeatureFile::open(path)?;
+                no.check_dim(yes.dim())?;
+                check_rows(path, no.len(), names.len())?;
+                Some(no.read_all()?)
+            }
+            None => None,
+        };
+        let classifier = Classifier::new(names, yes.read_all()?, no)?;
+        let own = classifier.scale();
+        Ok(Some(classifier.with_scale(self.scale.unwrap_or(own))))
+    }
+}
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(scale) if scale > 0.0 && f64::is_finite(scale) => Ok(scale),
+        _ => Err("expected a positive number, such as 100".to_owned()),
+    }
+}
+
+fn check_rows(path: &Path, rows: usize, classes: usize) -> Result<(), CliError> {
+    if rows == classes {
+        return Ok(());
+    }
+    Err(CliError::usage_with_hint(
+        format!(
+            "expected {classes} rows in {}, one per class, got {rows}",
+            path.display()
+        ),
+        "give the class names in the order of the rows with --classes",
+    ))
+}

@@ -1,0 +1,117 @@
+use std::path::Path;
+
+use crate::features::{FeatureError, npy};
+
+/// Reads one label per row of features: a `.npy` array of class indices, or a text file with one index
+/// or class name per line. A negative index is a row without a class.
+///
+/// # Errors
+/// [`FeatureError::Read`], [`FeatureError::Label`] for a label that is no class, and
+/// [`FeatureError::Count`] if there are not `rows` labels.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("labels.txt");
+/// std::fs::write(&path, "dog\n0\n-1\n")?;
+/// let names = ["cat", "dog"].map(String::from);
+/// assert_eq!(clipn_data::read_labels(&path, &names, 3)?, [Some(1), Some(0), None]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn read_labels(
+    path: impl AsRef<Path>,
+    class_names: &[String],
+    rows: usize,
+) -> Result<Vec<Option<usize>>, FeatureError> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(|source| FeatureError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let failed = |index, reason| FeatureError::Label {
+        path: path.to_owned(),
+        index,
+        reason,
+    };
+    let class = |(index, number): (usize, f64)| {
+        if number < 0.0 && number.fract() == 0.0 {
+            return Ok(None);
+        }
+        let class = number as usize;
+        if class as f64 == number && class < class_names.len() {
+            return Ok(Some(class));
+        }
+        let last = class_names.len().saturating_sub(1);
+        Err(failed(
+            index,
+            format!("expected the index of a class from 0 to {last}, got {number}"),
+        ))
+    };
+    let labels: Vec<Option<usize>> = if bytes.starts_with(npy::MAGIC) {
+        let numbers = npy::read_list(&bytes).map_err(|reason| FeatureError::Format {
+            path: path.to_owned(),
+            reason,
+        })?;
+        numbers
+            .into_iter()
+            .enumerate()
+            .map(class)
+            .collect::<Result<_, _>>()?
+    } else {
+        let text = std::str::from_utf8(&bytes).map_err(|error| FeatureError::Format {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+        let label = |(index, line): (usize, &str)| {
+            // A class may be called by a number; its name wins.
+            if let Some(class) = class_names.iter().position(|name| name == line) {
+                return Ok(Some(class));
+            }
+            match line.parse::<i64>() {
+                Ok(number) => class((index, number as f64)),
+                Err(_) => Err(failed(
+                    index,
+                    format!("expected the name or index of a class, got {line:?}"),
+                )),
+            }
+        };
+        lines.enumerate().map(label).collect::<Result<_, _>>()?
+    };
+    if labels.len() != rows {
+        return Err(FeatureError::Count {
+            path: path.to_owned(),
+            what: "labels",
+            rows,
+            found: labels.len(),
+        });
+    }
+    Ok(labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_indices_or_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels");
+        let names = ["cat", "1"].map(String::from);
+        let read = |text: &str, rows| {
+            std::fs::write(&path, text).unwrap();
+            read_labels(&path, &names, rows).map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            read("cat\n0\n1\n-1", 4),
+            Ok(vec![Some(0), Some(0), Some(1), None])
+        );
+        assert!(read("0\n2\n", 2).unwrap_err().contains("label 1 of"));
+        assert!(
+            read("0\n2\n", 2)
+                .unwrap_err()
+                .ends_with("from 0 to 1, got 2")
+        );
+        assert!(read("dog\n", 1).unwrap_err().ends_with("got \"dog\""));
+        assert!(read("0\n", 2).unwrap_err().contains("expected 2 labels"));
+    }
+}

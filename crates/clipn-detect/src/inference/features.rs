@@ -1,0 +1,278 @@
+use std::fmt;
+
+use clipn_base::ordered::map_ordered;
+use clipn_base::progress::{NoProgress, Progress};
+use clipn_image::{ImageError, ImageSource, Preprocessing};
+use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, has_direction};
+use rayon::ThreadPool;
+
+use crate::inference::{FeatureCache, FeatureKey, InferenceError, ItemError, Parallelism, Work};
+
+/// An image tower and its preprocessing: images in, features out. The parts are borrowed, so copies
+/// are cheap. [`InferencePipeline`](crate::inference::InferencePipeline) adds a classifier.
+///
+/// ```
+/// use clipn_detect::inference::{FeaturePipeline, InferenceError};
+/// use clipn_engine::image_tower;
+/// use clipn_image::Preprocessing;
+/// use clipn_model::PretrainedWeights;
+///
+/// let weights = PretrainedWeights::mini()?.weights(None)?;
+/// let tower = image_tower(&weights);
+/// let preprocessing = Preprocessing::clip(weights.config().vision.image_size);
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let photos = [folder.path().join("missing.jpg")];
+/// let mut rows = Vec::new();
+/// FeaturePipeline::new(&*tower, &preprocessing).run(
+///     photos,
+///     // On a worker: the features [D] of the image, or its error.
+///     |path, features| (path.clone(), features.map(<[f32]>::to_vec)),
+///     // On this thread, in order.
+///     |row| -> Result<(), InferenceError> {
+///         rows.push(row);
+///         Ok(())
+///     },
+/// )?;
+/// assert!(rows[0].1.is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct FeaturePipeline<'a> {
+    tower: &'a dyn ImageTower<f32>,
+    preprocessing: &'a Preprocessing,
+    parallelism: Parallelism,
+    progress: &'a dyn Progress,
+    cache: Option<&'a FeatureCache>,
+    normalized: bool,
+}
+
+impl fmt::Debug for FeaturePipeline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FeaturePipeline")
+            .field("embed_dim", &self.tower.embed_dim())
+            .field("preprocessing", &self.preprocessing)
+            .field("parallelism", &self.parallelism)
+            .field("normalized", &self.normalized)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Features of the images of a batch that could be read, in order, and the errors of the others.
+pub(crate) struct EncodedBatch {
+    pub(crate) features: FeatureMatrix<f32>,
+    /// One entry per image.
+    pub(crate) errors: Vec<Option<ImageError>>,
+}
+
+/// Where the features of an image come from.
+enum Origin {
+    /// The cache.
+    Cached(Vec<f32>),
+    /// The tower; they are to be cached under the key.
+    Tower(Option<FeatureKey>),
+}
+
+impl<'a> FeaturePipeline<'a> {
+    /// Combines a tower and a preprocessing. Features are normalized to length 1.
+    pub fn new(tower: &'a dyn ImageTower<f32>, preprocessing: &'a Preprocessing) -> Self {
+        Self {
+            tower,
+            preprocessing,
+            parallelism: Parallelism::for_tower(tower),
+            progress: &NoProgress,
+            cache: None,
+            normalized: true,
+        }
+    }
+
+    /// Sets the number of workers and their batch size.
+    #[must_use]
+    pub fn with_parallelism(self, parallelism: Parallelism) -> Self {
+        Self {
+            parallelism,
+            ..self
+        }
+    }
+
+    /// Sets the observer of [`run`](Self::run), which can also cancel it. It begins and ends no stage;
+    /// a unit is an image.
+    #[must_use]
+    pub fn with_progress(self, progress: &'a dyn Progress) -> Self {
+        Self { progress, ..self }
+    }
+
+    /// Sets a cache of features of this tower and preprocessing.
+    #[must_use]
+    pub fn with_cache(self, cache: impl Into<Option<&'a FeatureCache>>) -> Self {
+        Self {
+            cache: cache.into(),
+            ..self
+        }
+    }
+
+    /// Sets whether features are normalized to length 1 [default: true].
+    #[must_use]
+    pub fn with_normalization(self, normalized: bool) -> Self {
+        Self { normalized, ..self }
+    }
+
+    pub(crate) fn parallelism(&self) -> Parallelism {
+        self.parallelism
+    }
+
+    pub(crate) fn progress(&self) -> &'a dyn Progress {
+        self.progress
+    }
+
+    /// Computes the features of preprocessed images, `[N, 3, S, S]` → `[N, D]`.
+    ///
+    /// # Errors
+    /// [`InferenceError::Model`] if `pixels` are not a whole number of images, or if the tower rejects
+    /// them.
+    pub fn features(&self, pixels: &[f32]) -> Result<FeatureMatrix<f32>, InferenceError> {
+        let mut features = self.encode_pixels(pixels)?;
+        if self.normalized {
+            features.normalize();
+        }
+        Ok(features)
+    }
+
+    /// Runs a stream of images. `inspect` gets each image's features `[D]`, finite and not zero, or why
+    /// there are none, on a worker; `sink` gets the results of `inspect` in order, on the calling
+    /// thread. Memory does not grow with the number of images.
+    ///
+    /// # Errors
+    /// The first error of `sink`, a tower that rejects its input, or cancellation. An image that cannot
+    /// be read, or whose features are not finite, is not an error of the run.
+    ///
+    /// # Panics
+    /// If `images`, reading one of them, the tower or `inspect` panics.
+    pub fn run<P: ImageSource, R: Send, E: From<InferenceError>>(
+        &self,
+        images: impl IntoIterator<Item = P, IntoIter: Send>,
+        inspect: impl Fn(&P, Result<&[f32], ItemError>) -> R + Sync,
+        mut sink: impl FnMut(R) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (images, limits, workers) =
+            Work::plan(images.into_iter().fuse(), self.parallelism)?.into_parts();
+        let mut done = 0;
+        map_ordered(
+            images,
+            limits,
+            workers,
+            ImageSource::bytes_in_memory,
+            |worker: &mut ThreadPool, mut batch: Vec<P>| {
+                worker.install(|| self.inspect_batch(&mut batch, &inspect))
+            },
+            |rows: Option<Result<Vec<R>, InferenceError>>| {
+                let Some(rows) = rows else {
+                    return Err(InferenceError::Cancelled { done }.into());
+                };
+                for row in rows? {
+                    sink(row)?;
+                    done += 1;
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// Runs one batch; `None` if the work was cancelled.
+    fn inspect_batch<P: ImageSource, R>(
+        &self,
+        images: &mut [P],
+        inspect: &impl Fn(&P, Result<&[f32], ItemError>) -> R,
+    ) -> Option<Result<Vec<R>, InferenceError>> {
+        let batch = match self.encode(images)? {
+            Ok(batch) => batch,
+            Err(error) => return Some(Err(error)),
+        };
+        let mut rows = batch.features.rows();
+        let results = images.iter().zip(batch.errors).map(|(image, error)| {
+            let row = match error {
+                Some(error) => Err(error.into()),
+                None => match rows.next().filter(|row| has_direction(row)) {
+                    Some(row) => Ok(row),
+                    None => Err(ItemError::InvalidFeatures),
+                },
+            };
+            inspect(image, row)
+        });
+        let results = results.collect();
+        self.progress.advance(images.len() as u64);
+        Some(Ok(results))
+    }
+
+    /// Reads and encodes one batch; `None` if the work was cancelled.
+    pub(crate) fn encode<P: ImageSource>(
+        &self,
+        images: &mut [P],
+    ) -> Option<Result<EncodedBatch, InferenceError>> {
+        let length = self.preprocessing.tensor_len();
+        let mut pixels = vec![0.0; images.len() * length];
+        let mut read = 0;
+        let mut errors = Vec::with_capacity(images.len());
+        let mut origins = Vec::with_capacity(images.len());
+        for image in &mut *images {
+            if self.progress.is_cancelled() {
+                return None;
+            }
+            let key = self.cache.and_then(|_| FeatureKey::of_image(image));
+            if let Some(row) = self.cached(key.as_ref()) {
+                origins.push(Origin::Cached(row));
+                errors.push(None);
+                continue;
+            }
+            let out = &mut pixels[read * length..][..length];
+            let error = image.read_tensor(self.preprocessing, out).err();
+            if error.is_none() {
+                read += 1;
+                origins.push(Origin::Tower(key));
+            }
+            errors.push(error);
+        }
+        let computed = self.encode_pixels(&pixels[..read * length]);
+        let features = computed.map(|computed| self.joined(origins, computed));
+        Some(features.map(|features| EncodedBatch { features, errors }))
+    }
+
+    /// Joins cached and computed rows in the order of the images, and caches the computed ones.
+    fn joined(&self, origins: Vec<Origin>, computed: FeatureMatrix<f32>) -> FeatureMatrix<f32> {
+        let mut features = match self.cache {
+            None => computed,
+            Some(cache) => {
+                let dim = self.tower.embed_dim();
+                let mut values = Vec::with_capacity(origins.len() * dim);
+                let mut rows = computed.rows();
+                for origin in origins {
+                    match origin {
+                        Origin::Cached(row) => values.extend(row),
+                        Origin::Tower(key) => {
+                            let row = rows.next().unwrap_or_default();
+                            if let Some(key) = key.filter(|_| has_direction(row)) {
+                                cache.insert(&key, row);
+                            }
+                            values.extend_from_slice(row);
+                        }
+                    }
+                }
+                FeatureMatrix::new(values, dim)
+            }
+        };
+        if self.normalized {
+            features.normalize();
+        }
+        features
+    }
+
+    fn cached(&self, key: Option<&FeatureKey>) -> Option<Vec<f32>> {
+        self.cache?.get(key?)
+    }
+
+    /// Computes features that are not normalized.
+    fn encode_pixels(&self, pixels: &[f32]) -> Result<FeatureMatrix<f32>, InferenceError> {
+        let size = self.preprocessing.size;
+        Ok(self.tower.encode(ImageBatch::new(pixels, size, size)?)?)
+    }
+}

@@ -1,0 +1,7 @@
+"""``python -m clipn``: the program."""
+
+import sys
+
+from ._cli import main
+
+sys.exit(main())

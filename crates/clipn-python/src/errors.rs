@@ -1,0 +1,73 @@
+//! Errors of the library as Python exceptions of `clipn._errors`, with the same texts and hints.
+
+use std::error::Error;
+
+use clipn::error::chain_in_one_line;
+use pyo3::prelude::*;
+
+/// Creates an exception of a class of `clipn._errors`.
+pub(crate) fn exception(class: &str, message: &str, hint: Option<&str>) -> PyErr {
+    Python::attach(|py| {
+        let create = || -> PyResult<PyErr> {
+            let class = py.import("clipn._errors")?.getattr(class)?;
+            Ok(PyErr::from_value(class.call1((message, hint))?))
+        };
+        create().unwrap_or_else(|error| error)
+    })
+}
+
+/// Creates an exception of wrong arguments.
+pub(crate) fn invalid(message: impl AsRef<str>) -> PyErr {
+    exception("InvalidArgumentError", message.as_ref(), None)
+}
+
+fn of_error(class: &str, error: &(dyn Error + 'static), hint: Option<String>) -> PyErr {
+    exception(class, &chain_in_one_line(error), hint.as_deref())
+}
+
+/// Conversion of an error of the library.
+pub(crate) trait IntoException {
+    fn into_exception(self) -> PyErr;
+}
+
+macro_rules! exceptions {
+    ($($error:path => $class:literal $($hint:ident)?;)*) => {$(
+        impl IntoException for $error {
+            fn into_exception(self) -> PyErr {
+                let hint: Option<String> = None;
+                $(let hint = hint.or_else(|| self.$hint().map(|hint| hint.to_string()));)?
+                of_error($class, &self, hint)
+            }
+        }
+    )*};
+}
+
+exceptions! {
+    clipn::bundle::BundleError => "BundleError" hint;
+    clipn::calibration::CalibrationError => "CalibrationError" hint;
+    clipn::checkpoint::CheckpointError => "ModelError" hint;
+    clipn::classifier::ClassifierError => "ClassifierError" hint;
+    clipn::detector::DetectorError => "DetectorError" hint;
+    clipn::download::DownloadError => "DownloadError" hint;
+    clipn::image::ImageError => "ImageError" hint;
+    clipn::inference::InferenceError => "DetectorError";
+    clipn::inference::ItemError => "ImageError" hint;
+    clipn::metrics::MetricError => "MetricError";
+    clipn::model::ConvertError => "ModelError";
+    clipn::model::ModelError => "ModelError" hint;
+    clipn::negatives::NegativesError => "ClassifierError";
+    clipn::prompts::PromptError => "ClassifierError" hint;
+    clipn::scores::ScoreError => "ScoreError";
+    clipn::tokenizer::TokenizerError => "ClassifierError" hint;
+}
+
+/// `?` for errors of the library.
+pub(crate) trait OrRaise<T> {
+    fn or_raise(self) -> PyResult<T>;
+}
+
+impl<T, E: IntoException> OrRaise<T> for Result<T, E> {
+    fn or_raise(self) -> PyResult<T> {
+        self.map_err(IntoException::into_exception)
+    }
+}

@@ -1,0 +1,145 @@
+//! Images of Python: paths, bytes, PIL images and arrays.
+
+use std::path::PathBuf;
+
+use clipn::image::{
+    DecodeOptions, ImageError, ImageSource, PillowVersion, Preprocessing, RgbImage,
+};
+use numpy::{PyArray1, PyArray4, PyArrayMethods, PyReadonlyArray3};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyString};
+use rayon::prelude::*;
+
+use crate::errors::{IntoException, OrRaise, invalid};
+use crate::interrupt::{Reporter, run};
+
+/// An image that was given from Python.
+#[derive(Debug, Clone)]
+pub(crate) enum InputImage {
+    Path(PathBuf),
+    Bytes(Vec<u8>),
+    Rgb(RgbImage),
+}
+
+impl InputImage {
+    /// Converts an object: a path, encoded bytes, a PIL image, or an array `[H, W]`, `[H, W, 3]` or
+    /// `[H, W, 4]` of `uint8`.
+    pub(crate) fn extract(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.cast::<PyBytes>() {
+            return Ok(Self::Bytes(bytes.as_bytes().to_vec()));
+        }
+        if object.is_instance_of::<PyByteArray>() {
+            return Ok(Self::Bytes(object.extract()?));
+        }
+        if object.is_instance_of::<PyString>() || object.hasattr("__fspath__")? {
+            return Ok(Self::Path(object.extract()?));
+        }
+        let pixels = object
+            .py()
+            .import("clipn._arrays")?
+            .call_method1("pixels", (object,))?;
+        let pixels: PyReadonlyArray3<'_, u8> = pixels.extract()?;
+        let shape = pixels.as_array().shape().to_vec();
+        let size = |value: usize| {
+            u32::try_from(value).map_err(|_| invalid(format!("an image side of {value} pixels")))
+        };
+        let (height, width) = (size(shape[0])?, size(shape[1])?);
+        let image = RgbImage::new(width, height, pixels.as_slice()?.to_vec()).or_raise()?;
+        Ok(Self::Rgb(image))
+    }
+
+    /// Name for messages and tables; `None` for an image in memory.
+    pub(crate) fn name(&self) -> Option<String> {
+        match self {
+            Self::Path(path) => Some(path.display().to_string()),
+            _ => None,
+        }
+    }
+}
+
+impl ImageSource for InputImage {
+    fn read_tensor(
+        &mut self,
+        preprocessing: &Preprocessing,
+        out: &mut [f32],
+    ) -> Result<(), ImageError> {
+        match self {
+            Self::Path(path) => preprocessing.preprocess_file(path, out),
+            Self::Bytes(bytes) => preprocessing.preprocess_bytes(bytes, out),
+            Self::Rgb(image) => preprocessing.normalize_into(&preprocessing.crop(image)?, out),
+        }
+    }
+
+    fn bytes_in_memory(&self) -> usize {
+        match self {
+            Self::Path(_) => 0,
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Rgb(image) => image.pixels().len(),
+        }
+    }
+}
+
+/// Converts a list of images.
+pub(crate) fn extract_all(images: &Bound<'_, PyAny>) -> PyResult<Vec<InputImage>> {
+    images
+        .try_iter()?
+        .map(|image| InputImage::extract(&image?))
+        .collect()
+}
+
+/// Preprocesses images to `[N, 3, S, S]`.
+pub(crate) fn tensors<'py>(
+    py: Python<'py>,
+    images: Vec<InputImage>,
+    preprocessing: &Preprocessing,
+) -> PyResult<Bound<'py, PyArray4<f32>>> {
+    let (count, length, size) = (images.len(), preprocessing.tensor_len(), preprocessing.size);
+    let reporter = Reporter::new(None);
+    let tensors = run(
+        py,
+        &reporter,
+        || -> Result<Vec<f32>, (usize, ImageError)> {
+            let mut values = vec![0.0; count * length];
+            values
+                .par_chunks_mut(length)
+                .zip(images)
+                .enumerate()
+                .try_for_each(|(index, (out, mut image))| {
+                    image
+                        .read_tensor(preprocessing, out)
+                        .map_err(|error| (index, error))
+                })?;
+            Ok(values)
+        },
+    )?;
+    let values = tensors.map_err(|(_, error)| error.into_exception())?;
+    PyArray1::from_vec(py, values).reshape([count, 3, size, size])
+}
+
+/// Decoding of photos, or as the published evaluation decodes.
+pub(crate) fn decode_options(faithful: bool) -> DecodeOptions {
+    if faithful {
+        DecodeOptions::faithful()
+    } else {
+        DecodeOptions::for_display()
+    }
+}
+
+/// Preprocesses images as CLIP does, without a model.
+#[pyfunction]
+pub(crate) fn preprocess<'py>(
+    py: Python<'py>,
+    images: &Bound<'py, PyAny>,
+    size: usize,
+    faithful: bool,
+    pillow: &str,
+) -> PyResult<Bound<'py, PyArray4<f32>>> {
+    let pillow: PillowVersion = pillow
+        .parse()
+        .map_err(|_| invalid(format!("expected pillow=\"12\" or \"13\", got {pillow:?}")))?;
+    let preprocessing = Preprocessing::clip(size)
+        .with_decode(decode_options(faithful))
+        .with_pillow(pillow);
+    preprocessing.validate().or_raise()?;
+    tensors(py, extract_all(images)?, &preprocessing)
+}

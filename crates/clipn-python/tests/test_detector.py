@@ -1,0 +1,270 @@
+"""Models, classifiers, bundles, detection and calibration."""
+
+import itertools
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clipn
+
+from conftest import CLASSES
+
+
+def test_preprocess_equals_pillow(images):
+    got = clipn.preprocess(images, size=32)
+    assert got.shape == (5, 3, 32, 32) and got.dtype == np.float32
+    mean = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+    std = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+    for path, tensor in zip(images, got):
+        image = Image.open(path).convert("RGB")
+        # Pixels that were decoded by Pillow: the resize is compared, not the JPEG decoder.
+        again = clipn.preprocess(image, size=32)[0]
+        side = min(image.size)
+        size = tuple(int(32 * value / side) if value != side else 32 for value in image.size)
+        resized = image.resize(size, Image.BICUBIC)
+        left, top = (int(round((value - 32) / 2.0)) for value in size)
+        cropped = np.asarray(resized.crop((left, top, left + 32, top + 32)))
+        assert np.array_equal(np.rint((again.transpose(1, 2, 0) * std + mean) * 255), cropped), path
+        assert np.abs(again - tensor).max() < (0.1 if path.suffix in (".jpg", ".webp") else 1e-6)
+
+
+def test_all_forms_of_an_image_are_equal(images, model):
+    path = images[0]
+    pixels = np.asarray(Image.open(path))
+    forms = [path, str(path), path.read_bytes(), bytearray(path.read_bytes()), Image.open(path), pixels]
+    features = model.image(forms)
+    assert features.shape == (6, model.embed_dim)
+    assert np.array_equal(features, np.repeat(features[:1], 6, axis=0))
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
+    assert np.array_equal(model.image(np.stack([pixels, pixels])), features[:2])
+    assert np.array_equal(model.image(model.preprocess(path)), features[:1])
+    raw = model.image(path, normalize=False)
+    np.testing.assert_allclose(raw / np.linalg.norm(raw), features[:1], atol=1e-6)
+    with pytest.raises(clipn.InvalidArgumentError, match="shape"):
+        model.image([pixels.astype(float)])
+
+
+def test_texts(model):
+    tokens = clipn.tokenize(["a school bus", "a pizza"])
+    assert tokens.shape == (2, 77) and tokens.dtype == np.int64 and tokens[0, 0] == 49406
+    assert np.array_equal(model.text(["a school bus", "a pizza"]), model.text(tokens[:, : model.context_length]))
+    assert model.text("a pizza", side="no").shape == (1, model.embed_dim)
+    with pytest.raises(clipn.InvalidArgumentError):
+        model.text("a pizza", side="maybe")
+
+
+def test_a_classifier_of_features_equals_that_of_names(classifier, model, images):
+    features = model.image(images)
+    copy = clipn.Classifier.from_features(
+        classifier.yes_weights, classifier.no_weights, classes=classifier.class_names, scale=classifier.scale
+    )
+    for own, other in zip(classifier.logits(features), copy.logits(features)):
+        assert (own is None) == (other is None) and (own is None or np.array_equal(own, other))
+    yes, no, negatives = classifier.logits(features)
+    assert yes.shape == (5, 3) and negatives is None
+    np.testing.assert_allclose(yes, classifier.scale * features @ classifier.yes_weights.T, atol=1e-3)
+    detections = clipn.Detector(copy).detect_features(features)
+    assert [d.score for d in detections] == [d.score for d in clipn.Detector(classifier, model).detect(images)]
+    with_negatives = clipn.Classifier.from_features(np.eye(3), negatives=-np.eye(3), classes=list("abc"))
+    assert "neglabel" in with_negatives.scores and with_negatives.negative_names == ["0", "1", "2"]
+    with pytest.raises(clipn.ClassifierError):
+        clipn.Classifier.from_features(np.array([[np.nan, 1.0]]))
+    with pytest.raises(clipn.InvalidArgumentError, match="dimension 3, got 2"):
+        clipn.Classifier.from_features(np.eye(3), np.eye(2))
+
+
+def test_classes_are_added_and_removed(classifier, model):
+    more = classifier.add(["banana"], pretrained=model)
+    assert more.class_names == [*CLASSES, "banana"]
+    assert np.array_equal(more.remove(["banana"]).yes_weights, classifier.yes_weights)
+    alone = clipn.Classifier.build(["banana"], pretrained=model)
+    assert np.array_equal(more.yes_weights[3:], alone.yes_weights)
+    with pytest.raises(clipn.ClassifierError, match="cat"):
+        classifier.remove(["cat"])
+    with pytest.raises(clipn.InvalidArgumentError, match="list of class names"):
+        clipn.Classifier.build("pizza", pretrained=model)
+    with pytest.raises(clipn.ClassifierError) as caught:
+        clipn.Classifier.build(["pizza", "pizza"], pretrained=model)
+    assert "pizza" in str(caught.value)
+
+
+def test_detections_equal_those_of_the_program(bundle_path, images):
+    rows = subprocess.run(
+        [sys.executable, "-m", "clipn", "classify", "--bundle", bundle_path, "--format", "json", *images],
+        capture_output=True, text=True, check=True,
+    ).stdout
+    detections = clipn.Detector.open(bundle_path).detect(images)
+    expected = [json.loads(row) for row in rows.splitlines()]
+    got = json.loads(json.dumps(detections.to_dicts()))
+    assert got == expected
+    assert detections[0].path == str(images[0]) and isinstance(detections[0].top[0][1], float)
+
+
+def test_one_many_and_stream(bundle_path, images):
+    detector = clipn.Detector.open(bundle_path)
+    many = [d.score for d in detector.detect(images)]
+    assert [detector.detect(path).score for path in images] == many
+    assert [d.score for d in detector.stream(iter(images), batch_size=2)] == many
+    endless = detector.stream(images[i % 5] for i in itertools.count())
+    assert [next(endless).score for _ in range(12)] == [many[i % 5] for i in range(12)]
+    endless.close()
+    del endless
+
+
+def test_tables(bundle_path, images, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8nothing")
+    detector = clipn.Detector.open(bundle_path)
+    detections = detector.detect([*images, broken], errors="return")
+    frame = detections.to_pandas()
+    assert len(frame) == 6 and frame["error"].isna().tolist() == [True] * 5 + [False]
+    assert str(frame["unknown"].dtype) == "boolean" and frame["score"].iloc[0] == detections[0].score
+    table = detections.to_arrow()
+    assert table.num_rows == 6 and table["path"][0].as_py() == str(images[0])
+    assert "<table>" in detections._repr_html_()
+    with pytest.raises(clipn.ImageError, match="broken.jpg") as caught:
+        detector.detect([*images, broken])
+    assert caught.value.hint is None or isinstance(caught.value.hint, str)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert type(again) is clipn.ImageError and str(again) == str(caught.value)
+    with pytest.raises(clipn.ImageError):
+        list(detector.stream([broken]))
+    with pytest.raises(clipn.ImageError, match="image 1"):
+        detector.detect([images[0], b"no image"])
+
+
+def test_errors_of_a_python_iterator_are_raised(bundle_path, images):
+    def failing():
+        yield images[0]
+        raise KeyError("mine")
+
+    stream = clipn.Detector.open(bundle_path).stream(failing())
+    assert next(stream).path == str(images[0])
+    with pytest.raises(KeyError, match="mine"):
+        next(stream)
+
+
+def test_rules(bundle_path, images):
+    detector = clipn.Detector.open(bundle_path)
+    assert all(d.is_unknown for d in detector.with_rule("msp", 1.1).detect(images))
+    accepted = detector.with_rule(reject=False).detect(images)
+    assert not any(d.is_unknown for d in accepted)
+    assert len(detector.with_top(1).detect(images[0]).top) == 1
+    with pytest.raises(clipn.InvalidArgumentError, match="no default threshold"):
+        detector.with_rule("energy")
+
+
+def test_calibration_equals_that_of_the_program(bundle_path, model, tmp_path):
+    rng = np.random.default_rng(5)
+    folder = tmp_path / "known" / "pizza"
+    folder.mkdir(parents=True)
+    for index in range(40):
+        Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{index:02}.png")
+    subprocess.run(
+        [sys.executable, "-m", "clipn", "calibrate", "--bundle", bundle_path, "--id", tmp_path / "known", "--out", tmp_path / "p.clipn"],
+        check=True, capture_output=True,
+    )
+    program = clipn.Bundle.open(tmp_path / "p.clipn").calibration
+    bundle = clipn.Bundle.open(bundle_path)
+    ours = clipn.calibrate(bundle, tmp_path / "known").calibration
+    assert (ours.threshold, ours.n, ours.score) == (program.threshold, 40, program.score)
+    assert ours.warnings == program.warnings
+    paths = sorted(folder.iterdir())
+    features = model.image(paths)
+    by_features = clipn.calibrate(bundle, features, labels=["pizza"] * 40).calibration
+    assert by_features.threshold == pytest.approx(ours.threshold, rel=1e-6)
+    scores = [d.score for d in clipn.Detector(bundle).detect(paths)]
+    by_scores = clipn.calibrate(scores, score=ours.score)
+    assert by_scores.threshold == pytest.approx(ours.threshold, rel=1e-4)
+    assert 0 < by_scores.p_value(by_scores.threshold) < 0.2
+    chosen = clipn.calibrate(bundle, features, model.image(rng.integers(0, 9, (20, 32, 32, 3), dtype=np.uint8)), score="best")
+    assert chosen.calibration.score in bundle.classifier.scores and chosen.comparison
+    chosen.write(tmp_path / "c.clipn")
+    assert clipn.Detector.open(tmp_path / "c.clipn").detect(paths[0]).p_value is not None
+    with pytest.raises(clipn.CalibrationError):
+        clipn.calibrate(bundle, features[:3])
+
+
+def test_progress_is_reported_and_its_errors_raised(bundle_path, images):
+    detector = clipn.Detector.open(bundle_path)
+    seen = []
+    detector.detect(images * 20, progress=lambda *state: seen.append((*state, threading.get_ident())))
+    assert seen[-1] == ("classifying", 100, 100, threading.get_ident())
+
+    def fail(stage, done, total):
+        raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        detector.detect(images * 20, progress=fail)
+
+
+def test_the_gil_is_released(bundle_path, images):
+    detector = clipn.Detector.open(bundle_path)
+    count, done = 0, threading.Event()
+
+    def work():
+        detector.detect(images * 60)
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while not done.wait(0.001):
+        count += 1
+    thread.join()
+    assert count > 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_ends_a_long_call(bundle_path, images):
+    code = (
+        "import sys, clipn\n"
+        "detector = clipn.Detector.open(sys.argv[1])\n"
+        "print('ready', flush=True)\n"
+        "try:\n"
+        "    detector.detect([sys.argv[2]] * 200_000)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', flush=True)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, bundle_path, images[0]], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    out, _ = child.communicate(timeout=30)
+    assert out == "interrupted\n" and time.monotonic() - start < 20
+
+
+def test_weights_are_converted(tmp_path, model):
+    written = clipn.convert("clipn-mini", tmp_path / "mini.safetensors", dtype="f16")
+    assert all(os.path.getsize(path) == size for path, size in written.items())
+    again = clipn.load(tmp_path / "mini.safetensors")
+    assert again.embed_dim == model.embed_dim and again.has_no
+    with pytest.raises(clipn.ModelError):
+        clipn.load(tmp_path / "missing.safetensors")
+
+
+def test_the_command_is_installed():
+    shown = subprocess.run([os.path.join(os.path.dirname(sys.executable), "clipn"), "--version"], capture_output=True, text=True)
+    assert shown.stdout.startswith(f"clipn {clipn.__version__}"), shown
+    wrong = subprocess.run([sys.executable, "-m", "clipn", "classify"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "error: " in wrong.stderr
+
+
+def test_import_is_fast_and_downloads_nothing():
+    code = (
+        "import socket, sys\n"
+        "def refuse(*a, **k): raise AssertionError('a connection at import')\n"
+        "socket.socket.connect = refuse\n"
+        "import clipn\n"
+        "assert 'numpy' not in sys.modules and 'pandas' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
