@@ -336,7 +336,6 @@ fn open_tensor(path: &Path) -> Result<Contents, FeatureError> {
     let matrices: Vec<(&str, &Tensor)> = checkpoint
         .iter()
         .filter(|(_, tensor)| tensor.shape().len() == 2 && tensor.dtype().is_float())
-        .map(|(name, tensor)| (name, tensor))
         .collect();
     let object = checkpoint
         .object()

@@ -255,10 +255,10 @@ fn read_strings(file: &SerializedFileReader<File>, leaf: &Leaf) -> Result<Vec<St
         };
         let (mut levels, mut values) = (Vec::new(), Vec::new());
         guard(|| reader.read_records(count, Some(&mut levels), None, &mut values))?;
-        if leaf.definition > 0 {
-            if let Some(row) = levels.iter().position(|&level| level < leaf.definition) {
-                return Err(format!("the key of row {} is null", keys.len() + row));
-            }
+        if leaf.definition > 0
+            && let Some(row) = levels.iter().position(|&level| level < leaf.definition)
+        {
+            return Err(format!("the key of row {} is null", keys.len() + row));
         }
         let text = |value: &ByteArray| String::from_utf8_lossy(value.data()).into_owned();
         keys.extend(values.iter().map(text));

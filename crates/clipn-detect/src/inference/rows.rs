@@ -59,7 +59,7 @@ pub fn map_features<R: Send>(
     inspect: impl Fn(usize, Result<LogitsRow<'_, f32>, ItemError>) -> R + Sync,
 ) -> Result<Vec<R>, ClassifierError> {
     let dim = classifier.dim();
-    if features.len() % dim != 0 {
+    if !features.len().is_multiple_of(dim) {
         return Err(ClassifierError::FeatureDimension {
             expected: dim,
             found: features.len() % dim,

@@ -51,7 +51,7 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
     }
     let bar = Bar::default();
     if args.templates.is_some() {
-        return class_rows(args, &loaded, target, &settings, &bar);
+        return class_rows(args, &loaded, &target, &settings, &bar);
     }
     let texts = read_texts(&args.input, shard)?;
     let tower = loaded
@@ -97,7 +97,7 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
 fn class_rows(
     args: &EmbedTextsArgs,
     loaded: &LoadedModel,
-    target: Target,
+    target: &Target,
     settings: &RunSettings,
     bar: &Bar,
 ) -> Result<(), CliError> {
@@ -114,14 +114,14 @@ fn class_rows(
         Side::No => classifier.no_weights(),
     };
     let dim = classifier.dim();
-    let mut output = start(args, &target, settings, dim, &names.names)?;
+    let mut output = start(args, target, settings, dim, &names.names)?;
     let before = output.counts.items();
     let rows = rows.unwrap_or_default().chunks_exact(dim);
     let done = usize::try_from(before).unwrap_or(usize::MAX);
     for (name, row) in names.names.iter().zip(rows).skip(done) {
         output.push(name.clone(), Ok(row.to_vec()))?;
     }
-    finish(args, output, &target, dim, before)
+    finish(args, output, target, dim, before)
 }
 
 /// Creates the output, or resumes it after the texts that are in it.
