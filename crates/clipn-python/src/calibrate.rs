@@ -260,10 +260,6 @@ type ComparisonJson = Option<String>;
 
 /// Calibrates a bundle; returns it with the images that could not be read, and the comparison of scores.
 #[pyfunction]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the package passes all of its keywords"
-)]
 pub(crate) fn calibrate_bundle(
     py: Python<'_>,
     bundle: &Bundle,

@@ -109,10 +109,6 @@ impl Classifier {
 #[pymethods]
 impl Classifier {
     #[staticmethod]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the package passes all of its keywords"
-    )]
     fn build(
         py: Python<'_>,
         classes: Vec<String>,

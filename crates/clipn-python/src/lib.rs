@@ -1,6 +1,12 @@
 //! The native module of the Python package `clipn`: a thin layer over the library. The package around it
 //! is in `python/clipn`; its functions validate and convert arguments, and have the documentation.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::too_many_arguments,
+    reason = "arguments of Python functions are converted and owned, and each is a keyword of the package"
+)]
+
 mod arrays;
 mod bundle;
 mod calibrate;

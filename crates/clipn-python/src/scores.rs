@@ -56,10 +56,6 @@ fn part<T>(values: &[T], index: usize, width: usize) -> &[T] {
 /// Computes a score of every row; the arrays have one float type and are contiguous.
 #[pyfunction]
 #[pyo3(signature = (name, yes, no, negatives, group_ends, scale, stable))]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the package passes all of its keywords"
-)]
 pub(crate) fn score<'py>(
     py: Python<'py>,
     name: &str,

@@ -197,7 +197,10 @@ fn arguments(command: &str) -> Vec<String> {
         shrink_benchmark(&mut words);
     }
     let has = |flag: &str| words.iter().any(|word| word == flag);
-    if matches!(words[0].as_str(), "classify" | "eval") && !has("--templates") && !has("--bundle") {
+    let has_texts = ["--templates", "--bundle", "--text-features"]
+        .into_iter()
+        .any(has);
+    if matches!(words[0].as_str(), "classify" | "eval") && !has_texts {
         words.extend(["--templates", "simple"].map(String::from));
     }
     words

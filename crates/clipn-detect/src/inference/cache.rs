@@ -389,7 +389,7 @@ mod tests {
         fs::write(&segment, &whole[..whole.len() - 1]).unwrap();
         let cut = open(folder.path(), Precision::F32);
         assert_eq!((cut.len(), cut.finish().unwrap().damaged), (2, 1));
-        let mut flipped = whole.clone();
+        let mut flipped = whole;
         flipped[16 + KEY] ^= 1;
         fs::write(&segment, flipped).unwrap();
         let damaged = open(folder.path(), Precision::F32);

@@ -124,7 +124,7 @@ pub(crate) enum CliError {
         total: Option<u64>,
         path: PathBuf,
     },
-    #[error("none of the {items} {what} could be encoded: {}", path.display())]
+    #[error("none of {items} {what} could be encoded: {}", path.display())]
     NothingEncoded {
         items: u64,
         what: &'static str,
