@@ -236,9 +236,9 @@ fn an_output_that_another_program_changes_is_an_error() {
         std::fs::write(path, "").unwrap();
     };
     let cut = |path: &Path| drop(std::fs::File::create(path).unwrap());
-    let changes: [fn(&Path); 3] = [remove, replace, cut];
-    let words = ["removed or replaced", "removed or replaced", "changed"];
-    for (index, (what, change)) in words.into_iter().zip(changes).enumerate() {
+    let changes: [&dyn Fn(&Path); 3] = [&remove, &replace, &cut];
+    for (index, change) in changes.into_iter().enumerate() {
+        let what = ["removed or replaced", "removed or replaced", "changed"][index];
         let name = format!("rows{index}.jsonl");
         let child = start(&s, &classify(&["--list", "list.txt", "--output", &name]));
         let deadline = Instant::now() + Duration::from_secs(60);
