@@ -73,7 +73,7 @@ fn rows() -> Vec<Row> {
         device: "cpu".to_owned(),
         name: format!("SIMD level {}", clipn::simd::SimdLevel::current()),
         kind: "CPU".to_owned(),
-        precisions: "f32".to_owned(),
+        precisions: "f32, int8".to_owned(),
     }];
     #[cfg(feature = "gpu")]
     for (index, adapter) in clipn::gpu::adapters().into_iter().enumerate() {

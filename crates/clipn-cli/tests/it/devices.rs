@@ -15,6 +15,7 @@ fn devices_lists_the_cpu_first() {
     assert!(lines.next().unwrap().starts_with("cpu"), "{table}");
     let json: Value = serde_json::from_str(&s.done(&["devices", "--format", "json"])).unwrap();
     assert_eq!(json[0]["device"], "cpu");
+    assert_eq!(json[0]["precisions"], "f32, int8");
     assert!(
         s.done(&["devices", "--format", "csv"])
             .starts_with("device,name,kind,precisions")
@@ -235,7 +236,8 @@ mod on_a_gpu {
         let json = s.done(&[&model[..], &images, &["--format", "json"]].concat());
         let found: Value = serde_json::from_str(&json).unwrap();
         let least = found["precision"]["least_cosine"].as_f64().unwrap();
-        assert!(least > 0.999 && least < 1.0, "{least}");
+        // Rounding hides what f16 changes in so small a model.
+        assert!(least > 0.999 && least <= 1.0, "{least}");
     }
 
     #[test]

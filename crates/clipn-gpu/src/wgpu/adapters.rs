@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 
 use clipn_model::Precision;
@@ -86,7 +87,13 @@ fn kind(kind: wgpu::DeviceType) -> AdapterKind {
     }
 }
 
-fn sorted() -> Vec<wgpu::Adapter> {
+/// Returns the adapters, which are searched once: that takes a while, and some drivers print messages.
+fn sorted() -> &'static [wgpu::Adapter] {
+    static ADAPTERS: OnceLock<Vec<wgpu::Adapter>> = OnceLock::new();
+    ADAPTERS.get_or_init(search)
+}
+
+fn search() -> Vec<wgpu::Adapter> {
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
@@ -103,9 +110,9 @@ fn sorted() -> Vec<wgpu::Adapter> {
 
 /// Returns the adapter `index` of [`adapters`].
 pub(super) fn open(index: usize) -> Result<wgpu::Adapter, DeviceError> {
-    let mut adapters = sorted();
-    if index < adapters.len() {
-        return Ok(adapters.swap_remove(index));
+    let adapters = sorted();
+    if let Some(adapter) = adapters.get(index) {
+        return Ok(adapter.clone());
     }
     let names: Vec<String> = adapters
         .iter()
