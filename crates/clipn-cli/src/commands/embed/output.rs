@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clipn::dataset::{FeatureFile, FeatureWriter, KeyKind, LostSource};
+use clipn::dataset::{FeatureWriter, KeyKind, LostSource};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -220,7 +220,7 @@ fn keys_table(path: &Path, kind: KeyKind, keys: &[String]) -> Result<(), CliErro
 #[cfg(feature = "parquet")]
 fn write_table(target: &Target, kind: KeyKind, keys: &[String]) -> Result<(), CliError> {
     let table = beside(&target.path, ".table.partial");
-    let mut features = FeatureFile::open(&target.partial)?;
+    let mut features = clipn::dataset::FeatureFile::open(&target.partial)?;
     clipn::dataset::write_feature_table(&table, kind, keys, &mut features)?;
     std::fs::rename(&table, &target.path).map_err(failed(&target.path))
 }
