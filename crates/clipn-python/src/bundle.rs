@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clipn::bundle::{Bundle as Inner, ModelIdentity};
 use pyo3::prelude::*;
 
-use crate::calibrate::Calibration;
+use crate::calibration::Calibration;
 use crate::classifier::Classifier;
 use crate::errors::{OrRaise, invalid};
 use crate::model::Model;

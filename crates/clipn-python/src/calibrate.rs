@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clipn::calibration::{
-    Calibration as Inner, CalibrationSample, CalibrationSettings, ComparisonSettings, ScoreColumn,
-    calibrate, check_calibration_set, compare_scores,
+    CalibrationSample, CalibrationSettings, ComparisonSettings, ScoreColumn, calibrate,
+    check_calibration_set, compare_scores,
 };
 use clipn::dataset::{ImageFolder, ListedClasses};
 use clipn::detector::Detector;
@@ -15,67 +15,11 @@ use pyo3::prelude::*;
 
 use crate::arrays::{Floats, Matrix};
 use crate::bundle::Bundle;
+use crate::calibration::Calibration;
 use crate::errors::{IntoException, OrRaise, invalid};
 use crate::images::{InputImage, extract_all};
 use crate::interrupt::{Reporter, run};
 use crate::model::{Failed, Model, item_exception, parallelism};
-
-/// A calibrated threshold.
-#[pyclass(frozen, module = "clipn")]
-#[derive(Clone)]
-pub(crate) struct Calibration {
-    pub(crate) inner: Inner,
-}
-
-#[pymethods]
-impl Calibration {
-    /// Threshold in the published unit of the score.
-    #[getter]
-    fn threshold(&self) -> f64 {
-        self.inner.score().from_stable(self.inner.threshold())
-    }
-
-    /// Name of the score.
-    #[getter]
-    fn score(&self) -> &'static str {
-        self.inner.score().name()
-    }
-
-    /// Number of in-distribution images.
-    #[getter]
-    fn n(&self) -> usize {
-        self.inner.len()
-    }
-
-    /// Warnings about the calibration set.
-    #[getter]
-    fn warnings(&self) -> Vec<String> {
-        self.inner
-            .warnings()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    /// Conformal p-value of a score in its published unit.
-    fn p_value(&self, score: f64) -> f64 {
-        self.inner.p_value(self.inner.score().to_stable(score))
-    }
-
-    /// All figures as JSON.
-    fn metadata_json(&self) -> PyResult<String> {
-        serde_json::to_string(self.inner.metadata()).map_err(|error| invalid(error.to_string()))
-    }
-
-    fn __repr__(&self) -> String {
-        format!(
-            "<clipn.Calibration: {} >= {:.6}, {} images>",
-            self.score(),
-            self.threshold(),
-            self.n()
-        )
-    }
-}
 
 fn settings(
     score: &'static dyn Score,

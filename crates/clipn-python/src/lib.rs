@@ -10,6 +10,7 @@
 mod arrays;
 mod bundle;
 mod calibrate;
+mod calibration;
 mod classifier;
 mod convert;
 mod detection;
@@ -45,7 +46,7 @@ fn _clipn(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<model::Model>()?;
     module.add_class::<classifier::Classifier>()?;
     module.add_class::<bundle::Bundle>()?;
-    module.add_class::<calibrate::Calibration>()?;
+    module.add_class::<calibration::Calibration>()?;
     module.add_class::<detection::Detection>()?;
     module.add_class::<detector::Detector>()?;
     module.add_class::<detector::DetectionStream>()?;
