@@ -4,13 +4,16 @@ use crate::common::Sandbox;
 use crate::common::snapshot::assert_text;
 
 /// Every command, as the names of the manual pages have it.
-pub(crate) const COMMANDS: [&str; 23] = [
+pub(crate) const COMMANDS: [&str; 26] = [
     "eval",
     "results",
     "results merge",
     "results show",
     "metrics",
     "classify",
+    "embed",
+    "embed images",
+    "embed texts",
     "classifier",
     "classifier build",
     "classifier show",
