@@ -286,7 +286,7 @@ mod tests {
             writer.push(&cells[..if row == 5 { 1 } else { 3 }]).unwrap();
         }
         writer.finish().unwrap();
-        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
         assert_eq!(reader.metadata().num_row_groups(), 2);
         let read: Vec<Vec<Field>> = reader
             .get_row_iter(None)
@@ -321,7 +321,7 @@ mod tests {
         let writer =
             ParquetWriter::create(&path, &[("name".to_owned(), ColumnKind::Text)]).unwrap();
         writer.finish().unwrap();
-        let reader = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+        let reader = SerializedFileReader::new(std::fs::File::open(&path).unwrap()).unwrap();
         assert_eq!(reader.metadata().file_metadata().num_rows(), 0);
     }
 
