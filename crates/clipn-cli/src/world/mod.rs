@@ -3,14 +3,6 @@
 //!
 //! All images are drawn here, deterministically for a seed. They are written in the formats of real
 //! data: WebDataset shards, image folders and a benchmark definition.
-//!
-//! ```
-//! use crate::world::World;
-//!
-//! let sample = World::default().train_sample(0);
-//! assert_eq!(sample.pixels.len(), 32 * 32 * 3);
-//! assert!(!sample.caption.is_empty());
-//! ```
 
 mod builder;
 mod canvas;

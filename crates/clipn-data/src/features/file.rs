@@ -39,7 +39,7 @@ const TENSOR_NAMES: [&str; 6] = [
 /// let mut file = FeatureFile::open(&path)?;
 /// assert_eq!((file.len(), file.dim(), file.dtype()), (1, 2, "f32"));
 /// assert_eq!(file.read_rows(0, 1)?, [0.6, 0.8]);
-/// # Ok::<(), clipn_data::FeatureError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct FeatureFile {
