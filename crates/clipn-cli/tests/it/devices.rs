@@ -319,7 +319,7 @@ mod on_a_gpu {
         );
         for (step, (found, expected)) in gpu.iter().zip(&cpu).enumerate() {
             let error = (found / expected - 1.0).abs();
-            assert!(error < 1e-3, "step {step}: {found}, expected {expected}");
+            assert!(error < 1e-4, "step {step}: {found}, expected {expected}");
         }
         let checkpoint = "logs/gpu/checkpoints/epoch-2";
         for device in ["cpu", "gpu:0"] {
@@ -328,7 +328,7 @@ mod on_a_gpu {
             let resumed = losses(&s, &name);
             for (found, expected) in resumed.iter().rev().zip(gpu.iter().rev()) {
                 let error = (found / expected - 1.0).abs();
-                assert!(error < 1e-3, "{device}: {found}, expected {expected}");
+                assert!(error < 1e-4, "{device}: {found}, expected {expected}");
             }
         }
     }
