@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{LockError, NewDirectory, NewFile, OutputFile, StateLock, remove_directory, replace};
 
-fn names(directory: &Path) -> Vec<String> {
+pub(super) fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

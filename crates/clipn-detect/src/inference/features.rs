@@ -117,10 +117,6 @@ impl<'a> FeaturePipeline<'a> {
         Self { normalized, ..self }
     }
 
-    pub(crate) fn parallelism(&self) -> Parallelism {
-        self.parallelism
-    }
-
     pub(crate) fn progress(&self) -> &'a dyn Progress {
         self.progress
     }
@@ -152,6 +148,17 @@ impl<'a> FeaturePipeline<'a> {
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send>,
         inspect: impl Fn(&P, Result<&[f32], ItemError>) -> R + Sync,
+        sink: impl FnMut(R) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.run_batches(images, |batch| self.inspect_batch(batch, &inspect), sink)
+    }
+
+    /// Runs batches of a stream of images on the workers: `run` gets each batch, and returns a result
+    /// for each of its images, or `None` if the work was cancelled.
+    pub(crate) fn run_batches<P: ImageSource, R: Send, E: From<InferenceError>>(
+        &self,
+        images: impl IntoIterator<Item = P, IntoIter: Send>,
+        run: impl Fn(&mut [P]) -> Option<Result<Vec<R>, InferenceError>> + Sync,
         mut sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
         let (images, limits, workers) =
@@ -162,9 +169,7 @@ impl<'a> FeaturePipeline<'a> {
             limits,
             workers,
             ImageSource::bytes_in_memory,
-            |worker: &mut ThreadPool, mut batch: Vec<P>| {
-                worker.install(|| self.inspect_batch(&mut batch, &inspect))
-            },
+            |worker: &mut ThreadPool, mut batch: Vec<P>| worker.install(|| run(&mut batch)),
             |rows: Option<Result<Vec<R>, InferenceError>>| {
                 let Some(rows) = rows else {
                     return Err(InferenceError::Cancelled { done }.into());

@@ -1,16 +1,12 @@
 use std::fmt;
 
-use clipn_base::ordered::map_ordered;
 use clipn_base::progress::Progress;
 use clipn_image::{ImageSource, Preprocessing};
 use clipn_model::{FeatureMatrix, ImageTower, has_direction};
 use clipn_ood::scores::LogitsRow;
-use rayon::ThreadPool;
 
 use crate::classifier::{Classifier, ClassifierError, Logits};
-use crate::inference::{
-    FeatureCache, FeaturePipeline, InferenceError, ItemError, Parallelism, Work,
-};
+use crate::inference::{FeatureCache, FeaturePipeline, InferenceError, ItemError, Parallelism};
 
 /// An image tower, its preprocessing and a classifier: images in, logits out. The parts are borrowed,
 /// so copies are cheap. The [module page](crate::inference) has an example.
@@ -155,30 +151,10 @@ impl<'a> InferencePipeline<'a> {
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send>,
         inspect: impl Fn(&P, Result<&[LogitsRow<'_, f32>], ItemError>) -> R + Sync,
-        mut sink: impl FnMut(R) -> Result<(), E>,
+        sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (images, limits, workers) =
-            Work::plan(images.into_iter().fuse(), self.encoder.parallelism())?.into_parts();
-        let mut done = 0;
-        map_ordered(
-            images,
-            limits,
-            workers,
-            ImageSource::bytes_in_memory,
-            |worker: &mut ThreadPool, mut batch: Vec<P>| {
-                worker.install(|| self.batch(&mut batch, &inspect))
-            },
-            |rows: Option<Result<Vec<R>, InferenceError>>| {
-                let Some(rows) = rows else {
-                    return Err(InferenceError::Cancelled { done }.into());
-                };
-                for row in rows? {
-                    sink(row)?;
-                    done += 1;
-                }
-                Ok(())
-            },
-        )
+        self.encoder
+            .run_batches(images, |batch| self.batch(batch, &inspect), sink)
     }
 
     /// Runs one batch; `None` if the work was cancelled. `inspect` gets a row from every classifier.
