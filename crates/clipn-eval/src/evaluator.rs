@@ -148,9 +148,12 @@ impl<'a> Evaluator<'a> {
         self.check_labels(classes.unwrap_or_default())?;
         let scores = classifiers
             .iter()
-            .map(|classifier| self.scores_of(classifier))
+            .map(|classifier| self.scores_of(classifier, pipeline.score_inputs().has_local))
             .collect::<Result<Vec<_>, _>>()?;
+        let uses_local = scores.iter().flatten().any(|score| score.uses_local());
         let pipeline = pipeline
+            .with_local(uses_local)
+            .map_err(InferenceError::from)?
             .with_parallelism(self.options.parallelism)
             .with_cache(self.cache)
             .with_progress(self.progress);
@@ -194,8 +197,9 @@ impl<'a> Evaluator<'a> {
     fn scores_of(
         &self,
         classifier: &Classifier,
+        has_local: bool,
     ) -> Result<Vec<&'static dyn Score>, EvaluationError> {
-        let inputs = classifier.score_inputs();
+        let inputs = classifier.score_inputs().with_local(has_local);
         let Some(scores) = &self.options.scores else {
             return Ok(inputs.available());
         };

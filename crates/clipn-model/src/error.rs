@@ -34,6 +34,9 @@ pub enum ModelError {
         /// Error of the operating system.
         source: std::io::Error,
     },
+    /// A tower that computes no features of patches.
+    #[error("the image tower computes no local features")]
+    NoLocalFeatures,
     /// A config is malformed or has an invalid value.
     #[error("invalid model config {origin}: {reason}")]
     BadConfig {

@@ -75,8 +75,8 @@ pub use pretrained::{BUNDLE_KEY, PretrainedKind, PretrainedWeights};
 pub use quantization::QuantizedWeight;
 pub use real::Real;
 pub use tower::{
-    DeviceSpec, FeatureMatrix, ImageBatch, ImageTower, ParseDeviceError, PromptSelection,
-    TextTower, TowerFactory, TrainableImageTower, TrainableTextTower,
+    DeviceSpec, FeatureMatrix, ImageBatch, ImageTower, LocalFeatures, ParseDeviceError,
+    PromptSelection, TextTower, TowerFactory, TrainableImageTower, TrainableTextTower,
     add_positional_embedding_gradient, check_tokens, has_direction, normalize_backward,
     normalize_row, patch_grid, positional_embedding_for,
 };

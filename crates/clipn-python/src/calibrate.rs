@@ -8,7 +8,7 @@ use clipn::calibration::{
 };
 use clipn::dataset::{ImageFolder, ListedClasses};
 use clipn::detector::Detector;
-use clipn::inference::{InferencePipeline, ItemError, map_features};
+use clipn::inference::{ItemError, map_features};
 use clipn::progress::Progress;
 use clipn::scores::{LogitsRow, MaxLogit, Score, by_name, stable};
 use pyo3::prelude::*;
@@ -167,14 +167,10 @@ impl Input {
                 let (mut scored, mut skipped) = (Vec::new(), Vec::new());
                 let outcome = run(py, reporter, || -> Result<(), Failed> {
                     reporter.begin("scoring images", images.len() as u64);
-                    let pipeline = InferencePipeline::new(
-                        detector.tower(),
-                        detector.classifier(),
-                        detector.preprocessing(),
-                    )
-                    .map_err(|error| Failed::Run(error.into()))?
-                    .with_parallelism(parallelism(16, workers))
-                    .with_progress(reporter);
+                    let pipeline = detector
+                        .pipeline_for(candidates)?
+                        .with_parallelism(parallelism(16, workers))
+                        .with_progress(reporter);
                     let mut index = 0;
                     pipeline.run(
                         images,
@@ -231,7 +227,7 @@ pub(crate) fn calibrate_bundle(
         None => Detector::for_features_of(bundle.inner.clone()),
     };
     let detector = detector.or_raise()?;
-    let inputs = classifier.score_inputs();
+    let inputs = detector.score_inputs();
     let default: &'static dyn Score = inputs.default_rule().map_or(&MaxLogit, |rule| rule.score());
     let is_comparison = score == Some("best") && ood.is_some();
     let candidates = match score {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clipn::detector::{DetectMany, Detection as InnerDetection, Detector as Inner, DetectorError};
 use clipn::image::{ImageError, ImageSource, Preprocessing};
-use clipn::inference::{InferencePipeline, ItemError};
+use clipn::inference::ItemError;
 use clipn::progress::Progress;
 use clipn::scores::{DecisionRule, MaxLogit, by_name};
 use pyo3::exceptions::PyStopIteration;
@@ -184,14 +184,11 @@ impl Detector {
         let mut outcomes = Vec::with_capacity(images.len());
         let outcome = run(py, &reporter, || -> Result<(), Failed> {
             reporter.begin("classifying", images.len() as u64);
-            let pipeline = InferencePipeline::new(
-                self.inner.tower(),
-                self.inner.classifier(),
-                self.inner.preprocessing(),
-            )
-            .map_err(|error| Failed::Run(error.into()))?
-            .with_parallelism(parallelism(batch_size, workers))
-            .with_progress(&reporter);
+            let pipeline = self
+                .inner
+                .pipeline()?
+                .with_parallelism(parallelism(batch_size, workers))
+                .with_progress(&reporter);
             let mut index = 0;
             pipeline.run(
                 images,

@@ -1,9 +1,9 @@
 //! Scores of logits.
 
 use clipn::scores::{
-    LogitsRow, NegativeLogits, Score, ScoreInputs, all, by_name, stable as stable_f32,
+    LocalLogits, LogitsRow, NegativeLogits, Score, ScoreInputs, all, by_name, stable as stable_f32,
 };
-use numpy::{IntoPyArray, PyReadonlyArray2};
+use numpy::IntoPyArray;
 use pyo3::prelude::*;
 use rayon::prelude::*;
 
@@ -18,28 +18,39 @@ struct Logits<'a, T> {
     yes: &'a [T],
     no: &'a [T],
     negatives: &'a [T],
+    /// `[N, P·K]`.
+    local: &'a [T],
+    shape: Shape<'a>,
+}
+
+/// Widths of rows, and what all rows share.
+#[derive(Clone, Copy)]
+struct Shape<'a> {
     classes: usize,
     words: usize,
+    local: usize,
     group_ends: &'a [usize],
     scale: f64,
 }
 
 impl<T: Copy + Send + Sync> Logits<'_, T> {
     fn map<R: Send>(&self, score: impl Fn(LogitsRow<'_, T>) -> R + Sync) -> Vec<R> {
-        let rows = self.yes.len() / self.classes;
+        let shape = self.shape;
+        let rows = self.yes.len() / shape.classes;
         (0..rows)
             .into_par_iter()
             .with_min_len(MIN_ROWS)
             .map(|index| {
                 let row_of = |values, width| part(values, index, width);
                 let row = LogitsRow::new(
-                    row_of(self.yes, self.classes),
-                    row_of(self.no, self.classes),
+                    row_of(self.yes, shape.classes),
+                    row_of(self.no, shape.classes),
                 )
-                .with_scale(self.scale)
+                .with_scale(shape.scale)
+                .with_local(LocalLogits::new(row_of(self.local, shape.local)))
                 .with_negatives(NegativeLogits::new(
-                    row_of(self.negatives, self.words),
-                    self.group_ends,
+                    row_of(self.negatives, shape.words),
+                    shape.group_ends,
                 ));
                 score(row)
             })
@@ -55,13 +66,14 @@ fn part<T>(values: &[T], index: usize, width: usize) -> &[T] {
 
 /// Computes a score of every row; the arrays have one float type and are contiguous.
 #[pyfunction]
-#[pyo3(signature = (name, yes, no, negatives, group_ends, scale, stable))]
+#[pyo3(signature = (name, yes, no, negatives, local, group_ends, scale, stable))]
 pub(crate) fn score<'py>(
     py: Python<'py>,
     name: &str,
     yes: &Bound<'py, PyAny>,
     no: Option<&Bound<'py, PyAny>>,
     negatives: Option<&Bound<'py, PyAny>>,
+    local: Option<&Bound<'py, PyAny>>,
     group_ends: Option<Vec<usize>>,
     scale: f64,
     stable: bool,
@@ -69,46 +81,49 @@ pub(crate) fn score<'py>(
     let score = by_name(name).or_raise()?;
     let yes = Matrix::extract(yes, "the yes logits")?;
     let [rows, classes] = yes.shape();
-    let no = no
-        .map(|no| Matrix::extract(no, "the no logits"))
-        .transpose()?;
-    let negatives = negatives
-        .map(|values| Matrix::extract(values, "the negative logits"))
-        .transpose()?;
+    let no = extract(no, "the no logits")?;
+    let negatives = extract(negatives, "the negative logits")?;
+    let local = extract(local, "the local logits")?;
     if let Some(no) = no.as_ref().filter(|no| no.shape() != [rows, classes]) {
         let [n, k] = no.shape();
         return Err(invalid(format!(
             "expected no logits of shape ({rows}, {classes}), got ({n}, {k})"
         )));
     }
-    let words = negatives
-        .as_ref()
-        .map_or(0, |negatives| negatives.shape()[1]);
-    if let Some(other) = negatives.as_ref().filter(|other| other.shape()[0] != rows) {
-        let n = other.shape()[0];
+    let width = |matrix: Option<&Matrix<'_>>| matrix.map_or(0, |matrix| matrix.shape()[1]);
+    let (words, local_width) = (width(negatives.as_ref()), width(local.as_ref()));
+    for (other, what) in [(&negatives, "negative"), (&local, "local")] {
+        if let Some(other) = other.as_ref().filter(|other| other.shape()[0] != rows) {
+            let n = other.shape()[0];
+            return Err(invalid(format!(
+                "expected {rows} rows of {what} logits, got {n}"
+            )));
+        }
+    }
+    if local_width.checked_rem(classes).unwrap_or(0) != 0 {
         return Err(invalid(format!(
-            "expected {rows} rows of negative logits, got {n}"
+            "expected local logits of {classes} classes for each patch, got rows of {local_width}"
         )));
     }
     let inputs = ScoreInputs {
         classes,
         has_no: no.is_some(),
         has_negatives: words > 0,
+        has_local: local_width > 0,
     };
     inputs.check(score).or_raise()?;
     let group_ends = group_ends.unwrap_or_else(|| vec![words]);
-    match (&yes, &no, &negatives) {
-        (Matrix::F32(yes), None | Some(Matrix::F32(_)), None | Some(Matrix::F32(_))) => {
-            let (no, negatives) = (f32_slice(no.as_ref())?, f32_slice(negatives.as_ref())?);
-            let logits = Logits {
-                yes: yes.as_slice()?,
-                no,
-                negatives,
-                classes,
-                words,
-                group_ends: &group_ends,
-                scale,
-            };
+    let shape = Shape {
+        classes,
+        words,
+        local: local_width,
+        group_ends: &group_ends,
+        scale,
+    };
+    let others = [no.as_ref(), negatives.as_ref(), local.as_ref()];
+    match &yes {
+        Matrix::F32(_) => {
+            let logits = logits_of(&yes, others, shape, f32_slice)?;
             if stable {
                 let values = py.detach(|| logits.map(|row| stable_f32(score, row)));
                 return Ok(values.into_pyarray(py).into_any());
@@ -116,17 +131,8 @@ pub(crate) fn score<'py>(
             let values = py.detach(|| logits.map(|row| score.faithful(row)));
             Ok(values.into_pyarray(py).into_any())
         }
-        (Matrix::F64(yes), None | Some(Matrix::F64(_)), None | Some(Matrix::F64(_))) => {
-            let (no, negatives) = (f64_slice(no.as_ref())?, f64_slice(negatives.as_ref())?);
-            let logits = Logits {
-                yes: yes.as_slice()?,
-                no,
-                negatives,
-                classes,
-                words,
-                group_ends: &group_ends,
-                scale,
-            };
+        Matrix::F64(_) => {
+            let logits = logits_of(&yes, others, shape, f64_slice)?;
             let published = |value: f64| {
                 if stable {
                     value
@@ -137,28 +143,46 @@ pub(crate) fn score<'py>(
             let values = py.detach(|| logits.map(|row| published(score.stable(row))));
             Ok(values.into_pyarray(py).into_any())
         }
-        _ => Err(invalid(
-            "expected logits of one float type, got float32 and float64",
-        )),
     }
 }
 
-fn f32_slice<'a>(matrix: Option<&'a Matrix<'_>>) -> PyResult<&'a [f32]> {
+fn extract<'py>(array: Option<&Bound<'py, PyAny>>, name: &str) -> PyResult<Option<Matrix<'py>>> {
+    array.map(|array| Matrix::extract(array, name)).transpose()
+}
+
+/// Borrows the values of all arrays in the type of `yes`.
+fn logits_of<'a, T>(
+    yes: &'a Matrix<'_>,
+    others: [Option<&'a Matrix<'_>>; 3],
+    shape: Shape<'a>,
+    slice: impl Fn(&'a Matrix<'_>) -> PyResult<&'a [T]>,
+) -> PyResult<Logits<'a, T>> {
+    let [no, negatives, local] = others.map(|matrix| matrix.map_or(Ok(&[][..]), &slice));
+    Ok(Logits {
+        yes: slice(yes)?,
+        no: no?,
+        negatives: negatives?,
+        local: local?,
+        shape,
+    })
+}
+
+fn f32_slice<'a>(matrix: &'a Matrix<'_>) -> PyResult<&'a [f32]> {
     match matrix {
-        Some(Matrix::F32(array)) => Ok(slice(array)?),
-        _ => Ok(&[]),
+        Matrix::F32(array) => Ok(array.as_slice()?),
+        Matrix::F64(_) => Err(mixed_types()),
     }
 }
 
-fn f64_slice<'a>(matrix: Option<&'a Matrix<'_>>) -> PyResult<&'a [f64]> {
+fn f64_slice<'a>(matrix: &'a Matrix<'_>) -> PyResult<&'a [f64]> {
     match matrix {
-        Some(Matrix::F64(array)) => Ok(slice(array)?),
-        _ => Ok(&[]),
+        Matrix::F64(array) => Ok(array.as_slice()?),
+        Matrix::F32(_) => Err(mixed_types()),
     }
 }
 
-fn slice<'a, T: numpy::Element>(array: &'a PyReadonlyArray2<'_, T>) -> PyResult<&'a [T]> {
-    Ok(array.as_slice()?)
+fn mixed_types() -> PyErr {
+    invalid("expected logits of one float type, got float32 and float64")
 }
 
 /// Returns name, label and inputs of every score that is selected by `all`.

@@ -1,5 +1,7 @@
 """Scores and metrics, compared with NumPy, SciPy's formulas and scikit-learn."""
 
+import inspect
+
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
@@ -48,6 +50,32 @@ def test_negatives(logits):
     expected = softmax(both)[:, : yes.shape[1]].sum(1)
     np.testing.assert_allclose(scores.neglabel(yes, negatives), expected, rtol=1e-5)
     assert "neglabel" in scores.names() and "neglabel" not in scores.names(negatives=False)
+
+
+def test_local_logits(logits):
+    yes, _ = logits
+    local = np.stack([yes, yes[::-1], yes + 1], axis=1)
+    expected = softmax(local.reshape(-1, yes.shape[1]).astype(np.float64) / 100).max(1).reshape(-1, 3).max(1)
+    np.testing.assert_allclose(scores.l_mcm(yes, local), expected, rtol=1e-5)
+    np.testing.assert_allclose(scores.gl_mcm(yes, local), scores.mcm(yes) + 0.5 * scores.l_mcm(yes, local), rtol=1e-5)
+    with pytest.raises(clipn.ScoreError, match="local"):
+        scores.score("l-mcm", yes)
+    with pytest.raises(clipn.InvalidArgumentError, match=r"\(N, P, 17\)"):
+        scores.l_mcm(yes, local[:, :, :5])
+
+
+def test_every_function_is_the_score_of_its_name(logits):
+    yes, no = logits
+    inputs = {"yes_logits": yes, "no_logits": no, "negative_logits": yes[:, ::-1].copy(), "local_logits": yes[:, None]}
+    for name in scores.__all__:
+        if name in ("score", "names"):
+            continue
+        function = getattr(scores, name)
+        needed = [p for p in inspect.signature(function).parameters if p in inputs]
+        got = function(**{p: inputs[p] for p in needed})
+        local = {"local_logits": inputs["local_logits"]} if "local_logits" in needed else {}
+        expected = scores.score(name.replace("_", "-"), yes, no, inputs["negative_logits"], **local)
+        np.testing.assert_array_equal(got, expected, err_msg=name)
 
 
 def test_any_array_and_layout(logits):

@@ -170,7 +170,7 @@ impl DetectorArgs {
 
     /// The rule of the flags, else the calibrated rule, else the rule that suits the classifier.
     fn rule(&self, detector: &Detector) -> Result<DecisionRule, CliError> {
-        let inputs = detector.classifier().score_inputs();
+        let inputs = detector.score_inputs();
         if self.no_reject {
             let score = self.score.unwrap_or(&MaxLogit);
             return Ok(DecisionRule::AcceptAll { score });

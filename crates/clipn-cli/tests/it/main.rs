@@ -38,6 +38,7 @@ mod forms;
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod help;
 mod inspect;
+mod local;
 #[cfg(feature = "mini")]
 mod messages;
 mod metrics;

@@ -1,5 +1,5 @@
-use clipn_model::Real;
-use clipn_ood::scores::{LogitsRow, NegativeLogits};
+use clipn_model::{PatchGrid, Real};
+use clipn_ood::scores::{LocalLogits, LogitsRow, NegativeLogits};
 
 /// Logits of N images over K classes, of "yes" and, if there is one, of "no".
 #[derive(Debug, Clone, PartialEq)]
@@ -9,6 +9,7 @@ pub struct Logits<T = f32> {
     /// `[N, M]`, empty without negatives.
     negatives: Vec<T>,
     group_ends: Vec<usize>,
+    local: PatchLogits<T>,
     classes: usize,
     scale: f64,
 }
@@ -21,6 +22,7 @@ impl<T: Real> Logits<T> {
             no,
             negatives: Vec::new(),
             group_ends: Vec::new(),
+            local: PatchLogits::default(),
             classes,
             scale,
         }
@@ -33,6 +35,11 @@ impl<T: Real> Logits<T> {
             group_ends,
             ..self
         }
+    }
+
+    /// Adds the logits of P patches of each image.
+    pub(super) fn with_local(self, local: PatchLogits<T>) -> Self {
+        Self { local, ..self }
     }
 
     /// Returns the number of images N.
@@ -60,6 +67,11 @@ impl<T: Real> Logits<T> {
         &self.negatives
     }
 
+    /// Returns the "yes" logits of the patches, `[N, P, K]`; empty if they were not computed.
+    pub fn local(&self) -> &[T] {
+        &self.local.yes
+    }
+
     /// Iterates over the logits of each image.
     pub fn rows(&self) -> impl Iterator<Item = LogitsRow<'_, T>> {
         let yes = self.yes.chunks_exact(self.classes);
@@ -67,11 +79,50 @@ impl<T: Real> Logits<T> {
             let negatives = self.group_ends.last().copied().unwrap_or_default();
             LogitsRow::new(yes, row_of(&self.no, image, self.classes))
                 .with_scale(self.scale)
+                .with_local(self.local.of_image(image, self.classes))
                 .with_negatives(NegativeLogits::new(
                     row_of(&self.negatives, image, negatives),
                     &self.group_ends,
                 ))
         })
+    }
+}
+
+/// Logits of the P patches of N images; all empty if they were not computed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct PatchLogits<T> {
+    /// `[N, P, K]`.
+    pub(super) yes: Vec<T>,
+    /// `[N, P, K]`, empty unless decisions are explained.
+    pub(super) no: Vec<T>,
+    /// Log-sum-exp over the negatives, `[N, P]`, empty unless decisions are explained.
+    pub(super) negatives: Vec<T>,
+    pub(super) grid: PatchGrid,
+}
+
+impl<T> Default for PatchLogits<T> {
+    fn default() -> Self {
+        Self {
+            yes: Vec::new(),
+            no: Vec::new(),
+            negatives: Vec::new(),
+            grid: PatchGrid {
+                rows: 0,
+                columns: 0,
+            },
+        }
+    }
+}
+
+impl<T> PatchLogits<T> {
+    fn of_image(&self, image: usize, classes: usize) -> LocalLogits<'_, T> {
+        let patches = self.grid.len();
+        LocalLogits {
+            yes: row_of(&self.yes, image, patches * classes),
+            no: row_of(&self.no, image, patches * classes),
+            negatives: row_of(&self.negatives, image, patches),
+            columns: self.grid.columns,
+        }
     }
 }
 

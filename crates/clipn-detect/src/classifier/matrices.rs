@@ -1,16 +1,20 @@
 use std::sync::Arc;
 
-use clipn_model::{FeatureMatrix, Real};
+use clipn_model::{FeatureMatrix, LocalFeatures, Real};
 use clipn_ood::scores::{LOGIT_SCALE, ScoreInputs};
 use clipn_text::prompts::duplicate_names;
 
 use crate::classifier::attached::AttachedNegatives;
+use crate::classifier::logits::PatchLogits;
 use crate::classifier::{ClassifierError, Logits};
 use crate::negatives::Negatives;
 
 /// How far the length of a row may be from 1 to be left as it is: more than what rounding to 16 bits
 /// does.
 const UNIT_TOLERANCE: f64 = 1e-3;
+
+/// Patches whose logits of all negatives are in memory at a time.
+const PATCH_BLOCK: usize = 64;
 
 /// Zero-shot classifier over K classes with D-dimensional features: W_yes `[K, D]`, and W_no `[K, D]`
 /// if the model has learned to say "no". A plain CLIP has no "no" rows.
@@ -121,12 +125,14 @@ impl<T: Real> Classifier<T> {
         self.negatives.as_deref().map(AttachedNegatives::negatives)
     }
 
-    /// Describes the logits of the classifier, which decide what scores can be computed.
+    /// Describes the logits of the classifier, which decide what scores can be computed. Whether there
+    /// are logits of patches depends on the image tower ([`ScoreInputs::with_local`]).
     pub fn score_inputs(&self) -> ScoreInputs {
         ScoreInputs {
             classes: self.len(),
             has_no: self.has_no(),
             has_negatives: self.negatives.is_some(),
+            has_local: false,
         }
     }
 
@@ -258,11 +264,7 @@ impl<T: Real> Classifier<T> {
                 found: features.dim(),
             });
         }
-        let logits_for = |rows: &[T]| -> Vec<T> {
-            let scale = T::from_f64(self.scale);
-            let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
-            features.rows().flat_map(row).collect()
-        };
+        let logits_for = |rows: &[T]| self.products(features, rows);
         let logits = Logits::new(
             logits_for(&self.yes),
             self.no.as_deref().map_or_else(Vec::new, logits_for),
@@ -275,6 +277,56 @@ impl<T: Real> Classifier<T> {
         let negatives = attached.logits(features.values(), self.scale)?;
         Ok(logits.with_negatives(negatives, attached.negatives().group_ends().to_vec()))
     }
+
+    /// Same as [`logits`](Self::logits), with the "yes" logits of the patches of each image,
+    /// `[N, P, K]`, and if `evidence`, also what "no" and the negatives say of each patch. All features
+    /// are normalized.
+    ///
+    /// # Errors
+    /// Same as [`logits`](Self::logits).
+    pub fn local_logits(
+        &self,
+        features: &LocalFeatures<T>,
+        evidence: bool,
+    ) -> Result<Logits<T>, ClassifierError> {
+        let logits = self.logits(features.global())?;
+        let patches = features.local();
+        let mut local = PatchLogits {
+            yes: self.products(patches, &self.yes),
+            grid: features.grid(),
+            ..PatchLogits::default()
+        };
+        if evidence {
+            if let Some(no) = &self.no {
+                local.no = self.products(patches, no);
+            }
+            if let Some(attached) = &self.negatives {
+                // Block by block: an image has hundreds of patches, and there are thousands of words.
+                let words = attached.negatives().len();
+                for block in patches.values().chunks(PATCH_BLOCK * self.dim) {
+                    let rows = attached.logits(block, self.scale)?;
+                    local
+                        .negatives
+                        .extend(rows.chunks_exact(words).map(logsumexp));
+                }
+            }
+        }
+        Ok(logits.with_local(local))
+    }
+
+    /// Computes the logits of features `[N, D]` with rows `[M, D]`, `[N, M]`.
+    fn products(&self, features: &FeatureMatrix<T>, rows: &[T]) -> Vec<T> {
+        let scale = T::from_f64(self.scale);
+        let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
+        features.rows().flat_map(row).collect()
+    }
+}
+
+/// Log-sum-exp of at least one value.
+fn logsumexp<T: Real>(values: &[T]) -> T {
+    let top = values.iter().copied().fold(T::neg_infinity(), T::max);
+    let sum: T = values.iter().map(|&value| (value - top).exp()).sum();
+    top + sum.ln()
 }
 
 /// Normalizes the rows `[K, D]` of K classes that do not have length 1.

@@ -1,6 +1,8 @@
 use clipn_ood::scores::{Decision, LogitsRow, agreement, predict, softmax_yes, top_k};
 use serde::{Deserialize, Serialize};
 
+use super::Evidence;
+
 /// Label of an image of no class, for output that requires a text.
 pub const UNKNOWN: &str = "unknown";
 
@@ -149,6 +151,9 @@ pub struct Detection {
     pub nearest_negative: Option<NearestNegative>,
     /// Explanation of the decision, as one sentence in English.
     pub reason: String,
+    /// Where the class, its "no" and the negatives are seen; only with
+    /// [`Detector::with_evidence`](crate::detector::Detector::with_evidence).
+    pub evidence: Option<Evidence>,
 }
 
 impl Detection {
@@ -205,6 +210,7 @@ impl DetectionContext<'_> {
                 .negatives
                 .and_then(|words| NearestNegative::find(words, row)),
             reason: String::new(),
+            evidence: None,
         }
     }
 }

@@ -8,9 +8,7 @@ use clipn_ood::scores::LogitsRow;
 use rayon::ThreadPool;
 
 use crate::detector::{Detection, Detector, DetectorError};
-use crate::inference::{
-    InferenceError, InferencePipeline, ItemError, Parallelism, Work, first_row,
-};
+use crate::inference::{InferenceError, ItemError, Parallelism, Work, first_row};
 
 /// The outcome of a batch: each image with its detection, or the images with the error of them all.
 type Batch<P> = Vec<(P, Result<Detection, DetectorError>)>;
@@ -102,13 +100,11 @@ impl Detector {
 
     fn detect_batch<P: ImageSource>(&self, mut images: Vec<P>) -> Batch<P> {
         let inspect = |_: &P, row: Result<LogitsRow<'_, f32>, ItemError>| Ok(self.decide(row?)?);
-        let results = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)
-            .map_err(InferenceError::from)
-            .and_then(|pipeline| {
-                pipeline
-                    .batch(&mut images, &first_row(&inspect))
-                    .unwrap_or_else(|| Err(InferenceError::Cancelled { done: 0 }))
-            });
+        let results = self.pipeline().and_then(|pipeline| {
+            pipeline
+                .batch(&mut images, &first_row(&inspect))
+                .unwrap_or_else(|| Err(InferenceError::Cancelled { done: 0 }))
+        });
         match results {
             Ok(results) => images.into_iter().zip(results).collect(),
             Err(error) => {

@@ -37,9 +37,11 @@
 //! | `no` | [`StrongestNo`]: `class`, `label`, `p`, `q` and `share`, or `null` |
 //! | `negative` | [`NearestNegative`]: the `text` of the negative that the image resembles most, and its `p`; `null` without negatives |
 //! | `reason` | explanation of the decision |
+//! | `evidence` | [`Evidence`]: maps of the image that show where the class, its "no" and the negatives are seen; only if the detector computes them |
 
 mod detection;
 mod error;
+mod evidence;
 mod many;
 mod reason;
 mod schema;
@@ -47,6 +49,7 @@ mod sharing;
 
 pub use detection::{Candidate, Detection, NearestNegative, StrongestNo, UNKNOWN};
 pub use error::DetectorError;
+pub use evidence::Evidence;
 pub use many::DetectMany;
 
 use std::fmt;
@@ -60,11 +63,13 @@ use clipn_model::{
     TowerFactory, has_direction,
 };
 use clipn_ood::calibration::Calibration;
-use clipn_ood::scores::{DecisionRule, LogitsRow, MaxLogit};
+use clipn_ood::scores::{DecisionRule, LogitsRow, MaxLogit, Score, ScoreInputs, predict};
 
 use crate::bundle::Bundle;
 use crate::classifier::{Classifier, ClassifierError};
-use crate::inference::{InferencePipeline, ItemError, map_features};
+use crate::inference::{
+    BatchFeatures, InferenceError, InferencePipeline, ItemError, Patches, map_features,
+};
 use crate::negatives::Negatives;
 
 /// Image tower of a detector for features.
@@ -114,6 +119,7 @@ pub struct Detector {
     calibration: Option<Arc<Calibration>>,
     bundle: Option<Arc<Bundle>>,
     top_k: usize,
+    evidence: bool,
 }
 
 impl Detector {
@@ -240,6 +246,7 @@ impl Detector {
             calibration: None,
             bundle: None,
             top_k: DEFAULT_TOP_K,
+            evidence: false,
         })
     }
 
@@ -258,6 +265,7 @@ impl Detector {
             calibration: None,
             bundle: None,
             top_k: DEFAULT_TOP_K,
+            evidence: false,
         }
     }
 
@@ -290,13 +298,24 @@ impl Detector {
         Self { top_k: k, ..self }
     }
 
+    /// Sets whether detections of images have [`Evidence`], which takes up to 15 % more time.
+    ///
+    /// # Errors
+    /// [`DetectorError::Model`] if the tower computes no features of patches.
+    pub fn with_evidence(self, evidence: bool) -> Result<Self, DetectorError> {
+        if evidence && !self.tower.has_local_features() {
+            return Err(ModelError::NoLocalFeatures.into());
+        }
+        Ok(Self { evidence, ..self })
+    }
+
     /// Sets the decision rule. P-values are only computed with the calibrated rule of the bundle.
     ///
     /// # Errors
     /// [`DetectorError::Score`] if the score of the rule needs "no" rows, negatives or more classes than
-    /// the classifier has.
+    /// the classifier has, or features of patches, which the tower does not compute.
     pub fn with_rule(self, rule: DecisionRule) -> Result<Self, DetectorError> {
-        self.classifier.score_inputs().check(rule.score())?;
+        self.score_inputs().check(rule.score())?;
         Ok(Self { rule, ..self })
     }
 
@@ -316,10 +335,11 @@ impl Detector {
             }
             rule => rule,
         };
-        let can_score = other.classifier.score_inputs().check(rule.score()).is_ok();
+        let can_score = other.score_inputs().check(rule.score()).is_ok();
         Ok(Self {
             rule: if can_score { rule } else { other.rule },
             top_k: self.top_k,
+            evidence: self.evidence,
             ..other
         })
     }
@@ -354,6 +374,46 @@ impl Detector {
     /// Returns the image tower.
     pub fn tower(&self) -> &dyn ImageTower<f32> {
         &*self.tower
+    }
+
+    /// Describes what scores can be computed: those that the classifier allows, and of patches if the
+    /// tower computes them.
+    pub fn score_inputs(&self) -> ScoreInputs {
+        let inputs = self.classifier.score_inputs();
+        inputs.with_local(self.tower.has_local_features())
+    }
+
+    /// Returns a pipeline of the tower, the classifier and the preprocessing, whose rows have what the
+    /// decision rule needs, and the evidence if it is asked for.
+    ///
+    /// # Errors
+    /// [`InferenceError::Model`] if the score of the rule needs features of patches, and the tower does not
+    /// compute them.
+    pub fn pipeline(&self) -> Result<InferencePipeline<'_>, InferenceError> {
+        self.pipeline_for(&[self.rule.score()])
+    }
+
+    /// Same as [`pipeline`](Self::pipeline), with rows that have what these scores need.
+    ///
+    /// # Errors
+    /// Same as [`pipeline`](Self::pipeline).
+    pub fn pipeline_for(
+        &self,
+        scores: &[&dyn Score],
+    ) -> Result<InferencePipeline<'_>, InferenceError> {
+        let pipeline = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)?;
+        Ok(pipeline.with_patches(self.patches(scores))?)
+    }
+
+    /// What features of patches are computed for.
+    fn patches(&self, scores: &[&dyn Score]) -> Patches {
+        if self.evidence {
+            Patches::Evidence
+        } else if scores.iter().any(|score| score.uses_local()) {
+            Patches::Scores
+        } else {
+            Patches::None
+        }
     }
 
     /// Classifies one image.
@@ -404,17 +464,18 @@ impl Detector {
     /// [`DetectorError::Model`] if `pixels` are not a whole number of images, [`DetectorError::Item`] if
     /// the features of one of them are not finite.
     pub fn detect_pixels(&self, pixels: &[f32]) -> Result<Vec<Detection>, DetectorError> {
-        let features = self.features(pixels)?;
-        let logits = self.classifier.logits(&features)?;
+        let scores = [self.rule.score()];
+        let features = self.features(pixels, self.patches(&scores))?;
+        let logits = features.logits(&self.classifier, self.patches(&scores))?;
         let detections = logits.rows().map(|row| self.decide(row));
         Ok(detections.collect::<Result<_, _>>()?)
     }
 
     /// Computes the normalized features of preprocessed images, all of them finite.
-    fn features(&self, pixels: &[f32]) -> Result<FeatureMatrix<f32>, DetectorError> {
+    fn features(&self, pixels: &[f32], patches: Patches) -> Result<BatchFeatures, DetectorError> {
         let pipeline = InferencePipeline::new(self.tower(), &self.classifier, &self.preprocessing)?;
-        let features = pipeline.features(pixels)?;
-        if features.rows().all(has_direction) {
+        let features = pipeline.with_patches(patches)?.batch_features(pixels)?;
+        if features.global().rows().all(has_direction) {
             Ok(features)
         } else {
             Err(ItemError::InvalidFeatures.into())
@@ -433,17 +494,23 @@ impl Detector {
         pixels: &[f32],
         detectors: &[&Self],
     ) -> Result<Vec<Detection>, DetectorError> {
-        let features = self.features(pixels)?;
-        if features.len() != detectors.len() {
+        // What the most demanding of the detectors needs.
+        let patches = |each: &&Self| each.patches(&[each.rule.score()]);
+        let most = detectors.iter().map(patches).max().unwrap_or(Patches::None);
+        let features = self.features(pixels, most)?;
+        let found = features.global().len();
+        if found != detectors.len() {
             return Err(DetectorError::ImageCount {
                 expected: detectors.len(),
-                found: features.len(),
+                found,
             });
         }
         let mut detections = Vec::with_capacity(detectors.len());
-        for (detector, row) in detectors.iter().zip(features.rows()) {
-            let feature = FeatureMatrix::new(row.to_vec(), features.dim());
-            let logits = detector.classifier.logits(&feature)?;
+        for (index, detector) in detectors.iter().enumerate() {
+            let Some(features) = features.image(index) else {
+                continue;
+            };
+            let logits = features.logits(&detector.classifier, patches(detector))?;
             for row in logits.rows() {
                 detections.push(detector.decide(row)?);
             }
@@ -475,6 +542,12 @@ impl Detector {
             return Err(ItemError::InvalidScore { score });
         }
         let mut detection = context.detection(row, decision, p_value);
+        if self.evidence {
+            let class = predict(row);
+            let names = self.classifier.class_names();
+            let label = names.get(class).map_or("", String::as_str);
+            detection.evidence = Evidence::of(row, class, label);
+        }
         detection.reason = reason::sentence(&self.rule, self.calibration(), &detection);
         Ok(detection)
     }

@@ -3,7 +3,7 @@
 use clipn_ood::calibration::{Calibration, ThresholdMethod};
 use clipn_ood::scores::DecisionRule;
 
-use crate::detector::{Detection, StrongestNo};
+use crate::detector::{Detection, Evidence, StrongestNo};
 
 /// Formats the explanation: rule, score, threshold, p-value, and for unknown images the class that
 /// contributes most to the rejection.
@@ -45,7 +45,24 @@ pub(super) fn sentence(
         ),
         _ => String::new(),
     };
-    format!("{compared}{p_value}{contribution}{negative}")
+    let places = detection.evidence.as_ref().map(places).unwrap_or_default();
+    format!("{compared}{p_value}{contribution}{negative}{places}")
+}
+
+/// Says where the class, its "no" and the negatives are seen most.
+fn places(evidence: &Evidence) -> String {
+    let no = evidence.place_of_no();
+    let negatives = evidence.place_of_negatives();
+    let others = [("its \"no\"", no), ("the negatives", negatives)];
+    let others = others
+        .into_iter()
+        .filter_map(|(what, place)| Some(format!(", {what}: {}", place?)));
+    format!(
+        "; `{}` is seen most here: {}{}",
+        evidence.label,
+        evidence.place(),
+        others.collect::<String>()
+    )
 }
 
 fn extra_class(detection: &Detection) -> String {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::detector::{Candidate, Detection, NearestNegative, StrongestNo};
+use crate::detector::{Candidate, Detection, Evidence, NearestNegative, StrongestNo};
 
 impl Detection {
     /// Version of the serialized form, written as `schema_version`. It changes if a key changes its
@@ -24,6 +24,8 @@ struct Output<'a> {
     no: Option<&'a StrongestNo>,
     negative: Option<&'a NearestNegative>,
     reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<&'a Evidence>,
 }
 
 /// What is read. Keys that are absent or `null` are unknown values; other keys are ignored.
@@ -42,6 +44,7 @@ struct Input {
     negative: Option<NearestNegative>,
     #[serde(default)]
     reason: String,
+    evidence: Option<Evidence>,
 }
 
 impl Serialize for Detection {
@@ -60,6 +63,7 @@ impl Serialize for Detection {
             no: self.strongest_no.as_ref(),
             negative: self.nearest_negative.as_ref(),
             reason: &self.reason,
+            evidence: self.evidence.as_ref(),
         }
         .serialize(serializer)
     }
@@ -89,6 +93,7 @@ impl<'de> Deserialize<'de> for Detection {
             strongest_no: input.no,
             nearest_negative: input.negative,
             reason: input.reason,
+            evidence: input.evidence,
         })
     }
 }
@@ -111,6 +116,7 @@ mod tests {
             strongest_no: StrongestNo::of(cat),
             nearest_negative: Some(NearestNegative::new("dog", 0.25)),
             reason: "because".to_owned(),
+            evidence: None,
         }
     }
 

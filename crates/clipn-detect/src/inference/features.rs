@@ -3,9 +3,10 @@ use std::fmt;
 use clipn_base::ordered::map_ordered;
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_image::{ImageError, ImageSource, Preprocessing};
-use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, has_direction};
+use clipn_model::{FeatureMatrix, ImageBatch, ImageTower, LocalFeatures, has_direction};
 use rayon::ThreadPool;
 
+use crate::classifier::{Classifier, ClassifierError, Logits};
 use crate::inference::{FeatureCache, FeatureKey, InferenceError, ItemError, Parallelism, Work};
 
 /// An image tower and its preprocessing: images in, features out. The parts are borrowed, so copies
@@ -45,6 +46,17 @@ pub struct FeaturePipeline<'a> {
     progress: &'a dyn Progress,
     cache: Option<&'a FeatureCache>,
     normalized: bool,
+    patches: Patches,
+}
+
+/// Whether features of patches are computed, and what for, the most demanding last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Patches {
+    None,
+    /// For scores of patches.
+    Scores,
+    /// To show what "yes", "no" and the negatives say of each patch.
+    Evidence,
 }
 
 impl fmt::Debug for FeaturePipeline<'_> {
@@ -60,9 +72,50 @@ impl fmt::Debug for FeaturePipeline<'_> {
 
 /// Features of the images of a batch that could be read, in order, and the errors of the others.
 pub(crate) struct EncodedBatch {
-    pub(crate) features: FeatureMatrix<f32>,
+    pub(crate) features: BatchFeatures,
     /// One entry per image.
     pub(crate) errors: Vec<Option<ImageError>>,
+}
+
+/// Features of a batch, with those of patches if they were asked for.
+pub(crate) enum BatchFeatures {
+    Global(FeatureMatrix<f32>),
+    Local(LocalFeatures<f32>),
+}
+
+impl BatchFeatures {
+    /// Features of one image; `None` if there are fewer.
+    pub(crate) fn image(&self, index: usize) -> Option<Self> {
+        match self {
+            Self::Global(features) => {
+                let row = features.rows().nth(index)?.to_vec();
+                Some(Self::Global(FeatureMatrix::new(row, features.dim())))
+            }
+            Self::Local(features) => features.image(index).map(Self::Local),
+        }
+    }
+
+    /// Computes the logits of a classifier.
+    pub(crate) fn logits(
+        &self,
+        classifier: &Classifier,
+        patches: Patches,
+    ) -> Result<Logits, ClassifierError> {
+        match self {
+            Self::Global(features) => classifier.logits(features),
+            Self::Local(features) => {
+                classifier.local_logits(features, patches == Patches::Evidence)
+            }
+        }
+    }
+
+    /// Features of the images, `[N, D]`.
+    pub(crate) fn global(&self) -> &FeatureMatrix<f32> {
+        match self {
+            Self::Global(features) => features,
+            Self::Local(features) => features.global(),
+        }
+    }
 }
 
 /// Where the features of an image come from.
@@ -83,6 +136,7 @@ impl<'a> FeaturePipeline<'a> {
             progress: &NoProgress,
             cache: None,
             normalized: true,
+            patches: Patches::None,
         }
     }
 
@@ -117,6 +171,21 @@ impl<'a> FeaturePipeline<'a> {
         Self { normalized, ..self }
     }
 
+    /// Sets whether batches have the features of patches too, which a cache does not hold: with them, all
+    /// images are encoded.
+    pub(crate) fn with_patches(self, patches: Patches) -> Self {
+        Self { patches, ..self }
+    }
+
+    pub(crate) fn patches(&self) -> Patches {
+        self.patches
+    }
+
+    /// Returns the image tower.
+    pub(crate) fn tower(&self) -> &'a dyn ImageTower<f32> {
+        self.tower
+    }
+
     pub(crate) fn progress(&self) -> &'a dyn Progress {
         self.progress
     }
@@ -132,6 +201,18 @@ impl<'a> FeaturePipeline<'a> {
             features.normalize();
         }
         Ok(features)
+    }
+
+    /// Computes the normalized features of preprocessed images, and of patches if they are asked for.
+    pub(crate) fn batch_features(&self, pixels: &[f32]) -> Result<BatchFeatures, InferenceError> {
+        if self.patches == Patches::None {
+            return Ok(BatchFeatures::Global(self.features(pixels)?));
+        }
+        let mut features = self.encode_patches(pixels)?;
+        if self.normalized {
+            features.normalize();
+        }
+        Ok(BatchFeatures::Local(features))
     }
 
     /// Runs a stream of images. `inspect` gets each image's features `[D]`, finite and not zero, or why
@@ -193,7 +274,7 @@ impl<'a> FeaturePipeline<'a> {
             Ok(batch) => batch,
             Err(error) => return Some(Err(error)),
         };
-        let mut rows = batch.features.rows();
+        let mut rows = batch.features.global().rows();
         let results = images.iter().zip(batch.errors).map(|(image, error)| {
             let row = match error {
                 Some(error) => Err(error.into()),
@@ -237,8 +318,14 @@ impl<'a> FeaturePipeline<'a> {
             }
             errors.push(error);
         }
-        let computed = self.encode_pixels(&pixels[..read * length]);
-        let features = computed.map(|computed| self.joined(origins, computed));
+        let pixels = &pixels[..read * length];
+        let features = if self.patches != Patches::None {
+            self.encode_patches(pixels)
+                .map(|features| self.cached_patches(origins, features))
+        } else {
+            let computed = self.encode_pixels(pixels);
+            computed.map(|computed| BatchFeatures::Global(self.joined(origins, computed)))
+        };
         Some(features.map(|features| EncodedBatch { features, errors }))
     }
 
@@ -271,8 +358,38 @@ impl<'a> FeaturePipeline<'a> {
         features
     }
 
+    /// Caches the features of images, and normalizes.
+    fn cached_patches(
+        &self,
+        origins: Vec<Origin>,
+        mut features: LocalFeatures<f32>,
+    ) -> BatchFeatures {
+        for (origin, row) in origins.iter().zip(features.global().rows()) {
+            if let (Some(cache), Origin::Tower(Some(key))) = (self.cache, origin)
+                && has_direction(row)
+            {
+                cache.insert(key, row);
+            }
+        }
+        if self.normalized {
+            features.normalize();
+        }
+        BatchFeatures::Local(features)
+    }
+
     fn cached(&self, key: Option<&FeatureKey>) -> Option<Vec<f32>> {
+        if self.patches != Patches::None {
+            return None;
+        }
         self.cache?.get(key?)
+    }
+
+    /// Computes features of images and patches that are not normalized.
+    fn encode_patches(&self, pixels: &[f32]) -> Result<LocalFeatures<f32>, InferenceError> {
+        let size = self.preprocessing.size;
+        Ok(self
+            .tower
+            .encode_local(ImageBatch::new(pixels, size, size)?)?)
     }
 
     /// Computes features that are not normalized.

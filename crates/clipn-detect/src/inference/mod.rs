@@ -43,6 +43,7 @@ mod rows;
 pub use cache::{FeatureCache, FeatureCacheError, FeatureCacheModel, FeatureCacheUse, FeatureKey};
 pub use error::{InferenceError, ItemError};
 pub use features::FeaturePipeline;
+pub(crate) use features::{BatchFeatures, Patches};
 pub use parallelism::Parallelism;
 pub(crate) use parallelism::Work;
 pub use pipeline::InferencePipeline;

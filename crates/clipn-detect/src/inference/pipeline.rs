@@ -2,11 +2,13 @@ use std::fmt;
 
 use clipn_base::progress::Progress;
 use clipn_image::{ImageSource, Preprocessing};
-use clipn_model::{FeatureMatrix, ImageTower, has_direction};
-use clipn_ood::scores::LogitsRow;
+use clipn_model::{FeatureMatrix, ImageTower, ModelError, has_direction};
+use clipn_ood::scores::{LogitsRow, ScoreInputs};
 
 use crate::classifier::{Classifier, ClassifierError, Logits};
-use crate::inference::{FeatureCache, FeaturePipeline, InferenceError, ItemError, Parallelism};
+use crate::inference::{
+    BatchFeatures, FeatureCache, FeaturePipeline, InferenceError, ItemError, Parallelism, Patches,
+};
 
 /// An image tower, its preprocessing and a classifier: images in, logits out. The parts are borrowed,
 /// so copies are cheap. The [module page](crate::inference) has an example.
@@ -94,6 +96,46 @@ impl<'a> InferencePipeline<'a> {
         }
     }
 
+    /// Sets whether rows have the "yes" logits of patches of the image ([`LogitsRow::local`]), which
+    /// scores such as GL-MCM need. It takes up to 15 % more time, and images are encoded although a cache
+    /// has their features.
+    ///
+    /// # Errors
+    /// [`ModelError::NoLocalFeatures`] if the tower does not compute them.
+    pub fn with_local(self, local: bool) -> Result<Self, ModelError> {
+        self.with_patches(if local {
+            Patches::Scores
+        } else {
+            Patches::None
+        })
+    }
+
+    /// Adds the logits of patches of the image by "yes", "no" and the negatives, which show where a decision
+    /// comes from.
+    ///
+    /// # Errors
+    /// Same as [`with_local`](Self::with_local).
+    pub fn with_evidence(self) -> Result<Self, ModelError> {
+        self.with_patches(Patches::Evidence)
+    }
+
+    pub(crate) fn with_patches(self, patches: Patches) -> Result<Self, ModelError> {
+        if patches != Patches::None && !self.encoder.tower().has_local_features() {
+            return Err(ModelError::NoLocalFeatures);
+        }
+        Ok(Self {
+            encoder: self.encoder.with_patches(patches),
+            ..self
+        })
+    }
+
+    /// Describes what scores can be computed of the images by the (first) classifier: those of its logits,
+    /// and of patches if the tower computes them.
+    pub fn score_inputs(&self) -> ScoreInputs {
+        let inputs = self.classifier().score_inputs();
+        inputs.with_local(self.encoder.tower().has_local_features())
+    }
+
     /// Returns the classifier, or the first of several.
     pub fn classifier(&self) -> &'a Classifier {
         &self.classifiers[0]
@@ -118,7 +160,13 @@ impl<'a> InferencePipeline<'a> {
     /// # Errors
     /// Same as [`features`](Self::features).
     pub fn logits(&self, pixels: &[f32]) -> Result<Logits, InferenceError> {
-        Ok(self.classifier().logits(&self.features(pixels)?)?)
+        let features = self.batch_features(pixels)?;
+        Ok(features.logits(self.classifier(), self.encoder.patches())?)
+    }
+
+    /// Computes the normalized features of preprocessed images, and of patches if rows have them.
+    pub(crate) fn batch_features(&self, pixels: &[f32]) -> Result<BatchFeatures, InferenceError> {
+        self.encoder.batch_features(pixels)
     }
 
     /// Runs a stream of images. `inspect` gets each image's finite logits, or why there are none, on a
@@ -170,12 +218,12 @@ impl<'a> InferencePipeline<'a> {
         let logits = self
             .classifiers
             .iter()
-            .map(|each| each.logits(&batch.features));
+            .map(|each| batch.features.logits(each, self.encoder.patches()));
         let logits: Vec<Logits> = match logits.collect::<Result<_, _>>() {
             Ok(logits) => logits,
             Err(error) => return Some(Err(error.into())),
         };
-        let mut features = batch.features.rows();
+        let mut features = batch.features.global().rows();
         let mut rows: Vec<_> = logits.iter().map(Logits::rows).collect();
         let mut results = Vec::with_capacity(images.len());
         for (image, error) in images.iter().zip(batch.errors) {

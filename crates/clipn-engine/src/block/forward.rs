@@ -68,18 +68,63 @@ impl Transformer<'_> {
         scratch: &mut Scratch,
         threads: usize,
     ) -> Vec<f32> {
-        let Some((last, others)) = self.blocks.split_last() else {
+        let Some((last, layers)) = self.run_to_last(x, sequences, scratch, threads) else {
             return self.gather(x, sequences);
         };
+        let mut pooled = self.attend_pooled(x, last, &layers, sequences, scratch, threads);
+        self.mlp(&mut pooled, last, &layers, scratch, threads);
+        pooled
+    }
+
+    /// Same as [`run`](Self::run), but also returns the other rows of each sequence,
+    /// `[rows - sequences, width]`, which pass the last block with their own values instead of
+    /// attention.
+    pub(crate) fn run_with_values(
+        &self,
+        x: &mut [f32],
+        sequences: &[Sequence],
+        scratch: &mut Scratch,
+        threads: usize,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let width = self.width;
+        let is_pooled = |row: usize| sequences.iter().any(|sequence| sequence.pooled == row);
+        let others: Vec<usize> = (0..x.len() / width)
+            .filter(|&row| !is_pooled(row))
+            .collect();
+        let gather = |rows: &[f32], stride: usize, column: usize| -> Vec<f32> {
+            let row = |&row: &usize| &rows[row * stride + column..][..width];
+            others.iter().flat_map(row).copied().collect()
+        };
+        let Some((last, layers)) = self.run_to_last(x, sequences, scratch, threads) else {
+            return (self.gather(x, sequences), gather(x, width, 0));
+        };
+        let mut pooled = self.attend_pooled(x, last, &layers, sequences, scratch, threads);
+        // The scratch holds keys and values of every row.
+        let values = gather(&scratch.qkv, 2 * width, width);
+        self.mlp(&mut pooled, last, &layers, scratch, threads);
+        let mut local = gather(x, width, 0);
+        layers
+            .out_proj
+            .apply(&mut local, LayerInput::Values(&values), true, threads);
+        self.mlp(&mut local, last, &layers, scratch, threads);
+        (pooled, local)
+    }
+
+    /// Runs all blocks but the last, which is returned with its layers; `None` without blocks.
+    fn run_to_last(
+        &self,
+        x: &mut [f32],
+        sequences: &[Sequence],
+        scratch: &mut Scratch,
+        threads: usize,
+    ) -> Option<(&BlockParams<f32>, BlockLayers<'_>)> {
+        let (last, others) = self.blocks.split_last()?;
         for (index, block) in others.iter().enumerate() {
             let layers = self.layers(index);
             self.attend(x, block, &layers, sequences, scratch, threads);
             self.mlp(x, block, &layers, scratch, threads);
         }
-        let layers = self.layers(others.len());
-        let mut pooled = self.attend_pooled(x, last, &layers, sequences, scratch, threads);
-        self.mlp(&mut pooled, last, &layers, scratch, threads);
-        pooled
+        Some((last, self.layers(others.len())))
     }
 
     /// Returns the linear layers of a block.

@@ -24,7 +24,30 @@ pub(super) fn block<T: Real>(x: &mut [T], params: &BlockParams<T>, shape: BlockS
     let qkv = linear(&normed, &params.in_proj, shape.width);
     let attended = attention(&qkv, shape);
     add(x, &linear(&attended, &params.out_proj, shape.width));
+    mlp(x, params, shape);
+}
 
+/// Runs a block over rows `[rows, width]`, each with its own value instead of attention.
+pub(super) fn block_of_values<T: Real>(
+    x: &[T],
+    params: &BlockParams<T>,
+    shape: BlockShape,
+) -> Vec<T> {
+    let normed = layer_norm(x, &params.ln_1, shape.width);
+    let qkv = linear(&normed, &params.in_proj, shape.width);
+    let rows = qkv.chunks_exact(3 * shape.width);
+    let values: Vec<T> = rows
+        .flat_map(|row| &row[2 * shape.width..])
+        .copied()
+        .collect();
+    let mut out = x.to_vec();
+    add(&mut out, &linear(&values, &params.out_proj, shape.width));
+    mlp(&mut out, params, shape);
+    out
+}
+
+/// Computes x += c_proj(activation(c_fc(ln_2(x)))).
+fn mlp<T: Real>(x: &mut [T], params: &BlockParams<T>, shape: BlockShape) {
     let normed = layer_norm(x, &params.ln_2, shape.width);
     let mut hidden = linear(&normed, &params.c_fc, shape.width);
     for value in &mut hidden {

@@ -1,7 +1,7 @@
 use clipn_model::{
     AttentionPoolParams, BatchNormParams, BottleneckParams, ConvParams, FeatureMatrix, ImageBatch,
-    ImageTower, ModelConfig, ModelError, ModelWeights, Real, ResNetParams, VisionConfig,
-    positional_embedding_for,
+    ImageTower, LocalFeatures, ModelConfig, ModelError, ModelWeights, Real, ResNetParams,
+    VisionConfig, positional_embedding_for,
 };
 
 use super::block::{add, dot, linear, softmax};
@@ -70,10 +70,18 @@ impl<T: Real> ImageTower<T> for ReferenceResNet<T> {
     }
 
     fn encode(&self, images: ImageBatch<'_, T>) -> Result<FeatureMatrix<T>, ModelError> {
+        Ok(self.encode_local(images)?.into_parts().0)
+    }
+
+    fn has_local_features(&self) -> bool {
+        true
+    }
+
+    fn encode_local(&self, images: ImageBatch<'_, T>) -> Result<LocalFeatures<T>, ModelError> {
         let grid = last_grid(&images)?;
         let pool = &self.params.attnpool;
         let positions = positional_embedding_for(&pool.positional_embedding, &self.config, grid);
-        let mut values = Vec::with_capacity(images.len() * self.embed_dim);
+        let mut values = Vec::with_capacity(images.len() * (1 + grid.len()) * self.embed_dim);
         for image in images.pixels().chunks_exact(images.image_len()) {
             let (height, width) = (images.height(), images.width());
             let map = self.last_map(&Map {
@@ -83,8 +91,15 @@ impl<T: Real> ImageTower<T> for ReferenceResNet<T> {
                 width,
             });
             values.extend(attend(&map, pool, &positions, self.config.heads));
+            let area = grid.len();
+            for position in 0..area {
+                let channels = map.values[position..].iter().step_by(area);
+                let channels: Vec<T> = channels.copied().collect();
+                let value = linear(&channels, &pool.v_proj, map.channels);
+                values.extend(linear(&value, &pool.c_proj, map.channels));
+            }
         }
-        Ok(FeatureMatrix::new(values, self.embed_dim))
+        Ok(LocalFeatures::from_rows(&values, self.embed_dim, grid))
     }
 }
 

@@ -1,13 +1,13 @@
 use clipn_model::{
-    Activation, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights,
-    PatchGrid, Real, TrainableImageTower, VisionConfig, VisionParams,
+    Activation, FeatureMatrix, ImageBatch, ImageTower, LocalFeatures, ModelConfig, ModelError,
+    ModelWeights, PatchGrid, Real, TrainableImageTower, VisionConfig, VisionParams,
     add_positional_embedding_gradient, check_length, patch_grid, positional_embedding_for,
 };
 
 use super::backward::{
     add_outer, layer_norm_backward, project_backward, run_blocks_backward, trace,
 };
-use super::block::{BlockShape, add, dot, layer_norm, project, run_blocks};
+use super::block::{BlockShape, add, block, block_of_values, dot, layer_norm, project, run_blocks};
 
 /// CLIP's ViT image tower, straight from its definition.
 #[derive(Debug, Clone)]
@@ -86,22 +86,40 @@ impl<T: Real> ImageTower<T> for ReferenceVision<T> {
     }
 
     fn encode(&self, images: ImageBatch<'_, T>) -> Result<FeatureMatrix<T>, ModelError> {
+        Ok(self.encode_local(images)?.into_parts().0)
+    }
+
+    fn has_local_features(&self) -> bool {
+        true
+    }
+
+    fn encode_local(&self, images: ImageBatch<'_, T>) -> Result<LocalFeatures<T>, ModelError> {
         let grid = patch_grid(&images, &self.config)?;
         let positions =
             positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
         let width = self.config.width;
-        let mut values = Vec::with_capacity(images.len() * self.embed_dim);
+        let mut values = Vec::with_capacity(images.len() * (1 + grid.len()) * self.embed_dim);
         for image in images.pixels().chunks_exact(images.image_len()) {
             let x = self.embed(
                 &self.patches(image, images.height(), images.width()),
                 &positions,
             );
             let mut x = layer_norm(&x, &self.params.ln_pre, width);
-            run_blocks(&mut x, &self.params.blocks, self.shape());
-            let pooled = layer_norm(&x[..width], &self.params.ln_post, width);
-            values.extend(project(&pooled, &self.params.proj, width));
+            let patches = match self.params.blocks.split_last() {
+                None => x[width..].to_vec(),
+                Some((last, others)) => {
+                    run_blocks(&mut x, others, self.shape());
+                    let patches = block_of_values(&x[width..], last, self.shape());
+                    block(&mut x, last, self.shape());
+                    patches
+                }
+            };
+            for rows in [&x[..width], &patches] {
+                let rows = layer_norm(rows, &self.params.ln_post, width);
+                values.extend(project(&rows, &self.params.proj, width));
+            }
         }
-        Ok(FeatureMatrix::new(values, self.embed_dim))
+        Ok(LocalFeatures::from_rows(&values, self.embed_dim, grid))
     }
 }
 

@@ -2,8 +2,9 @@ use std::ops::Range;
 
 use clipn_checkpoint::{Buffer, CheckpointError};
 use clipn_model::{
-    Activation, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights,
-    Precision, VisionConfig, VisionParams, patch_grid, positional_embedding_for,
+    Activation, FeatureMatrix, ImageBatch, ImageTower, LocalFeatures, ModelConfig, ModelError,
+    ModelWeights, PatchGrid, Precision, VisionConfig, VisionParams, patch_grid,
+    positional_embedding_for,
 };
 
 use crate::block::{
@@ -159,6 +160,61 @@ impl VisionTransformer {
         };
         (0..images).map(|i| sequence(i * length)).collect()
     }
+
+    /// Computes features of images `[N, D]`, or of each image and its patches, `[N·(1 + P), D]`.
+    fn encode_rows(
+        &self,
+        images: &ImageBatch<'_, f32>,
+        rows: Rows,
+    ) -> Result<(Vec<f32>, PatchGrid), ModelError> {
+        self.check_unchanged()?;
+        let grid = patch_grid(images, &self.config)?;
+        let positions =
+            positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
+        let lengths = vec![positions.len() / self.config.width; images.len()];
+        let rows_per_image = match rows {
+            Rows::Images => 1,
+            Rows::ImagesAndPatches => 1 + grid.len(),
+        };
+        let mut values = vec![0.0; images.len() * rows_per_image * self.embed_dim];
+        let encode =
+            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+                let patches = unfold(images, range.clone(), self.config.patch_size);
+                let mut x = self.apply_ln_pre(&self.embed(&patches, &positions, threads));
+                let sequences = self.sequences(range.len(), &positions);
+                let transformer = self.transformer();
+                if rows == Rows::Images {
+                    let pooled = transformer.run(&mut x, &sequences, scratch, threads);
+                    self.head().project(out, &pooled, threads);
+                    return;
+                }
+                let (pooled, patches) =
+                    transformer.run_with_values(&mut x, &sequences, scratch, threads);
+                let mut features = vec![0.0; range.len() * self.embed_dim];
+                self.head().project(&mut features, &pooled, threads);
+                let mut local = vec![0.0; features.len() * grid.len()];
+                self.head().project(&mut local, &patches, threads);
+                let images = out.chunks_exact_mut(rows_per_image * self.embed_dim);
+                let features = features.chunks_exact(self.embed_dim);
+                let patches = local.chunks_exact(grid.len() * self.embed_dim);
+                for ((out, feature), patches) in images.zip(features).zip(patches) {
+                    let (first, others) = out.split_at_mut(self.embed_dim);
+                    first.copy_from_slice(feature);
+                    others.copy_from_slice(patches);
+                }
+            };
+        par_map_chunks(
+            &lengths,
+            TARGET_CHUNK_POSITIONS,
+            rows_per_image * self.embed_dim,
+            &mut values,
+            &SCRATCH,
+            encode,
+        );
+        // What was computed before a change is right, and what came after it is not.
+        self.check_unchanged()?;
+        Ok((values, grid))
+    }
 }
 
 impl ImageTower<f32> for VisionTransformer {
@@ -171,32 +227,25 @@ impl ImageTower<f32> for VisionTransformer {
     }
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
-        self.check_unchanged()?;
-        let grid = patch_grid(&images, &self.config)?;
-        let positions =
-            positional_embedding_for(&self.params.positional_embedding, &self.config, grid);
-        let lengths = vec![positions.len() / self.config.width; images.len()];
-        let mut values = vec![0.0; images.len() * self.embed_dim];
-        let encode =
-            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-                let patches = unfold(&images, range.clone(), self.config.patch_size);
-                let mut x = self.apply_ln_pre(&self.embed(&patches, &positions, threads));
-                let sequences = self.sequences(range.len(), &positions);
-                let pooled = self.transformer().run(&mut x, &sequences, scratch, threads);
-                self.head().project(out, &pooled, threads);
-            };
-        par_map_chunks(
-            &lengths,
-            TARGET_CHUNK_POSITIONS,
-            self.embed_dim,
-            &mut values,
-            &SCRATCH,
-            encode,
-        );
-        // What was computed before a change is right, and what came after it is not.
-        self.check_unchanged()?;
+        let (values, _) = self.encode_rows(&images, Rows::Images)?;
         Ok(FeatureMatrix::new(values, self.embed_dim))
     }
+
+    fn has_local_features(&self) -> bool {
+        true
+    }
+
+    fn encode_local(&self, images: ImageBatch<'_, f32>) -> Result<LocalFeatures<f32>, ModelError> {
+        let (values, grid) = self.encode_rows(&images, Rows::ImagesAndPatches)?;
+        Ok(LocalFeatures::from_rows(&values, self.embed_dim, grid))
+    }
+}
+
+/// What features are computed of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    Images,
+    ImagesAndPatches,
 }
 
 /// CLIP's ViT image tower for inference only: a [`VisionTransformer`] that holds its weights in packed
@@ -274,6 +323,14 @@ impl ImageTower<f32> for VisionEncoder {
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         self.tower.encode(images)
+    }
+
+    fn has_local_features(&self) -> bool {
+        true
+    }
+
+    fn encode_local(&self, images: ImageBatch<'_, f32>) -> Result<LocalFeatures<f32>, ModelError> {
+        self.tower.encode_local(images)
     }
 }
 

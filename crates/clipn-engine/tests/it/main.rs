@@ -8,6 +8,7 @@ mod gradients;
 mod gradients_random;
 mod int8;
 mod levels;
+mod local;
 mod pretrained;
 mod resnet;
 mod towers;

@@ -1,14 +1,18 @@
 //! Rows of example images.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
 use clipn_data::read_archived_images;
+use clipn_detect::detector::Evidence;
 use rayon::prelude::*;
 
 use clipn_ood::scores::Score;
 
 use super::decisions::Example;
 use super::html::{escape, format_score};
+use super::maps::over_image;
 use super::thumbnail::{self, Thumbnail};
 use crate::evaluation::ScorePrecision;
 
@@ -22,6 +26,10 @@ pub(super) struct Gallery<'a> {
     pub(super) precision: ScorePrecision,
     /// Long side of a thumbnail, in pixels.
     pub(super) side: u32,
+    /// Maps by the path of an image.
+    pub(super) evidence: &'a HashMap<PathBuf, Evidence>,
+    /// Number of figures with maps so far, which are numbered on the page.
+    pub(super) maps: &'a Cell<usize>,
 }
 
 /// A row of images with the same kind of decision.
@@ -48,13 +56,14 @@ impl Gallery<'_> {
             return String::new();
         }
         let archived = read_archived_images(examples.iter().map(|e| e.row.path.as_path()));
+        let side = self.side;
         let thumbnails: Vec<Option<Thumbnail>> = examples
             .par_iter()
             .map(|example| {
                 let path = &example.row.path;
                 match archived.get(path) {
-                    Some(bytes) => thumbnail::create_from_bytes(bytes, self.side),
-                    None => thumbnail::create(path, self.side),
+                    Some(bytes) => thumbnail::create_from_bytes(bytes, side),
+                    None => thumbnail::create(path, side),
                 }
             })
             .collect();
@@ -84,7 +93,7 @@ impl Gallery<'_> {
                 .to_string(),
         );
         let image = match thumbnail {
-            Some(Thumbnail { uri, pixelated }) => {
+            Some(Thumbnail { uri, pixelated, .. }) => {
                 let class = if *pixelated {
                     " class=\"pixelated\""
                 } else {
@@ -94,6 +103,12 @@ impl Gallery<'_> {
             }
             None => "<span class=\"missing\">unreadable</span>".to_owned(),
         };
+        let evidence = self.evidence.get(path);
+        let size = thumbnail
+            .as_ref()
+            .map_or([1, 1], |thumbnail| thumbnail.size);
+        self.maps.set(self.maps.get() + 1);
+        let (choice, maps) = over_image(self.maps.get(), size, evidence);
         let class = |index: usize| self.class_names.get(index).map_or("?", String::as_str);
         let predicted = escape(class(example.prediction));
         let mark = if right {
@@ -116,7 +131,8 @@ impl Gallery<'_> {
         };
         let score = format_score(published(self.score, self.precision, example.score));
         format!(
-            "<figure title=\"{name}\"><div class=\"frame\">{image}</div><figcaption>{decision}{truth}\
+            "<figure title=\"{name}\"><div class=\"frame\">{image}{maps}</div>\
+             <div class=\"choice\">{choice}</div><figcaption>{decision}{truth}\
              <small>{} {score}</small><small class=\"path\"><bdi>{name}</bdi></small></figcaption></figure>",
             escape(self.score.display_name())
         )

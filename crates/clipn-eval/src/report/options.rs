@@ -1,3 +1,7 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use clipn_detect::detector::Evidence;
 use serde_json::Value;
 
 use clipn_ood::metrics::FprConvention;
@@ -39,6 +43,8 @@ pub struct ReportOptions {
     pub thumbnail_side: u32,
     /// Spread of the metrics, if the evaluation was repeated.
     pub spread: Option<Spread>,
+    /// Maps of the example images ([`example_images`](super::example_images)) by their paths.
+    pub evidence: HashMap<PathBuf, Evidence>,
 }
 
 impl Default for ReportOptions {
@@ -53,6 +59,7 @@ impl Default for ReportOptions {
             max_examples: 8,
             thumbnail_side: 192,
             spread: None,
+            evidence: HashMap::new(),
         }
     }
 }
@@ -104,6 +111,14 @@ impl ReportOptions {
     #[must_use]
     pub fn with_max_examples(mut self, max_examples: usize) -> Self {
         self.max_examples = max_examples;
+        self
+    }
+
+    /// Sets the maps of the example images by their paths, which show where the class, its "no" and the
+    /// negatives are seen.
+    #[must_use]
+    pub fn with_evidence(mut self, evidence: HashMap<PathBuf, Evidence>) -> Self {
+        self.evidence = evidence;
         self
     }
 

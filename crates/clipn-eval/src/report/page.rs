@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -29,6 +29,12 @@ pub fn write_html(
         path: path.to_owned(),
         source,
     })
+}
+
+/// Returns the paths of the example images of a report, of which [`ReportOptions::with_evidence`] takes
+/// maps.
+pub fn example_images(evaluation: &Evaluation, options: &ReportOptions) -> Vec<PathBuf> {
+    Sections::new(evaluation, options).example_paths()
 }
 
 /// Renders the report of an evaluation. Images are read from their files; an unreadable one leaves

@@ -1,5 +1,6 @@
 //! Sections of the page for each set: charts and example images.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use clipn_ood::metrics::{RankedScores, Roc};
@@ -19,6 +20,8 @@ pub(super) struct Sections<'a> {
     pub(super) options: &'a ReportOptions,
     /// Index of the score that decides, and its threshold in the precision of the evaluation.
     pub(super) deciding_score: Option<(usize, f64)>,
+    /// Number of figures with maps so far.
+    maps: Cell<usize>,
 }
 
 /// Returns one score of every readable image of a set.
@@ -70,6 +73,7 @@ impl<'a> Sections<'a> {
             evaluation,
             options,
             deciding_score,
+            maps: Cell::new(0),
         }
     }
 
@@ -162,6 +166,8 @@ impl<'a> Sections<'a> {
             score: self.evaluation.scores[index],
             precision: self.options.precision,
             side: self.options.thumbnail_side,
+            evidence: &self.options.evidence,
+            maps: &self.maps,
         }
     }
 
@@ -169,18 +175,20 @@ impl<'a> Sections<'a> {
         let Some((index, threshold)) = self.deciding_score else {
             return String::new();
         };
-        let (decided, gallery) = (
-            SetDecisions::new(set, index, threshold),
-            self.gallery(index),
-        );
+        let gallery = self.gallery(index);
+        let root = root_of(set);
+        let rows = self.ood_rows(SetDecisions::new(set, index, threshold));
+        rows.iter().map(|row| gallery.row(row, &root)).collect()
+    }
+
+    fn ood_rows<'s>(&self, decided: SetDecisions<'s>) -> [GalleryRow<'s>; 2] {
         let (kept, all, max) = (
             decided.kept(),
             decided.examples.len(),
             self.options.max_examples,
         );
         let fraction = format_percent(kept as f64 / all.max(1) as f64);
-        let root = root_of(set);
-        let rows = [
+        [
             GalleryRow {
                 heading: "Wrongly kept as one of the classes",
                 note: format!(
@@ -200,8 +208,7 @@ impl<'a> Sections<'a> {
                 right: true,
                 examples: decided.lowest(max, |e| !e.kept),
             },
-        ];
-        rows.iter().map(|row| gallery.row(row, &root)).collect()
+        ]
     }
 
     /// Returns the section of the in-distribution set.
@@ -210,15 +217,20 @@ impl<'a> Sections<'a> {
             return String::new();
         };
         let set = &self.evaluation.id;
-        let (decided, gallery) = (
-            SetDecisions::new(set, index, threshold),
-            self.gallery(index),
-        );
-        let (all, max, root) = (
-            decided.examples.len(),
-            self.options.max_examples,
-            root_of(set),
-        );
+        let (gallery, root) = (self.gallery(index), root_of(set));
+        let rows = self.id_rows(SetDecisions::new(set, index, threshold));
+        let images_html: String = rows.iter().map(|row| gallery.row(row, &root)).collect();
+        if images_html.is_empty() {
+            return String::new();
+        }
+        let name = escape(&set.name);
+        format!(
+            "<section id=\"id\"><h2><bdi>{name}</bdi> <span class=\"badge\">in-distribution</span></h2>{images_html}</section>"
+        )
+    }
+
+    fn id_rows<'s>(&self, decided: SetDecisions<'s>) -> [GalleryRow<'s>; 3] {
+        let (all, max) = (decided.examples.len(), self.options.max_examples);
         let labeled = |e: &Example<'_>| e.row.label.is_some();
         let wrong = |e: &Example<'_>| e.row.label.is_some_and(|label| label != e.prediction);
         let kept = if decided.examples.iter().any(labeled) {
@@ -233,7 +245,7 @@ impl<'a> Sections<'a> {
                 format_images(all)
             )
         };
-        let rows = [
+        [
             GalleryRow {
                 heading: kept,
                 note: note("highest", &|e| e.kept && !wrong(e)),
@@ -252,15 +264,21 @@ impl<'a> Sections<'a> {
                 right: false,
                 examples: decided.lowest(max, |e| !e.kept),
             },
-        ];
-        let images_html: String = rows.iter().map(|row| gallery.row(row, &root)).collect();
-        if images_html.is_empty() {
-            return String::new();
+        ]
+    }
+
+    /// Returns the paths of all example images.
+    pub(super) fn example_paths(&self) -> Vec<PathBuf> {
+        let Some((index, threshold)) = self.deciding_score else {
+            return Vec::new();
+        };
+        let decide = |set| SetDecisions::new(set, index, threshold);
+        let mut rows: Vec<GalleryRow<'_>> = self.id_rows(decide(&self.evaluation.id)).into();
+        for set in &self.evaluation.ood {
+            rows.extend(self.ood_rows(decide(set)));
         }
-        let name = escape(&set.name);
-        format!(
-            "<section id=\"id\"><h2><bdi>{name}</bdi> <span class=\"badge\">in-distribution</span></h2>{images_html}</section>"
-        )
+        let examples = rows.iter().flat_map(|row| &row.examples);
+        examples.map(|example| example.row.path.clone()).collect()
     }
 }
 

@@ -19,6 +19,8 @@ const QUALITY: u16 = 82;
 #[derive(Debug, Clone)]
 pub(super) struct Thumbnail {
     pub(super) uri: String,
+    /// Width and height in pixels.
+    pub(super) size: [u32; 2],
     /// Whether the pixels should stay visible when it is scaled up, because it has so few.
     pub(super) pixelated: bool,
 }
@@ -43,6 +45,7 @@ fn scaled_down(decoded: RgbImage, side: u32) -> Option<Thumbnail> {
         let png = decoded.to_png().ok()?;
         return Some(Thumbnail {
             uri: format!("data:image/png;base64,{}", BASE64.encode(&png)),
+            size: [decoded.width(), decoded.height()],
             pixelated: true,
         });
     }
@@ -52,6 +55,7 @@ fn scaled_down(decoded: RgbImage, side: u32) -> Option<Thumbnail> {
     let jpeg = jpeg::encode(width, height, image.pixels().as_chunks().0, QUALITY);
     Some(Thumbnail {
         uri: format!("data:image/jpeg;base64,{}", BASE64.encode(&jpeg)),
+        size: [image.width(), image.height()],
         pixelated: false,
     })
 }

@@ -3,6 +3,7 @@
 //! | trait | from | to |
 //! |---|---|---|
 //! | [`ImageTower`] | [`ImageBatch`], `[N, 3, H, W]` | [`FeatureMatrix`], `[N, D]` |
+//! | [`ImageTower`] | the same | [`LocalFeatures`], also of the P patches, `[N·P, D]` |
 //! | [`TextTower`] | token ids, `[N, L]` | [`FeatureMatrix`], `[N, D]` |
 //! | [`TrainableImageTower`], [`TrainableTextTower`] | the same, and gradients of features | gradients of parameters |
 //!
@@ -14,6 +15,7 @@ mod factory;
 mod features;
 mod image_batch;
 mod inputs;
+mod local;
 
 use clipn_text::tokenizer::TokenBatch;
 
@@ -29,6 +31,7 @@ pub use image_batch::ImageBatch;
 pub use inputs::{
     add_positional_embedding_gradient, check_tokens, patch_grid, positional_embedding_for,
 };
+pub use local::LocalFeatures;
 
 /// "No" prompt that a text tower adds to its token embeddings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +103,22 @@ pub trait ImageTower<T: Real>: Send + Sync {
     /// [`ModelError::ImageTooSmall`] if the images are smaller than one patch, [`ModelError::Tower`]
     /// if the device fails.
     fn encode(&self, images: ImageBatch<'_, T>) -> Result<FeatureMatrix<T>, ModelError>;
+
+    /// Whether the tower computes features of patches, [`ImageTower::encode_local`]; false by default.
+    fn has_local_features(&self) -> bool {
+        false
+    }
+
+    /// Encodes images `[N, 3, H, W]` to features of the images, which are those of
+    /// [`ImageTower::encode`], and of their P patches, none of them normalized. A tower without them
+    /// returns an error, which is the default.
+    ///
+    /// # Errors
+    /// Same as [`ImageTower::encode`], and [`ModelError::NoLocalFeatures`].
+    fn encode_local(&self, images: ImageBatch<'_, T>) -> Result<LocalFeatures<T>, ModelError> {
+        let _ = images;
+        Err(ModelError::NoLocalFeatures)
+    }
 }
 
 /// Text tower, "yes" or "no", which maps token ids to features.

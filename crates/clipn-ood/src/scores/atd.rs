@@ -1,4 +1,6 @@
-use super::softmax::{ln_sigmoid, logsumexp, max_value, sigmoid, softmax, two_way_softmax};
+use super::softmax::{
+    ln_sigmoid, logsumexp, max_value, multiply_by_agreement, sigmoid, softmax, sum,
+};
 use super::{LogitsRow, Score};
 
 /// Agreeing-to-differ (ATD): `sum_j p_j q_j`, with `p` the softmax of the "yes" logits and `q_j`
@@ -28,9 +30,7 @@ impl Score for Atd {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        joint_probabilities(row).map_or(f32::NAN, |joint_probabilities| {
-            joint_probabilities.iter().sum()
-        })
+        joint_probabilities(row).map_or(f32::NAN, |joint_probabilities| sum(&joint_probabilities))
     }
 
     /// Computes `ln(1 - u)` with `u = sum_j p_j (1 - q_j)` if `u < 0.5`, otherwise the difference
@@ -60,9 +60,7 @@ impl Score for Atd {
 pub(super) fn joint_probabilities(row: LogitsRow<'_, f32>) -> Option<Vec<f32>> {
     let (yes, no) = row.finite_pair()?;
     let mut p = softmax(yes);
-    for ((p, &y), &n) in p.iter_mut().zip(yes).zip(no) {
-        *p *= two_way_softmax(y, n);
-    }
+    multiply_by_agreement(&mut p, yes, no);
     Some(p)
 }
 

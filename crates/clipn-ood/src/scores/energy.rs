@@ -1,4 +1,4 @@
-use super::softmax::logsumexp;
+use super::softmax::{logsumexp, logsumexp_f32};
 use super::{LOGIT_SCALE, LogitsRow, Score};
 
 /// Energy: `ln(sum_j exp(yes_j))`, the negated free energy (Liu et al., 2020,
@@ -20,8 +20,7 @@ impl Score for Energy {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        row.finite_yes()
-            .map_or(f32::NAN, |yes| logsumexp(yes.iter().copied()))
+        row.finite_yes().map_or(f32::NAN, logsumexp_f32)
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {

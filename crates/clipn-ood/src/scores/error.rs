@@ -25,6 +25,12 @@ pub enum ScoreError {
         /// Name of the score.
         score: &'static str,
     },
+    /// The score needs features of patches.
+    #[error("the score `{score}` needs local features of images, got none")]
+    NeedsLocal {
+        /// Name of the score.
+        score: &'static str,
+    },
     /// The score is the same for every image with this number of classes.
     #[error("the score `{score}` needs at least {min_classes} classes, got {classes}")]
     TooFewClasses {

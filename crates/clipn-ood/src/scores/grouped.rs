@@ -1,6 +1,6 @@
 //! Mean over groups of negatives of the probability that the classes have in the softmax over the
 //! classes and one group, in both precisions. The cost is O(K + M).
-use super::softmax::{ln_sigmoid, logsumexp, max_value, sigmoid};
+use super::softmax::{ln_sigmoid, logsumexp, max_value, sigmoid, sum_exp};
 
 /// Sum of exponentials, `mass * exp(top)`, in the published `f32` arithmetic.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +13,7 @@ impl Mass {
     /// Sum of the exponentials of at least one finite value.
     pub(super) fn new(values: &[f32]) -> Self {
         let top = max_value(values);
-        let mass = values.iter().map(|v| (v - top).exp()).sum();
+        let mass = sum_exp(values, top);
         Self { top, mass }
     }
 
@@ -36,7 +36,7 @@ pub(super) fn mean_probability<'a>(
             .max(accepted.top)
             .max(rejected.unwrap_or(f32::NEG_INFINITY));
         let accepted = accepted.relative_to(top);
-        let negatives: f32 = group.iter().map(|v| (v - top).exp()).sum();
+        let negatives = sum_exp(group, top);
         let rejected = rejected.map_or(0.0, |v| (v - top).exp());
         sum += accepted / (accepted + rejected + negatives);
         count += 1.0;

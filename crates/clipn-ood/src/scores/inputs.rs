@@ -6,7 +6,7 @@ use super::{Atd, DecisionRule, NegLabel, Score, ScoreError, all};
 /// use clipn_ood::scores::{Ctw, NegLabel, ScoreInputs};
 ///
 /// // A plain CLIP with five classes and negatives.
-/// let inputs = ScoreInputs { classes: 5, has_no: false, has_negatives: true };
+/// let inputs = ScoreInputs { classes: 5, has_no: false, has_negatives: true, has_local: false };
 /// assert!(inputs.check(&NegLabel).is_ok());
 /// assert_eq!(
 ///     inputs.check(&Ctw).unwrap_err().to_string(),
@@ -22,20 +22,30 @@ pub struct ScoreInputs {
     pub has_no: bool,
     /// Whether there are negatives.
     pub has_negatives: bool,
+    /// Whether the image tower computes features of patches.
+    pub has_local: bool,
 }
 
 impl ScoreInputs {
+    /// Sets whether the image tower computes features of patches.
+    #[must_use]
+    pub fn with_local(self, has_local: bool) -> Self {
+        Self { has_local, ..self }
+    }
+
     /// Checks that these inputs suffice for a score.
     ///
     /// # Errors
-    /// [`ScoreError::NeedsNo`], [`ScoreError::NeedsNegatives`] or [`ScoreError::TooFewClasses`] for
-    /// what is missing, the first in this order.
+    /// [`ScoreError::NeedsNo`], [`ScoreError::NeedsNegatives`], [`ScoreError::NeedsLocal`] or
+    /// [`ScoreError::TooFewClasses`] for what is missing, the first in this order.
     pub fn check(&self, score: &dyn Score) -> Result<(), ScoreError> {
         let (name, min_classes) = (score.name(), score.min_classes());
         if score.uses_no() && !self.has_no {
             Err(ScoreError::NeedsNo { score: name })
         } else if score.uses_negatives() && !self.has_negatives {
             Err(ScoreError::NeedsNegatives { score: name })
+        } else if score.uses_local() && !self.has_local {
+            Err(ScoreError::NeedsLocal { score: name })
         } else if self.classes < min_classes {
             Err(ScoreError::TooFewClasses {
                 score: name,
@@ -68,13 +78,14 @@ impl ScoreInputs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scores::{AtdNeg, Cma, Msp};
+    use crate::scores::{AtdNeg, Cma, LMcm, Msp};
 
     fn names(classes: usize, has_no: bool, has_negatives: bool) -> String {
         let inputs = ScoreInputs {
             classes,
             has_no,
             has_negatives,
+            has_local: false,
         };
         let names: Vec<&str> = inputs.available().iter().map(|s| s.name()).collect();
         names.join(" ")
@@ -101,10 +112,15 @@ mod tests {
             classes: 1,
             has_no: false,
             has_negatives: false,
+            has_local: false,
         };
         assert_eq!(
             none.check(&AtdNeg),
             Err(ScoreError::NeedsNo { score: "atd-neg" })
+        );
+        assert_eq!(
+            none.check(&LMcm).unwrap_err().to_string(),
+            "the score `l-mcm` needs local features of images, got none"
         );
         assert_eq!(
             none.check(&Cma).unwrap_err().to_string(),

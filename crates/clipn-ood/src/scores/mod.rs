@@ -9,6 +9,7 @@
 //! | [`Ctw`], [`Atd`] | "no" logits | the "no" texts do not contradict |
 //! | [`GatedEnergy`] | "no" logits | the image resembles a class that its "no" text does not contradict |
 //! | [`CtwNeg`], [`AtdNeg`], [`Ole`] | "no" logits and negatives | both |
+//! | [`LMcm`], [`GlMcm`] | logits of patches, at least two classes | some part of the image resembles one class |
 //!
 //! A score needs the "yes" logits of a row and what the table lists; [`ScoreInputs`] checks it. All
 //! implement the trait [`Score`]. A [`DecisionRule`] turns a score into a label or "unknown". Each score has the
@@ -34,11 +35,14 @@ mod decision;
 mod energy;
 mod eoe;
 mod error;
+mod exp;
 mod gated_energy;
 mod generalized_entropy;
 mod grouped;
 mod inputs;
 mod kl_matching;
+mod local;
+mod local_logits;
 mod logitgap;
 mod margin;
 mod maxlogit;
@@ -65,6 +69,8 @@ pub use gated_energy::GatedEnergy;
 pub use generalized_entropy::Gen;
 pub use inputs::ScoreInputs;
 pub use kl_matching::KlMatching;
+pub use local::{GlMcm, LMcm};
+pub use local_logits::LocalLogits;
 pub use logitgap::LogitGap;
 pub use margin::Margin;
 pub use maxlogit::MaxLogit;
@@ -76,6 +82,7 @@ pub use ole::Ole;
 pub use registry::{all, by_name, is_built_in, parse_list};
 pub use row::{LogitsRow, agreement, predict, softmax_yes, top_k};
 pub use score::{Score, stable, stable_each};
+pub use softmax::sigmoid;
 
 /// Published factor between cosine similarities and logits.
 ///

@@ -1,8 +1,8 @@
 //! The built-in scores by name.
 
 use super::{
-    Atd, AtdNeg, Cma, Ctw, CtwNeg, Energy, Eoe, GatedEnergy, Gen, HandcraftedEnergy, LogitGap,
-    Margin, MaxLogit, Mcm, Msp, NegLabel, Ole, Score, ScoreError,
+    Atd, AtdNeg, Cma, Ctw, CtwNeg, Energy, Eoe, GatedEnergy, Gen, GlMcm, HandcraftedEnergy, LMcm,
+    LogitGap, Margin, MaxLogit, Mcm, Msp, NegLabel, Ole, Score, ScoreError,
 };
 
 /// Scores selected by `all`: those of "yes" only, then those with negatives, with "no", and with
@@ -24,7 +24,14 @@ static ALL: [&dyn Score; 13] = [
 ];
 
 /// Scores that are known by name but not selected by `all`.
-static EXTRA: [&dyn Score; 4] = [&Cma, &Eoe::published(), &Ole, &HandcraftedEnergy];
+static EXTRA: [&dyn Score; 6] = [
+    &Cma,
+    &Eoe::published(),
+    &Ole,
+    &LMcm,
+    &GlMcm::published(),
+    &HandcraftedEnergy,
+];
 
 /// Aliases in lower case: the names of the hand-crafted code and of the paper.
 const ALIASES: [(&str, &str); 4] = [
@@ -44,8 +51,8 @@ pub fn all() -> &'static [&'static dyn Score] {
 /// Looks up a score by name, ignoring case.
 ///
 /// `CLIPN-C` and `YN` are aliases of `ctw`, and `CLIPN-A` and `C+1` of `atd`. The names `cma`,
-/// `eoe`, `ole` and `energy-handcrafted` are valid too, although these scores are not part of
-/// [`all`].
+/// `eoe`, `ole`, `l-mcm`, `gl-mcm` and `energy-handcrafted` are valid too, although these scores are
+/// not part of [`all`].
 ///
 /// ```
 /// use clipn_ood::scores::{Score, by_name};
@@ -128,7 +135,7 @@ pub(super) fn names() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scores::{LogitsRow, NegativeLogits};
+    use crate::scores::{LocalLogits, LogitsRow, NegativeLogits};
 
     #[test]
     fn finds_scores_by_name_and_alias() {
@@ -146,7 +153,7 @@ mod tests {
         ] {
             assert_eq!(by_name(alias).unwrap().name(), name);
         }
-        for name in ["cma", "eoe", "ole", "energy-handcrafted"] {
+        for name in ["cma", "eoe", "ole", "l-mcm", "gl-mcm", "energy-handcrafted"] {
             assert_eq!(by_name(name).unwrap().name(), name);
         }
         // Settings of one's own have a name of their own, and a fitted score cannot be looked up.
@@ -155,6 +162,7 @@ mod tests {
             &Gen::new(0.5, 100),
             &Gen::published().on_cosines(),
             &Eoe::new(1.0),
+            &GlMcm::new(0.5),
         ] {
             assert!(by_name(score.name()).is_err(), "{score}");
         }
@@ -208,7 +216,12 @@ mod tests {
             for yes in [[0.3, -0.2, 0.1], [-0.5, -0.9, -0.7], [0.9, 0.2, 0.8]] {
                 let yes = yes.map(|cosine: f32| scale * cosine);
                 let row = LogitsRow::new(&yes, &[-9.0, 3.0, 40.0]).with_negatives(negatives);
-                for score in all().iter().filter(|score| score.is_probability()) {
+                let row = row.with_local(LocalLogits::new(&yes));
+                for score in ALL
+                    .iter()
+                    .chain(&EXTRA)
+                    .filter(|score| score.is_probability())
+                {
                     let value = score.faithful(row);
                     assert!((0.0..=1.0).contains(&value), "{score}: {value}");
                 }
@@ -228,6 +241,7 @@ mod tests {
                 "logitgap",
                 "gated-energy",
                 "eoe",
+                "gl-mcm",
                 "energy-handcrafted"
             ]
         );

@@ -1,7 +1,7 @@
 use num_traits::Float;
 
-use super::softmax::{softmax, two_way_softmax};
-use super::{LOGIT_SCALE, NegativeLogits};
+use super::softmax::{all_finite, softmax, two_way_softmax};
+use super::{LOGIT_SCALE, LocalLogits, NegativeLogits};
 
 /// Logits of one image: `scale` times the cosine similarity with the text feature of each class.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -12,18 +12,21 @@ pub struct LogitsRow<'a, T> {
     pub no: &'a [T],
     /// Logits of the negatives, or empty for scores that do not use them.
     pub negatives: NegativeLogits<'a, T>,
+    /// Logits of patches of the image, or empty for scores that do not use them.
+    pub local: LocalLogits<'a, T>,
     /// Factor between cosine similarities and logits.
     pub scale: f64,
 }
 
 impl<'a, T> LogitsRow<'a, T> {
-    /// Creates a row from the "yes" and "no" logits of one image, `[K]` each, without negatives
-    /// and with the factor [`LOGIT_SCALE`].
+    /// Creates a row from the "yes" and "no" logits of one image, `[K]` each, without negatives or
+    /// patches, and with the factor [`LOGIT_SCALE`].
     pub fn new(yes: &'a [T], no: &'a [T]) -> Self {
         Self {
             yes,
             no,
             negatives: NegativeLogits::default(),
+            local: LocalLogits::default(),
             scale: LOGIT_SCALE,
         }
     }
@@ -34,6 +37,12 @@ impl<'a, T> LogitsRow<'a, T> {
         Self { negatives, ..self }
     }
 
+    /// Replaces the logits of the patches.
+    #[must_use]
+    pub fn with_local(self, local: LocalLogits<'a, T>) -> Self {
+        Self { local, ..self }
+    }
+
     /// Replaces the factor between cosine similarities and logits; the logits stay the same.
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
@@ -42,32 +51,43 @@ impl<'a, T> LogitsRow<'a, T> {
 }
 
 impl<'a, T: Float> LogitsRow<'a, T> {
-    /// Whether there is a class and all logits, of the negatives too, are finite. Rows of damaged weights
+    /// Whether there is a class and all logits, of the negatives and patches too, are finite. Rows of damaged weights
     /// are not, and no decision can be based on them.
     pub fn is_finite(&self) -> bool {
-        let rest = self.no.iter().chain(self.negatives.logits);
-        self.finite_yes().is_some() && rest.copied().all(T::is_finite)
+        let LocalLogits {
+            yes, no, negatives, ..
+        } = self.local;
+        let rest = [self.no, self.negatives.logits, yes, no, negatives];
+        self.finite_yes().is_some() && rest.into_iter().all(all_finite)
     }
 
     /// The "yes" logits if there is at least one class and all are finite.
     pub(super) fn finite_yes(&self) -> Option<&'a [T]> {
-        (!self.yes.is_empty() && self.yes.iter().all(|v| v.is_finite())).then_some(self.yes)
+        (!self.yes.is_empty() && all_finite(self.yes)).then_some(self.yes)
     }
 
     /// The "yes" and "no" logits if both have the same length and all are finite.
     pub(super) fn finite_pair(&self) -> Option<(&'a [T], &'a [T])> {
         let yes = self.finite_yes()?;
-        (self.no.len() == yes.len() && self.no.iter().all(|v| v.is_finite()))
-            .then_some((yes, self.no))
+        (self.no.len() == yes.len() && all_finite(self.no)).then_some((yes, self.no))
+    }
+
+    /// The "yes" logits of each patch, `[K]`, if there is at least one patch and all are finite.
+    pub(super) fn finite_local(&self) -> Option<std::slice::ChunksExact<'a, T>> {
+        let classes = self.yes.len();
+        let local = self.local.yes;
+        let is_usable = classes > 0
+            && !local.is_empty()
+            && local.len().is_multiple_of(classes)
+            && all_finite(local);
+        is_usable.then(|| local.chunks_exact(classes))
     }
 
     /// The negatives if there is at least one, all are finite and their groups are valid.
     pub(super) fn finite_negatives(&self) -> Option<NegativeLogits<'a, T>> {
         let negatives = self.negatives;
-        (!negatives.is_empty()
-            && negatives.has_valid_groups()
-            && negatives.logits.iter().all(|v| v.is_finite()))
-        .then_some(negatives)
+        (!negatives.is_empty() && negatives.has_valid_groups() && all_finite(negatives.logits))
+            .then_some(negatives)
     }
 }
 

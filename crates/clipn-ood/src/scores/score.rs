@@ -3,12 +3,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LogitsRow, NegativeLogits, ScoreError, by_name};
+use super::{LocalLogits, LogitsRow, NegativeLogits, ScoreError, by_name};
 
 /// Score of one image; higher means more in-distribution.
 ///
 /// The score of an unusable row is NaN: a row without classes, with NaN or infinite logits, or
-/// without the "no" logits, the negatives or the number of classes that the score needs. The metrics
+/// without the "no" logits, the negatives, the patches or the number of classes that the score needs. The metrics
 /// reject NaN and report its index, and [`DecisionRule::decide`](super::DecisionRule::decide)
 /// returns "unknown". [`ScoreInputs`](super::ScoreInputs) checks in advance which scores the
 /// weights allow.
@@ -82,6 +82,11 @@ pub trait Score: Send + Sync + fmt::Debug {
 
     /// Whether the score depends on the negatives; if not, [`LogitsRow::negatives`] may be empty.
     fn uses_negatives(&self) -> bool {
+        false
+    }
+
+    /// Whether the score depends on the patches of the image; if not, [`LogitsRow::local`] may be empty.
+    fn uses_local(&self) -> bool {
         false
     }
 
@@ -160,10 +165,18 @@ pub fn stable(score: &dyn Score, row: LogitsRow<'_, f32>) -> f64 {
 pub fn stable_each(scores: &[&dyn Score], row: LogitsRow<'_, f32>) -> Vec<f64> {
     let widen = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
     let (yes, no, negatives) = (widen(row.yes), widen(row.no), widen(row.negatives.logits));
+    // Many values: only where a score reads them.
+    let uses_local = scores.iter().any(|score| score.uses_local());
+    let local = if uses_local {
+        widen(row.local.yes)
+    } else {
+        Vec::new()
+    };
     let row = LogitsRow {
         yes: &yes[..],
         no: &no,
         negatives: NegativeLogits::new(&negatives, row.negatives.group_ends),
+        local: LocalLogits::new(&local),
         scale: row.scale,
     };
     scores.iter().map(|score| score.stable(row)).collect()

@@ -1,7 +1,14 @@
 //! Softmax, log-sum-exp and logistic functions shared by the scores. The `f32` forms follow the
 //! published code (subtract the maximum, exponentiate, sum, divide); the `f64` forms keep relative
 //! precision in both tails.
+use clipn_base::simd::vectorized;
 use num_traits::Float;
+
+use super::exp::exp;
+
+/// Number of parallel accumulators in reductions: one AVX-512 register of `f32`. The order of a sum
+/// depends on it, and so is the same at every SIMD level.
+const LANES: usize = 16;
 
 /// Maximum of finite values; minus infinity without values.
 pub(super) fn max_value<T: Float>(values: &[T]) -> T {
@@ -10,20 +17,117 @@ pub(super) fn max_value<T: Float>(values: &[T]) -> T {
 
 /// Softmax of finite values, `[K]`.
 pub(super) fn softmax(values: &[f32]) -> Vec<f32> {
-    let top = max_value(values);
-    let mut p: Vec<f32> = values.iter().map(|v| (v - top).exp()).collect();
-    let sum: f32 = p.iter().sum();
-    for v in &mut p {
-        *v /= sum;
-    }
+    let mut p = vec![0.0; values.len()];
+    vectorized(
+        #[inline(always)]
+        || {
+            let top = max_of_lanes(values);
+            for (p, &v) in p.iter_mut().zip(values) {
+                *p = exp(v - top);
+            }
+            let sum = sum_of(&p, |p| p);
+            for p in &mut p {
+                *p /= sum;
+            }
+        },
+    );
     p
 }
 
 /// Maximum softmax probability of finite values.
 pub(super) fn max_probability(values: &[f32]) -> f32 {
-    let top = max_value(values);
-    // The largest exponential is exp(0) = 1.
-    1.0 / values.iter().map(|v| (v - top).exp()).sum::<f32>()
+    vectorized(
+        #[inline(always)]
+        || {
+            let top = max_of_lanes(values);
+            // The largest exponential is exp(0) = 1.
+            1.0 / sum_of(values, |v| exp(v - top))
+        },
+    )
+}
+
+/// Sum of `exp(v - top)` over finite values.
+pub(super) fn sum_exp(values: &[f32], top: f32) -> f32 {
+    vectorized(
+        #[inline(always)]
+        || sum_of(values, |v| exp(v - top)),
+    )
+}
+
+/// Multiplies probabilities of classes, `p [K]`, by [`two_way_softmax`] of their finite logits.
+pub(super) fn multiply_by_agreement(p: &mut [f32], yes: &[f32], no: &[f32]) {
+    vectorized(
+        #[inline(always)]
+        || {
+            for ((p, &y), &n) in p.iter_mut().zip(yes).zip(no) {
+                *p *= two_way_softmax(y, n);
+            }
+        },
+    );
+}
+
+/// Sum of values.
+pub(super) fn sum(values: &[f32]) -> f32 {
+    vectorized(
+        #[inline(always)]
+        || sum_of(values, |v| v),
+    )
+}
+
+/// Whether all values are finite.
+pub(super) fn all_finite<T: Float>(values: &[T]) -> bool {
+    vectorized(
+        #[inline(always)]
+        || {
+            // Without an early exit inside of a chunk, so that it is vectorized.
+            let is_finite = |chunk: &[T]| chunk.iter().fold(true, |all, v| all & v.is_finite());
+            values.chunks(4 * LANES).all(is_finite)
+        },
+    )
+}
+
+/// Maximum of finite values in parallel lanes; minus infinity without values.
+#[inline(always)]
+fn max_of_lanes(values: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, v);
+        }
+    }
+    lanes
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, larger)
+}
+
+/// Sum of a function of the values in parallel lanes.
+#[inline(always)]
+fn sum_of(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += f(v);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane += f(v);
+    }
+    // Halves are added, so that this is vectorized too.
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 /// Logarithm of the maximum softmax probability of finite values at a temperature: `-ln(1 + sum of
@@ -41,21 +145,41 @@ pub(super) fn ln_max_probability(values: &[f64], winner: usize, temperature: f64
         .ln_1p()
 }
 
+/// Log-sum-exp, `ln(sum_j exp(v_j))`, of finite values in `f32`.
+pub(super) fn logsumexp_f32(values: &[f32]) -> f32 {
+    vectorized(
+        #[inline(always)]
+        || {
+            let top = max_of_lanes(values);
+            sum_of(values, |v| exp(v - top)).ln() + top
+        },
+    )
+}
+
 /// Log-sum-exp, `ln(sum_j exp(v_j))`, of finite values.
 pub(super) fn logsumexp<T: Float>(values: impl Iterator<Item = T> + Clone) -> T {
     let top = values.clone().fold(T::neg_infinity(), T::max);
     values.fold(T::zero(), |sum, v| sum + (v - top).exp()).ln() + top
 }
 
-/// Probability of `yes` in the two-way softmax of finite `yes` and `no` (`q_j` in the paper).
+/// Probability of `yes` in the two-way softmax of finite `yes` and `no` (`q_j` in the paper). The
+/// larger of both exponentials is exp(0) = 1.
+#[inline(always)]
 pub(super) fn two_way_softmax(yes: f32, no: f32) -> f32 {
-    let top = yes.max(no);
-    let (yes, no) = ((yes - top).exp(), (no - top).exp());
-    yes / (yes + no)
+    let smaller = exp(-(yes - no).abs());
+    let numerator = if yes >= no { 1.0 } else { smaller };
+    numerator / (1.0 + smaller)
 }
 
 /// Logistic function, `1 / (1 + exp(-x))`, with relative precision in both tails.
-pub(super) fn sigmoid(x: f64) -> f64 {
+///
+/// ```
+/// use clipn_ood::scores::sigmoid;
+///
+/// assert_eq!(sigmoid(0.0), 0.5);
+/// ```
+#[must_use]
+pub fn sigmoid(x: f64) -> f64 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())
     } else {

@@ -3,8 +3,8 @@
 //! of `1 - p`, which cancels.
 
 use clipn_ood::scores::{
-    Atd, Cma, Energy, Eoe, Gen, KlMatching, LogitGap, LogitsRow, Margin, MaxLogit, Mcm, NegLabel,
-    NegativeLogits, Ole, Score,
+    Atd, Cma, Energy, Eoe, Gen, GlMcm, KlMatching, LMcm, LocalLogits, LogitGap, LogitsRow, Margin,
+    MaxLogit, Mcm, NegLabel, NegativeLogits, Ole, Score,
 };
 use safetensors::SafeTensors;
 
@@ -98,12 +98,13 @@ fn check<'a>(
             (actual - expected).abs() <= tolerance,
             "{tensor} {image}: expected {expected}, got {actual}"
         );
-        let [yes, no, negatives] = [row.yes, row.no, row.negatives.logits]
+        let [yes, no, negatives, local] = [row.yes, row.no, row.negatives.logits, row.local.yes]
             .map(|side| side.iter().map(|v| *v as f32).collect::<Vec<f32>>());
         let narrow = LogitsRow {
             yes: &yes[..],
             no: &no,
             negatives: NegativeLogits::new(&negatives, row.negatives.group_ends),
+            local: LocalLogits::new(&local),
             scale: row.scale,
         };
         // Logits of magnitude 100 are rounded by up to 4e-6. GEN's term of p close to 1 is lost.
@@ -136,6 +137,30 @@ fn rows<'a>(
 fn rows_of_yes(yes: &Rows, scale: f64) -> impl Iterator<Item = LogitsRow<'_, f64>> {
     yes.iter()
         .map(move |yes| LogitsRow::new(yes, &[]).with_scale(scale))
+}
+
+#[test]
+fn gl_mcm_agrees_with_the_authors_code() {
+    with_file("glmcm", |file| {
+        let text = Rows::f64s(file, "text").normalized();
+        let yes = Rows::f64s(file, "global").normalized().times(&text, 1.0);
+        // Nine patches for each image.
+        let patches = Rows {
+            values: f64s(file, "local"),
+            width: WIDTH,
+        };
+        let local = patches.normalized().times(&text, 1.0);
+        let rows = || {
+            let local = local.values.chunks_exact(9 * local.width);
+            rows_of_yes(&yes, 1.0)
+                .zip(local)
+                .map(|(row, local)| row.with_local(LocalLogits::new(local)))
+        };
+        check(file, "score.MCM", &Mcm, rows());
+        check(file, "score.L-MCM", &LMcm, rows());
+        check(file, "score.GL-MCM.lambda0.5", &GlMcm::published(), rows());
+        check(file, "score.GL-MCM.lambda1", &GlMcm::new(1.0), rows());
+    });
 }
 
 #[test]

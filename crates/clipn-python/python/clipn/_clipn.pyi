@@ -147,7 +147,14 @@ class Detector:
     def stream(self, images: Any, keep_errors: bool, batch_size: int, workers: int | None) -> DetectionStream: ...
 
 def score(
-    name: str, yes: Any, no: Any, negatives: Any, group_ends: list[int] | None, scale: float, stable: bool
+    name: str,
+    yes: Any,
+    no: Any,
+    negatives: Any,
+    local: Any,
+    group_ends: list[int] | None,
+    scale: float,
+    stable: bool,
 ) -> Any: ...
 def score_names() -> list[tuple[str, str, bool, bool]]: ...
 def metric(name: str, id: Any, ood: Any) -> float: ...

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 from . import _clipn
 from ._arrays import floats, same_type
+from ._errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     import numpy as np
 
     ArrayLike = Any
 
-__all__ = ["score", "names", "msp", "maxlogit", "energy", "mcm", "margin", "gen", "logitgap", "ctw", "atd", "gated_energy", "neglabel", "cma", "eoe", "ole", "ctw_neg", "atd_neg"]
+__all__ = ["score", "names", "msp", "maxlogit", "energy", "mcm", "margin", "gen", "logitgap", "ctw", "atd", "gated_energy", "neglabel", "cma", "eoe", "ole", "ctw_neg", "atd_neg", "l_mcm", "gl_mcm"]
 
 
 def score(
@@ -31,6 +32,7 @@ def score(
     no_logits: ArrayLike | None = None,
     negative_logits: ArrayLike | None = None,
     *,
+    local_logits: ArrayLike | None = None,
     group_ends: Sequence[int] | None = None,
     scale: float = 100.0,
     stable: bool = False,
@@ -42,6 +44,7 @@ def score(
         yes_logits: "Yes" logits, ``[N, K]``.
         no_logits: "No" logits, ``[N, K]``, for scores that need them.
         negative_logits: Logits of M words that are no class, ``[N, M]``, for scores that need them.
+        local_logits: "Yes" logits of P patches of each image, ``[N, P, K]``, for scores that need them.
         group_ends: End of each group of negatives [default: one group].
         scale: Factor between cosines and logits.
         stable: Whether to return ``float64`` in log space.
@@ -56,8 +59,15 @@ def score(
     yes = floats(yes_logits, "yes_logits", 2)
     no = None if no_logits is None else floats(no_logits, "no_logits", 2)
     negatives = None if negative_logits is None else floats(negative_logits, "negative_logits", 2)
-    yes, no, negatives = same_type(yes, no, negatives)
-    return _clipn.score(name, yes, no, negatives, None if group_ends is None else list(group_ends), scale, stable)
+    local = None
+    if local_logits is not None:
+        local = floats(local_logits, "local_logits", 3)
+        if local.shape[2] != yes.shape[1]:
+            raise InvalidArgumentError(f"expected local_logits of shape (N, P, {yes.shape[1]}), got {local.shape}")
+        local = local.reshape(local.shape[0], -1)
+    yes, no, negatives, local = same_type(yes, no, negatives, local)
+    ends = None if group_ends is None else list(group_ends)
+    return _clipn.score(name, yes, no, negatives, local, ends, scale, stable)
 
 
 def names(*, no: bool = True, negatives: bool = True) -> list[str]:
@@ -246,18 +256,19 @@ def eoe(yes_logits: ArrayLike, negative_logits: ArrayLike, **settings: Any) -> n
     return score("eoe", yes_logits, None, negative_logits, **settings)
 
 
-def ole(yes_logits: ArrayLike, negative_logits: ArrayLike, **settings: Any) -> np.ndarray:
-    """OLE: the highest probability among classes and negatives.
+def ole(yes_logits: ArrayLike, no_logits: ArrayLike, negative_logits: ArrayLike, **settings: Any) -> np.ndarray:
+    """OLE: ATD with the negatives in the denominator of its softmax (Ding and Pang, 2024). Its authors' scale is 50.
 
     Args:
-        yes_logits: Logits of the classes, ``[N, K]``.
+        yes_logits: "Yes" logits, ``[N, K]``.
+        no_logits: "No" logits, ``[N, K]``.
         negative_logits: Logits of the negatives, ``[N, M]``.
         settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
     """
-    return score("ole", yes_logits, None, negative_logits, **settings)
+    return score("ole", yes_logits, no_logits, negative_logits, **settings)
 
 
 def ctw_neg(yes_logits: ArrayLike, no_logits: ArrayLike, negative_logits: ArrayLike, **settings: Any) -> np.ndarray:
@@ -288,3 +299,31 @@ def atd_neg(yes_logits: ArrayLike, no_logits: ArrayLike, negative_logits: ArrayL
         Scores, ``[N]``.
     """
     return score("atd-neg", yes_logits, no_logits, negative_logits, **settings)
+
+
+def l_mcm(yes_logits: ArrayLike, local_logits: ArrayLike, **settings: Any) -> np.ndarray:
+    """L-MCM: the highest softmax probability of the cosines over all patches (Miyai et al., 2025).
+
+    Args:
+        yes_logits: Logits of the classes, ``[N, K]``.
+        local_logits: Logits of P patches of each image, ``[N, P, K]``.
+        settings: ``scale`` and ``stable`` of :func:`score`.
+
+    Returns:
+        Scores, ``[N]``.
+    """
+    return score("l-mcm", yes_logits, None, None, local_logits=local_logits, **settings)
+
+
+def gl_mcm(yes_logits: ArrayLike, local_logits: ArrayLike, **settings: Any) -> np.ndarray:
+    """GL-MCM: MCM plus half of L-MCM (Miyai et al., 2025).
+
+    Args:
+        yes_logits: Logits of the classes, ``[N, K]``.
+        local_logits: Logits of P patches of each image, ``[N, P, K]``.
+        settings: ``scale`` and ``stable`` of :func:`score`.
+
+    Returns:
+        Scores, ``[N]``.
+    """
+    return score("gl-mcm", yes_logits, None, None, local_logits=local_logits, **settings)

@@ -67,6 +67,7 @@ pub(super) async fn classify(
         images,
         classes,
         top,
+        explain,
     } = read(
         &head.headers,
         &head.uri,
@@ -77,7 +78,16 @@ pub(super) async fn classify(
     let own_classes = classes.is_none();
     let detector = app
         .detector_for(&deployment, classes, top, deadline)
-        .await?;
+        .await?
+        .with_evidence(explain)
+        .map_err(|_| {
+            ApiError::new(
+                422,
+                "no_evidence",
+                "this server cannot explain: its image tower computes no local features; leave \
+                 `explain` out",
+            )
+        })?;
     let tickets = deployment.engine.admit(images.len())?;
     let detections = images
         .into_iter()

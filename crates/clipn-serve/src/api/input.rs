@@ -42,6 +42,8 @@ pub(super) struct ClassifyInput {
     pub(super) classes: Option<Vec<String>>,
     /// Number of top classes per image, 1 to [`MAX_TOP`].
     pub(super) top: usize,
+    /// Whether results have maps of what is seen where.
+    pub(super) explain: bool,
 }
 
 /// Query parameters of a classification request.
@@ -55,6 +57,8 @@ pub(crate) struct ClassifyQuery {
     top: Option<usize>,
     /// Custom classes instead of the server's own: names separated by commas, or a JSON array.
     classes: Option<String>,
+    /// Whether results have `evidence`, maps of what is seen where in the image. Default: false.
+    explain: Option<bool>,
 }
 
 /// Classification request in JSON.
@@ -70,6 +74,8 @@ pub(crate) struct ClassifyRequest<'a> {
     top: Option<usize>,
     /// Custom classes instead of the server's own.
     classes: Option<Vec<String>>,
+    /// Whether results have `evidence`, maps of what is seen where in the image. Default: false.
+    explain: Option<bool>,
 }
 
 /// Image in a JSON request.
@@ -126,6 +132,9 @@ pub(super) async fn read(
     if let Some(top) = query.top {
         input.top = top;
     }
+    if let Some(explain) = query.explain {
+        input.explain = explain;
+    }
     if let Some(classes) = query.classes {
         input.classes = Some(parse_class_list(&classes)?);
     }
@@ -160,6 +169,7 @@ fn from_bytes(bytes: Bytes) -> ClassifyInput {
         }],
         classes: None,
         top: DEFAULT_TOP,
+        explain: false,
     }
 }
 
@@ -187,6 +197,7 @@ fn from_json(body: &[u8], max_images: usize) -> Result<ClassifyInput, ApiError> 
         images: images.collect(),
         classes: request.classes,
         top: request.top.unwrap_or(DEFAULT_TOP),
+        explain: request.explain.unwrap_or(false),
     })
 }
 
@@ -228,6 +239,7 @@ async fn from_form(
         images: Vec::new(),
         classes: None,
         top: DEFAULT_TOP,
+        explain: false,
     };
     while let Some(part) = form.next_field().await.map_err(bad)? {
         match part.name() {
@@ -237,6 +249,18 @@ async fn from_form(
                 input.top = number.map_err(|_| {
                     ApiError::bad_request(format!("invalid `top`: expected 1 to {MAX_TOP}"))
                 })?;
+            }
+            Some("explain") => {
+                let text = part.text().await.map_err(bad)?;
+                input.explain = match text.trim() {
+                    "true" => true,
+                    "false" => false,
+                    _ => {
+                        return Err(ApiError::bad_request(
+                            "invalid `explain`: expected true or false",
+                        ));
+                    }
+                };
             }
             Some("classes") => {
                 input.classes = Some(parse_class_list(&part.text().await.map_err(bad)?)?);

@@ -39,6 +39,8 @@ pub(crate) struct Info {
     editable_classes: bool,
     /// Whether the model has learned "no". If not, `no` and `q` are null in every result.
     has_no: bool,
+    /// Whether requests may ask for maps of what is seen where in an image, with `explain`.
+    explains: bool,
     /// Words that are no class, which the server rejects with; null if there are none.
     negatives: Option<NegativesInfo>,
     /// Rule that decides between a class and "unknown".
@@ -192,6 +194,7 @@ pub(super) async fn info(State(app): State<Arc<App>>, Selected(deployment): Sele
         classes: detector.classifier().class_names().to_vec(),
         editable_classes: deployment.classes.encoder().is_some(),
         has_no: detector.classifier().has_no(),
+        explains: detector.tower().has_local_features(),
         negatives: detector
             .classifier()
             .negatives()

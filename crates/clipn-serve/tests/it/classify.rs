@@ -326,3 +326,45 @@ fn rejects_custom_classes_without_text_towers() {
     assert_eq!(other.error(422), "classes_fixed");
     assert!(other.text().contains("unicorn"));
 }
+
+#[test]
+fn explain_adds_maps_to_the_results() {
+    let server = start(settings(), detector());
+    let plain = server.post("/v1/classify", "image/bmp", &image(1));
+    assert!(plain.results()[0].get("evidence").is_none());
+    let body = json!({ "images": [{ "base64": base64(&image(1)) }], "explain": true }).to_string();
+    for (path, content_type, body) in [
+        ("/v1/classify?explain=true", "image/bmp", image(1)),
+        ("/v1/classify", "application/json", body.into_bytes()),
+    ] {
+        let response = server.post(path, content_type, &body);
+        let result = &response.results()[0];
+        let evidence = &result["evidence"];
+        let patches = evidence["rows"].as_u64().unwrap() * evidence["columns"].as_u64().unwrap();
+        for map in ["yes", "no"] {
+            assert_eq!(
+                evidence[map].as_array().unwrap().len() as u64,
+                patches,
+                "{map}"
+            );
+        }
+        assert_eq!(evidence["class"], result["top"][0]["class"]);
+        assert_eq!(result["score"], plain.results()[0]["score"]);
+    }
+    assert_eq!(server.get("/v1/info").json()["explains"], json!(true));
+    let response = server.post("/v1/classify?explain=maybe", "image/bmp", &image(1));
+    assert_eq!(response.status, 400);
+}
+
+#[test]
+fn a_tower_without_local_features_does_not_explain() {
+    let server = start(settings(), detector_with(TestTower::new(|_, _| {})));
+    assert_eq!(server.get("/v1/info").json()["explains"], json!(false));
+    let response = server.post("/v1/classify?explain=true", "image/bmp", &image(1));
+    assert_eq!(response.status, 422);
+    assert_eq!(response.json()["error"]["code"], "no_evidence");
+    assert_eq!(
+        server.post("/v1/classify", "image/bmp", &image(1)).status,
+        200
+    );
+}

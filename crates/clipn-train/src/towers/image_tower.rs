@@ -3,8 +3,8 @@
 use clipn_checkpoint::{Buffer, CheckpointError, Tensor};
 use clipn_engine::{ResNetTower, VisionTape, VisionTransformer};
 use clipn_model::{
-    FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError, ModelWeights, NamedTensor,
-    NormParams, ResNetParams, TrainableImageTower, VisionParams,
+    FeatureMatrix, ImageBatch, ImageTower, LocalFeatures, ModelConfig, ModelError, ModelWeights,
+    NamedTensor, NormParams, ResNetParams, TrainableImageTower, VisionParams,
 };
 
 /// Image tower of a training run on the CPU.
@@ -168,6 +168,14 @@ impl ImageTower<f32> for CpuImageTower {
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
         self.as_tower().encode(images)
+    }
+
+    fn has_local_features(&self) -> bool {
+        true
+    }
+
+    fn encode_local(&self, images: ImageBatch<'_, f32>) -> Result<LocalFeatures<f32>, ModelError> {
+        self.as_tower().encode_local(images)
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .bundle()
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
-    let inputs = bundle.classifier().score_inputs();
+    let inputs = detector.score_inputs();
     let default: &'static dyn Score = match inputs.default_rule() {
         Some(rule) => rule.score(),
         None => &MaxLogit,

@@ -9,7 +9,7 @@ use clipn::dataset::{
     FeatureFile, ImageFolder, ListedClasses, SkippedFiles, is_archive_file, read_path_list,
 };
 use clipn::detector::Detector;
-use clipn::inference::{FeatureCache, InferenceError, InferencePipeline, ItemError, map_features};
+use clipn::inference::{FeatureCache, InferenceError, ItemError, map_features};
 use clipn::progress::Progress;
 use clipn::scores::{LogitsRow, Score, stable};
 
@@ -174,14 +174,11 @@ pub(crate) fn score(
     cache: Option<&FeatureCache>,
     bar: &Bar,
 ) -> Result<ScoringOutcome, CliError> {
-    let pipeline = InferencePipeline::new(
-        detector.tower(),
-        detector.classifier(),
-        detector.preprocessing(),
-    )?
-    .with_parallelism(run.parallelism(device))
-    .with_cache(cache)
-    .with_progress(bar);
+    let pipeline = detector
+        .pipeline_for(candidates)?
+        .with_parallelism(run.parallelism(device))
+        .with_cache(cache)
+        .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());
     let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ItemError>| {
         row.map(|row| score_row(candidates, row))

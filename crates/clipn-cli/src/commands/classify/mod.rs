@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
-use clipn::inference::{InferenceError, InferencePipeline, ItemError};
+use clipn::inference::{InferenceError, ItemError};
 use clipn::model::Precision;
 use clipn::progress::Progress;
 use clipn::scores::LogitsRow;
@@ -298,6 +298,21 @@ impl ClassifyRun<'_> {
         file
     }
 
+    /// Adds maps of what is seen where with `--explain`, if the tower computes them.
+    fn explained(&self, detector: Detector, input: &Input) -> Result<Detector, CliError> {
+        if !self.args.explain || matches!(input, Input::Features(_)) {
+            return Ok(detector);
+        }
+        if !detector.tower().has_local_features() {
+            warning(format_args!(
+                "--explain does not say where in the image: {} computes no local features",
+                self.device
+            ));
+            return Ok(detector);
+        }
+        Ok(detector.with_evidence(true)?)
+    }
+
     /// Passes the row of every image to `write`, in order.
     fn classify(
         &mut self,
@@ -306,13 +321,11 @@ impl ClassifyRun<'_> {
         mut write: impl FnMut(&Row) -> Result<(), CliError>,
     ) -> Result<Completion, CliError> {
         let detector = detector.clone().with_top_k(self.top());
-        let pipeline = InferencePipeline::new(
-            detector.tower(),
-            detector.classifier(),
-            detector.preprocessing(),
-        )?
-        .with_parallelism(self.args.run.parallelism(self.device))
-        .with_progress(self.bar);
+        let detector = self.explained(detector, &input)?;
+        let pipeline = detector
+            .pipeline()?
+            .with_parallelism(self.args.run.parallelism(self.device))
+            .with_progress(self.bar);
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
         let decide =
             |image: &NamedImage, logits: Result<LogitsRow<'_, f32>, ItemError>| match logits
@@ -470,6 +483,9 @@ fn run_settings(
     .collect();
     if let Some(key) = &args.sources.image_key {
         settings.insert("image key".to_owned(), json!(key));
+    }
+    if args.explain {
+        settings.insert("explained".to_owned(), json!(true));
     }
     let precision = detector.tower().precision();
     // Outputs of earlier versions, all in f32, do not have it.

@@ -1,7 +1,7 @@
 //! Rows: the result of one image, as it is printed and written.
 
 use clipn::dataset::LostSource;
-use clipn::detector::{Candidate, Detection, NearestNegative, StrongestNo, UNKNOWN};
+use clipn::detector::{Candidate, Detection, Evidence, NearestNegative, StrongestNo, UNKNOWN};
 use serde::{Deserialize, Serialize};
 
 /// The result of one image. A file keeps the field names; those of a [`Detection`] mean the same. In
@@ -28,6 +28,9 @@ pub(crate) struct Row {
     #[serde(default)]
     pub negative: Option<NearestNegative>,
     pub reason: Option<String>,
+    /// Maps of `--explain`; not in columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     pub error: Option<String>,
 }
 
@@ -44,6 +47,7 @@ impl Row {
             no: detection.strongest_no,
             negative: detection.nearest_negative,
             reason: Some(detection.reason),
+            evidence: detection.evidence,
             ..Self::empty(path)
         }
     }
@@ -89,6 +93,7 @@ impl Row {
             no: None,
             negative: None,
             reason: None,
+            evidence: None,
             error: None,
         }
     }

@@ -122,6 +122,10 @@ pub(crate) struct EvalArgs {
     /// report.html
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+    /// Add maps to the example images of report.html that show where the class, its "no" and the negatives
+    /// are seen
+    #[arg(long, requires = "output", conflicts_with = "features")]
+    pub explain: bool,
     /// Replace the results in --output
     #[arg(long, requires = "output")]
     pub force: bool,

@@ -2,6 +2,7 @@
 
 mod args;
 mod benchmark;
+mod explain;
 mod features;
 mod files;
 mod model;
@@ -120,7 +121,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         let record = record(args, &options, &data, model, evaluation, &bar)?;
         if let Some(directory) = &args.output {
             remove_results(directory)?;
-            write(args, directory, &data, model, evaluation, &record)?;
+            write(args, directory, &data, model, evaluation, &record, &bar)?;
         }
         model.report_decision(evaluation, args.score_precision);
         warn_of_skipped(&record.results);
@@ -143,7 +144,8 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
             models.iter().zip(&evaluations).zip(&runs).enumerate()
         {
             let run_directory = files::run_directory(directory, index);
-            write(args, &run_directory, &data, model, evaluation, &run.record)?;
+            let record = &run.record;
+            write(args, &run_directory, &data, model, evaluation, record, &bar)?;
         }
         write_merged(directory, &merged, &data.title)?;
     }
@@ -274,6 +276,7 @@ fn write(
     model: &EvaluatedModel,
     evaluation: &Evaluation,
     record: &EvaluationRecord,
+    bar: &Bar,
 ) -> Result<(), CliError> {
     let mut page = ReportOptions::default()
         .with_title(&data.title)
@@ -285,6 +288,10 @@ fn write(
         && evaluation.scores.contains(&score)
     {
         page = page.with_deciding_score(score).with_threshold(threshold);
+    }
+    if args.explain {
+        let evidence = explain::evidence(model, evaluation, &page, bar)?;
+        page = page.with_evidence(evidence);
     }
     files::write_evaluation(directory, record, evaluation, model.epoch(), &page)
 }

@@ -102,6 +102,25 @@ impl AttentionPool<'_> {
         ));
     }
 
+    /// Computes features of single positions of the last feature maps, `[images · positions, D]`: the
+    /// value and output projections without attention and without positional embeddings.
+    pub(crate) fn values(&self, maps: &[f32], threads: usize) -> Vec<f32> {
+        let width = self.params.v_proj.bias.len();
+        let rows = maps.len() / width;
+        let values = linear(
+            Matrix::row_major(maps, width),
+            rows,
+            &self.params.v_proj,
+            threads,
+        );
+        linear(
+            Matrix::row_major(&values, width),
+            rows,
+            &self.params.c_proj,
+            threads,
+        )
+    }
+
     /// Returns the mean position and the positions of each map, plus their positional embeddings:
     /// `[images, 1 + positions, width]`.
     fn tokens(&self, maps: &[f32], width: usize) -> Vec<f32> {

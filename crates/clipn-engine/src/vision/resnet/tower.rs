@@ -3,8 +3,9 @@ use std::ops::Range;
 
 use clipn_checkpoint::{Buffer, CheckpointError};
 use clipn_model::{
-    AttentionPoolParams, FeatureMatrix, ImageBatch, ImageTower, ModelConfig, ModelError,
-    ModelWeights, ResNetParams, STAGES, VisionConfig, positional_embedding_for,
+    AttentionPoolParams, FeatureMatrix, ImageBatch, ImageTower, LocalFeatures, ModelConfig,
+    ModelError, ModelWeights, PatchGrid, ResNetParams, STAGES, VisionConfig,
+    positional_embedding_for,
 };
 
 use super::block::{Bottleneck, Scratch, run_stage};
@@ -94,6 +95,57 @@ impl ResNetTower {
         }
     }
 
+    /// Computes features of images `[N, D]`, or of each image and the positions of its last map,
+    /// `[N·(1 + P), D]`.
+    fn encode_rows(
+        &self,
+        images: &ImageBatch<'_, f32>,
+        with_positions: bool,
+    ) -> Result<(Vec<f32>, PatchGrid), ModelError> {
+        self.check_unchanged()?;
+        let grid = last_grid(images)?;
+        let positions =
+            positional_embedding_for(&self.attnpool.positional_embedding, &self.config, grid);
+        let pool = AttentionPool {
+            params: &self.attnpool,
+            heads: self.config.heads,
+            positions: &positions,
+        };
+        let lengths = vec![grid.len(); images.len()];
+        let rows = if with_positions { 1 + grid.len() } else { 1 };
+        let mut values = vec![0.0; images.len() * rows * self.embed_dim];
+        let encode =
+            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
+                self.last_maps(scratch, images, range.clone(), threads);
+                if !with_positions {
+                    pool.run(out, &scratch.x, threads);
+                    return;
+                }
+                let mut features = vec![0.0; range.len() * self.embed_dim];
+                pool.run(&mut features, &scratch.x, threads);
+                let local = pool.values(&scratch.x, threads);
+                let images = out.chunks_exact_mut(rows * self.embed_dim);
+                let features = features.chunks_exact(self.embed_dim);
+                let local = local.chunks_exact(grid.len() * self.embed_dim);
+                for ((out, feature), local) in images.zip(features).zip(local) {
+                    let (first, others) = out.split_at_mut(self.embed_dim);
+                    first.copy_from_slice(feature);
+                    others.copy_from_slice(local);
+                }
+            };
+        par_map_chunks(
+            &lengths,
+            TARGET_CHUNK_POSITIONS,
+            rows * self.embed_dim,
+            &mut values,
+            &SCRATCH,
+            encode,
+        );
+        // What was computed before a change is right, and what came after it is not.
+        self.check_unchanged()?;
+        Ok((values, grid))
+    }
+
     /// Runs the stem on one image, into `scratch.x`, and returns the size of the result.
     fn stem(
         &self,
@@ -143,32 +195,16 @@ impl ImageTower<f32> for ResNetTower {
     }
 
     fn encode(&self, images: ImageBatch<'_, f32>) -> Result<FeatureMatrix<f32>, ModelError> {
-        self.check_unchanged()?;
-        let grid = last_grid(&images)?;
-        let positions =
-            positional_embedding_for(&self.attnpool.positional_embedding, &self.config, grid);
-        let pool = AttentionPool {
-            params: &self.attnpool,
-            heads: self.config.heads,
-            positions: &positions,
-        };
-        let lengths = vec![grid.len(); images.len()];
-        let mut values = vec![0.0; images.len() * self.embed_dim];
-        let encode =
-            |scratch: &mut Scratch, range: Range<usize>, out: &mut [f32], threads: usize| {
-                self.last_maps(scratch, &images, range, threads);
-                pool.run(out, &scratch.x, threads);
-            };
-        par_map_chunks(
-            &lengths,
-            TARGET_CHUNK_POSITIONS,
-            self.embed_dim,
-            &mut values,
-            &SCRATCH,
-            encode,
-        );
-        // What was computed before a change is right, and what came after it is not.
-        self.check_unchanged()?;
+        let (values, _) = self.encode_rows(&images, false)?;
         Ok(FeatureMatrix::new(values, self.embed_dim))
+    }
+
+    fn has_local_features(&self) -> bool {
+        true
+    }
+
+    fn encode_local(&self, images: ImageBatch<'_, f32>) -> Result<LocalFeatures<f32>, ModelError> {
+        let (values, grid) = self.encode_rows(&images, true)?;
+        Ok(LocalFeatures::from_rows(&values, self.embed_dim, grid))
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct ClassifyForm {
     top: Option<usize>,
     /// Custom classes instead of the server's own: names separated by commas, or a JSON array.
     classes: Option<String>,
+    /// Whether results have `evidence`, maps of what is seen where in the image. Default: false.
+    explain: Option<bool>,
 }
 
 /// Decision for an image: the keys of a serialized [`Detection`], described for the API's schema.
@@ -53,6 +55,29 @@ pub(crate) struct DecisionSchema {
     negative: Option<NearestNegativeSchema>,
     /// Explanation of the decision in one sentence.
     reason: String,
+    /// Where in the image the best class, its "no" and the negatives are seen. Only if `explain` is true.
+    evidence: Option<EvidenceSchema>,
+}
+
+/// Maps of an image with a value for each patch, row by row. They cover the square in its center.
+#[derive(ToSchema)]
+#[schema(as = Evidence)]
+#[allow(dead_code)]
+pub(crate) struct EvidenceSchema {
+    /// Index of the best class, of an unknown image too.
+    class: usize,
+    /// Name of the class.
+    label: String,
+    /// Number of rows.
+    rows: usize,
+    /// Number of columns.
+    columns: usize,
+    /// Probability of the class among all classes, 0 to 1.
+    yes: Vec<f32>,
+    /// Probability of "no" against "yes" for the class, 0 to 1. Null if the model has not learned "no".
+    no: Option<Vec<f32>>,
+    /// Probability of a typical group of negatives against the classes, 0 to 1. Null without negatives.
+    negatives: Option<Vec<f32>>,
 }
 
 /// Probabilities of a class.
@@ -112,13 +137,17 @@ fn schema_keys<T: PartialSchema>() -> BTreeSet<String> {
 fn the_schema_has_the_keys_of_a_serialized_detection() {
     let class = json!({"class": 0, "label": "cat", "p": 0.5, "q": 0.5});
     let no = json!({"class": 0, "label": "cat", "p": 0.5, "q": 0.5, "share": 0.25});
+    let evidence = json!({
+        "class": 0, "label": "cat", "rows": 1, "columns": 1, "yes": [0.5], "no": [0.5], "negatives": [0.5],
+    });
     let detection: Detection = serde_json::from_value(json!({
         "label": "cat", "class": 0, "score": 0.5, "threshold": 0.5, "p_value": 0.5,
-        "top": [class], "no": no, "reason": "",
+        "top": [class], "no": no, "reason": "", "evidence": evidence,
     }))
     .unwrap();
     let value = serde_json::to_value(&detection).unwrap();
     assert_eq!(keys(&value), schema_keys::<DecisionSchema>());
     assert_eq!(keys(&value["top"][0]), schema_keys::<CandidateSchema>());
     assert_eq!(keys(&value["no"]), schema_keys::<StrongestNoSchema>());
+    assert_eq!(keys(&value["evidence"]), schema_keys::<EvidenceSchema>());
 }

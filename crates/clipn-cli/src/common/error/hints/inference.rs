@@ -71,6 +71,9 @@ fn score(error: &ScoreError) -> Option<&'static str> {
         ScoreError::NeedsNegatives { .. } => {
             "give words that are no class: --negatives wordnet, or --reject \"a hand, an empty table\""
         }
+        ScoreError::NeedsLocal { .. } => {
+            "score images on the CPU: features in files and towers on GPUs have no patches"
+        }
         ScoreError::TooFewClasses { .. } => {
             "give more classes, or a score that works with one: neglabel, maxlogit, energy or atd"
         }
