@@ -146,7 +146,7 @@ fn explain_says_where_a_class_is_seen() {
         }
         assert_eq!(evidence["label"], row["top"][0]["label"]);
         let reason = row["reason"].as_str().unwrap();
-        assert!(reason.contains("is seen most here: "), "{reason}");
+        assert!(reason.contains("is strongest "), "{reason}");
         // The decision is the same without the maps.
         assert_eq!(row["score"], plain["score"]);
         assert!(plain.get("evidence").is_none());

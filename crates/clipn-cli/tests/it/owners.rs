@@ -1,11 +1,9 @@
 //! One process at a time writes to a directory or file of state; a second one is refused and harms
 //! nothing.
 
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
 use clipn::files::StateLock;
 
+use crate::common::child::{count_lines, wait_for_lines};
 use crate::common::{Sandbox, error_report, text, with_model};
 
 const TRAIN: [&str; 19] = [
@@ -30,16 +28,6 @@ const TRAIN: [&str; 19] = [
     "live",
 ];
 
-fn start(s: &Sandbox, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_clipn"))
-        .current_dir(s.root())
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 fn build(s: &Sandbox, out: &str) {
     let mut arguments = vec!["classifier", "build"];
     arguments.extend(with_model("", &[]).into_iter().skip(1));
@@ -48,19 +36,15 @@ fn build(s: &Sandbox, out: &str) {
 }
 
 fn lines(s: &Sandbox) -> usize {
-    let log = std::fs::read_to_string(s.path("logs/live/log.jsonl")).unwrap_or_default();
-    log.lines().count()
+    count_lines(&s.path("logs/live/log.jsonl"))
 }
 
 #[test]
 fn a_second_run_of_the_same_name_is_refused_and_the_first_unharmed() {
     let s = Sandbox::new();
     s.training_set();
-    let mut first = start(&s, &TRAIN);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while lines(&s) == 0 && Instant::now() < deadline && first.try_wait().unwrap().is_none() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let mut first = s.start(&TRAIN);
+    wait_for_lines(&mut first, &s.path("logs/live/log.jsonl"), 1);
     let holder = format!("logs/live is in use by process {}", first.id());
     let mut refused = 0;
     for more in [

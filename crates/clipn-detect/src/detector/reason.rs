@@ -51,18 +51,24 @@ pub(super) fn sentence(
 
 /// Says where the class, its "no" and the negatives are seen most.
 fn places(evidence: &Evidence) -> String {
-    let no = evidence.place_of_no();
-    let negatives = evidence.place_of_negatives();
-    let others = [("its \"no\"", no), ("the negatives", negatives)];
+    let others = [
+        ("its \"no\"", evidence.place_of_no()),
+        ("the negatives", evidence.place_of_negatives()),
+    ];
     let others = others
         .into_iter()
-        .filter_map(|(what, place)| Some(format!(", {what}: {}", place?)));
+        .filter_map(|(what, place)| Some(format!(", {what} {}", at(place?))));
     format!(
-        "; `{}` is seen most here: {}{}",
+        "; `{}` is strongest {}{}",
         evidence.label,
-        evidence.place(),
+        at(evidence.place()),
         others.collect::<String>()
     )
+}
+
+fn at(place: &str) -> String {
+    let preposition = if place == "center" { "in" } else { "at" };
+    format!("{preposition} the {place}")
 }
 
 fn extra_class(detection: &Detection) -> String {

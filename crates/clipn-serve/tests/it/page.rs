@@ -56,6 +56,20 @@ fn selected_images_are_classified() {
         for part in ["school bus", "threshold", "first.bmp", "Failed"] {
             assert!(results.contains(part), "no {part} in {results}");
         }
+        // A map of the class and one of its "no" can be laid over each of the two images.
+        assert_eq!(
+            page.value(
+                "document.querySelectorAll('#results figure select:not(.hidden) option').length"
+            ),
+            6
+        );
+        let shown = "document.querySelectorAll('#results canvas:not(.hidden)').length";
+        assert_eq!(page.value(shown), 0);
+        page.value(
+            "(() => { const choice = document.querySelector('#results select'); choice.value = 'yes';
+             choice.dispatchEvent(new Event('change')); return 0; })()",
+        );
+        assert_eq!(page.value(shown), 1);
         // File names are not interpreted as HTML.
         assert_eq!(
             page.value("document.querySelectorAll('#results b').length"),

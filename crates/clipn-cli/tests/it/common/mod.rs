@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) mod browser;
+pub(crate) mod child;
 pub(crate) mod snapshot;
 
 #[cfg(feature = "download")]

@@ -11,6 +11,7 @@ use clipn_testing::mpi::{MpiInstallation, installations, output_within};
 use clipn_testing::random::Random;
 use serde_json::Value;
 
+use crate::common::child::wait_for_lines;
 use crate::common::{Sandbox, error_report, text, with_model};
 use crate::train::{log, sandbox, steps, train, trained_clip};
 use crate::world::World;
@@ -137,16 +138,7 @@ fn a_killed_rank_ends_the_job_and_the_run_resumes_exactly() {
             .spawn()
             .unwrap();
         let path = s.path("logs/killed/log.jsonl");
-        let begin = Instant::now();
-        while std::fs::read_to_string(&path)
-            .unwrap_or_default()
-            .lines()
-            .count()
-            < 5
-        {
-            assert!(begin.elapsed() < LIMIT, "{mpi}: the run does not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for_lines(&mut job, &path, 5);
         assert!(kill_one_rank("killed", |ranks| ranks - 1), "a rank runs");
         let begin = Instant::now();
         let status = loop {
@@ -390,22 +382,13 @@ fn a_notice_ends_all_ranks_after_a_checkpoint() {
         ];
         let arguments = replaced_batch(&train("noticed", &more));
         let mut command = on_ranks(s, &mpi, 2, &arguments);
-        let job = command
+        let mut job = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let path = s.path("logs/noticed/log.jsonl");
-        let begin = Instant::now();
-        while std::fs::read_to_string(&path)
-            .unwrap_or_default()
-            .lines()
-            .count()
-            < 3
-        {
-            assert!(begin.elapsed() < LIMIT, "{mpi}: the run does not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for_lines(&mut job, &path, 3);
         let id = job.id().to_string();
         let status = Command::new("kill").args(["-USR1", &id]).status();
         assert!(status.unwrap().success());

@@ -1,37 +1,13 @@
 //! Killed, interrupted, resumed and repeated runs.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use clipn::progress::NoProgress;
 
+use crate::common::child::wait_for_lines;
 use crate::common::{Sandbox, error_report, library_fixture, text};
 use crate::train::{assert_same_end, log, sandbox, steps, train, trained_clip, without_times};
 use crate::world::World;
-
-/// Starts `clipn` and leaves it running.
-fn start(s: &Sandbox, arguments: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_clipn"))
-        .current_dir(s.root())
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// Waits until a log has this many lines, or the program has ended.
-fn wait_for_lines(child: &mut Child, path: &Path, lines: usize) {
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(60) && child.try_wait().unwrap().is_none() {
-        let written = std::fs::read(path).unwrap_or_default();
-        if written.iter().filter(|&&b| b == b'\n').count() >= lines {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 /// Kills a run of 18 steps three times and resumes it each time. It must end like an uninterrupted
 /// run.
@@ -43,7 +19,7 @@ fn survives_kills(s: &Sandbox, objective: &[&str]) {
     let mut killed = 0;
     for (attempt, lines) in [1, 5, 11].into_iter().enumerate() {
         let arguments = if attempt == 0 { &more } else { &resumed };
-        let mut child = start(s, &train("killed", arguments));
+        let mut child = s.start(&train("killed", arguments));
         wait_for_lines(&mut child, &path, lines);
         child.kill().unwrap();
         killed += usize::from(child.wait().unwrap().code().is_none());
@@ -115,7 +91,7 @@ fn ctrl_c_writes_a_checkpoint() {
         "20",
     ];
     s.done(&train("whole", &more));
-    let mut child = start(s, &train("stopped", &more));
+    let mut child = s.start(&train("stopped", &more));
     wait_for_lines(&mut child, &s.path("logs/stopped/log.jsonl"), 3);
     let sent = Command::new("kill")
         .args(["-INT", &child.id().to_string()])

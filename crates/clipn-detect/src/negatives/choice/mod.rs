@@ -1,9 +1,11 @@
 //! Which candidate words become negatives, and how they are grouped: pure functions of rows.
 
 mod groups;
+mod ole;
 mod quantile;
 
 pub use groups::{Grouping, Groups, proportional_groups, published_groups};
+pub use ole::{OleOutliers, ole_outliers};
 
 use clipn_engine::PackedRows;
 use clipn_model::Real;
@@ -153,31 +155,41 @@ impl Choice {
     }
 
     fn check(&self) -> Result<(), NegativesError> {
-        let range = |name, expected, value: f64, is_valid: bool| match is_valid {
-            true => Ok(()),
-            false => Err(NegativesError::InvalidSetting {
-                name,
-                expected,
-                value: value.to_string(),
-            }),
-        };
-        let (quantile, fraction) = (self.quantile, self.fraction);
-        range(
-            "the quantile",
-            "in [0, 1]",
-            quantile,
-            (0.0..=1.0).contains(&quantile),
-        )?;
-        range(
+        check_quantile(self.quantile)?;
+        let fraction = self.fraction;
+        check_range(
             "the fraction of the candidates",
             "in (0, 1]",
             fraction,
             fraction > 0.0 && fraction <= 1.0,
         )?;
         match self.max_similarity {
-            Some(value) => range("the maximum similarity", "a number", value, !value.is_nan()),
+            Some(value) => {
+                check_range("the maximum similarity", "a number", value, !value.is_nan())
+            }
             None => Ok(()),
         }
+    }
+}
+
+fn check_quantile(quantile: f64) -> Result<(), NegativesError> {
+    let is_valid = (0.0..=1.0).contains(&quantile);
+    check_range("the quantile", "in [0, 1]", quantile, is_valid)
+}
+
+fn check_range(
+    name: &'static str,
+    expected: &'static str,
+    value: f64,
+    is_valid: bool,
+) -> Result<(), NegativesError> {
+    match is_valid {
+        true => Ok(()),
+        false => Err(NegativesError::InvalidSetting {
+            name,
+            expected,
+            value: value.to_string(),
+        }),
     }
 }
 

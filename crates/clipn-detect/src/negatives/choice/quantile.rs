@@ -45,7 +45,7 @@ pub(super) fn similarity_quantiles<T: Real>(
 }
 
 /// Returns the quantile of at least one value, in any order, none NaN. The values are permuted.
-fn quantile_of<T: Real>(values: &mut [T], quantile: f64) -> T {
+pub(super) fn quantile_of<T: Real>(values: &mut [T], quantile: f64) -> T {
     let position = quantile * (values.len() - 1) as f64;
     let (lower, fraction) = (position.floor(), position.fract());
     let order = |a: &T, b: &T| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal);

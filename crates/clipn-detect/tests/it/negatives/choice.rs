@@ -1,8 +1,11 @@
 //! Choices of negatives against those of the authors' code.
 
 use clipn_checkpoint::Checkpoint;
-use clipn_detect::negatives::choice::{Choice, Grouping, proportional_groups, published_groups};
+use clipn_detect::negatives::choice::{
+    Choice, Grouping, ole_outliers, proportional_groups, published_groups,
+};
 use clipn_model::{Real, normalize_row};
+use clipn_testing::figures::assert_close;
 use clipn_testing::fixture;
 use clipn_testing::random::Random;
 use proptest::prelude::*;
@@ -231,4 +234,33 @@ fn rejects_invalid_settings_and_rows() {
         choose(neglabel, &[1.0, 0.0, f64::NAN, 0.0], &[1.0, 0.0]),
         "similarities of noun 1 are NaN or infinite"
     );
+}
+
+#[test]
+fn ole_keeps_the_outliers_of_the_published_code() {
+    let file = Checkpoint::open(fixture("scores/authors/agents.safetensors")).unwrap();
+    let values = |name: &str| f64::load(file.get(name).unwrap()).to_vec();
+    let dim = DIM;
+    let texts = values("text.features");
+    let (classes, candidates) = texts.split_at(12 * dim);
+    for quantile in ["0.1", "0.5", "1"] {
+        let at = quantile.parse().unwrap();
+        let outliers = ole_outliers(candidates, classes, dim, at).unwrap();
+        let threshold = values(&format!("ole.threshold.q{quantile}"))[0];
+        assert!((outliers.threshold - threshold).abs() < 1e-9, "{quantile}");
+        let rows = outliers.indices.iter();
+        let found: Vec<f64> = rows
+            .flat_map(|row| &candidates[row * dim..][..dim])
+            .copied()
+            .collect();
+        assert_close(
+            &found,
+            &values(&format!("ole.refined.q{quantile}")),
+            1e-9,
+            quantile,
+        );
+    }
+    assert!(ole_outliers(candidates, classes, dim, 1.5).is_err());
+    assert!(ole_outliers(candidates, &[], dim, 0.5).is_err());
+    assert!(ole_outliers(&candidates[1..], classes, dim, 0.5).is_err());
 }

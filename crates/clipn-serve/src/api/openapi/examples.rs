@@ -212,7 +212,7 @@ fn info_response() -> Value {
     json!({
         "name": "clipn", "version": env!("CARGO_PKG_VERSION"), "bundle": "shop", "model": "ViT-B-16", "precision": "f32",
         "image_size": 224, "classes": ["goldfish", "school bus", "pizza"], "editable_classes": true,
-        "has_no": true, "negatives": null, "rule": rule(), "calibration": null,
+        "has_no": true, "explains": true, "negatives": null, "rule": rule(), "calibration": null,
         "limits": {
             "request_bytes": 33_554_432, "images": 64, "pixels": 50_000_000, "classes": 100,
             "class_name_characters": 100, "deadline_ms": 10_000,
