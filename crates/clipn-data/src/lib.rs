@@ -62,7 +62,8 @@ pub use eval_sets::{
     Benchmark, BenchmarkClasses, ClassDirectory, ClassMap, ClassMapSource, ClassMatching,
     ClassSource, IdDefinition, ImageFolder, ImageSet, LabeledImage, ListedClasses, MapEntry,
     MatchedClasses, OodDefinition, OodKind, OodSet, OpenedBenchmark, Selection, SetImages,
-    SetSource, is_archive_file, read_archived_images, read_image_list, read_path_list,
+    SetSource, TrainDefinition, TrainSet, is_archive_file, read_archived_images, read_image_list,
+    read_path_list,
 };
 pub use features::{
     FeatureError, FeatureFile, FeatureFormat, FeatureWriter, KeyKind, keys_beside, npy, read_labels,

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | [`classifier`] | [`ClassifierBuilder`](classifier::ClassifierBuilder): class names, templates and text towers to W_yes and W_no, and their logits |
 //! | [`negatives`] | [`Negatives`](negatives::Negatives): words that are no class, as rows that a score weighs against the classes |
+//! | [`fitting`] | [`ClassifierFitter`](fitting::ClassifierFitter): scores that are fitted to features of known images |
 //! | [`bundle`] | [`Bundle`](bundle::Bundle): a classifier, its preprocessing, threshold and image tower in one file |
 //! | [`detector`] | [`Detector`](detector::Detector): images to decisions, one by one or as a stream |
 //! | [`inference`] | [`InferencePipeline`](inference::InferencePipeline): images to logits on all cores, in order |
@@ -45,6 +46,7 @@
 pub mod bundle;
 pub mod classifier;
 pub mod detector;
+pub mod fitting;
 pub mod inference;
 pub mod negatives;
 mod texts;

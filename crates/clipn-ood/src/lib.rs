@@ -17,6 +17,8 @@
 //! | module | for |
 //! |---|---|
 //! | [`scores`] | MSP, MaxLogit, energy, MCM, GEN, LogitGap, KL-matching, NegLabel and others with negatives, and CLIPN's CTW and ATD, in the published `f32` arithmetic and in a log-space `f64` form that does not saturate |
+//! | [`fitted`] | scores that are fitted to features of known images: KNN, MDS, RMDS, ViM, Residual, SHE, NNGuide, fDBD, ReAct, KL-matching |
+//! | [`streams`] | scores that learn from a stream of images, in bounded memory: AdaNeg, TANL |
 //! | [`calibration`] | thresholds by split conformal prediction or a tolerance limit, conformal p-values, control of the false discovery rate |
 //! | [`metrics`] | AUROC, AUPR and FPR at a TPR in the three conventions of the field, ID accuracy |
 //!
@@ -48,5 +50,7 @@
 //! The crate has no features.
 
 pub mod calibration;
+pub mod fitted;
 pub mod metrics;
 pub mod scores;
+pub mod streams;

@@ -1,7 +1,8 @@
 //! Scores of logits.
 
 use clipn::scores::{
-    LocalLogits, LogitsRow, NegativeLogits, Score, ScoreInputs, all, by_name, stable as stable_f32,
+    FittedScoreSet, LocalLogits, LogitsRow, NegativeLogits, Score, ScoreInputs, all, by_name,
+    stable as stable_f32,
 };
 use numpy::IntoPyArray;
 use pyo3::prelude::*;
@@ -110,6 +111,7 @@ pub(crate) fn score<'py>(
         has_no: no.is_some(),
         has_negatives: words > 0,
         has_local: local_width > 0,
+        fitted: FittedScoreSet::default(),
     };
     inputs.check(score).or_raise()?;
     let group_ends = group_ends.unwrap_or_else(|| vec![words]);

@@ -50,6 +50,7 @@
 //! | choose words that are no class | [`negatives::NegativesBuilder`] | |
 //! | get logits instead of decisions | [`inference::InferencePipeline`] | |
 //! | choose a threshold for your data | [`calibration::calibrate`], [`Bundle::with_calibration`] | [`clipn-ood`](https://docs.rs/clipn-ood) |
+//! | fit scores such as KNN to images of your classes | [`fitting::ClassifierFitter`], [`fitted`] | |
 //! | score and measure your own logits | [`scores`], [`metrics`] | |
 //! | open weights: open_clip, OpenAI, transformers | [`model::PretrainedWeights`] | [`clipn-model`](https://docs.rs/clipn-model) |
 //! | run on another device | [`model::ImageTower`], [`Detector::from_classifier`] | |
@@ -100,6 +101,7 @@ pub mod prelude;
 pub use clipn_detect::bundle::{self, Bundle};
 pub use clipn_detect::classifier::{self, ClassifierBuilder};
 pub use clipn_detect::detector::{self, Detector};
+pub use clipn_detect::fitting;
 pub use clipn_detect::inference;
 pub use clipn_detect::negatives;
 
@@ -117,7 +119,7 @@ pub use clipn_gpu as gpu;
 pub use clipn_hub as download;
 pub use clipn_image as image;
 pub use clipn_model as model;
-pub use clipn_ood::{calibration, metrics, scores};
+pub use clipn_ood::{calibration, fitted, metrics, scores, streams};
 pub use clipn_text::{prompts, tokenizer, wordnet};
 #[cfg(feature = "train")]
 pub use clipn_train as training;

@@ -13,6 +13,7 @@ pub(crate) mod error;
 #[cfg(debug_assertions)]
 pub(crate) mod faults;
 pub(crate) mod feature_cache;
+pub(crate) mod fitting;
 pub(crate) mod interrupt;
 pub(crate) mod locks;
 pub(crate) mod messages;

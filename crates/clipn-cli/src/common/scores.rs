@@ -6,10 +6,10 @@ use clipn::scores::{self, Score, ScoreError};
 use crate::common::messages::{detail, status};
 
 /// All standard scores that every classifier allows. Says which are left out, and why; those that need
-/// negatives only if verbose, as negatives are optional.
+/// negatives or images only if verbose, as these are optional.
 pub(crate) fn available_scores(classifiers: &[&Classifier]) -> Vec<&'static dyn Score> {
-    let (mut without_no, mut with_one_class, mut without_negatives) =
-        (Vec::new(), Vec::new(), Vec::new());
+    let (mut without_no, mut with_one_class) = (Vec::new(), Vec::new());
+    let (mut without_negatives, mut without_fit) = (Vec::new(), Vec::new());
     let mut scores = scores::all().to_vec();
     scores.retain(|score| {
         let check = |classifier: &&Classifier| classifier.score_inputs().check(*score).err();
@@ -17,6 +17,7 @@ pub(crate) fn available_scores(classifiers: &[&Classifier]) -> Vec<&'static dyn 
             None => return true,
             Some(ScoreError::NeedsNo { .. }) => &mut without_no,
             Some(ScoreError::NeedsNegatives { .. }) => &mut without_negatives,
+            Some(ScoreError::NeedsFit { .. }) => &mut without_fit,
             Some(_) => &mut with_one_class,
         };
         left_out.push(score.name());
@@ -30,9 +31,13 @@ pub(crate) fn available_scores(classifiers: &[&Classifier]) -> Vec<&'static dyn 
             status(format_args!("left out {}: {reason}", names.join(", ")));
         }
     }
-    if !without_negatives.is_empty() {
-        let names = without_negatives.join(", ");
-        detail(format_args!("left out {names}: no negatives"));
+    for (names, reason) in [
+        (without_negatives, "no negatives"),
+        (without_fit, "not fitted to images"),
+    ] {
+        if !names.is_empty() {
+            detail(format_args!("left out {}: {reason}", names.join(", ")));
+        }
     }
     scores
 }

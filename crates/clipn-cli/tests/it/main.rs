@@ -34,6 +34,7 @@ mod embed;
 mod errors;
 mod eval;
 #[cfg(feature = "mini")]
+mod fitted;
 mod forms;
 #[cfg(all(feature = "mini", feature = "serve"))]
 mod help;

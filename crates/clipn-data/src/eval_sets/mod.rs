@@ -13,7 +13,7 @@ mod table;
 pub use archive::{SetImages, is_archive_file, read_archived_images};
 pub use benchmark::{
     Benchmark, BenchmarkClasses, ClassSource, IdDefinition, OodDefinition, OodKind, OodSet,
-    OpenedBenchmark, Selection, SetSource,
+    OpenedBenchmark, Selection, SetSource, TrainDefinition, TrainSet,
 };
 pub use class_matching::{ClassMatching, ListedClasses, MatchedClasses};
 pub use folder::{ClassDirectory, ImageFolder};

@@ -425,3 +425,40 @@ fn definitions_contain_the_location_of_sets() {
         (&PathBuf::from("imagenet/val"), 0)
     );
 }
+
+#[test]
+fn images_to_fit_to_have_the_classes_of_the_id_set() {
+    let root = data_root();
+    let classes = |train: &str| {
+        let id = "folder = \"id\"\nmap = \"m\"\nroles = [\"id\"]";
+        let benchmark = define(id, &format!("{FLAT}{MAP}[train]\n{train}\n"))?;
+        let matched = benchmark.open(root.path())?.match_classes(|_| None)?;
+        let set = benchmark.train.unwrap().open(root.path(), &matched)?;
+        assert_eq!(
+            set.classes.as_ref().map_or(set.images.len(), Vec::len),
+            set.images.len()
+        );
+        Ok::<_, DatasetError>(set.classes)
+    };
+    // All three folders; n2 is no ID class.
+    let all = Some(vec![Some(0), Some(0), None, Some(1)]);
+    assert_eq!(classes("folder = \"id\"").unwrap(), all);
+    assert_eq!(classes("folder = \"id\"\nmap = \"m\"").unwrap(), all);
+    let near = "folder = \"id\"\nmap = \"m\"\nroles = [\"near\"]";
+    assert!(message(&classes(near).unwrap_err()).contains("train"));
+    let excluded = "folder = \"id\"\nexclude = [\"n2\"]";
+    assert_eq!(
+        classes(excluded).unwrap(),
+        Some(vec![Some(0), Some(0), Some(1)])
+    );
+    // Labels of a list are rows of the map, or indices of the classes.
+    let list = Some(vec![Some(0), Some(1)]);
+    assert_eq!(classes("list = \"id.txt\"\nmap = \"m\"").unwrap(), list);
+    assert!(message(&classes("list = \"id.txt\"").unwrap_err()).contains("label 2"));
+    // Without class folders, the classes are not known.
+    assert_eq!(classes("folder = \"flat\"").unwrap(), None);
+    assert!(
+        message(&classes("folder = \"id\"\nlist = \"id.txt\"").unwrap_err()).contains("[train]")
+    );
+    assert!(message(&classes("folder = \"ood\"").unwrap_err()).contains("x"));
+}

@@ -8,6 +8,7 @@ use clipn_ood::calibration::CalibrationError;
 use thiserror::Error;
 
 use crate::classifier::ClassifierError;
+use crate::fitting::FittingError;
 use crate::negatives::NegativesError;
 
 /// Error of building, reading, writing or using a bundle.
@@ -88,6 +89,9 @@ pub enum BundleError {
     /// The negatives cannot be stored, or the stored ones are inconsistent.
     #[error(transparent)]
     Negatives(#[from] NegativesError),
+    /// The fitted scores cannot be stored.
+    #[error(transparent)]
+    Fitting(#[from] FittingError),
     /// The stored calibration is inconsistent.
     #[error(transparent)]
     Calibration(#[from] CalibrationError),

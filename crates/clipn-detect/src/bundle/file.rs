@@ -4,6 +4,8 @@
 //! - `classifier.yes` `[K, D]`, `classifier.no` `[K, D]` unless the model has not learned "no", and
 //!   `classifier.scale` `[1]`;
 //! - with negatives, `negatives.rows` `[M, D]` in f16 and `negatives.group_ends` `[G]`;
+//! - with fitted scores, their state `fit.*` in f64, and the features that are compared with, `fit.bank`
+//!   `[B, D]` in f16, with `fit.bank_energies` `[B]`;
 //! - with a calibration, `calibration.scores` `[N]` and `calibration.threshold` `[1]`;
 //! - with an image tower, its `visual.*`.
 //!
@@ -16,12 +18,14 @@ use clipn_checkpoint::{Buffer, Checkpoint, Tensor, WeightsFormat, write_safetens
 use clipn_image::Preprocessing;
 use clipn_model::{BUNDLE_KEY, Precision, Real};
 use clipn_ood::calibration::{Calibration, CalibrationMetadata};
+use clipn_ood::fitted::FitSummary;
 use clipn_ood::scores::is_built_in;
 use clipn_text::prompts::{PromptVariant, TemplateSet};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, BundleError, ModelIdentity, TowerSource};
 use crate::classifier::{ClassPrompts, Classifier};
+use crate::fitting::{read_fit, write_fit};
 use crate::negatives::{Negatives, NegativesMetadata};
 
 /// Version of bundles with "no" rows.
@@ -33,14 +37,18 @@ const VERSION_WITHOUT_NO: u64 = 2;
 const VERSION_WITH_SENTENCES: u64 = 3;
 /// Version of bundles in another precision than f32, which earlier versions of clipn would ignore.
 const VERSION_WITH_PRECISION: u64 = 4;
+/// Version of bundles with scores that were fitted to images, which earlier versions of clipn do not know.
+const VERSION_WITH_FIT: u64 = 5;
 /// Latest version.
-const LATEST_VERSION: u64 = VERSION_WITH_PRECISION;
+const LATEST_VERSION: u64 = VERSION_WITH_FIT;
 
 const YES: &str = "classifier.yes";
 const NO: &str = "classifier.no";
 const SCALE: &str = "classifier.scale";
 /// Prefix of the tensors of negatives.
 const NEGATIVES: &str = "negatives";
+/// Prefix of the tensors of fitted scores.
+const FIT: &str = "fit";
 const SCORES: &str = "calibration.scores";
 const THRESHOLD: &str = "calibration.threshold";
 
@@ -64,6 +72,8 @@ struct Description {
     calibration: Option<CalibrationMetadata>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     negatives: Option<NegativesMetadata>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fit: Option<FitSummary>,
 }
 
 impl Bundle {
@@ -164,6 +174,14 @@ impl Bundle {
         let classifier = Classifier::new(description.class_names, yes, no)?
             .with_scale(scale)
             .with_negatives(negatives)?;
+        let classifier = match description.fit {
+            Some(summary) => {
+                let fit = read_fit(&checkpoint, FIT, summary, &classifier)
+                    .map_err(|error| corrupt(error.to_string()))?;
+                classifier.with_fit(fit)?
+            }
+            None => classifier,
+        };
         let calibration = match description.calibration {
             Some(metadata) => {
                 let scores: Buffer<f64> = match checkpoint.get(SCORES) {
@@ -204,7 +222,9 @@ impl Bundle {
 
     /// Lowest version of the format that can express the bundle.
     fn version(&self) -> u64 {
-        if self.identity.precision != Precision::F32 || self.has_quantized_tower() {
+        if self.classifier.fit().is_some() {
+            VERSION_WITH_FIT
+        } else if self.identity.precision != Precision::F32 || self.has_quantized_tower() {
             VERSION_WITH_PRECISION
         } else if self.prompts.templates().sentences().is_some() {
             VERSION_WITH_SENTENCES
@@ -252,6 +272,7 @@ impl Bundle {
                 .as_ref()
                 .map(|calibration| calibration.metadata().clone()),
             negatives: self.classifier.negatives().map(Negatives::metadata),
+            fit: self.classifier.fit().map(|fit| fit.summary().clone()),
         };
         let json = serde_json::to_string(&description).map_err(|error| BundleError::Serialize {
             source: error.into(),
@@ -275,6 +296,9 @@ impl Bundle {
         }
         if let Some(negatives) = classifier.negatives() {
             tensors.extend(negatives.to_tensors(NEGATIVES)?);
+        }
+        if let Some(fit) = classifier.fit() {
+            tensors.extend(write_fit(fit, FIT)?);
         }
         if let Some(calibration) = &self.calibration {
             let scores = calibration.scores();

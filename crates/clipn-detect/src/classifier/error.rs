@@ -67,6 +67,20 @@ pub enum ClassifierError {
         /// Context length in tokens.
         context_length: usize,
     },
+    /// Scores were fitted with another classifier.
+    #[error(
+        "expected scores fitted to {} classes and features of dimension {}, got {} and {}",
+        expected[0],
+        expected[1],
+        found[0],
+        found[1]
+    )]
+    FitMismatch {
+        /// Number of classes and feature dimension of the classifier.
+        expected: [usize; 2],
+        /// Those of the scores.
+        found: [usize; 2],
+    },
     /// No class has the given name.
     #[error("unknown class `{class}`")]
     UnknownClass {

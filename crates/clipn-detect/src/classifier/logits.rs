@@ -1,5 +1,5 @@
 use clipn_model::{PatchGrid, Real};
-use clipn_ood::scores::{LocalLogits, LogitsRow, NegativeLogits};
+use clipn_ood::scores::{FittedValues, LocalLogits, LogitsRow, NegativeLogits};
 
 /// Logits of N images over K classes, of "yes" and, if there is one, of "no".
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +10,8 @@ pub struct Logits<T = f32> {
     negatives: Vec<T>,
     group_ends: Vec<usize>,
     local: PatchLogits<T>,
+    /// Values of the fitted scores, `[N]`, empty without any.
+    fitted: Vec<FittedValues>,
     classes: usize,
     scale: f64,
 }
@@ -23,6 +25,7 @@ impl<T: Real> Logits<T> {
             negatives: Vec::new(),
             group_ends: Vec::new(),
             local: PatchLogits::default(),
+            fitted: Vec::new(),
             classes,
             scale,
         }
@@ -40,6 +43,11 @@ impl<T: Real> Logits<T> {
     /// Adds the logits of P patches of each image.
     pub(super) fn with_local(self, local: PatchLogits<T>) -> Self {
         Self { local, ..self }
+    }
+
+    /// Adds the values of the fitted scores, `[N]`.
+    pub(super) fn with_fitted(self, fitted: Vec<FittedValues>) -> Self {
+        Self { fitted, ..self }
     }
 
     /// Returns the number of images N.
@@ -80,6 +88,7 @@ impl<T: Real> Logits<T> {
             LogitsRow::new(yes, row_of(&self.no, image, self.classes))
                 .with_scale(self.scale)
                 .with_local(self.local.of_image(image, self.classes))
+                .with_fitted(self.fitted.get(image))
                 .with_negatives(NegativeLogits::new(
                     row_of(&self.negatives, image, negatives),
                     &self.group_ends,

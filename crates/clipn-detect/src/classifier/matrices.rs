@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
 use clipn_model::{FeatureMatrix, LocalFeatures, Real};
-use clipn_ood::scores::{LOGIT_SCALE, ScoreInputs};
+use clipn_ood::fitted::ScoreFit;
+use clipn_ood::scores::{FittedScoreSet, LOGIT_SCALE, ScoreInputs};
 use clipn_text::prompts::duplicate_names;
 
 use crate::classifier::attached::AttachedNegatives;
+use crate::classifier::attached_fit::AttachedFit;
 use crate::classifier::logits::PatchLogits;
 use crate::classifier::{ClassifierError, Logits};
 use crate::negatives::Negatives;
@@ -39,6 +41,7 @@ pub struct Classifier<T: Real = f32> {
     yes: Vec<T>,
     no: Option<Vec<T>>,
     negatives: Option<Arc<AttachedNegatives<T>>>,
+    fit: Option<Arc<AttachedFit>>,
     dim: usize,
     scale: f64,
 }
@@ -85,6 +88,7 @@ impl<T: Real> Classifier<T> {
             yes,
             no,
             negatives: None,
+            fit: None,
             dim,
             scale: LOGIT_SCALE,
         })
@@ -92,10 +96,15 @@ impl<T: Real> Classifier<T> {
 
     /// Sets the factor between cosines and logits, which is the published 100 by default. The
     /// model's own, with which it was trained, is
-    /// [`logit_scale`](clipn_model::ModelWeights::logit_scale).
+    /// [`logit_scale`](clipn_model::ModelWeights::logit_scale). Fitted scores are removed, as they
+    /// depend on it.
     #[must_use]
     pub fn with_scale(self, scale: f64) -> Self {
-        Self { scale, ..self }
+        Self {
+            scale,
+            fit: None,
+            ..self
+        }
     }
 
     /// Sets the negatives, or removes them.
@@ -125,6 +134,39 @@ impl<T: Real> Classifier<T> {
         self.negatives.as_deref().map(AttachedNegatives::negatives)
     }
 
+    /// Sets the scores that were fitted to in-distribution images with these classes, or removes them.
+    ///
+    /// # Errors
+    /// [`ClassifierError::FitMismatch`] if they were fitted to another number of classes or another
+    /// feature dimension.
+    pub fn with_fit(self, fit: impl Into<Option<ScoreFit>>) -> Result<Self, ClassifierError> {
+        let fit = match fit.into() {
+            Some(fit) => {
+                let (expected, found) = (
+                    [self.len(), self.dim],
+                    [fit.summary().classes, fit.summary().dim],
+                );
+                if expected != found {
+                    return Err(ClassifierError::FitMismatch { expected, found });
+                }
+                Some(Arc::new(AttachedFit::new(fit)?))
+            }
+            None => None,
+        };
+        Ok(Self { fit, ..self })
+    }
+
+    /// Returns the scores that were fitted to in-distribution images, if there are any.
+    pub fn fit(&self) -> Option<&ScoreFit> {
+        self.fit.as_deref().map(AttachedFit::fit)
+    }
+
+    /// Returns the weights of the "yes" logits: W_yes `[K, D]` times the scale.
+    pub fn scaled_yes_weights(&self) -> Vec<f64> {
+        let wide = |value: &T| self.scale * value.to_f64().unwrap_or(f64::NAN);
+        self.yes.iter().map(wide).collect()
+    }
+
     /// Describes the logits of the classifier, which decide what scores can be computed. Whether there
     /// are logits of patches depends on the image tower ([`ScoreInputs::with_local`]).
     pub fn score_inputs(&self) -> ScoreInputs {
@@ -133,6 +175,9 @@ impl<T: Real> Classifier<T> {
             has_no: self.has_no(),
             has_negatives: self.negatives.is_some(),
             has_local: false,
+            fitted: self
+                .fit()
+                .map_or_else(FittedScoreSet::default, ScoreFit::scores),
         }
     }
 
@@ -177,7 +222,7 @@ impl<T: Real> Classifier<T> {
     }
 
     /// Concatenates two classifiers, with the classes of `other` last and the scale of `self`. The result
-    /// has no negatives, as those of one may describe the classes of the other.
+    /// has no negatives, as those of one may describe the classes of the other, and no fitted scores.
     ///
     /// # Errors
     /// [`ClassifierError::DimensionMismatch`] if the feature dimensions differ,
@@ -212,13 +257,14 @@ impl<T: Real> Classifier<T> {
             yes,
             no,
             negatives: None,
+            fit: None,
             dim: self.dim,
             scale: self.scale,
         })
     }
 
     /// Returns a classifier without the given classes; all classes with a given name are removed. The
-    /// negatives stay.
+    /// negatives stay, and fitted scores are removed.
     ///
     /// # Errors
     /// [`ClassifierError::UnknownClass`] for an unknown name, [`ClassifierError::NoClasses`] if no
@@ -253,7 +299,8 @@ impl<T: Real> Classifier<T> {
     }
 
     /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and, if there are
-    /// "no" rows, scale·f·W_noᵀ, each `[N, K]`; with negatives also their logits `[N, M]`.
+    /// "no" rows, scale·f·W_noᵀ, each `[N, K]`; with negatives also their logits `[N, M]`, and the values
+    /// of scores that were fitted.
     ///
     /// # Errors
     /// [`ClassifierError::FeatureDimension`] if the dimension of the features differs.
@@ -271,6 +318,13 @@ impl<T: Real> Classifier<T> {
             self.len(),
             self.scale,
         );
+        let logits = match &self.fit {
+            Some(attached) => {
+                let values = attached.values(features.values(), logits.yes())?;
+                logits.with_fitted(values)
+            }
+            None => logits,
+        };
         let Some(attached) = &self.negatives else {
             return Ok(logits);
         };

@@ -17,6 +17,7 @@
 //! ```
 
 mod attached;
+mod attached_fit;
 mod builder;
 mod built;
 mod cosines;

@@ -3,6 +3,7 @@
 
 mod classifier;
 mod detector;
+mod fitting;
 mod inference;
 mod names;
 mod negatives;

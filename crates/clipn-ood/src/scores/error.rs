@@ -31,6 +31,12 @@ pub enum ScoreError {
         /// Name of the score.
         score: &'static str,
     },
+    /// The score is fitted to in-distribution images.
+    #[error("the score `{score}` needs in-distribution images that it is fitted to, got none")]
+    NeedsFit {
+        /// Name of the score.
+        score: &'static str,
+    },
     /// The score is the same for every image with this number of classes.
     #[error("the score `{score}` needs at least {min_classes} classes, got {classes}")]
     TooFewClasses {

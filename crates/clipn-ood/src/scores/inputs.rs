@@ -1,12 +1,14 @@
-use super::{Atd, DecisionRule, NegLabel, Score, ScoreError, all};
+use super::{Atd, DecisionRule, FittedScoreSet, NegLabel, Score, ScoreError, all};
 
 /// Inputs that a model offers to the scores.
 ///
 /// ```
-/// use clipn_ood::scores::{Ctw, NegLabel, ScoreInputs};
+/// use clipn_ood::scores::{Ctw, FittedScoreSet, NegLabel, ScoreInputs};
 ///
 /// // A plain CLIP with five classes and negatives.
-/// let inputs = ScoreInputs { classes: 5, has_no: false, has_negatives: true, has_local: false };
+/// let fitted = FittedScoreSet::default();
+/// let inputs =
+///     ScoreInputs { classes: 5, has_no: false, has_negatives: true, has_local: false, fitted };
 /// assert!(inputs.check(&NegLabel).is_ok());
 /// assert_eq!(
 ///     inputs.check(&Ctw).unwrap_err().to_string(),
@@ -24,6 +26,8 @@ pub struct ScoreInputs {
     pub has_negatives: bool,
     /// Whether the image tower computes features of patches.
     pub has_local: bool,
+    /// Scores that were fitted to images.
+    pub fitted: FittedScoreSet,
 }
 
 impl ScoreInputs {
@@ -36,8 +40,9 @@ impl ScoreInputs {
     /// Checks that these inputs suffice for a score.
     ///
     /// # Errors
-    /// [`ScoreError::NeedsNo`], [`ScoreError::NeedsNegatives`], [`ScoreError::NeedsLocal`] or
-    /// [`ScoreError::TooFewClasses`] for what is missing, the first in this order.
+    /// [`ScoreError::NeedsNo`], [`ScoreError::NeedsNegatives`], [`ScoreError::NeedsLocal`],
+    /// [`ScoreError::NeedsFit`] or [`ScoreError::TooFewClasses`] for what is missing, the first in this
+    /// order.
     pub fn check(&self, score: &dyn Score) -> Result<(), ScoreError> {
         let (name, min_classes) = (score.name(), score.min_classes());
         if score.uses_no() && !self.has_no {
@@ -46,6 +51,11 @@ impl ScoreInputs {
             Err(ScoreError::NeedsNegatives { score: name })
         } else if score.uses_local() && !self.has_local {
             Err(ScoreError::NeedsLocal { score: name })
+        } else if score
+            .fitted()
+            .is_some_and(|fitted| !self.fitted.contains(fitted))
+        {
+            Err(ScoreError::NeedsFit { score: name })
         } else if self.classes < min_classes {
             Err(ScoreError::TooFewClasses {
                 score: name,
@@ -86,6 +96,7 @@ mod tests {
             has_no,
             has_negatives,
             has_local: false,
+            fitted: FittedScoreSet::default(),
         };
         let names: Vec<&str> = inputs.available().iter().map(|s| s.name()).collect();
         names.join(" ")
@@ -102,7 +113,7 @@ mod tests {
             "msp maxlogit energy mcm margin gen logitgap ctw atd gated-energy"
         );
         assert_eq!(names(1, false, true), "maxlogit energy neglabel");
-        assert_eq!(names(5, true, true).split(' ').count(), all().len());
+        assert_eq!(names(5, true, true).split(' ').count(), all().len() - 10);
         assert_eq!(names(0, true, true), "");
     }
 
@@ -113,6 +124,7 @@ mod tests {
             has_no: false,
             has_negatives: false,
             has_local: false,
+            fitted: FittedScoreSet::default(),
         };
         assert_eq!(
             none.check(&AtdNeg),

@@ -9,9 +9,9 @@ use super::{LogitsRow, Score, ScoreError};
 /// without any has a one-hot `d_c`. Source: Hendrycks et al., 2022,
 /// <https://arxiv.org/abs/1911.11132>, in the form of OpenOOD.
 ///
-/// The score is fitted to images, so it has no entry in the registry: [`by_name`](super::by_name)
-/// and [`all`](super::all) do not know it, and a rule with it is not deserialized. An image costs
-/// O(K^2).
+/// A fit of one's own is not in the registry: [`by_name`](super::by_name) of `kl-matching` finds
+/// [`FittedScore::KlMatching`](super::FittedScore), which reads the value of a
+/// [`ScoreFit`](crate::fitted::ScoreFit) from the row. An image costs O(K^2).
 ///
 /// ```
 /// use clipn_ood::scores::{KlMatching, LogitsRow, Score};
@@ -65,27 +65,38 @@ impl KlMatching {
         self.classes
     }
 
+    /// Logarithm of the mean softmax of each class, `[K, K]`.
+    pub(crate) fn ln_means(&self) -> &[f64] {
+        &self.ln_means
+    }
+
+    /// Creates a score from the logarithm of the mean softmax of each class, `[K, K]`.
+    pub(crate) fn from_ln_means(classes: usize, ln_means: Vec<f64>) -> Self {
+        Self { classes, ln_means }
+    }
+
     fn usable<'a, T: num_traits::Float>(&self, row: LogitsRow<'a, T>) -> Option<&'a [T]> {
         row.finite_yes().filter(|yes| yes.len() == self.classes)
     }
 }
 
 /// Sums of the softmax of the images of each predicted class, in log space.
-#[derive(Debug)]
-struct ClassSums {
+#[derive(Debug, Clone)]
+pub(crate) struct ClassSums {
     counts: Vec<usize>,
     ln_sums: Vec<f64>,
 }
 
 impl ClassSums {
-    fn new(classes: usize) -> Self {
+    pub(crate) fn new(classes: usize) -> Self {
         Self {
             counts: vec![0; classes],
             ln_sums: vec![f64::NEG_INFINITY; classes * classes],
         }
     }
 
-    fn add(&mut self, yes: &[f64]) {
+    /// Adds the finite logits of an image, `[K]`.
+    pub(crate) fn add(&mut self, yes: &[f64]) {
         let class = argmax(yes);
         let total = logsumexp(yes.iter().copied());
         self.counts[class] += 1;
@@ -95,7 +106,7 @@ impl ClassSums {
         }
     }
 
-    fn finish(mut self) -> KlMatching {
+    pub(crate) fn finish(mut self) -> KlMatching {
         let classes = self.counts.len();
         for (class, means) in self.ln_sums.chunks_exact_mut(classes).enumerate() {
             if self.counts[class] == 0 {

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`Msp`], [`Mcm`], [`Margin`], [`Gen`], [`LogitGap`] | at least two classes | one class stands out |
 //! | [`MaxLogit`], [`Energy`] | | the image resembles a class |
+//! | [`FittedScore`] | a fit to known images ([`crate::fitted`]) | the image resembles them |
 //! | [`KlMatching`] | known images, at least two classes | the softmax is typical of its class |
 //! | [`NegLabel`], [`Cma`], [`Eoe`] | negatives | the classes outweigh the negatives |
 //! | [`Ctw`], [`Atd`] | "no" logits | the "no" texts do not contradict |
@@ -36,6 +37,7 @@ mod energy;
 mod eoe;
 mod error;
 mod exp;
+mod fitted;
 mod gated_energy;
 mod generalized_entropy;
 mod grouped;
@@ -65,9 +67,11 @@ pub use decision::{Decision, DecisionRule};
 pub use energy::{Energy, HandcraftedEnergy};
 pub use eoe::Eoe;
 pub use error::ScoreError;
+pub use fitted::{FittedScore, FittedScoreSet, FittedValues};
 pub use gated_energy::GatedEnergy;
 pub use generalized_entropy::Gen;
 pub use inputs::ScoreInputs;
+pub(crate) use kl_matching::ClassSums;
 pub use kl_matching::KlMatching;
 pub use local::{GlMcm, LMcm};
 pub use local_logits::LocalLogits;
@@ -80,8 +84,10 @@ pub use negatives::NegativeLogits;
 pub use neglabel::NegLabel;
 pub use ole::Ole;
 pub use registry::{all, by_name, is_built_in, parse_list};
+pub(crate) use row::argmax;
 pub use row::{LogitsRow, agreement, predict, softmax_yes, top_k};
 pub use score::{Score, stable, stable_each};
+pub(crate) use softmax::logsumexp;
 pub use softmax::sigmoid;
 
 /// Published factor between cosine similarities and logits.

@@ -1,13 +1,14 @@
 //! The built-in scores by name.
 
 use super::{
-    Atd, AtdNeg, Cma, Ctw, CtwNeg, Energy, Eoe, GatedEnergy, Gen, GlMcm, HandcraftedEnergy, LMcm,
-    LogitGap, Margin, MaxLogit, Mcm, Msp, NegLabel, Ole, Score, ScoreError,
+    Atd, AtdNeg, Cma, Ctw, CtwNeg, Energy, Eoe, FittedScore, GatedEnergy, Gen, GlMcm,
+    HandcraftedEnergy, LMcm, LogitGap, Margin, MaxLogit, Mcm, Msp, NegLabel, Ole, Score,
+    ScoreError,
 };
 
-/// Scores selected by `all`: those of "yes" only, then those with negatives, with "no", and with
-/// both.
-static ALL: [&dyn Score; 13] = [
+/// Scores selected by `all`: those of "yes" only, then those with negatives, with "no", with both, and
+/// those that are fitted to images.
+static ALL: [&dyn Score; 23] = [
     &Msp,
     &MaxLogit,
     &Energy,
@@ -21,6 +22,16 @@ static ALL: [&dyn Score; 13] = [
     &GatedEnergy,
     &CtwNeg,
     &AtdNeg,
+    &FittedScore::Knn,
+    &FittedScore::Mds,
+    &FittedScore::Rmds,
+    &FittedScore::Vim,
+    &FittedScore::Residual,
+    &FittedScore::She,
+    &FittedScore::NnGuide,
+    &FittedScore::Fdbd,
+    &FittedScore::React,
+    &FittedScore::KlMatching,
 ];
 
 /// Scores that are known by name but not selected by `all`.
@@ -42,7 +53,8 @@ const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// All standard scores: `msp`, `maxlogit`, `energy`, `mcm`, `margin`, `gen`, `logitgap`, `neglabel`,
-/// `ctw`, `atd`, `gated-energy`, `ctw-neg`, `atd-neg`. [`ScoreInputs::available`](super::ScoreInputs::available)
+/// `ctw`, `atd`, `gated-energy`, `ctw-neg`, `atd-neg`, and the [`FittedScore`]s `knn`, `mds`, `rmds`,
+/// `vim`, `residual`, `she`, `nnguide`, `fdbd`, `react` and `kl-matching`. [`ScoreInputs::available`](super::ScoreInputs::available)
 /// returns those that a model allows.
 pub fn all() -> &'static [&'static dyn Score] {
     &ALL
@@ -156,7 +168,7 @@ mod tests {
         for name in ["cma", "eoe", "ole", "l-mcm", "gl-mcm", "energy-handcrafted"] {
             assert_eq!(by_name(name).unwrap().name(), name);
         }
-        // Settings of one's own have a name of their own, and a fitted score cannot be looked up.
+        // Settings of one's own have a name of their own.
         for score in [
             &LogitGap::with_runners_up(2) as &dyn Score,
             &Gen::new(0.5, 100),
@@ -166,7 +178,7 @@ mod tests {
         ] {
             assert!(by_name(score.name()).is_err(), "{score}");
         }
-        assert!(by_name("kl-matching").is_err());
+        assert!(by_name("kl-matching").unwrap().fitted().is_some());
         let error = by_name("entropy").unwrap_err().to_string();
         assert!(
             error.contains("`entropy`") && error.contains("msp, maxlogit, energy, mcm, margin"),
@@ -199,11 +211,21 @@ mod tests {
                 "atd",
                 "gated-energy",
                 "ctw-neg",
-                "atd-neg"
+                "atd-neg",
+                "knn",
+                "mds",
+                "rmds",
+                "vim",
+                "residual",
+                "she",
+                "nnguide",
+                "fdbd",
+                "react",
+                "kl-matching"
             ]
         );
-        assert_eq!(named("atd,ALL").len(), 13);
-        assert_eq!(named("all,energy-handcrafted").len(), 14);
+        assert_eq!(named("atd,ALL").len(), 23);
+        assert_eq!(named("all,energy-handcrafted").len(), 24);
         assert_eq!(parse_list(" , ").unwrap_err(), ScoreError::EmptyList);
         assert!(parse_list("msp,nope").is_err());
     }
@@ -240,6 +262,16 @@ mod tests {
                 "gen",
                 "logitgap",
                 "gated-energy",
+                "knn",
+                "mds",
+                "rmds",
+                "vim",
+                "residual",
+                "she",
+                "nnguide",
+                "fdbd",
+                "react",
+                "kl-matching",
                 "eoe",
                 "gl-mcm",
                 "energy-handcrafted"

@@ -1,7 +1,7 @@
 use num_traits::Float;
 
 use super::softmax::{all_finite, softmax, two_way_softmax};
-use super::{LOGIT_SCALE, LocalLogits, NegativeLogits};
+use super::{FittedValues, LOGIT_SCALE, LocalLogits, NegativeLogits};
 
 /// Logits of one image: `scale` times the cosine similarity with the text feature of each class.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,6 +14,8 @@ pub struct LogitsRow<'a, T> {
     pub negatives: NegativeLogits<'a, T>,
     /// Logits of patches of the image, or empty for scores that do not use them.
     pub local: LocalLogits<'a, T>,
+    /// Values of the scores that are fitted to images, or `None` if there are none.
+    pub fitted: Option<&'a FittedValues>,
     /// Factor between cosine similarities and logits.
     pub scale: f64,
 }
@@ -27,6 +29,7 @@ impl<'a, T> LogitsRow<'a, T> {
             no,
             negatives: NegativeLogits::default(),
             local: LocalLogits::default(),
+            fitted: None,
             scale: LOGIT_SCALE,
         }
     }
@@ -41,6 +44,15 @@ impl<'a, T> LogitsRow<'a, T> {
     #[must_use]
     pub fn with_local(self, local: LocalLogits<'a, T>) -> Self {
         Self { local, ..self }
+    }
+
+    /// Sets the values of the fitted scores.
+    #[must_use]
+    pub fn with_fitted(self, fitted: impl Into<Option<&'a FittedValues>>) -> Self {
+        Self {
+            fitted: fitted.into(),
+            ..self
+        }
     }
 
     /// Replaces the factor between cosine similarities and logits; the logits stay the same.
@@ -142,7 +154,7 @@ pub fn top_k(p: &[f32], k: usize) -> Vec<(usize, f32)> {
 }
 
 /// Index of the first maximum, or 0 without values. NaN never wins.
-pub(super) fn argmax<T: PartialOrd + Copy>(values: &[T]) -> usize {
+pub(crate) fn argmax<T: PartialOrd + Copy>(values: &[T]) -> usize {
     let is_nan = |value: T| value.partial_cmp(&value).is_none();
     let mut best = 0;
     for (index, &value) in values.iter().enumerate() {

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{LocalLogits, LogitsRow, NegativeLogits, ScoreError, by_name};
+use super::{FittedScore, LocalLogits, LogitsRow, NegativeLogits, ScoreError, by_name};
 
 /// Score of one image; higher means more in-distribution.
 ///
@@ -88,6 +88,11 @@ pub trait Score: Send + Sync + fmt::Debug {
     /// Whether the score depends on the patches of the image; if not, [`LogitsRow::local`] may be empty.
     fn uses_local(&self) -> bool {
         false
+    }
+
+    /// The variant if the score is fitted to images; then [`LogitsRow::fitted`] must have its value.
+    fn fitted(&self) -> Option<FittedScore> {
+        None
     }
 
     /// Minimum number of classes K. With fewer, the score is NaN or the same for every image, such
@@ -177,6 +182,7 @@ pub fn stable_each(scores: &[&dyn Score], row: LogitsRow<'_, f32>) -> Vec<f64> {
         no: &no,
         negatives: NegativeLogits::new(&negatives, row.negatives.group_ends),
         local: LocalLogits::new(&local),
+        fitted: row.fitted,
         scale: row.scale,
     };
     scores.iter().map(|score| score.stable(row)).collect()

@@ -157,7 +157,7 @@ pub(super) fn logsumexp_f32(values: &[f32]) -> f32 {
 }
 
 /// Log-sum-exp, `ln(sum_j exp(v_j))`, of finite values.
-pub(super) fn logsumexp<T: Float>(values: impl Iterator<Item = T> + Clone) -> T {
+pub(crate) fn logsumexp<T: Float>(values: impl Iterator<Item = T> + Clone) -> T {
     let top = values.clone().fold(T::neg_infinity(), T::max);
     values.fold(T::zero(), |sum, v| sum + (v - top).exp()).ln() + top
 }

@@ -14,32 +14,32 @@ const IMAGES: usize = 40;
 const CLASSES: usize = 12;
 const WIDTH: usize = 64;
 
-fn with_file(name: &str, test: impl FnOnce(&SafeTensors<'_>)) {
+pub(crate) fn with_file(name: &str, test: impl FnOnce(&SafeTensors<'_>)) {
     let bytes = read(&format!("scores/authors/{name}.safetensors"));
     test(&SafeTensors::deserialize(&bytes).unwrap());
 }
 
 /// Matrix of rows of logits or features.
 #[derive(Debug, Clone)]
-struct Rows {
-    values: Vec<f64>,
+pub(crate) struct Rows {
+    pub(crate) values: Vec<f64>,
     width: usize,
 }
 
 impl Rows {
-    fn f64s(file: &SafeTensors<'_>, name: &str) -> Self {
+    pub(crate) fn f64s(file: &SafeTensors<'_>, name: &str) -> Self {
         let width = file.tensor(name).unwrap().shape()[1];
         let values = f64s(file, name);
         Self { values, width }
     }
 
-    fn f32s(file: &SafeTensors<'_>, name: &str) -> Self {
+    pub(crate) fn f32s(file: &SafeTensors<'_>, name: &str) -> Self {
         let width = file.tensor(name).unwrap().shape()[1];
         let values = f32s(file, name).into_iter().map(f64::from).collect();
         Self { values, width }
     }
 
-    fn iter(&self) -> std::slice::ChunksExact<'_, f64> {
+    pub(crate) fn iter(&self) -> std::slice::ChunksExact<'_, f64> {
         self.values.chunks_exact(self.width)
     }
 
@@ -59,7 +59,7 @@ impl Rows {
     }
 
     /// Products of all rows of `self` and `texts`, times `scale`.
-    fn times(&self, texts: &Self, scale: f64) -> Self {
+    pub(crate) fn times(&self, texts: &Self, scale: f64) -> Self {
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
         let products = |image| texts.iter().map(move |text| scale * dot(image, text));
         Self {
@@ -105,6 +105,7 @@ fn check<'a>(
             no: &no,
             negatives: NegativeLogits::new(&negatives, row.negatives.group_ends),
             local: LocalLogits::new(&local),
+            fitted: row.fitted,
             scale: row.scale,
         };
         // Logits of magnitude 100 are rounded by up to 4e-6. GEN's term of p close to 1 is lost.

@@ -6,6 +6,7 @@ use clipn::scores::Score;
 
 use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
 use crate::common::feature_cache::FeatureCacheArgs;
+use crate::common::fitting::FitArgs;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 /// Value of `--score`.
@@ -23,6 +24,13 @@ fn parse_score_choice(text: &str) -> Result<ScoreChoice, String> {
     }
     let score = parse_score(text).map_err(|error| format!("{error}, or best"))?;
     Ok(ScoreChoice::Named(score))
+}
+
+fn parse_fraction(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(fraction) if fraction > 0.0 && fraction < 1.0 => Ok(fraction),
+        _ => Err("expected a number between 0 and 1".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -69,9 +77,16 @@ pub(crate) struct CalibrateArgs {
     ///
     /// best compares all scores that the bundle allows on the images of --id and --ood by
     /// cross-validation, prints the table, and takes the score with the highest AUROC. Without --ood
-    /// there is nothing to compare by, and it takes the default.
+    /// there is nothing to compare by, and it takes the default. Scores that are fitted to images, such as
+    /// knn, are fitted to a part of --id, see --fit-fraction.
     #[arg(long, value_name = "NAME|best", value_parser = parse_score_choice)]
     pub score: Option<ScoreChoice>,
+    /// Fraction of the in-distribution images that a score such as knn is fitted to, between 0 and 1; the
+    /// threshold comes from the others
+    #[arg(long, value_name = "FRACTION", default_value = "0.5", value_parser = parse_fraction)]
+    pub fit_fraction: f64,
+    #[command(flatten)]
+    pub fit: FitArgs,
     /// Weights that the bundle was built with [default: the path or name in the bundle]
     #[arg(long, value_name = "FILE|DIR|NAME")]
     pub pretrained: Option<PathBuf>,

@@ -2,32 +2,39 @@
 
 mod args;
 mod choice;
+mod fit;
+mod input;
 mod output;
 mod score;
 
 pub(crate) use args::CalibrateArgs;
 pub(crate) use output::object;
 
+use std::borrow::Cow;
+
 use clipn::bundle::Bundle;
 use clipn::calibration::{
     Calibration, CalibrationSettings, ComparisonSettings, ThresholdMethod, calibrate,
     check_calibration_set,
 };
-use clipn::dataset::{FeatureFile, SkippedFiles, read_labels};
+use clipn::classifier::Classifier;
+use clipn::dataset::SkippedFiles;
 use clipn::detector::Detector;
 use clipn::inference::FeatureCache;
-use clipn::scores::{MaxLogit, Score};
+use clipn::scores::{MaxLogit, Score, ScoreInputs};
 
 use crate::common::detector::open_bundle;
-use crate::common::device::Device;
 use crate::common::error::CliError;
+use crate::common::fitting::FitPlan;
 use crate::common::locks;
 use crate::common::messages::{hint, note_of_skipped, status, warning};
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
 use args::ScoreChoice;
 use choice::{choose, warn_of_guarantee};
-use score::{ImageFile, ScoredImage, list_images, name_folders, score, score_features};
+use fit::Split;
+use input::{Input, Run};
+use score::{ScoredImage, score_features, select};
 
 /// Number of lowest-scoring images to print.
 const LOWEST_SHOWN: usize = 5;
@@ -48,10 +55,11 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     note_of_skipped("", &skipped);
     let is_comparison = matches!(args.score, Some(ScoreChoice::Best)) && has_ood;
     let comparison_settings = ComparisonSettings::default().with_target_tpr(args.target_tpr);
-    if is_comparison {
+    let comparison = is_comparison.then_some(&comparison_settings);
+    let counts = input.counts();
+    if let Some(comparison) = comparison {
         // Before minutes of encoding; unreadable images count later.
-        let [id, ood] = input.counts();
-        comparison_settings.check_counts(id, ood)?;
+        comparison.check_counts(counts[0], counts[1])?;
     }
     let detector = match &input {
         Input::Images { .. } => open_bundle(&args.bundle, &args.model(), &device)?.detector,
@@ -61,42 +69,48 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .bundle()
         .ok_or_else(|| CliError::usage("--bundle is not a bundle"))?
         .clone();
+    // Without the scores that an earlier calibration fitted.
+    let detector = detector.with_classifier(bundle.classifier().clone().with_fit(None)?)?;
     let inputs = detector.score_inputs();
     let default: &'static dyn Score = match inputs.default_rule() {
         Some(rule) => rule.score(),
         None => &MaxLogit,
     };
-    let candidates = match args.score {
-        Some(ScoreChoice::Best) if is_comparison => available_scores(&[bundle.classifier()]),
-        Some(ScoreChoice::Best) => {
-            warning(format_args!(
-                "cannot compare scores without out-of-distribution images: took the default, {}",
-                default.display_name()
-            ));
-            hint("give out-of-distribution images with --ood");
-            vec![default]
-        }
-        Some(ScoreChoice::Named(score)) => vec![score],
-        None => vec![default],
+    let candidates = candidates(args, &detector, default, is_comparison);
+    let plan = fit::plan(args, &candidates, comparison, counts)?;
+    let inputs = ScoreInputs {
+        fitted: plan.map_or(inputs.fitted, |plan| plan.scores),
+        ..inputs
     };
     for score in &candidates {
         inputs.check(*score)?;
     }
     let bar = Bar::default();
-    let [mut id, mut ood] = input.scored(&detector, &candidates, (args, &device), &bar)?;
-    let chosen = if is_comparison {
-        let images = [&id[..], &ood[..]];
-        Some(choose(&candidates, default, images, &comparison_settings)?)
-    } else {
-        None
+    let cache = match &input {
+        Input::Images { .. } => {
+            args.run.report(&device);
+            open_cache(&bundle, &detector, args)?
+        }
+        Input::Features { .. } => None,
+    };
+    let run = Run {
+        args,
+        device: &device,
+        cache: cache.as_ref(),
+        bar: &bar,
+    };
+    let scored = Scored::new(&mut input, detector, (candidates, plan), comparison, &run)?;
+    args.cache.finish(cache.as_ref())?;
+    let chosen = match comparison {
+        Some(comparison) => {
+            let images = [&scored.held_out()[..], &scored.ood[..]];
+            Some(choose(&scored.candidates, default, images, comparison)?)
+        }
+        None => None,
     };
     let best = chosen.as_ref().map(|chosen| chosen.comparison.best().score);
-    let score = best.unwrap_or(candidates[0]);
-    if let Some(index) = candidates.iter().position(|candidate| *candidate == score) {
-        id.iter_mut()
-            .chain(&mut ood)
-            .for_each(|image| image.choose(index, score));
-    }
+    let score = best.unwrap_or(scored.candidates[0]);
+    let (id, ood, classifier) = scored.choose(score)?;
     let settings = CalibrationSettings::default()
         .with_score(score)
         .with_target_tpr(args.target_tpr)
@@ -116,7 +130,9 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         .with_warnings(warnings);
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     let lowest = lowest(&id);
-    let calibrated = bundle.with_calibration(calibration);
+    let calibrated = bundle
+        .with_classifier(classifier)
+        .with_calibration(calibration);
     calibrated.write(path)?;
     if let Some(calibration) = calibrated.calibration() {
         print_warnings(calibration);
@@ -138,87 +154,11 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What the threshold is calibrated on: in-distribution and out-of-distribution.
-enum Input {
-    Images {
-        id: Vec<ImageFile>,
-        ood: Vec<ImageFile>,
-    },
-    Features {
-        id: FeatureFile,
-        ood: Vec<FeatureFile>,
-    },
-}
-
-impl Input {
-    fn open(args: &CalibrateArgs, skipped: &mut SkippedFiles) -> Result<Self, CliError> {
-        if let Some(id) = &args.features {
-            let ood = args.ood_features.iter().map(FeatureFile::open);
-            return Ok(Self::Features {
-                id: FeatureFile::open(id)?,
-                ood: ood.collect::<Result<_, _>>()?,
-            });
-        }
-        let id = args.id.iter().map(|path| list_images(path, skipped));
-        let id: Vec<_> = id.collect::<Result<_, _>>()?;
-        let ood = args.ood.iter().map(|path| list_images(path, skipped));
-        let ood: Vec<_> = ood.collect::<Result<_, _>>()?;
-        Ok(Self::Images {
-            id: id.concat(),
-            ood: ood.concat(),
-        })
-    }
-
-    /// Number of in-distribution and of out-of-distribution images.
-    fn counts(&self) -> [usize; 2] {
-        match self {
-            Self::Images { id, ood } => [id.len(), ood.len()],
-            Self::Features { id, ood } => [id.len(), ood.iter().map(FeatureFile::len).sum()],
-        }
-    }
-
-    /// Scores the in-distribution and the out-of-distribution images.
-    fn scored(
-        &mut self,
-        detector: &Detector,
-        candidates: &[&'static dyn Score],
-        (args, device): (&CalibrateArgs, &Device),
-        bar: &Bar,
-    ) -> Result<[Vec<ScoredImage>; 2], CliError> {
-        let classifier = detector.classifier();
-        match self {
-            Self::Images { id, ood } => {
-                args.run.report(device);
-                name_folders(id, classifier.class_names());
-                let cache = open_cache(detector, args)?;
-                let cache = cache.as_ref();
-                let scored = [
-                    scored(detector, id, candidates, (args, device), cache, bar)?,
-                    scored(detector, ood, candidates, (args, device), cache, bar)?,
-                ];
-                args.cache.finish(cache)?;
-                Ok(scored)
-            }
-            Self::Features { id, ood } => {
-                let labels = match &args.labels {
-                    Some(path) => read_labels(path, classifier.class_names(), id.len())?,
-                    None => Vec::new(),
-                };
-                let scored_id = score_features(classifier, id, &labels, candidates)?;
-                let mut scored_ood = Vec::new();
-                for file in ood {
-                    scored_ood.extend(score_features(classifier, file, &[], candidates)?);
-                }
-                Ok([scored_id, scored_ood])
-            }
-        }
-    }
-}
-
-fn open_cache(detector: &Detector, args: &CalibrateArgs) -> Result<Option<FeatureCache>, CliError> {
-    let Some(bundle) = detector.bundle() else {
-        return Ok(None);
-    };
+fn open_cache(
+    bundle: &Bundle,
+    detector: &Detector,
+    args: &CalibrateArgs,
+) -> Result<Option<FeatureCache>, CliError> {
     let identity = bundle.identity();
     args.cache.open(
         || identity.image_tower_hash.clone(),
@@ -228,22 +168,102 @@ fn open_cache(detector: &Detector, args: &CalibrateArgs) -> Result<Option<Featur
     )
 }
 
-fn scored(
+/// The candidates but for those that are fitted to images in a comparison.
+fn candidates(
+    args: &CalibrateArgs,
     detector: &Detector,
-    files: &[ImageFile],
-    candidates: &[&'static dyn Score],
-    (args, device): (&CalibrateArgs, &Device),
-    cache: Option<&FeatureCache>,
-    bar: &Bar,
-) -> Result<Vec<ScoredImage>, CliError> {
-    let outcome = score(detector, files, candidates, (&args.run, device), cache, bar)?;
-    if let Some(first) = outcome.errors.first() {
-        warning(format_args!(
-            "skipped {} images that could not be read or scored; the first: {first}",
-            outcome.errors.len()
-        ));
+    default: &'static dyn Score,
+    is_comparison: bool,
+) -> Vec<&'static dyn Score> {
+    match args.score {
+        Some(ScoreChoice::Best) if is_comparison => available_scores(&[detector.classifier()]),
+        Some(ScoreChoice::Best) => {
+            warning(format_args!(
+                "cannot compare scores without out-of-distribution images: took the default, {}",
+                default.display_name()
+            ));
+            hint("give out-of-distribution images with --ood");
+            vec![default]
+        }
+        Some(ScoreChoice::Named(score)) => vec![score],
+        None => vec![default],
     }
-    Ok(outcome.images)
+}
+
+/// Images with the values of all candidates.
+struct Scored {
+    candidates: Vec<&'static dyn Score>,
+    id: Vec<ScoredImage>,
+    ood: Vec<ScoredImage>,
+    /// Indices of the in-distribution images that no score was fitted to; `None` if none was fitted.
+    held_out: Option<Vec<usize>>,
+    classifier: Classifier,
+}
+
+impl Scored {
+    fn new(
+        input: &mut Input,
+        mut detector: Detector,
+        (mut candidates, plan): (Vec<&'static dyn Score>, Option<FitPlan>),
+        comparison: Option<&ComparisonSettings>,
+        run: &Run<'_>,
+    ) -> Result<Self, CliError> {
+        let mut held_out = None;
+        let id = match plan {
+            None => input.score_id(&detector, &candidates, run)?,
+            Some(plan) => {
+                let rows = input.id_features(&detector, run)?;
+                let fraction = run.args.fit_fraction;
+                let split = Split::new(&rows.classes, fraction, plan.settings.seed);
+                let classifier = detector.classifier().clone();
+                let fit = fit::fit(&rows, &classifier, &split, plan)?;
+                detector = detector.with_classifier(classifier.with_fit(fit)?)?;
+                if comparison.is_some() {
+                    candidates = available_scores(&[detector.classifier()]);
+                }
+                held_out = Some(split.threshold);
+                score_features(detector.classifier(), &rows, &candidates)?
+            }
+        };
+        Ok(Self {
+            id,
+            ood: input.score_ood(&detector, &candidates, run)?,
+            held_out,
+            candidates,
+            classifier: detector.classifier().clone(),
+        })
+    }
+
+    /// The in-distribution images that no score was fitted to.
+    fn held_out(&self) -> Cow<'_, [ScoredImage]> {
+        match &self.held_out {
+            Some(indices) => select(&self.id, indices).into(),
+            None => self.id[..].into(),
+        }
+    }
+
+    /// The images that the threshold of a score comes from, and the classifier that computes it: all
+    /// in-distribution images for a score that is not fitted.
+    fn choose(
+        mut self,
+        score: &'static dyn Score,
+    ) -> Result<(Vec<ScoredImage>, Vec<ScoredImage>, Classifier), CliError> {
+        let fit = match (score.fitted(), self.classifier.fit()) {
+            (Some(score), Some(fit)) => {
+                let fit = fit.clone().only(score);
+                self.id = self.held_out().into_owned();
+                Some(fit)
+            }
+            _ => None,
+        };
+        if let Some(index) = self.candidates.iter().position(|other| *other == score) {
+            self.id
+                .iter_mut()
+                .chain(&mut self.ood)
+                .for_each(|image| image.choose(index, score));
+        }
+        Ok((self.id, self.ood, self.classifier.with_fit(fit)?))
+    }
 }
 
 /// The images with the lowest scores, the lowest first.

@@ -41,10 +41,18 @@ pub(crate) fn print(format: Format, bundle: &Bundle, report: &Report) -> Result<
             if let Some(chosen) = chosen {
                 comparison_table(&mut Escaped(&mut out), chosen).map_err(CliError::Output)?;
             }
-            table(&mut Escaped(&mut out), names, calibration, lowest).map_err(CliError::Output)
+            table(&mut Escaped(&mut out), names, calibration, lowest).map_err(CliError::Output)?;
+            if let Some(fit) = bundle.classifier().fit() {
+                let summary = fit.summary();
+                writeln!(Escaped(&mut out), "fit        {summary}").map_err(CliError::Output)?;
+            }
+            Ok(())
         }
         Format::Json => {
             let mut object = object(calibration);
+            if let Some(fit) = bundle.classifier().fit() {
+                object["fit"] = json!(fit.summary());
+            }
             object["lowest"] = lowest
                 .iter()
                 .map(|image| {

@@ -25,8 +25,19 @@ pub(crate) struct ImageFile {
     folder: Option<String>,
 }
 
+impl ImageFile {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Name in messages.
+    pub(crate) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
 /// A scored image.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ScoredImage {
     pub path: PathBuf,
     /// Sample with the chosen score, at first that of the first candidate.
@@ -136,31 +147,68 @@ pub(crate) fn list_images(
         .collect())
 }
 
-/// Scores features with every candidate, at least one. `labels` are the classes of the rows, or empty.
+/// Features of images, `[N, D]`.
+#[derive(Debug, Default)]
+pub(crate) struct FeatureRows {
+    pub features: Vec<f32>,
+    /// Path of each image, or name of its row.
+    pub paths: Vec<PathBuf>,
+    /// Class of each image, if it is known.
+    pub classes: Vec<Option<usize>>,
+}
+
+impl FeatureRows {
+    /// Reads a file of features; `classes` are those of its rows, or empty.
+    pub(crate) fn read(
+        classifier: &Classifier,
+        file: &mut FeatureFile,
+        mut classes: Vec<Option<usize>>,
+    ) -> Result<Self, CliError> {
+        file.check_dim(classifier.dim())?;
+        classes.resize(file.len(), None);
+        Ok(Self {
+            features: file.read_all()?,
+            paths: (0..file.len()).map(|row| file.key(row).into()).collect(),
+            classes,
+        })
+    }
+
+    /// Adds an image, whose class is that of its folder.
+    pub(crate) fn push(&mut self, file: &ImageFile, feature: &[f32], class_names: &[String]) {
+        let folder = file.folder.as_ref();
+        let class = folder.and_then(|folder| class_names.iter().position(|name| name == folder));
+        self.features.extend_from_slice(feature);
+        self.paths.push(file.path.clone());
+        self.classes.push(class);
+    }
+}
+
+/// Scores features with every candidate, at least one.
 pub(crate) fn score_features(
     classifier: &Classifier,
-    file: &mut FeatureFile,
-    labels: &[Option<usize>],
+    rows: &FeatureRows,
     candidates: &[&'static dyn Score],
 ) -> Result<Vec<ScoredImage>, CliError> {
-    file.check_dim(classifier.dim())?;
-    let features = file.read_all()?;
-    let rows = map_features(classifier, &features, |_, row| {
+    let scored = map_features(classifier, &rows.features, |_, row| {
         row.map(|row| score_row(candidates, row))
     })?;
-    let mut images = Vec::with_capacity(rows.len());
-    for (index, row) in rows.into_iter().enumerate() {
-        let key = file.key(index);
-        let (sample, values) = row.map_err(|error| CliError::from_item(&key, error))?;
-        let label = labels.get(index).copied().flatten();
-        let folder = label.and_then(|label| classifier.class_names().get(label).cloned());
+    let mut images = Vec::with_capacity(scored.len());
+    for ((row, path), class) in scored.into_iter().zip(&rows.paths).zip(&rows.classes) {
+        let (sample, values) =
+            row.map_err(|error| CliError::from_item(path.display().to_string(), error))?;
+        let folder = class.and_then(|class| classifier.class_names().get(class).cloned());
         images.push(ScoredImage {
-            path: PathBuf::from(key),
+            path: path.clone(),
             sample: CalibrationSample { folder, ..sample },
             candidates: values,
         });
     }
     Ok(images)
+}
+
+/// The images with these indices.
+pub(crate) fn select(images: &[ScoredImage], indices: &[usize]) -> Vec<ScoredImage> {
+    indices.iter().map(|&index| images[index].clone()).collect()
 }
 
 /// Scores images with every candidate, at least one. Each image is decoded and

@@ -131,6 +131,12 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         &identity.image_tower_hash.get(..16).unwrap_or_default(),
         tower_location(bundle)
     )?;
+    if let Some(fit) = classifier.fit() {
+        writeln!(out, "fit          {}", fit.summary())?;
+        for warning in &fit.summary().warnings {
+            writeln!(out, "warning      {warning}")?;
+        }
+    }
     match bundle.calibration() {
         Some(calibration) => threshold(out, calibration),
         None => writeln!(
@@ -171,7 +177,7 @@ fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result
 /// A bundle as JSON.
 fn object(bundle: &Bundle) -> Value {
     let identity = bundle.identity();
-    json!({
+    let mut object = json!({
         "class_names": bundle.classifier().class_names(),
         "templates": bundle.templates(),
         "wording": bundle.prompt_variant(),
@@ -188,5 +194,9 @@ fn object(bundle: &Bundle) -> Value {
         "has_image_tower": bundle.has_image_tower(),
         "preprocessing": bundle.preprocessing(),
         "calibration": bundle.calibration().map(crate::commands::calibrate::object),
-    })
+    });
+    if let Some(fit) = bundle.classifier().fit() {
+        object["fit"] = json!(fit.summary());
+    }
+    object
 }

@@ -5,6 +5,7 @@ use clipn::evaluation::{RepeatSettings, ScorePrecision};
 use clipn::metrics::FprConvention;
 use clipn::scores::{Score, parse_list};
 
+use super::train::TrainArgs;
 use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
 use crate::common::distributed::DistributedArgs;
 use crate::common::error::CliError;
@@ -77,6 +78,8 @@ pub(crate) struct EvalArgs {
     /// it, there is no accuracy
     #[arg(long, value_name = "FILE", requires = "features")]
     pub labels: Option<PathBuf>,
+    #[command(flatten)]
+    pub train: TrainArgs,
     #[command(flatten)]
     pub text_features: TextFeatureArgs,
     #[command(flatten)]

@@ -86,12 +86,13 @@ fn from_flags(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
             classes: ClassSource::DirectoryNames,
         },
         ood,
+        train: None,
     })
 }
 
 /// A file is a tar archive, a table, or an image list with paths relative to its directory. Anything
 /// else is a directory of images, or archives in a directory or of a pattern.
-fn source(path: PathBuf) -> SetSource {
+pub(super) fn source(path: PathBuf) -> SetSource {
     let is_pattern = || {
         let text = path.to_string_lossy();
         !path.exists() && is_archive_name(&text) && text.contains(['{', '*', '?', '['])

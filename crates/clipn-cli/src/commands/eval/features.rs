@@ -11,6 +11,7 @@ use clipn::report::ReportOptions;
 use serde_json::{Value, json};
 
 use super::model::{self, EvaluatedModel};
+use super::train::{check_bundle, with_fitted_file};
 use super::{EvalArgs, EvaluationData, files, print, remove_results, settings, warn_of_ties};
 use crate::common::args::named_path;
 use crate::common::classes::{self, ClassesToEncode};
@@ -33,7 +34,18 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         .map(|spec| open_set(spec))
         .collect::<Result<Vec<_>, _>>()?;
     check_names(&ood)?;
-    let judge = Judge::open(args, device, &bar)?;
+    let plan = args.train.plan(&args.scores)?;
+    let mut judge = Judge::open(args, device, &bar)?;
+    if let (Some(plan), Some(path)) = (plan, &args.train.train_features) {
+        check_bundle(
+            judge
+                .model()
+                .and_then(EvaluatedModel::decision)
+                .map(|(score, _)| score),
+        )?;
+        let fitted = with_fitted_file(judge.classifier(), &args.train, path, plan, &bar)?;
+        *judge.classifier_mut() = fitted;
+    }
     let classifier = judge.classifier();
     let labels = match &args.labels {
         Some(path) => read_labels(path, classifier.class_names(), id.file.len())?,
@@ -188,6 +200,13 @@ impl Judge {
         }
     }
 
+    fn classifier_mut(&mut self) -> &mut Classifier {
+        match self {
+            Self::Model(model) => &mut model.classifier,
+            Self::Features(classifier) => classifier,
+        }
+    }
+
     fn settings(
         &self,
         args: &EvalArgs,
@@ -195,8 +214,8 @@ impl Judge {
         data: &EvaluationData,
     ) -> Value {
         let classifier = self.classifier();
-        match self {
-            Self::Model(model) => settings(args, options, data, model),
+        let mut all = match self {
+            Self::Model(model) => return settings(args, options, data, model),
             Self::Features(_) => json!({
                 "clipn": env!("CARGO_PKG_VERSION"),
                 "benchmark": data.name,
@@ -209,7 +228,9 @@ impl Judge {
                 "text_features": args.text_features.text_features,
                 "no_features": args.text_features.no_features,
             }),
-        }
+        };
+        args.train.describe(classifier.fit(), &mut all);
+        all
     }
 }
 

@@ -7,8 +7,10 @@ mod features;
 mod files;
 mod model;
 mod tables;
+mod train;
 
 pub(crate) use args::EvalArgs;
+use args::ScoreList;
 pub(crate) use benchmark::{is_built_in, report_matching};
 pub(crate) use files::{lock_directory, refuse_existing, remove_results, write_merged};
 pub(crate) use tables::{print, write_tables};
@@ -74,6 +76,8 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let matched = benchmark.match_classes(classes::built_in)?;
     report_matching(&matched);
     let allow_duplicates = args.prompts.allow_duplicates || is_built_in(&benchmark);
+    let plan = args.train.plan(&args.scores)?;
+    let train = plan.map(|_| args.train.open(args, &matched)).transpose()?;
     let class_names = ClassesToEncode {
         names: matched.names,
         allow_duplicates,
@@ -85,12 +89,17 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
 
     let bar = Bar::default();
     let gray = args.gray || benchmark.gray;
-    let models = rank_0_first(ranks, || {
+    let mut models = rank_0_first(ranks, || {
         opened
             .into_iter()
             .map(|model| model.with_classes(&class_names, args, gray, &bar))
             .collect::<Result<Vec<_>, _>>()
     })?;
+    if let (Some(plan), Some(train)) = (plan, &train) {
+        for model in &mut models {
+            train::fit_model(model, (args, &device), train, plan, &bar)?;
+        }
+    }
     let scores = match &args.scores.0 {
         Some(scores) => scores.clone(),
         None => {
@@ -263,6 +272,7 @@ fn settings(
         "batch_size": options.parallelism.batch_size,
         "workers": options.parallelism.workers,
     });
+    args.train.describe(classifier.fit(), &mut settings);
     if let (Some(settings), Value::Object(model)) = (settings.as_object_mut(), model.describe()) {
         settings.extend(model);
     }

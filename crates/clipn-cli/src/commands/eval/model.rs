@@ -159,11 +159,12 @@ fn in_order(classifier: &Classifier, names: &[String]) -> Result<Classifier, Cli
         indices.iter().flat_map(row).copied().collect()
     };
     let no = classifier.no_weights().map(rows);
-    Ok(
-        Classifier::new(names.to_vec(), rows(classifier.yes_weights()), no)?
-            .with_scale(classifier.scale())
-            .with_negatives(classifier.negatives().cloned())?,
-    )
+    let ordered = Classifier::new(names.to_vec(), rows(classifier.yes_weights()), no)?
+        .with_scale(classifier.scale())
+        .with_negatives(classifier.negatives().cloned())?;
+    let fit = classifier.fit().cloned();
+    let fit = fit.map(|fit| fit.with_class_order(&indices, &ordered.scaled_yes_weights()));
+    Ok(ordered.with_fit(fit.transpose()?)?)
 }
 
 impl EvaluatedModel {

@@ -18,6 +18,8 @@ use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::evaluation::score_files::ScoreFileError;
 use clipn::files::LockError;
+use clipn::fitted::FitError;
+use clipn::fitting::FittingError;
 use clipn::gpu::DeviceError;
 use clipn::image::ImageError;
 use clipn::inference::{FeatureCacheError, InferenceError, ItemError};
@@ -63,6 +65,10 @@ pub(crate) enum CliError {
     Feature(#[from] FeatureError),
     #[error(transparent)]
     FeatureCache(#[from] FeatureCacheError),
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    #[error(transparent)]
+    Fitting(#[from] FittingError),
     #[error(transparent)]
     Report(#[from] ReportError),
     #[error(transparent)]

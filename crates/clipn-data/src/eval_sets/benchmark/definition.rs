@@ -30,6 +30,8 @@ pub struct Benchmark {
     pub id: IdDefinition,
     /// OOD sets, at least one, in the order of the table.
     pub ood: Vec<OodDefinition>,
+    /// ID images that scores are fitted to, if the definition has them.
+    pub train: Option<TrainDefinition>,
 }
 
 /// ID set of a [`Benchmark`].
@@ -52,6 +54,16 @@ pub struct OodDefinition {
     pub kind: Option<OodKind>,
     /// Location of the images.
     pub source: SetSource,
+}
+
+/// In-distribution images that scores are fitted to, beside those that are evaluated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainDefinition {
+    /// Location of the images.
+    pub source: SetSource,
+    /// Names of the class directories, or of the labels in the order of the map. Without it,
+    /// directories are matched as those of the ID set, and labels are indices of its class names.
+    pub map: Option<ClassMapSource>,
 }
 
 /// Distance of an OOD set from the ID classes.

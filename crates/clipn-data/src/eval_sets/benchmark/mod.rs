@@ -5,8 +5,11 @@ mod definition;
 mod load;
 mod open;
 mod raw;
+mod train;
 
 pub use definition::{
     Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
+    TrainDefinition,
 };
 pub use open::{BenchmarkClasses, OodSet, OpenedBenchmark};
+pub use train::TrainSet;

@@ -311,7 +311,7 @@ fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetEr
 }
 
 /// Removes the class directories that are not selected.
-fn select(
+pub(super) fn select(
     folder: &mut ImageFolder,
     selection: &Selection,
     data_root: &Path,

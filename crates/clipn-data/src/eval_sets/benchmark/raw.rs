@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::eval_sets::benchmark::definition::{
     Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
+    TrainDefinition,
 };
 use crate::eval_sets::map::ClassMapSource;
 
@@ -26,6 +27,7 @@ struct RawBenchmark {
     id: RawId,
     #[serde(default)]
     ood: Vec<RawOod>,
+    train: Option<RawTrain>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +85,21 @@ struct RawOod {
     exclude: Vec<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawTrain {
+    folder: Option<PathBuf>,
+    list: Option<PathBuf>,
+    root: Option<PathBuf>,
+    archive: Option<PathBuf>,
+    table: Option<PathBuf>,
+    map: Option<String>,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default)]
+    exclude: Vec<String>,
+}
+
 /// Keys for the location of a set's images, common to ID and OOD sets.
 struct RawSource {
     folder: Option<PathBuf>,
@@ -119,12 +136,14 @@ pub(super) fn parse(text: &str) -> Checked<Benchmark> {
         }
         ood.push(set);
     }
+    let train = raw.train.map(|train| train.check(&maps)).transpose()?;
     Ok(Benchmark {
         name: raw.name,
         description: raw.description,
         gray: raw.gray,
         id,
         ood,
+        train,
     })
 }
 
@@ -235,6 +254,28 @@ impl RawOod {
             source: source.check(&at)?,
             name: self.name,
             kind: self.kind,
+        })
+    }
+}
+
+impl RawTrain {
+    fn check(self, maps: &BTreeMap<String, ClassMapSource>) -> Checked<TrainDefinition> {
+        let at = "[train]";
+        let map = find_map(self.map.as_deref(), maps, at)?;
+        let source = RawSource {
+            // A map names the labels of any source; only directories are selected by it.
+            map: map.clone().filter(|_| self.folder.is_some()),
+            folder: self.folder,
+            list: self.list,
+            root: self.root,
+            archive: self.archive,
+            table: self.table,
+            roles: self.roles,
+            exclude: self.exclude,
+        };
+        Ok(TrainDefinition {
+            source: source.check(at)?,
+            map,
         })
     }
 }

@@ -6,6 +6,7 @@ use clipn::calibration::CalibrationError;
 use clipn::content::ContentKind;
 use clipn::evaluation::EvaluationError;
 use clipn::evaluation::score_files::ScoreFileError;
+use clipn::fitted::FitError;
 use clipn::inference::InferenceError;
 use clipn::metrics::MetricError;
 
@@ -15,6 +16,7 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
         .or_else(|| error.downcast_ref().and_then(inference))
         .or_else(|| error.downcast_ref().and_then(calibration))
         .or_else(|| error.downcast_ref().and_then(metric))
+        .or_else(|| error.downcast_ref().and_then(fit))
 }
 
 fn evaluation(error: &EvaluationError) -> Option<&'static str> {
@@ -83,6 +85,20 @@ fn calibration(error: &CalibrationError) -> Option<&'static str> {
         CalibrationError::NoScores => "name a score with --score",
         CalibrationError::MissingOodScores => "give out-of-distribution images with --ood",
         CalibrationError::Corrupt { .. } => "run `clipn calibrate` again",
+        _ => return None,
+    })
+}
+
+fn fit(error: &FitError) -> Option<&'static str> {
+    Some(match error {
+        FitError::Setting { .. } | FitError::UnknownSetting { .. } => "check --fit-settings",
+        FitError::TooFewImages { .. } => {
+            "give more images, or a smaller K: --fit-settings knn-k=10,nnguide-k=10"
+        }
+        FitError::ClassWithoutImages { .. } => {
+            "add images of these classes, or leave the score out of --scores"
+        }
+        FitError::PrincipalDim { .. } => "lower vim-dim in --fit-settings",
         _ => return None,
     })
 }

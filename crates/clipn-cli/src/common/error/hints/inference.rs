@@ -74,6 +74,10 @@ fn score(error: &ScoreError) -> Option<&'static str> {
         ScoreError::NeedsLocal { .. } => {
             "score images on the CPU: features in files and towers on GPUs have no patches"
         }
+        ScoreError::NeedsFit { .. } => {
+            "give in-distribution images to fit it to: `clipn eval --id-train DIR` or --train-features FILE, or \
+             `clipn calibrate --score NAME`, which fits it to a part of --id"
+        }
         ScoreError::TooFewClasses { .. } => {
             "give more classes, or a score that works with one: neglabel, maxlogit, energy or atd"
         }

@@ -20,6 +20,7 @@ use clipn::download::DownloadError;
 use clipn::evaluation::EvaluationError;
 use clipn::evaluation::score_files::ScoreFileError;
 use clipn::files::LockError;
+use clipn::fitting::FittingError;
 use clipn::image::ImageError;
 use clipn::inference::{InferenceError, ItemError};
 use clipn::model::{ConvertError, ModelError};
@@ -148,6 +149,8 @@ fn library_error(error: &CliError) -> Option<&(dyn Error + 'static)> {
         CliError::Download(error) => error,
         CliError::Feature(error) => error,
         CliError::FeatureCache(error) => error,
+        CliError::Fit(error) => error,
+        CliError::Fitting(error) => error,
         CliError::Report(error) => error,
         CliError::Evaluation(error) => error,
         CliError::Image(error) => error,
@@ -176,13 +179,14 @@ fn wrapped<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'sta
         )*};
     }
     transparent! {
-        BundleError { Checkpoint, Model, Classifier, Calibration, Negatives }
+        BundleError { Checkpoint, Model, Classifier, Calibration, Fitting, Negatives }
         CalibrationError { Metric }
         ClassifierError { Prompt, Model, Tokens, Negatives }
         ConvertError { Model, Checkpoint }
         DetectorError { Bundle, Model, Classifier, Image, Item, Score }
         DownloadError { Index, Model }
         FeatureError { Checkpoint }
+        FittingError { Classifier, Fit, Checkpoint }
         EvaluationError { Image, Inference, Classifier, Score }
         InferenceError { Model, Classifier }
         ItemError { Image }
