@@ -6,6 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clipn::simd::SimdLevel;
 
 use crate::commands::bench::{self, BenchArgs};
+use crate::commands::benchmark::{self, BenchmarkCommand};
 use crate::commands::calibrate::{self, CalibrateArgs};
 use crate::commands::classifier::{self, ClassifierCommand};
 use crate::commands::classify::{self, ClassifyArgs};
@@ -46,6 +47,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Measure how well a model separates in-distribution from out-of-distribution images
     Eval(Box<EvalArgs>),
+    /// List the built-in benchmarks, or compare data with one of them
+    #[command(subcommand)]
+    Benchmark(BenchmarkCommand),
     /// Merge the results of several runs into mean ± standard deviation, or show saved results
     #[command(subcommand)]
     Results(ResultsCommand),
@@ -122,6 +126,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
 fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
         Command::Eval(args) => eval::run(&args),
+        Command::Benchmark(command) => benchmark::run(&command),
         Command::Results(command) => results::run(&command),
         Command::Metrics(args) => metrics::run(&args),
         Command::Classify(args) => classify::run(&args),

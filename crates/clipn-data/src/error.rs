@@ -230,6 +230,22 @@ pub enum DatasetError {
         /// The list.
         path: PathBuf,
     },
+    /// The paths of a list do not show the class of each label.
+    #[error("cannot find the classes of the list {}: {problem}", .path.display())]
+    ListClasses {
+        /// The list.
+        path: PathBuf,
+        /// Description of the problem.
+        problem: String,
+    },
+    /// A set with a covariate shift has a class directory that the ID set lacks.
+    #[error("class `{class}` of {} is not a class directory of the ID set", .path.display())]
+    UnknownShiftedClass {
+        /// The directory or table of the set.
+        path: PathBuf,
+        /// Name of the directory.
+        class: String,
+    },
     /// A label exceeds the number of class names.
     #[error("label {label} of {} is out of range for {classes} class names", .path.display())]
     LabelOutOfRange {

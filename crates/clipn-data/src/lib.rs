@@ -59,10 +59,11 @@ mod walk;
 pub use archive::is_archive_name;
 pub use error::DatasetError;
 pub use eval_sets::{
-    Benchmark, BenchmarkClasses, ClassDirectory, ClassMap, ClassMapSource, ClassMatching,
-    ClassSource, IdDefinition, ImageFolder, ImageSet, LabeledImage, ListedClasses, MapEntry,
-    MatchedClasses, OodDefinition, OodKind, OodSet, OpenedBenchmark, Selection, SetImages,
-    SetSource, TrainDefinition, TrainSet, is_archive_file, read_archived_images, read_image_list,
+    Benchmark, BenchmarkCheck, BenchmarkClasses, ClassDirectory, ClassMap, ClassMapSource,
+    ClassMatching, ClassSource, IdDefinition, ImageFolder, ImageSet, IncompleteSet, LabeledImage,
+    ListFormat, ListedClasses, MapEntry, MatchedClasses, OodDefinition, OodKind, OodSet,
+    OpenedBenchmark, Selection, SetCheck, SetImages, SetRole, SetSource, ShiftedDefinition,
+    TrainDefinition, TrainSet, is_archive_file, read_archived_images, read_image_list,
     read_path_list,
 };
 pub use features::{

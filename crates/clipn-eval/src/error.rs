@@ -116,6 +116,9 @@ pub enum EvaluationError {
         /// Error of the operating system.
         source: std::io::Error,
     },
+    /// Results of an earlier version lack the metrics of OpenOOD's table.
+    #[error("the results have neither AUPR by the trapezoidal rule nor FPR95 in every convention")]
+    WithoutOpenoodMetrics,
     /// A file does not hold the results of an evaluation.
     #[error("{} does not hold the results of an evaluation: {reason}", path.display())]
     InvalidResults {
@@ -191,6 +194,7 @@ impl EvaluationError {
     pub fn hint(&self) -> Option<&'static str> {
         let hint = match self {
             Self::LabelOutOfRange { .. } => "use the class names that the labels belong to",
+            Self::WithoutOpenoodMetrics => "evaluate again, since an earlier version wrote them",
             Self::InvalidResults { .. } => "use a results.json of an evaluation or of merged runs",
             Self::AlreadyMerged { .. } => "merge the runs themselves",
             Self::InvalidSubsetSize { .. } => "lower `subset`",

@@ -117,6 +117,35 @@ pub struct SetScores {
     pub rows: Vec<ImageRow>,
     /// Files of the set that were skipped because they are no images.
     pub skipped_files: SkippedFiles,
+    /// Sets that follow each other in the rows: the in-distribution set and those with a covariate shift.
+    /// Empty if there is one set.
+    pub parts: Vec<SetPart>,
+}
+
+/// One of several sets that are evaluated as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetPart {
+    /// Name of the set.
+    pub name: String,
+    /// Number of its rows.
+    pub rows: usize,
+}
+
+impl SetScores {
+    /// Returns the rows of every part with its name, or all rows with the name of the set.
+    pub fn parts(&self) -> Vec<(&str, &[ImageRow])> {
+        if self.parts.is_empty() {
+            return vec![(&self.name, &self.rows)];
+        }
+        let mut rest = &self.rows[..];
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let (rows, others) = rest.split_at(part.rows.min(rest.len()));
+            parts.push((part.name.as_str(), rows));
+            rest = others;
+        }
+        parts
+    }
 }
 
 /// Scores of every image of a benchmark.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use clipn_base::error::chain_in_one_line;
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_data::{ImageSet, NamedImage, OodKind, OodSet};
+use clipn_data::{ImageSet, NamedImage, OodKind, OodSet, SkippedFiles};
 use clipn_detect::classifier::{Classifier, ClassifierError};
 use clipn_detect::inference::{FeatureCache, InferenceError, InferencePipeline, ItemError};
 use clipn_image::Preprocessing;
@@ -13,7 +13,7 @@ use clipn_ood::scores::{LogitsRow, Msp, Score, predict, stable_each};
 
 use crate::error::EvaluationError;
 use crate::evaluation::{
-    Evaluation, EvaluationOptions, ImageRow, ImageScores, ScorePrecision, SetScores,
+    Evaluation, EvaluationOptions, ImageRow, ImageScores, ScorePrecision, SetPart, SetScores,
 };
 use crate::peers::{EvaluationPeers, exchange, is_own};
 
@@ -41,6 +41,7 @@ impl fmt::Debug for ImageEncoder<'_> {
 #[derive(Clone)]
 pub struct Evaluator<'a> {
     id: &'a ImageSet,
+    shifted: &'a [ImageSet],
     ood: &'a [OodSet],
     options: EvaluationOptions,
     progress: &'a dyn Progress,
@@ -63,12 +64,21 @@ impl<'a> Evaluator<'a> {
     pub fn new(id: &'a ImageSet, ood: &'a [OodSet]) -> Self {
         Self {
             id,
+            shifted: &[],
             ood,
             options: EvaluationOptions::default(),
             progress: &NoProgress,
             peers: None,
             cache: None,
         }
+    }
+
+    /// Sets further in-distribution sets, of the same classes with a covariate shift. Their images count as
+    /// in-distribution, as in OpenOOD's full spectrum.
+    #[must_use]
+    pub fn with_shifted(mut self, shifted: &'a [ImageSet]) -> Self {
+        self.shifted = shifted;
+        self
     }
 
     /// Sets the options.
@@ -179,16 +189,20 @@ impl<'a> Evaluator<'a> {
                     kind,
                     rows,
                     skipped_files: set.skipped.clone(),
+                    parts: Vec::new(),
                 });
             }
         }
         self.progress.end();
         let mut scores = scores.into_iter();
-        let evaluation = |(index, mut sets): (usize, Vec<SetScores>)| Evaluation {
-            class_names: classifiers[index].class_names().to_vec(),
-            scores: scores.next().unwrap_or_default(),
-            id: sets.remove(0),
-            ood: sets,
+        let evaluation = |(index, mut sets): (usize, Vec<SetScores>)| {
+            let ood = sets.split_off(1 + self.shifted.len());
+            Evaluation {
+                class_names: classifiers[index].class_names().to_vec(),
+                scores: scores.next().unwrap_or_default(),
+                id: joined(sets),
+                ood,
+            }
         };
         Ok(scored.into_iter().enumerate().map(evaluation).collect())
     }
@@ -209,18 +223,18 @@ impl<'a> Evaluator<'a> {
         Ok(scores.clone())
     }
 
-    /// Returns all sets, in-distribution first.
+    /// Returns all sets: in-distribution first, then those with a covariate shift.
     fn sets(&self) -> impl Iterator<Item = (&'a ImageSet, Option<OodKind>)> {
         let ood = self.ood.iter().map(|ood| (&ood.set, ood.kind));
-        std::iter::once((self.id, None)).chain(ood)
+        let shifted = self.shifted.iter().map(|set| (set, None));
+        std::iter::once((self.id, None)).chain(shifted).chain(ood)
     }
 
-    /// Checks every label of the in-distribution set against the number of classes.
+    /// Checks every label of the in-distribution sets against the number of classes.
     fn check_labels(&self, classes: usize) -> Result<(), EvaluationError> {
-        let out_of_range = self
-            .id
-            .samples
-            .iter()
+        let out_of_range = std::iter::once(self.id)
+            .chain(self.shifted)
+            .flat_map(|set| &set.samples)
             .find_map(|sample| Some((sample, sample.label.filter(|&label| label >= classes)?)));
         match out_of_range {
             Some((sample, label)) => Err(EvaluationError::LabelOutOfRange {
@@ -294,6 +308,31 @@ impl<'a> Evaluator<'a> {
         check_readable(set, rows.first().map_or(&[], Vec::as_slice))?;
         Ok(rows)
     }
+}
+
+/// Joins the in-distribution set and those with a covariate shift.
+fn joined(sets: Vec<SetScores>) -> SetScores {
+    let part = |set: &SetScores| SetPart {
+        name: set.name.clone(),
+        rows: set.rows.len(),
+    };
+    let parts: Vec<SetPart> = sets.iter().map(part).collect();
+    let mut sets = sets.into_iter();
+    let mut joined = sets.next().unwrap_or_else(|| SetScores {
+        name: String::new(),
+        kind: None,
+        rows: Vec::new(),
+        skipped_files: SkippedFiles::default(),
+        parts: Vec::new(),
+    });
+    if parts.len() > 1 {
+        joined.parts = parts;
+    }
+    for set in sets {
+        joined.rows.extend(set.rows);
+        joined.skipped_files.merge(&set.skipped_files);
+    }
+    joined
 }
 
 /// Checks that at least one image of a set could be read.

@@ -184,6 +184,7 @@ impl Scoring<'_> {
             kind: set.kind,
             rows,
             skipped_files: SkippedFiles::default(),
+            parts: Vec::new(),
         })
     }
 }

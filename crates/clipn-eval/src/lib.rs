@@ -14,6 +14,7 @@
 //! | [`FeatureSet`], [`evaluate_features`] | scoring features that were computed elsewhere |
 //! | [`Results`] | metrics of every score on every set, and their means |
 //! | [`Spread`], [`RepeatSettings`] | bootstrap resamples and random subsets of the images |
+//! | [`OpenoodRow`], [`write_openood_csv`] | results in the form of OpenOOD's table |
 //! | [`EvaluationRecord`], [`merge`] | `results.json`, and the mean of several runs |
 //! | [`score_files`], [`ScoreReport`] | metrics of scores that other programs wrote: tables and NumPy arrays |
 //! | [`report`] | a self-contained page with tables, histograms, ROC curves, calibration and examples |
@@ -102,7 +103,10 @@ mod error;
 mod evaluation;
 mod evaluator;
 mod features;
+mod fpr_figure;
 mod merge;
+mod metric_spread;
+mod openood;
 mod output;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -116,11 +120,14 @@ mod spread;
 
 pub use error::EvaluationError;
 pub use evaluation::{
-    Evaluation, EvaluationOptions, ImageRow, ImageScores, ScorePrecision, SetScores,
+    Evaluation, EvaluationOptions, ImageRow, ImageScores, ScorePrecision, SetPart, SetScores,
 };
 pub use evaluator::{Evaluator, ImageEncoder};
 pub use features::{FeatureSet, evaluate_features};
+pub use fpr_figure::{FprFigure, FprSettings};
 pub use merge::{EvaluationRun, check_comparable, merge};
+pub use metric_spread::{MetricSpread, SpreadSource};
+pub use openood::{OpenoodRow, write_openood_csv, write_openood_rows};
 #[cfg(feature = "parquet")]
 #[cfg_attr(docsrs, doc(cfg(feature = "parquet")))]
 pub use output::write_scores_parquet;
@@ -132,14 +139,12 @@ pub use peers::EvaluationPeers;
 pub use record::EvaluationRecord;
 pub use record_csv::{write_record_csv, write_record_rows};
 pub use repeat::RepeatSettings;
-pub use results::{Average, IdSummary, OodResult, Results, SkippedImage};
+pub use results::{Average, IdPart, IdResult, IdSummary, OodResult, Results, SkippedImage};
 pub use score_metrics::{
-    AreaSpreads, FprFigure, MeanMetrics, MetricSettings, RepeatSummary, ScoreDirection,
-    ScoreMetrics, ScoreReport, SetMetrics,
+    AreaSpreads, MeanMetrics, MetricSettings, RepeatSummary, ScoreDirection, ScoreMetrics,
+    ScoreReport, SetMetrics,
 };
-pub use spread::{
-    AverageSpread, MetricSpread, MetricSpreads, OodSpread, RunSummary, Spread, SpreadSource,
-};
+pub use spread::{AverageSpread, MetricSpreads, OodSpread, RunSummary, Spread};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -10,9 +10,13 @@ use clipn_data::SkippedFiles;
 use clipn_ood::scores::LOGIT_SCALE;
 
 use crate::error::EvaluationError;
+use crate::metric_spread::SpreadSource;
 use crate::record::EvaluationRecord;
-use crate::results::{OodResult, Results, SkippedImage, averages, mean_range};
-use crate::spread::{OodSpread, RunSummary, Spread, SpreadSource};
+use crate::results::{
+    IdPart, IdResult, IdSummary, OodResult, Results, SkippedImage, averages, mean_of_all,
+    mean_range,
+};
+use crate::spread::{OodSpread, RunSummary, Spread};
 
 /// Settings in which runs of one evaluation may differ.
 const VARYING: [&str; 9] = [
@@ -140,6 +144,13 @@ fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
         coarse: None,
         aupr_in: s.metrics.aupr_in.mean,
         aupr_out: s.metrics.aupr_out.mean,
+        aupr_in_trapezoid: s.metrics.aupr_in_trapezoid.map(|v| v.mean),
+        aupr_out_trapezoid: s.metrics.aupr_out_trapezoid.map(|v| v.mean),
+        aurc: mean_of_all(
+            runs.iter()
+                .map(|run| run.record.results.results.get(index)?.aurc),
+        ),
+        fpr: s.metrics.fpr.clone(),
         ..r.clone()
     };
     let results: Vec<OodResult> = first
@@ -164,7 +175,11 @@ fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
     };
     Results {
         accuracy: spread.accuracy.map(|accuracy| accuracy.mean),
-        id: first.id.clone(),
+        id: IdSummary {
+            parts: id_parts(first, runs),
+            ..first.id.clone()
+        },
+        id_results: id_results(first, runs),
         averages: averages(&scores.into_iter().collect::<Vec<_>>(), &results),
         results,
         skipped: skipped
@@ -177,6 +192,34 @@ fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
             .collect(),
         skipped_files: skipped_files(runs),
     }
+}
+
+/// Means of the accuracies of the sets that count as in-distribution.
+fn id_parts(first: &Results, runs: &[EvaluationRun]) -> Vec<IdPart> {
+    let mean = |(index, part): (usize, &IdPart)| IdPart {
+        accuracy: mean_of_all(
+            runs.iter()
+                .map(|run| run.record.results.id.parts.get(index)?.accuracy),
+        ),
+        ..part.clone()
+    };
+    first.id.parts.iter().enumerate().map(mean).collect()
+}
+
+/// Means of the metrics on the in-distribution images alone; those that not all runs have are left out.
+fn id_results(first: &Results, runs: &[EvaluationRun]) -> Vec<IdResult> {
+    let mean = |r: &IdResult| {
+        let of_run = |run: &EvaluationRun| {
+            let results = run.record.results.id_results.iter();
+            results
+                .filter(|other| other.score == r.score)
+                .map(|r| r.aurc)
+                .next()
+        };
+        let aurc = mean_of_all(runs.iter().map(of_run))?;
+        Some(IdResult { aurc, ..r.clone() })
+    };
+    first.id_results.iter().filter_map(mean).collect()
 }
 
 /// Files that any run skipped, by set. Files may have been added between the runs: the larger count
@@ -244,6 +287,10 @@ fn same_sets(a: &EvaluationRun, b: &EvaluationRun) -> Result<(), EvaluationError
     };
     check("the in-distribution set", &|r| {
         format!("`{}` of {} images", r.id.name, r.id.n)
+    })?;
+    check("the list of sets that count as in-distribution", &|r| {
+        let part = |part: &IdPart| format!("`{}` of {} images", part.name, part.n);
+        r.id.parts.iter().map(part).collect::<Vec<_>>().join(", ")
     })?;
     check("the list of scores", &|r| {
         listed(r.results.iter().map(|r| r.score.to_owned()).collect())

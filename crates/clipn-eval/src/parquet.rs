@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clipn_base::files::NewFile;
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, FloatType};
+use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, FloatType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -28,6 +28,8 @@ pub enum ColumnKind {
     Float,
     /// Truth values.
     Boolean,
+    /// `i64` numbers.
+    Integer,
 }
 
 /// One value of a table; `None` is an empty cell.
@@ -41,6 +43,8 @@ pub enum Cell<'a> {
     Float(Option<f32>),
     /// A truth value.
     Boolean(Option<bool>),
+    /// An `i64` number.
+    Integer(Option<i64>),
 }
 
 /// The non-empty values of a column in a row group.
@@ -49,6 +53,7 @@ enum Values {
     Double(Vec<f64>),
     Float(Vec<f32>),
     Boolean(Vec<bool>),
+    Integer(Vec<i64>),
 }
 
 struct Column {
@@ -64,6 +69,7 @@ impl Column {
             ColumnKind::Double => Values::Double(Vec::new()),
             ColumnKind::Float => Values::Float(Vec::new()),
             ColumnKind::Boolean => Values::Boolean(Vec::new()),
+            ColumnKind::Integer => Values::Integer(Vec::new()),
         };
         Self {
             values,
@@ -79,6 +85,7 @@ impl Column {
             (Values::Double(values), Cell::Double(Some(value))) => values.push(*value),
             (Values::Float(values), Cell::Float(Some(value))) => values.push(*value),
             (Values::Boolean(values), Cell::Boolean(Some(value))) => values.push(*value),
+            (Values::Integer(values), Cell::Integer(Some(value))) => values.push(*value),
             _ => {}
         }
         self.present.push(i16::from(self.len() > before));
@@ -90,6 +97,7 @@ impl Column {
             Values::Double(values) => values.len(),
             Values::Float(values) => values.len(),
             Values::Boolean(values) => values.len(),
+            Values::Integer(values) => values.len(),
         }
     }
 
@@ -99,6 +107,7 @@ impl Column {
             Values::Double(values) => values.clear(),
             Values::Float(values) => values.clear(),
             Values::Boolean(values) => values.clear(),
+            Values::Integer(values) => values.clear(),
         }
         self.present.clear();
     }
@@ -221,6 +230,9 @@ impl ParquetWriter {
                 Values::Boolean(values) => writer
                     .typed::<BoolType>()
                     .write_batch(values, present, None)?,
+                Values::Integer(values) => writer
+                    .typed::<Int64Type>()
+                    .write_batch(values, present, None)?,
             };
             writer.close()?;
         }
@@ -235,6 +247,7 @@ fn field(name: &str, kind: ColumnKind) -> Result<Type, ParquetError> {
         ColumnKind::Double => (Physical::DOUBLE, None),
         ColumnKind::Float => (Physical::FLOAT, None),
         ColumnKind::Boolean => (Physical::BOOLEAN, None),
+        ColumnKind::Integer => (Physical::INT64, None),
     };
     Type::primitive_type_builder(name, physical)
         .with_repetition(Repetition::OPTIONAL)

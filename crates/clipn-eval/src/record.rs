@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::EvaluationError;
+use crate::fpr_figure::FprFigure;
+use crate::metric_spread::MetricSpread;
 use crate::results::{OodResult, Results, averages};
-use crate::spread::{MetricSpread, MetricSpreads, Spread, metrics_of_result};
+use crate::spread::{MetricSpreads, Spread, metrics_of_result};
 
 /// Maximum size of the file in bytes; about 100,000 skipped images fit.
 const MAX_BYTES: u64 = 32 << 20;
@@ -98,6 +100,13 @@ impl EvaluationRecord {
                 check_name("skipped_files", kind)?;
             }
         }
+        for part in &results.id.parts {
+            check_name("id.parts", &part.name)?;
+            check_fraction("the accuracy of a part", part.accuracy.unwrap_or_default())?;
+        }
+        for r in &results.id_results {
+            check_fraction(&format!("aurc of {}", r.score), r.aurc)?;
+        }
         check_counts(results)?;
         results.results = in_order(std::mem::take(&mut results.results))?;
         let scores: IndexSet<&'static str> = results.results.iter().map(|r| r.score).collect();
@@ -145,12 +154,23 @@ fn check_counts(results: &Results) -> Result<(), String> {
     }
     for r in &results.results {
         check_name("results", &r.ood)?;
+        let of = format!("of {} on {}", r.score, r.ood);
+        let values = metrics_of_result(r);
         for (name, value) in ["auroc", "fpr95", "aupr_in", "aupr_out"]
             .into_iter()
-            .zip(metrics_of_result(r))
+            .zip(values.main)
         {
-            check_fraction(&format!("{name} of {} on {}", r.score, r.ood), value)?;
+            check_fraction(&format!("{name} {of}"), value)?;
         }
+        for (name, value) in ["aupr_in_trapezoid", "aupr_out_trapezoid", "aurc"]
+            .into_iter()
+            .zip(values.trapezoid.into_iter().chain([r.aurc]))
+        {
+            check_fraction(&format!("{name} {of}"), value.unwrap_or_default())?;
+        }
+        r.fpr
+            .iter()
+            .try_for_each(|figure| check_figure(&of, figure))?;
         check_range(
             &format!("fpr95_ties of {} on {}", r.score, r.ood),
             r.fpr95_ties,
@@ -166,6 +186,17 @@ fn check_counts(results: &Results) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn check_figure(of: &str, figure: &FprFigure) -> Result<(), String> {
+    check_fraction(&format!("tpr {of}"), figure.tpr)?;
+    let what = format!("fpr at {} {of}", figure.tpr);
+    check_fraction(&what, figure.fpr)?;
+    check_range(&format!("ties of the {what}"), Some(figure.ties))?;
+    match &figure.spread {
+        Some(spread) => check_spread_values(&what, spread),
+        None => Ok(()),
+    }
 }
 
 /// Sorts the results by set, then by score, both in order of first occurrence, and checks that each
@@ -249,13 +280,7 @@ fn matched<T, K: Eq + Hash>(
         return Err("the entries of `spread` do not match `results`".to_owned());
     }
     for entry in &ordered {
-        let MetricSpreads {
-            auroc,
-            fpr95,
-            aupr_in,
-            aupr_out,
-        } = metrics(entry);
-        for spread in [auroc, fpr95, aupr_in, aupr_out] {
+        for spread in metrics(entry).all() {
             check_spread_values("a metric", spread)?;
         }
     }

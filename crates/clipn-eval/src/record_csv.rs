@@ -6,14 +6,15 @@ use std::path::Path;
 use clipn_ood::scores::by_name;
 
 use crate::error::EvaluationError;
-use crate::output::{ties_cells, write, write_results_csv};
+use crate::metric_spread::MetricSpread;
+use crate::output::{further_cells, further_heading, ties_cells, write, write_results_csv};
 use crate::record::EvaluationRecord;
 use crate::results::OodResult;
-use crate::spread::{MetricSpread, MetricSpreads};
+use crate::spread::MetricSpreads;
 
 /// Writes the columns of [`write_results_csv`]. If there is a spread, adds a mean and a sample
 /// standard deviation for each metric (`AUROC-mean`, `AUROC-std`, …), and `n`, the number of
-/// repeats or runs. The last two columns are the range of FPR95 over ties.
+/// repeats or runs. The range of FPR95 over ties and the further metrics come last.
 ///
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
@@ -37,7 +38,8 @@ pub fn write_record_csv(
             heading
                 .map(str::to_owned)
                 .chain(spread_heading(record, names, '-'))
-                .chain(["FPR@95-low", "FPR@95-high"].map(str::to_owned)),
+                .chain(["FPR@95-low", "FPR@95-high"].map(str::to_owned))
+                .chain(further_heading(&record.results, '-')),
         )?;
         for r in &record.results.results {
             let method = by_name(r.score).map_or(r.score, |score| score.display_name());
@@ -48,7 +50,8 @@ pub fn write_record_csv(
                     .chain(metrics(r))
                     .chain(rest(r))
                     .chain(spread(record, r))
-                    .chain(ties_cells(r)),
+                    .chain(ties_cells(r))
+                    .chain(further_cells(r, &record.results)),
             )?;
         }
         csv.flush()
@@ -71,7 +74,8 @@ pub fn write_record_rows(out: impl Write, record: &EvaluationRecord) -> std::io:
         heading
             .map(str::to_owned)
             .chain(spread_heading(record, names, '_'))
-            .chain(["fpr95_ties_low", "fpr95_ties_high"].map(str::to_owned)),
+            .chain(["fpr95_ties_low", "fpr95_ties_high"].map(str::to_owned))
+            .chain(further_heading(&record.results, '_')),
     )?;
     for r in &record.results.results {
         let [kind, counts @ ..] = rest(r);
@@ -82,7 +86,8 @@ pub fn write_record_rows(out: impl Write, record: &EvaluationRecord) -> std::io:
                 .chain(metrics(r))
                 .chain(counts)
                 .chain(spread(record, r))
-                .chain(ties_cells(r)),
+                .chain(ties_cells(r))
+                .chain(further_cells(r, &record.results)),
         )?;
     }
     csv.flush()
@@ -123,6 +128,7 @@ fn spread(record: &EvaluationRecord, r: &OodResult) -> Vec<String> {
         fpr95,
         aupr_in,
         aupr_out,
+        ..
     }) = spread.result(r.score, &r.ood)
     else {
         return vec![String::new(); 9];

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use clipn_base::progress::{NoProgress, Progress};
-use clipn_base::random::{RandomSource, Xoshiro256};
-use clipn_ood::metrics::FprConvention;
-
 use crate::error::EvaluationError;
 use crate::evaluation::{Evaluation, ImageRow, SetScores};
-use crate::results::{Columns, IdSummary, Results, averages, compute_metrics, score_names};
-use crate::spread::{Spread, SpreadSource};
+use crate::fpr_figure::FprSettings;
+use crate::metric_spread::SpreadSource;
+use crate::results::{
+    Columns, IdSummary, MetricRequest, Results, averages, compute_metrics, score_names,
+};
+use crate::spread::Spread;
+use clipn_base::progress::{NoProgress, Progress};
+use clipn_base::random::{RandomSource, Xoshiro256};
 
 /// Settings of repeated metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,10 +165,10 @@ impl Spread {
     /// not finite.
     pub fn repeat(
         evaluation: &Evaluation,
-        convention: FprConvention,
+        fpr: impl Into<FprSettings>,
         settings: RepeatSettings,
     ) -> Result<Self, EvaluationError> {
-        Self::repeat_with_progress(evaluation, convention, settings, &NoProgress)
+        Self::repeat_with_progress(evaluation, fpr, settings, &NoProgress)
     }
 
     /// Same as [`repeat`](Self::repeat), with reports to `progress`.
@@ -176,11 +178,12 @@ impl Spread {
     /// is canceled.
     pub fn repeat_with_progress(
         evaluation: &Evaluation,
-        convention: FprConvention,
+        fpr: impl Into<FprSettings>,
         settings: RepeatSettings,
         progress: &dyn Progress,
     ) -> Result<Self, EvaluationError> {
         let RepeatSettings { n, subset, seed } = settings;
+        let fpr = fpr.into();
         let ranked = |set| Ranked::new(set, evaluation.scores.len());
         let sets: Vec<Ranked> = std::iter::once(&evaluation.id)
             .chain(&evaluation.ood)
@@ -200,14 +203,21 @@ impl Spread {
             let mut columns: Vec<Columns> =
                 sets.iter().zip(&times).map(|(s, t)| s.drawn(t)).collect();
             let ood = columns.split_off(1);
-            let results = compute_metrics(evaluation, &columns[0], &ood, convention, false)?;
+            let request = MetricRequest {
+                fpr: &fpr,
+                wrong: None,
+                is_repeat: true,
+            };
+            let results = compute_metrics(evaluation, &columns[0], &ood, &request)?;
             progress.advance(1);
             Ok(Results {
                 accuracy: sets[0].accuracy(&times[0]),
                 id: IdSummary {
                     name: String::new(),
                     n: subset.unwrap_or(sets[0].images),
+                    parts: Vec::new(),
                 },
+                id_results: Vec::new(),
                 averages: averages(&score_names(&evaluation.scores), &results),
                 results,
                 skipped: Vec::new(),
@@ -249,6 +259,7 @@ mod tests {
                 kind: None,
                 rows,
                 skipped_files: SkippedFiles::default(),
+                parts: Vec::new(),
             },
             1,
         )

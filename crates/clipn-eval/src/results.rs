@@ -4,14 +4,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use clipn_data::{OodKind, SkippedFiles};
-use clipn_ood::metrics::{CoarseScores, FprConvention, RankedScores, accuracy};
+use clipn_ood::metrics::{CoarseScores, FprConvention, RankedScores, accuracy, aurc};
 use clipn_ood::scores::{Score, by_name};
 
 use crate::error::EvaluationError;
 use crate::evaluation::{Evaluation, ImageRow, SetScores};
-
-/// True-positive rate of FPR95.
-const TPR: f64 = 0.95;
+use crate::fpr_figure::{FprFigure, FprSettings, TPR_95, find, is_wide};
 
 /// Name of one of [`clipn_ood::scores`].
 type ScoreName = &'static str;
@@ -20,12 +18,27 @@ type ScoreName = &'static str;
 pub(crate) type Columns = Vec<Vec<f64>>;
 
 /// Name and size of the in-distribution set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IdSummary {
+    /// Name of the set.
+    pub name: String,
+    /// Number of scored images, with those of sets with a covariate shift.
+    pub n: usize,
+    /// The set itself and those with a covariate shift, which count as in-distribution; empty without such
+    /// sets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<IdPart>,
+}
+
+/// One of the sets that count as in-distribution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IdPart {
     /// Name of the set.
     pub name: String,
     /// Number of scored images.
     pub n: usize,
+    /// Accuracy on its images; `None` without labels.
+    pub accuracy: Option<f64>,
 }
 
 /// Metrics of one score on one out-of-distribution set, as fractions rather than per cent.
@@ -51,6 +64,20 @@ pub struct OodResult {
     pub aupr_in: f64,
     /// Average precision, out-of-distribution positive.
     pub aupr_out: f64,
+    /// AUPR by the trapezoidal rule, in-distribution positive, as OpenOOD reports it
+    /// ([`RankedScores::aupr_in_trapezoid`]). `None` in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aupr_in_trapezoid: Option<f64>,
+    /// AUPR by the trapezoidal rule, out-of-distribution positive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aupr_out_trapezoid: Option<f64>,
+    /// Area under the risk-coverage curve over the in-distribution images and the set, whose images are
+    /// errors all ([`aurc`]); `None` without labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aurc: Option<f64>,
+    /// FPR at every true positive rate of the settings, in every convention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fpr: Vec<FprFigure>,
     /// Number of in-distribution images.
     pub n_id: usize,
     /// Number of out-of-distribution images.
@@ -77,10 +104,32 @@ pub struct Average {
     /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fpr95_ties: Option<[f64; 2]>,
-    /// Mean AUPR, in-distribution positive.
+    /// Mean of the average precision, in-distribution positive.
     pub aupr_in: f64,
-    /// Mean AUPR, out-of-distribution positive.
+    /// Mean of the average precision, out-of-distribution positive.
     pub aupr_out: f64,
+    /// Mean AUPR by the trapezoidal rule, in-distribution positive. `None` in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aupr_in_trapezoid: Option<f64>,
+    /// Mean AUPR by the trapezoidal rule, out-of-distribution positive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aupr_out_trapezoid: Option<f64>,
+    /// Mean AURC; `None` without labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aurc: Option<f64>,
+    /// Mean FPR at every true positive rate of the settings, in every convention.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fpr: Vec<FprFigure>,
+}
+
+/// Metrics of one score on the in-distribution images alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct IdResult {
+    /// Name of the score.
+    #[serde(deserialize_with = "deserialize_score_name")]
+    pub score: ScoreName,
+    /// Area under the risk-coverage curve ([`aurc`]).
+    pub aurc: f64,
 }
 
 /// An image that could not be read and is excluded from the metrics.
@@ -104,6 +153,9 @@ pub struct Results {
     pub accuracy: Option<f64>,
     /// In-distribution set.
     pub id: IdSummary,
+    /// Metrics of every score on the in-distribution images alone; empty without labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub id_results: Vec<IdResult>,
     /// One entry for each score and out-of-distribution set, sorted by set, then by score.
     pub results: Vec<OodResult>,
     /// Means over all sets and, if there are both kinds, over the near and the far ones.
@@ -133,11 +185,6 @@ impl Average {
     }
 }
 
-/// Whether a range is wider than 0.05 percentage points.
-fn is_wide(&[low, high]: &[f64; 2]) -> bool {
-    high - low > 5e-4
-}
-
 impl Results {
     /// Describes the `[lowest, highest]` beside an FPR95 of the table, if there is one, as a phrase
     /// without final stop.
@@ -147,13 +194,13 @@ impl Results {
         shown.then_some("[lowest, highest FPR95] over every order of equal scores")
     }
 
-    /// Computes the metrics of scored images.
+    /// Computes the metrics of scored images. A convention of FPR95 is enough as `fpr`.
     ///
     /// # Errors
     /// [`EvaluationError::Metric`] if no image of a set could be read, or a score is not finite.
     pub fn compute(
         evaluation: &Evaluation,
-        convention: FprConvention,
+        fpr: impl Into<FprSettings>,
     ) -> Result<Self, EvaluationError> {
         let (id, ood) = (&evaluation.id, &evaluation.ood);
         let columns = |set: &SetScores| {
@@ -162,24 +209,39 @@ impl Results {
                 .collect()
         };
         let ood_columns: Vec<Columns> = ood.iter().map(columns).collect();
-        let results = compute_metrics(evaluation, &columns(id), &ood_columns, convention, true)?;
-        let skipped = std::iter::once(id).chain(ood).flat_map(|set| {
+        let id_columns = columns(id);
+        let wrong = wrong_predictions(&id.rows);
+        let request = MetricRequest {
+            fpr: &fpr.into(),
+            wrong: wrong.as_deref(),
+            is_repeat: false,
+        };
+        let results = compute_metrics(evaluation, &id_columns, &ood_columns, &request)?;
+        let id_results = id_results(evaluation, &id_columns, wrong.as_deref())?;
+        let sets = std::iter::once(id).chain(ood).flat_map(SetScores::parts);
+        let skipped = sets.flat_map(|(name, rows)| {
             let error = |row: &ImageRow| {
                 let error = row.outcome.as_ref().err()?.clone();
                 Some(SkippedImage {
-                    set: set.name.clone(),
+                    set: name.to_owned(),
                     path: row.path.clone(),
                     error,
                 })
             };
-            set.rows.iter().filter_map(error).collect::<Vec<_>>()
+            rows.iter().filter_map(error).collect::<Vec<_>>()
         });
         Ok(Self {
             accuracy: id_accuracy(&id.rows),
             id: IdSummary {
                 name: id.name.clone(),
-                n: id.rows.iter().filter(|r| r.outcome.is_ok()).count(),
+                n: count_read(&id.rows),
+                parts: if id.parts.is_empty() {
+                    Vec::new()
+                } else {
+                    id.parts().into_iter().map(id_part).collect()
+                },
             },
+            id_results,
             averages: averages(&score_names(&evaluation.scores), &results),
             results,
             skipped: skipped.collect(),
@@ -192,15 +254,30 @@ impl Results {
     }
 }
 
-/// Computes the metrics of every score on every set from the columns of the sets. The range of FPR95
-/// over ties is left out for repeats, which do not report it.
+/// What [`compute_metrics`] computes.
+pub(crate) struct MetricRequest<'a> {
+    pub(crate) fpr: &'a FprSettings,
+    /// Whether the prediction of each in-distribution image is wrong, in the order of the columns;
+    /// `None` without labels.
+    pub(crate) wrong: Option<&'a [bool]>,
+    /// Whether the metrics are of a repeat, which does not report ranges over ties, and the FPR only in
+    /// the convention of the settings.
+    pub(crate) is_repeat: bool,
+}
+
+/// Computes the metrics of every score on every set from the columns of the sets.
 pub(crate) fn compute_metrics(
     evaluation: &Evaluation,
     id: &Columns,
     ood: &[Columns],
-    convention: FprConvention,
-    with_ties: bool,
+    request: &MetricRequest<'_>,
 ) -> Result<Vec<OodResult>, EvaluationError> {
+    let convention = request.fpr.convention();
+    let (conventions, tprs): (&[FprConvention], &[f64]) = if request.is_repeat {
+        (&[convention], request.fpr.tprs())
+    } else {
+        (&FprConvention::ALL, request.fpr.tprs())
+    };
     let mut results = Vec::new();
     for (set, columns) in evaluation.ood.iter().zip(ood) {
         for (score, (id, ood)) in evaluation.scores.iter().zip(id.iter().zip(columns)) {
@@ -210,16 +287,25 @@ pub(crate) fn compute_metrics(
                 source,
             };
             let ranked = RankedScores::new(id, ood).map_err(wrap)?;
-            let ties = with_ties.then(|| ranked.fpr_range(TPR, convention));
+            let fpr = FprFigure::compute(&ranked, tprs, conventions, !request.is_repeat);
+            let fpr = fpr.map_err(wrap)?;
+            let at_95 = find(&fpr, TPR_95, convention);
+            let aurc = request.wrong.map(|wrong| aurc(id, wrong, ood));
             results.push(OodResult {
                 score: score.name(),
                 ood: set.name.clone(),
                 kind: set.kind,
                 auroc: ranked.auroc(),
-                fpr95: ranked.fpr_at_tpr(TPR, convention).map_err(wrap)?,
-                fpr95_ties: ties.transpose().map_err(wrap)?,
+                fpr95: at_95.map_or(f64::NAN, |figure| figure.fpr),
+                fpr95_ties: at_95
+                    .filter(|_| !request.is_repeat)
+                    .map(|figure| figure.ties),
                 aupr_in: ranked.aupr_in(),
                 aupr_out: ranked.aupr_out(),
+                aupr_in_trapezoid: Some(ranked.aupr_in_trapezoid()),
+                aupr_out_trapezoid: Some(ranked.aupr_out_trapezoid()),
+                aurc: aurc.transpose().map_err(wrap)?,
+                fpr,
                 n_id: ranked.id_len(),
                 n_ood: ranked.ood_len(),
                 coarse: ranked.coarse(),
@@ -227,6 +313,50 @@ pub(crate) fn compute_metrics(
         }
     }
     Ok(results)
+}
+
+/// Computes the metrics of every score on the in-distribution images alone.
+fn id_results(
+    evaluation: &Evaluation,
+    id: &Columns,
+    wrong: Option<&[bool]>,
+) -> Result<Vec<IdResult>, EvaluationError> {
+    let Some(wrong) = wrong else {
+        return Ok(Vec::new());
+    };
+    let of_score = |(score, column): (&&'static dyn Score, &Vec<f64>)| {
+        let wrap = |source| EvaluationError::Metric {
+            score: score.name(),
+            ood: evaluation.id.name.clone(),
+            source,
+        };
+        Ok(IdResult {
+            score: score.name(),
+            aurc: aurc(column, wrong, &[]).map_err(wrap)?,
+        })
+    };
+    evaluation.scores.iter().zip(id).map(of_score).collect()
+}
+
+/// Returns whether the prediction of each image that was read is wrong; `None` if one has no label.
+fn wrong_predictions(rows: &[ImageRow]) -> Option<Vec<bool>> {
+    let read = rows.iter().filter_map(|row| {
+        let scored = row.outcome.as_ref().ok()?;
+        Some(row.label.map(|label| label != scored.prediction))
+    });
+    read.collect()
+}
+
+fn count_read(rows: &[ImageRow]) -> usize {
+    rows.iter().filter(|row| row.outcome.is_ok()).count()
+}
+
+fn id_part((name, rows): (&str, &[ImageRow])) -> IdPart {
+    IdPart {
+        name: name.to_owned(),
+        n: count_read(rows),
+        accuracy: id_accuracy(rows),
+    }
 }
 
 /// Returns the names of scores.
@@ -269,6 +399,8 @@ pub(crate) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Avera
             let mean = |value: fn(&OodResult) -> f64| {
                 chosen.iter().map(|r| value(r)).sum::<f64>() / chosen.len() as f64
             };
+            let optional_mean =
+                |value: fn(&OodResult) -> Option<f64>| mean_of_all(chosen.iter().map(|r| value(r)));
             if chosen.is_empty() {
                 continue;
             }
@@ -280,10 +412,20 @@ pub(crate) fn averages(scores: &[ScoreName], results: &[OodResult]) -> Vec<Avera
                 fpr95_ties: mean_range(chosen.iter().map(|r| r.fpr95_ties)),
                 aupr_in: mean(|r| r.aupr_in),
                 aupr_out: mean(|r| r.aupr_out),
+                aupr_in_trapezoid: optional_mean(|r| r.aupr_in_trapezoid),
+                aupr_out_trapezoid: optional_mean(|r| r.aupr_out_trapezoid),
+                aurc: optional_mean(|r| r.aurc),
+                fpr: FprFigure::means(&chosen.iter().map(|r| &r.fpr[..]).collect::<Vec<_>>()),
             });
         }
     }
     averages
+}
+
+/// Mean of values; `None` if one is missing.
+pub(crate) fn mean_of_all(values: impl ExactSizeIterator<Item = Option<f64>>) -> Option<f64> {
+    let n = values.len() as f64;
+    Some(values.sum::<Option<f64>>()? / n)
 }
 
 /// Means of the ends of ranges; `None` if one has no range. Orders of equal scores are independent, so

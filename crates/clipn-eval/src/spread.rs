@@ -5,40 +5,12 @@ use serde_json::{Map, Value};
 
 use clipn_data::OodKind;
 
+use crate::fpr_figure::FprFigure;
+use crate::metric_spread::{MetricSpread, SpreadSource};
 use crate::results::{Average, OodResult, Results, deserialize_score_name};
 
-/// Source of the variation over repeats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum SpreadSource {
-    /// Runs with different weights, seeds or machines.
-    Runs,
-    /// Random subsets of the scored images, drawn without replacement.
-    Subsets,
-    /// Bootstrap resamples of the scored images: samples of the same size, drawn with replacement.
-    Resamples,
-}
-
-/// Statistics of one metric over the repeats.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct MetricSpread {
-    /// Mean.
-    pub mean: f64,
-    /// Sample standard deviation, with n − 1.
-    pub std: f64,
-    /// Minimum.
-    pub min: f64,
-    /// Maximum.
-    pub max: f64,
-    /// The 2.5th and 97.5th percentiles of resamples, which are the bootstrap's 95 % confidence
-    /// interval.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interval: Option<[f64; 2]>,
-}
-
-/// Statistics of the four metrics of a score.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Statistics of the metrics of a score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricSpreads {
     /// Area under the ROC curve.
     pub auroc: MetricSpread,
@@ -48,6 +20,16 @@ pub struct MetricSpreads {
     pub aupr_in: MetricSpread,
     /// Average precision, out-of-distribution positive.
     pub aupr_out: MetricSpread,
+    /// AUPR by the trapezoidal rule, in-distribution positive, if every repeat has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aupr_in_trapezoid: Option<MetricSpread>,
+    /// AUPR by the trapezoidal rule, out-of-distribution positive, if every repeat has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aupr_out_trapezoid: Option<MetricSpread>,
+    /// Mean FPR with its statistics at every true positive rate: in every convention over runs, in the
+    /// convention of the settings over other repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fpr: Vec<FprFigure>,
 }
 
 /// Statistics of one score on one set.
@@ -58,7 +40,7 @@ pub struct OodSpread {
     pub score: Name,
     /// Name of the set.
     pub ood: String,
-    /// Statistics of the four metrics.
+    /// Statistics of the metrics.
     #[serde(flatten)]
     pub metrics: MetricSpreads,
 }
@@ -71,7 +53,7 @@ pub struct AverageSpread {
     pub score: Name,
     /// `near`, `far`, or `None` for all sets.
     pub kind: Option<OodKind>,
-    /// Statistics of the four metrics.
+    /// Statistics of the metrics.
     #[serde(flatten)]
     pub metrics: MetricSpreads,
 }
@@ -117,61 +99,77 @@ pub struct Spread {
     pub runs: Vec<RunSummary>,
 }
 
-impl MetricSpread {
-    /// Computes the statistics of at least two values, with the interval for resamples.
-    pub(crate) fn from_values(values: impl Iterator<Item = f64>, source: SpreadSource) -> Self {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let n = values.len() as f64;
-        let (min, max) = (values.first().copied(), values.last().copied());
-        // The sum of equal values may round; take their value, so that the deviation is exactly 0.
-        let mean = match (min, max) {
-            (Some(min), Some(max)) if min == max => min,
-            _ => values.iter().sum::<f64>() / n,
+impl MetricSpreads {
+    fn from_entries<T>(
+        entries: &[&T],
+        source: SpreadSource,
+        metrics: fn(&T) -> MetricValues,
+    ) -> Self {
+        let values: Vec<MetricValues> = entries.iter().map(|entry| metrics(entry)).collect();
+        let of = |pick: fn(&MetricValues) -> f64| {
+            MetricSpread::from_values(values.iter().map(pick), source)
         };
-        let sum_of_squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let trapezoid = |index: usize| {
+            let found: Option<Vec<f64>> = values.iter().map(|v| v.trapezoid[index]).collect();
+            found.map(|found| MetricSpread::from_values(found.into_iter(), source))
+        };
+        let lists: Vec<&[FprFigure]> = values.iter().map(|v| &v.fpr[..]).collect();
+        let mut fpr = FprFigure::means(&lists);
+        FprFigure::add_spreads(&mut fpr, &lists, source);
         Self {
-            mean,
-            std: (sum_of_squares / (n - 1.0).max(1.0)).sqrt(),
-            min: min.unwrap_or(f64::NAN),
-            max: max.unwrap_or(f64::NAN),
-            interval: (source == SpreadSource::Resamples)
-                .then(|| [0.025, 0.975].map(|probability| quantile(&values, probability))),
+            auroc: of(|v| v.main[0]),
+            fpr95: of(|v| v.main[1]),
+            aupr_in: of(|v| v.main[2]),
+            aupr_out: of(|v| v.main[3]),
+            aupr_in_trapezoid: trapezoid(0),
+            aupr_out_trapezoid: trapezoid(1),
+            fpr,
         }
     }
-}
 
-/// Returns a quantile of sorted values, interpolated linearly between the two nearest as in
-/// `numpy.quantile`.
-fn quantile(sorted: &[f64], probability: f64) -> f64 {
-    let position = probability * sorted.len().saturating_sub(1) as f64;
-    let (below, above) = (position.floor() as usize, position.ceil() as usize);
-    match (sorted.get(below), sorted.get(above)) {
-        (Some(low), Some(high)) => low + (high - low) * (position - position.floor()),
-        _ => f64::NAN,
-    }
-}
-
-impl MetricSpreads {
-    fn from_entries<T>(entries: &[&T], source: SpreadSource, metrics: fn(&T) -> [f64; 4]) -> Self {
-        let [auroc, fpr95, aupr_in, aupr_out] = [0, 1, 2, 3].map(|i| {
-            MetricSpread::from_values(entries.iter().map(|entry| metrics(entry)[i]), source)
-        });
-        Self {
+    /// Returns the statistics of every metric.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &MetricSpread> {
+        let Self {
             auroc,
             fpr95,
             aupr_in,
             aupr_out,
-        }
+            aupr_in_trapezoid,
+            aupr_out_trapezoid,
+            fpr,
+        } = self;
+        [auroc, fpr95, aupr_in, aupr_out]
+            .into_iter()
+            .chain(aupr_in_trapezoid)
+            .chain(aupr_out_trapezoid)
+            .chain(fpr.iter().filter_map(|figure| figure.spread.as_ref()))
     }
 }
 
-pub(crate) fn metrics_of_result(r: &OodResult) -> [f64; 4] {
-    [r.auroc, r.fpr95, r.aupr_in, r.aupr_out]
+/// The metrics of one repeat whose statistics are computed.
+pub(crate) struct MetricValues {
+    /// AUROC, FPR95, and average precision with ID and with OOD positive.
+    pub(crate) main: [f64; 4],
+    /// AUPR by the trapezoidal rule with ID and with OOD positive.
+    pub(crate) trapezoid: [Option<f64>; 2],
+    /// FPR at every true positive rate.
+    pub(crate) fpr: Vec<FprFigure>,
 }
 
-pub(crate) fn metrics_of_average(a: &Average) -> [f64; 4] {
-    [a.auroc, a.fpr95, a.aupr_in, a.aupr_out]
+pub(crate) fn metrics_of_result(r: &OodResult) -> MetricValues {
+    MetricValues {
+        main: [r.auroc, r.fpr95, r.aupr_in, r.aupr_out],
+        trapezoid: [r.aupr_in_trapezoid, r.aupr_out_trapezoid],
+        fpr: r.fpr.clone(),
+    }
+}
+
+fn metrics_of_average(a: &Average) -> MetricValues {
+    MetricValues {
+        main: [a.auroc, a.fpr95, a.aupr_in, a.aupr_out],
+        trapezoid: [a.aupr_in_trapezoid, a.aupr_out_trapezoid],
+        fpr: a.fpr.clone(),
+    }
 }
 
 impl Spread {
@@ -245,64 +243,5 @@ impl Spread {
     /// Describes the values before and after the ±, as a phrase without final stop.
     pub fn description(&self) -> String {
         self.source.description(self.n, self.subset)
-    }
-}
-
-impl SpreadSource {
-    /// Same as [`Spread::center`].
-    pub fn center(self, value: f64, spread: &MetricSpread) -> f64 {
-        if self == Self::Resamples {
-            value
-        } else {
-            spread.mean
-        }
-    }
-
-    /// Same as [`Spread::description`], for `n` repeats with `subset` images of a set each.
-    pub fn description(self, n: usize, subset: Option<usize>) -> String {
-        match (self, subset) {
-            (Self::Resamples, _) => format!(
-                "value on all images ± standard deviation over {n} bootstrap resamples of each set"
-            ),
-            (Self::Subsets, Some(m)) => format!(
-                "mean ± sample standard deviation over {n} random subsets of {m} images of each \
-                 set, drawn without replacement"
-            ),
-            (Self::Subsets, None) => {
-                format!("mean ± sample standard deviation over {n} random subsets")
-            }
-            (Self::Runs, _) => format!("mean ± sample standard deviation over {n} runs"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn computes_the_sample_standard_deviation() {
-        let v = MetricSpread::from_values([0.2, 0.4, 0.6].into_iter(), SpreadSource::Runs);
-        assert!(
-            (v.mean - 0.4).abs() < 1e-15 && (v.std - 0.2).abs() < 1e-15,
-            "{v:?}"
-        );
-        assert_eq!((v.min, v.max, v.interval), (0.2, 0.6, None));
-        let same = MetricSpread::from_values([0.1; 7].into_iter(), SpreadSource::Runs);
-        assert_eq!((same.mean, same.std), (0.1, 0.0));
-    }
-
-    #[test]
-    fn intervals_are_the_percentiles_of_resamples() {
-        let v = MetricSpread::from_values(
-            (0..=1000).map(|i| f64::from(i) / 1000.0),
-            SpreadSource::Resamples,
-        );
-        let [low, high] = v.interval.unwrap();
-        assert!(
-            (low - 0.025).abs() < 1e-12 && (high - 0.975).abs() < 1e-12,
-            "{v:?}"
-        );
-        assert!((quantile(&[1.0, 2.0], 0.25) - 1.25).abs() < 1e-15);
     }
 }

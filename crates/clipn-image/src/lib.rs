@@ -55,7 +55,7 @@ pub use augment::{
 pub use decode::{DecodeOptions, IMAGE_START_BYTES, decode_bytes, decode_file, is_image_start};
 pub use error::{ImageError, ImageOrigin};
 pub use outliers::SyntheticOutlier;
-pub use preprocess::Preprocessing;
+pub use preprocess::{Preprocessing, ResizeMode};
 pub use resample::PillowVersion;
 pub use rgb::RgbImage;
 pub use source::{ImageSource, inspect_file};

@@ -1,11 +1,13 @@
 //! Preprocessing of an image into the input tensor of an image tower.
+use std::fmt;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{DecodeOptions, decode_bytes, decode_file};
 use crate::error::ImageError;
-use crate::resample::{AxisResampling, PillowVersion, resample_window};
+use crate::resample::{AxisResampling, Filter, PillowVersion, resample_window};
 use crate::rgb::RgbImage;
 
 /// CLIP's channel means, for values in [0, 1].
@@ -16,6 +18,82 @@ const CLIP_STD: [f32; 3] = [0.268_629_55, 0.261_302_6, 0.275_777_1];
 
 /// Maximum crop size in pixels: far above any tower's, and small enough to allocate.
 const MAX_SIZE: usize = 4096;
+
+/// How an image becomes a square of the tower's size. Published figures depend on it.
+///
+/// All are antialiased, as in Pillow.
+///
+/// ```
+/// use clipn_image::{Preprocessing, ResizeMode};
+///
+/// let preprocessing = Preprocessing::clip(224).with_resize(ResizeMode::Openood);
+/// assert_eq!(preprocessing.resize.short_side(224), 256);
+/// assert_eq!("bilinear".parse(), Ok(ResizeMode::Bilinear));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ResizeMode {
+    /// CLIP's own, which CLIPN and NegRefine use: the short side is resized to S with the bicubic filter, and
+    /// the center is cropped.
+    #[default]
+    Clip,
+    /// torchvision's default filter, which MCM, GL-MCM, NegLabel, CSP, LogitGap, EOE and CMA use: as
+    /// [`Clip`](Self::Clip) with the bilinear filter.
+    Bilinear,
+    /// OpenOOD's for CLIP: the short side is resized to 256/224 of S with the bicubic filter, and the center
+    /// is cropped.
+    Openood,
+}
+
+impl ResizeMode {
+    /// All modes, default first.
+    pub const ALL: [Self; 3] = [Self::Clip, Self::Bilinear, Self::Openood];
+
+    /// Name in command lines and files, such as `clip`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clip => "clip",
+            Self::Bilinear => "bilinear",
+            Self::Openood => "openood",
+        }
+    }
+
+    /// Length in pixels of the short side before the crop, for a tower with image size `size`; OpenOOD's is
+    /// rounded down.
+    pub fn short_side(self, size: usize) -> usize {
+        match self {
+            Self::Clip | Self::Bilinear => size,
+            Self::Openood => size.saturating_mul(256) / 224,
+        }
+    }
+
+    fn filter(self) -> Filter {
+        match self {
+            Self::Clip | Self::Openood => Filter::Bicubic,
+            Self::Bilinear => Filter::Bilinear,
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for ResizeMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for ResizeMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|mode| mode.as_str() == text);
+        found.ok_or_else(|| format!("expected clip, bilinear or openood, got {text:?}"))
+    }
+}
 
 /// Evaluation transform of the published code, from an image to a tensor.
 ///
@@ -50,6 +128,9 @@ pub struct Preprocessing {
     /// Version of Pillow whose resize is followed.
     #[serde(default)]
     pub pillow: PillowVersion,
+    /// How the image is resized before the crop.
+    #[serde(default, skip_serializing_if = "ResizeMode::is_default")]
+    pub resize: ResizeMode,
 }
 
 impl Preprocessing {
@@ -64,6 +145,7 @@ impl Preprocessing {
             decode: DecodeOptions::faithful(),
             gray: false,
             pillow: PillowVersion::default(),
+            resize: ResizeMode::default(),
         }
     }
 
@@ -85,6 +167,12 @@ impl Preprocessing {
         Self { pillow, ..self }
     }
 
+    /// Sets how the image is resized before the crop.
+    #[must_use]
+    pub fn with_resize(self, resize: ResizeMode) -> Self {
+        Self { resize, ..self }
+    }
+
     /// Sets the mean and the standard deviation of each channel, for values in [0, 1].
     #[must_use]
     pub fn with_normalization(self, mean: [f32; 3], std: [f32; 3]) -> Self {
@@ -96,10 +184,10 @@ impl Preprocessing {
         self.size.saturating_mul(self.size).saturating_mul(3)
     }
 
-    /// Resizes the short side to `size` and crops the center: `[size, size, 3]`.
+    /// Resizes the short side and crops the center: `[size, size, 3]`.
     ///
-    /// Matches byte for byte Pillow's bicubic resize to (`size`, trunc(`size` · long / short)) and
-    /// torchvision's center crop at round-half-even((side − `size`) / 2). Only the crop is
+    /// Matches byte for byte Pillow's resize to (`side`, trunc(`side` · long / short)), with filter and `side`
+    /// of the [`ResizeMode`], and torchvision's center crop at round-half-even((side − `size`) / 2). Only the crop is
     /// computed, so extreme aspect ratios cost no memory.
     ///
     /// # Errors
@@ -108,8 +196,8 @@ impl Preprocessing {
         self.validate()?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let short = width.min(height);
-        let horizontal = axis(width, short, self.size);
-        let vertical = axis(height, short, self.size);
+        let horizontal = axis(width, short, self.size, self.resize);
+        let vertical = axis(height, short, self.size, self.resize);
         let order = self.pillow.pass_order(horizontal, vertical);
         let pixels = resample_window(image.pixels(), horizontal, vertical, order);
         let size = self.size as u32;
@@ -204,10 +292,10 @@ impl Preprocessing {
     }
 }
 
-/// Returns the resampling of a side of `input_len` pixels that scales `short` pixels to `size`, and
-/// crops the middle `size`.
-fn axis(input_len: usize, short: usize, size: usize) -> AxisResampling {
-    let output_len = size as u64 * input_len as u64 / short as u64;
+/// Returns the resampling of a side of `input_len` pixels that scales `short` pixels to the short side of the
+/// mode, and crops the middle `size`.
+fn axis(input_len: usize, short: usize, size: usize, resize: ResizeMode) -> AxisResampling {
+    let output_len = resize.short_side(size) as u64 * input_len as u64 / short as u64;
     let spare = output_len - size as u64;
     // Round half to even: spare / 2 if that is even, else the even one of its two neighbors.
     let window_start = if spare % 4 == 3 {
@@ -220,6 +308,7 @@ fn axis(input_len: usize, short: usize, size: usize) -> AxisResampling {
         output_len,
         window_start,
         window_len: size,
+        filter: resize.filter(),
     }
 }
 
@@ -238,14 +327,16 @@ mod tests {
             (251, 333, 168, 0),
         ] {
             if input >= short {
-                let axis = axis(input, short, 224);
+                let axis = axis(input, short, 224, ResizeMode::Clip);
                 assert_eq!(
                     (axis.output_len, axis.window_start, axis.window_len),
                     (output, offset, 224)
                 );
             }
         }
-        assert_eq!(axis(40_000, 1, 224).output_len, 8_960_000);
+        assert_eq!(axis(40_000, 1, 224, ResizeMode::Clip).output_len, 8_960_000);
+        let openood = axis(300, 200, 224, ResizeMode::Openood);
+        assert_eq!((openood.output_len, openood.window_start), (384, 80));
     }
 
     #[test]

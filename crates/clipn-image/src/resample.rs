@@ -1,4 +1,4 @@
-//! Pillow's bicubic resampling of a window, byte for byte.
+//! Pillow's bicubic and bilinear resampling of a window, byte for byte.
 //!
 //! Follows `src/libImaging/Resample.c` of Pillow: a = -0.5, support multiplied by the scale for
 //! downsampling, weights rounded to 22 bits, rounded to 8 bits between the passes. Which pass is
@@ -103,6 +103,32 @@ pub(crate) struct AxisResampling {
     pub(crate) output_len: u64,
     pub(crate) window_start: u64,
     pub(crate) window_len: usize,
+    pub(crate) filter: Filter,
+}
+
+/// Filter of a resampling; antialiased, since its support grows with the scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filter {
+    Bicubic,
+    /// Pillow's `BILINEAR`: a triangle.
+    Bilinear,
+}
+
+impl Filter {
+    /// Distance in output pixels beyond which the weight is 0.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bicubic => 2.0,
+            Self::Bilinear => 1.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Bicubic => bicubic(x),
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+        }
+    }
 }
 
 /// Filter weights of one axis: the first input pixel and the fixed-point weights of each computed
@@ -118,7 +144,7 @@ impl Taps {
     fn new(axis: AxisResampling) -> Self {
         let scale = axis.input_len as f64 / axis.output_len as f64;
         let filter_scale = scale.max(1.0);
-        let support = 2.0 * filter_scale;
+        let support = axis.filter.support() * filter_scale;
         let stride = support.ceil() as usize * 2 + 1;
         let mut taps = Self {
             first: Vec::with_capacity(axis.window_len),
@@ -133,9 +159,10 @@ impl Taps {
             let first = ((center - support + 0.5) as usize).min(axis.input_len - 1);
             let end = ((center + support + 0.5) as usize).min(axis.input_len);
             exact.clear();
-            exact.extend(
-                (first..end).map(|x| bicubic((x as f64 - center + 0.5) * (1.0 / filter_scale))),
-            );
+            exact.extend((first..end).map(|x| {
+                axis.filter
+                    .weight((x as f64 - center + 0.5) * (1.0 / filter_scale))
+            }));
             let total: f64 = exact.iter().sum();
             for (weight, value) in weights.iter_mut().zip(&exact) {
                 let value = if total == 0.0 { *value } else { value / total };
@@ -424,6 +451,7 @@ mod tests {
             output_len: output_len as u64,
             window_start: 0,
             window_len: output_len,
+            filter: Filter::Bicubic,
         };
         let sum = |taps: &Taps, index: usize, value: &dyn Fn(usize) -> u8| {
             let (first, weights) = taps.at(index);
@@ -469,6 +497,7 @@ mod tests {
                     output_len: output_len as u64,
                     window_start,
                     window_len,
+                    filter: Filter::Bicubic,
                 };
             let part = resample_window(
                 &pixels,
@@ -495,6 +524,7 @@ mod tests {
                 output_len: output,
                 window_start: 0,
                 window_len: output as usize,
+                filter: Filter::Bicubic,
             });
             for index in 0..taps.len() {
                 let (_, weights) = taps.at(index);

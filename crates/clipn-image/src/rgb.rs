@@ -2,7 +2,7 @@
 use std::io;
 
 use crate::error::{ImageError, ImageOrigin};
-use crate::resample::{AxisResampling, PassOrder, resample_window};
+use crate::resample::{AxisResampling, Filter, PassOrder, resample_window};
 
 /// RGB image with 8 bits per channel and rows from top to bottom: `[H, W, 3]`.
 ///
@@ -101,6 +101,7 @@ impl RgbImage {
             output_len: u64::from(to),
             window_start: 0,
             window_len: to as usize,
+            filter: Filter::Bicubic,
         };
         let (horizontal, vertical) = (axis(self.width, width), axis(self.height, height));
         Self::new(

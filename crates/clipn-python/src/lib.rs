@@ -36,6 +36,7 @@ fn _clipn(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(metrics::metric, module)?)?;
     module.add_function(wrap_pyfunction!(metrics::fpr_at_tpr, module)?)?;
     module.add_function(wrap_pyfunction!(metrics::accuracy, module)?)?;
+    module.add_function(wrap_pyfunction!(metrics::aurc, module)?)?;
     module.add_function(wrap_pyfunction!(tokenize::tokenize, module)?)?;
     module.add_function(wrap_pyfunction!(images::preprocess, module)?)?;
     module.add_function(wrap_pyfunction!(model::load, module)?)?;

@@ -31,7 +31,7 @@ fn convention(name: &str) -> PyResult<FprConvention> {
     name.parse().or_raise()
 }
 
-/// Computes one of the areas: `auroc`, `aupr_in` or `aupr_out`.
+/// Computes one of the areas, such as `auroc` or `aupr_in_trapezoid`.
 #[pyfunction]
 pub(crate) fn metric(
     py: Python<'_>,
@@ -44,6 +44,8 @@ pub(crate) fn metric(
         "auroc" => Ok(py.detach(|| ranked.auroc())),
         "aupr_in" => Ok(py.detach(|| ranked.aupr_in())),
         "aupr_out" => Ok(py.detach(|| ranked.aupr_out())),
+        "aupr_in_trapezoid" => Ok(py.detach(|| ranked.aupr_in_trapezoid())),
+        "aupr_out_trapezoid" => Ok(py.detach(|| ranked.aupr_out_trapezoid())),
         other => Err(invalid(format!("unknown metric {other:?}"))),
     }
 }
@@ -76,6 +78,8 @@ pub(crate) fn evaluate<'py>(
     figures.set_item("auroc", ranked.auroc())?;
     figures.set_item("aupr_in", ranked.aupr_in())?;
     figures.set_item("aupr_out", ranked.aupr_out())?;
+    figures.set_item("aupr_in_trapezoid", ranked.aupr_in_trapezoid())?;
+    figures.set_item("aupr_out_trapezoid", ranked.aupr_out_trapezoid())?;
     let (fpr, ties) = (PyDict::new(py), PyDict::new(py));
     for convention in FprConvention::ALL {
         fpr.set_item(
@@ -113,4 +117,21 @@ pub(crate) fn accuracy(
         indices(labels.as_slice()?)?,
     );
     metrics::accuracy(&predictions, &labels).or_raise()
+}
+
+/// Computes the area under the risk-coverage curve.
+#[pyfunction]
+pub(crate) fn aurc(
+    py: Python<'_>,
+    id: &Bound<'_, PyAny>,
+    is_wrong: PyReadonlyArray1<'_, bool>,
+    ood: Option<&Bound<'_, PyAny>>,
+) -> PyResult<f64> {
+    let id = Floats::extract(id, "the in-distribution scores")?.to_f64()?;
+    let ood = match ood {
+        Some(ood) => Floats::extract(ood, "the out-of-distribution scores")?.to_f64()?,
+        None => Vec::new(),
+    };
+    let is_wrong = is_wrong.as_slice()?;
+    py.detach(|| metrics::aurc(&id, is_wrong, &ood)).or_raise()
 }

@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 import clipn
 from clipn import metrics, scores
@@ -124,7 +124,12 @@ def test_metrics_equal_scikit_learn(dtype):
     assert metrics.auroc(id, ood) == pytest.approx(roc_auc_score(labels, values), abs=1e-12)
     assert metrics.aupr_in(id, ood) == pytest.approx(average_precision_score(labels, values), abs=1e-12)
     assert metrics.aupr_out(id, ood) == pytest.approx(average_precision_score(1 - labels, -values), abs=1e-12)
+    precision, recall, _ = precision_recall_curve(labels, values)
+    assert metrics.aupr_in_trapezoid(id, ood) == pytest.approx(auc(recall, precision), abs=1e-12)
+    precision, recall, _ = precision_recall_curve(1 - labels, -values)
+    assert metrics.aupr_out_trapezoid(id, ood) == pytest.approx(auc(recall, precision), abs=1e-12)
     figures = metrics.evaluate(id, ood)
+    assert figures["aupr_in_trapezoid"] == metrics.aupr_in_trapezoid(id, ood)
     assert figures["auroc"] == metrics.auroc(id, ood) and figures["n_ood"] == 500
     for convention in metrics.CONVENTIONS:
         fpr = metrics.fpr95(id, ood, convention)
@@ -136,6 +141,13 @@ def test_metrics_equal_scikit_learn(dtype):
     fpr, tpr, _ = roc_curve(labels, values)
     assert metrics.fpr95(id, ood, "clipn") == pytest.approx(np.interp(0.95, tpr, fpr), abs=1e-12)
     assert "auroc" in figures._repr_html_()
+
+
+def test_aurc_counts_wrong_predictions_and_unknown_images():
+    assert metrics.aurc([0.9, 0.8, 0.5], [False, False, True], [0.7]) == pytest.approx((1 / 3 + 2 / 4) / 4)
+    assert metrics.aurc([0.9, 0.8], [False, True]) == pytest.approx(1 / 4)
+    with pytest.raises(ValueError, match="2 scores for 1 predictions"):
+        metrics.aurc([0.9, 0.8], [False])
 
 
 def test_metrics_refuse_nan():

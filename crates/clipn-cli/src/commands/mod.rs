@@ -1,6 +1,7 @@
 //! The commands, one module each: arguments, and `run`.
 
 pub(crate) mod bench;
+pub(crate) mod benchmark;
 pub(crate) mod calibrate;
 pub(crate) mod classifier;
 pub(crate) mod classify;

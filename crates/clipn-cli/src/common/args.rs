@@ -22,6 +22,23 @@ pub(crate) enum Format {
     Csv,
 }
 
+/// Format of the results of an evaluation on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ResultFormat {
+    /// AUROC and FPR95 in columns
+    Table,
+    /// Everything in results.json
+    Json,
+    /// One row per score and set, with all metrics as fractions
+    Csv,
+    /// The table, for READMEs and issues
+    Markdown,
+    /// The table with the package booktabs, for papers
+    Latex,
+    /// OpenOOD's CSV columns in per cent, with the means nearood and farood
+    Openood,
+}
+
 /// Variant of the prompts: which templates the "no" tower reads. `None` takes the variant that
 /// suits the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +176,14 @@ pub(crate) fn parse_count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count @ 1..=4096) => Ok(count),
         _ => Err("expected a whole number from 1 to 4096".to_owned()),
+    }
+}
+
+/// Parses a rate, from 0 to 1.
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
+        _ => Err("expected a fraction from 0 to 1, such as 0.95".to_owned()),
     }
 }
 

@@ -125,13 +125,13 @@ fn ties_widen_fpr95_in_the_table() {
     let read = |name: &str| std::fs::read_to_string(s.path("out").join(name)).unwrap();
     let csv = read("results.csv");
     assert!(
-        csv.lines()
-            .next()
-            .unwrap()
-            .ends_with(",FPR@95-low,FPR@95-high"),
+        csv.lines().next().unwrap().contains(
+            ",FPR@95-low,FPR@95-high,AUPR-in-trapezoid,AUPR-out-trapezoid,AURC,FPR@95-clipn,"
+        ),
         "{csv}"
     );
-    assert!(csv.lines().nth(1).unwrap().ends_with(",1"), "{csv}");
+    let cell = csv.lines().nth(1).unwrap().split(',').nth(11);
+    assert_eq!(cell, Some("1"), "{csv}");
     let html = read("report.html");
     assert_eq!(
         html.matches(" [91.67, 100.00]").count(),
@@ -415,6 +415,8 @@ fn parquet_scores_equal_csv_scores() {
     use parquet::file::reader::SerializedFileReader;
     use parquet::record::Field;
 
+    use crate::common::CLASSES;
+
     let sandbox = Sandbox::new();
     sandbox.write("noise/broken.jpg", "text");
     sandbox.done(&with_model(
@@ -427,6 +429,8 @@ fn parquet_scores_equal_csv_scores() {
         Field::Null => String::new(),
         Field::Str(text) => text.clone(),
         Field::Double(number) => number.to_string(),
+        Field::Long(number) => number.to_string(),
+        Field::Bool(truth) => truth.to_string(),
         other => panic!("{other:?}"),
     };
     let rows = SerializedFileReader::new(file)
@@ -441,5 +445,29 @@ fn parquet_scores_equal_csv_scores() {
     let expected = csv
         .into_records()
         .map(|record| record.unwrap().iter().map(String::from).collect::<Vec<_>>());
-    assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    let (rows, expected) = (rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    assert_eq!(rows.len(), expected.len());
+    for (row, expected) in rows.iter().zip(&expected) {
+        let (shared, added) = row.split_at(expected.len());
+        assert_eq!(shared, expected);
+        let is_id = expected[0] == "id";
+        let kind = if is_id { "id" } else { "" };
+        assert_eq!(added[..2], [kind.to_owned(), is_id.to_string()]);
+        let index = |name: &str| {
+            let found = CLASSES.iter().position(|class| *class == name);
+            found.map(|index| index.to_string()).unwrap_or_default()
+        };
+        // The class directories are in the order of their names.
+        assert_eq!(
+            added[2].is_empty(),
+            index(&expected[2]).is_empty(),
+            "{row:?}"
+        );
+        assert_eq!(
+            added[3].is_empty(),
+            index(&expected[3]).is_empty(),
+            "{row:?}"
+        );
+        assert!(is_id || added[2].is_empty());
+    }
 }

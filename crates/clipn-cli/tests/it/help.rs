@@ -4,8 +4,11 @@ use crate::common::Sandbox;
 use crate::common::snapshot::assert_text;
 
 /// Every command, as the names of the manual pages have it.
-pub(crate) const COMMANDS: [&str; 26] = [
+pub(crate) const COMMANDS: [&str; 29] = [
     "eval",
+    "benchmark",
+    "benchmark list",
+    "benchmark check",
     "results",
     "results merge",
     "results show",

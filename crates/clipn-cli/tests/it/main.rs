@@ -48,6 +48,7 @@ mod mini;
 mod models;
 #[cfg(feature = "mini")]
 mod negatives;
+mod openood;
 mod output;
 mod owners;
 mod pixels;

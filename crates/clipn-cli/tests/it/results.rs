@@ -136,7 +136,7 @@ fn merges_runs_into_mean_and_spread() {
         file.lines()
             .next()
             .unwrap()
-            .ends_with("AUPR-out-mean,AUPR-out-std,n,FPR@95-low,FPR@95-high"),
+            .contains("AUPR-out-mean,AUPR-out-std,n,FPR@95-low,FPR@95-high,AUPR-in-trapezoid,"),
         "{file}"
     );
     let page = std::fs::read_to_string(sandbox.path("both/report.html")).unwrap();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use clipn_base::content::ContentKind;
 
 use crate::error::DatasetError;
+use crate::eval_sets::archive::LabelUse;
 use crate::eval_sets::{ImageSet, LabeledImage};
 use crate::image_name::is_image_name;
 use crate::text_file::{path_from_bytes, read_limited};
@@ -51,6 +52,79 @@ pub fn read_path_list(
     let root = root.as_ref();
     read_list(name, list.as_ref(), root, |line| {
         Ok((parse_path(line, root)?, None))
+    })
+}
+
+/// Reads an image list in OpenOOD's form: the path is what precedes the first space, so that it cannot contain
+/// spaces, and after it is an integer or a dictionary. Labels that are ignored may be missing.
+///
+/// # Errors
+/// Same as [`read_image_list`], and [`DatasetError::ListLine`] for an absolute path, as in OpenOOD.
+pub(super) fn read_openood_list(
+    name: &str,
+    list: &Path,
+    root: &Path,
+    labels: LabelUse,
+) -> Result<ImageSet, DatasetError> {
+    read_list(name, list, root, |line| {
+        let space = line.iter().position(|&byte| byte == b' ');
+        let (path, rest) = line.split_at(space.unwrap_or(line.len()));
+        if path.starts_with(b"/") {
+            return Err(
+                "absolute path; expected a path relative to the directory of images".to_string(),
+            );
+        }
+        let label = match labels {
+            LabelUse::Ignored => None,
+            LabelUse::Required { classes } => {
+                if space.is_none() {
+                    return Err(NO_LABEL.to_string());
+                }
+                openood_label(&String::from_utf8_lossy(rest.trim_ascii()), classes)?
+            }
+        };
+        Ok((path_from_bytes(path)?, label))
+    })
+}
+
+/// Parses what follows the path: an integer, or a dictionary with the key `label`.
+fn openood_label(text: &str, classes: Option<usize>) -> Result<Option<usize>, String> {
+    if !text.starts_with('{') {
+        return checked_label(text, classes);
+    }
+    match label_in_dictionary(text) {
+        Some(label) => checked_label(label, classes),
+        None => Err(format!("no `label` in the dictionary {text}")),
+    }
+}
+
+/// Returns the value under `'label'` of a dictionary in Python's notation, outside of nested values and
+/// strings.
+fn label_in_dictionary(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('{')?.strip_suffix('}')?;
+    let (mut depth, mut quote, mut is_escaped, mut start) = (0_usize, None, false, 0);
+    let mut items = Vec::new();
+    for (index, c) in inner.char_indices() {
+        match (quote, c) {
+            (Some(_), _) if is_escaped => is_escaped = false,
+            (Some(_), '\\') => is_escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '{' | '[' | '(') => depth += 1,
+            (None, '}' | ']' | ')') => depth = depth.checked_sub(1)?,
+            (None, ',') if depth == 0 => {
+                items.push(&inner[start..index]);
+                start = index + 1;
+            }
+            (None, _) => {}
+        }
+    }
+    items.push(&inner[start..]);
+    items.into_iter().find_map(|item| {
+        let (key, value) = item.split_once(':')?;
+        let key = key.trim();
+        (key == "'label'" || key == "\"label\"").then(|| value.trim())
     })
 }
 
@@ -125,15 +199,20 @@ fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<us
     };
     let path = path_from_bytes(line[..space].trim_ascii_end())?;
     let field = String::from_utf8_lossy(&line[space + 1..]);
+    Ok((path, checked_label(&field, classes)?))
+}
+
+/// Parses a label; -1 means none.
+fn checked_label(field: &str, classes: Option<usize>) -> Result<Option<usize>, String> {
     let label: i64 = field.parse().map_err(|_| {
         // The end of a path with spaces.
-        if is_image_name(OsStr::new(&*field)) {
+        if is_image_name(OsStr::new(field)) {
             return NO_LABEL.to_string();
         }
         format!("label `{field}` is not an integer; expected `path label`, with label -1 for none")
     })?;
     if label == -1 {
-        return Ok((path, None));
+        return Ok(None);
     }
     let label = usize::try_from(label)
         .map_err(|_| format!("negative label {label}; expected 0 or more, or -1 for none"))?;
@@ -141,7 +220,7 @@ fn parse_line(line: &[u8], classes: Option<usize>) -> Result<(PathBuf, Option<us
         Some(classes) if label >= classes => Err(format!(
             "label {label} is out of range for {classes} class names"
         )),
-        _ => Ok((path, Some(label))),
+        _ => Ok(Some(label)),
     }
 }
 
@@ -167,5 +246,30 @@ mod tests {
         assert!(parsed("a.jpg -2").unwrap_err().contains("negative"));
         assert!(parsed("a.jpg 10").unwrap_err().contains("10 class names"));
         assert!(parsed("a.jpg 99999999999999999999").is_err());
+    }
+
+    #[test]
+    fn a_label_may_be_in_a_dictionary_after_the_first_space() {
+        let label = |text: &str| openood_label(text, Some(10));
+        assert_eq!(label("3"), Ok(Some(3)));
+        assert_eq!(label("-1"), Ok(None));
+        assert_eq!(label("{'label': 3, 'scale': [1, 2]}"), Ok(Some(3)));
+        assert_eq!(
+            label(r#"{"a": "x, 'label': 1", "b": {'label': 2}, "label": -1}"#),
+            Ok(None)
+        );
+        assert_eq!(label(r"{'it\'s': 'a', 'label':4}"), Ok(Some(4)));
+        assert!(label("{'scale': 1}").unwrap_err().contains("no `label`"));
+        assert!(
+            label("{'label': 10}")
+                .unwrap_err()
+                .contains("10 class names")
+        );
+        assert!(
+            label("3 4")
+                .unwrap_err()
+                .contains("`3 4` is not an integer")
+        );
+        assert!(label("{'label': 3").unwrap_err().contains("no `label`"));
     }
 }

@@ -12,8 +12,9 @@ mod table;
 
 pub use archive::{SetImages, is_archive_file, read_archived_images};
 pub use benchmark::{
-    Benchmark, BenchmarkClasses, ClassSource, IdDefinition, OodDefinition, OodKind, OodSet,
-    OpenedBenchmark, Selection, SetSource, TrainDefinition, TrainSet,
+    Benchmark, BenchmarkCheck, BenchmarkClasses, ClassSource, IdDefinition, IncompleteSet,
+    ListFormat, OodDefinition, OodKind, OodSet, OpenedBenchmark, Selection, SetCheck, SetRole,
+    SetSource, ShiftedDefinition, TrainDefinition, TrainSet,
 };
 pub use class_matching::{ClassMatching, ListedClasses, MatchedClasses};
 pub use folder::{ClassDirectory, ImageFolder};

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use clipn_data::{
-    Benchmark, BenchmarkClasses, ClassSource, DatasetError, ImageFolder, ImageSet, OodKind,
-    SetSource,
+    Benchmark, BenchmarkClasses, ClassMapSource, ClassSource, DatasetError, ImageFolder, ImageSet,
+    ListedClasses, OodKind, SetSource,
 };
 use tempfile::TempDir;
 
@@ -433,7 +433,7 @@ fn images_to_fit_to_have_the_classes_of_the_id_set() {
         let id = "folder = \"id\"\nmap = \"m\"\nroles = [\"id\"]";
         let benchmark = define(id, &format!("{FLAT}{MAP}[train]\n{train}\n"))?;
         let matched = benchmark.open(root.path())?.match_classes(|_| None)?;
-        let set = benchmark.train.unwrap().open(root.path(), &matched)?;
+        let set = benchmark.train.unwrap().open(root.path(), "", &matched)?;
         assert_eq!(
             set.classes.as_ref().map_or(set.images.len(), Vec::len),
             set.images.len()
@@ -461,4 +461,177 @@ fn images_to_fit_to_have_the_classes_of_the_id_set() {
         message(&classes("folder = \"id\"\nlist = \"id.txt\"").unwrap_err()).contains("[train]")
     );
     assert!(message(&classes("folder = \"ood\"").unwrap_err()).contains("x"));
+}
+
+#[test]
+fn openood_lists_are_split_at_the_first_space() {
+    let root = folder(&["images/a.jpg", "images/n02/b.jpg", "images/n01/c.jpg"]);
+    let list = |text: &str| fs::write(root.path().join("list.txt"), text).unwrap();
+    let open = |id: &str| {
+        let text = format!(
+            "name = \"t\"\nlist-format = \"openood\"\n[id]\nlist = \"list.txt\"\nroot = \"images\"\n{id}\n\
+             [[ood]]\nname = \"o\"\nlist = \"list.txt\"\nroot = \"images\"\n"
+        );
+        Benchmark::parse(&text, "t.toml").unwrap().open(root.path())
+    };
+    let names = "classes = [\"x\", \"y\"]";
+    list("a.jpg {'label': 1, 'note': 'not 0'}\nn02/b.jpg 0\r\nn01/c.jpg -1\n");
+    let opened = open(names).unwrap();
+    assert_eq!(labels(&opened.id), [Some(1), Some(0), None]);
+    assert_eq!(labels(&opened.ood[0].set), [None; 3]);
+    assert_eq!(
+        opened.id.samples[1].path,
+        root.path().join("images/n02/b.jpg")
+    );
+    for (text, problem) in [
+        ("a.jpg", "missing label"),
+        ("a.jpg 2", "2 class names"),
+        ("a.jpg one", "`one` is not an integer"),
+        ("/a.jpg 0", "absolute path"),
+        ("a.jpg {'sublabel': 0}", "no `label` in the dictionary"),
+    ] {
+        list(text);
+        let error = message(&open(names).unwrap_err());
+        assert!(
+            error.contains(problem) && error.contains("line 1"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn classes_of_a_list_follow_from_its_paths() {
+    let root = folder(&["o/1.jpg"]);
+    let list = |text: &str| fs::write(root.path().join("list.txt"), text).unwrap();
+    let open = || {
+        let text = "name = \"t\"\nlist-format = \"openood\"\n[id]\nlist = \"list.txt\"\nclasses = \"known\"\n\
+                    classes-of-paths = true\n[[ood]]\nname = \"o\"\nfolder = \"o\"\n";
+        Benchmark::parse(text, "t.toml").unwrap().open(root.path())
+    };
+    let known = |_: &str| {
+        Some(ListedClasses {
+            names: ["fish", "bus", "cat"].map(str::to_owned).into(),
+            synset_ids: ["n01443537", "n04146614", "n02123045"]
+                .map(str::to_owned)
+                .into(),
+        })
+    };
+    list("val/n02123045/a.jpg 1\nval/n01443537/b.jpg 0\nval/n02123045/c.jpg 1\n");
+    let opened = open().unwrap();
+    assert_eq!(opened.match_classes(known).unwrap().names, ["fish", "cat"]);
+    for (text, problem) in [
+        (
+            "n1/a.jpg 0\nn2/b.jpg 0\n",
+            "label 0 has images of the directories n1 and n2",
+        ),
+        (
+            "n1/a.jpg 0\nn2/b.jpg 2\nn2/c.jpg 2\n",
+            "label 1 has no images",
+        ),
+        (
+            "n1/a.jpg 4000000000\n",
+            "label 4000000000 in a list of 1 images",
+        ),
+    ] {
+        list(text);
+        let error = message(&open().unwrap_err());
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn mapped_only_selects_the_directories_of_a_map() {
+    let root = data_root();
+    let map = "[maps.few.names]\nn3 = \"cat\"\nn1 = \"goldfish\"\n";
+    let ood = "[[ood]]\nname = \"o\"\nfolder = \"id\"\nmap = \"bee\"\nmapped-only = true\n\
+               [maps.bee.names]\nn2 = \"bee\"\n";
+    let id = "folder = \"id\"\nmap = \"few\"\nmapped-only = true\nimages = 3";
+    let benchmark = define(id, &format!("{ood}{map}")).unwrap();
+    let opened = benchmark.open(root.path()).unwrap();
+    assert_eq!(opened.class_names(none).unwrap(), ["goldfish", "cat"]);
+    assert_eq!((opened.id.len(), opened.ood[0].set.len()), (3, 1));
+    assert!(opened.incomplete.is_empty());
+    assert!(
+        benchmark
+            .check(root.path(), |_| None)
+            .unwrap()
+            .is_complete()
+    );
+    fs::remove_dir_all(root.path().join("id/n3")).unwrap();
+    let error = message(&benchmark.open(root.path()).unwrap_err());
+    assert!(error.contains("n3"), "{error}");
+    let check = benchmark.check(root.path(), |_| None).unwrap();
+    assert!(!check.is_complete() && check.sets[0].problem.is_some());
+    assert!(check.sets[1].is_complete());
+    for (id, problem) in [
+        ("folder = \"id\"\nmapped-only = true", "requires a `map`"),
+        (
+            "folder = \"id\"\nclasses-of-paths = true",
+            "`classes-of-paths` requires",
+        ),
+    ] {
+        let error = message(&define(id, FLAT).unwrap_err());
+        assert!(error.contains(problem), "{error}");
+    }
+}
+
+#[test]
+fn another_number_of_images_is_reported() {
+    let root = data_root();
+    let benchmark = define("folder = \"id\"\nimages = 9", FLAT).unwrap();
+    let opened = benchmark.open(root.path()).unwrap();
+    assert_eq!(opened.incomplete.len(), 1);
+    assert_eq!(
+        (opened.incomplete[0].images, opened.incomplete[0].expected),
+        (4, 9)
+    );
+}
+
+#[test]
+fn built_in_benchmarks_have_the_published_counts() {
+    let counts = |name: &str| {
+        let benchmark = Benchmark::load(name).unwrap();
+        let near = |set: &&clipn_data::OodDefinition| set.kind == Some(OodKind::Near);
+        (
+            benchmark.id.images,
+            benchmark.ood.iter().filter(near).count(),
+            benchmark.ood.len(),
+            benchmark
+                .ood
+                .iter()
+                .filter_map(|set| set.images)
+                .sum::<usize>(),
+        )
+    };
+    assert_eq!(
+        counts("openood-imagenet-1k"),
+        (Some(45_000), 2, 5, 49_000 + 5_879 + 10_000 + 5_160 + 15_869)
+    );
+    assert_eq!(
+        counts("imagenet-traditional-four"),
+        (Some(50_000), 2, 6, 49_000 + 5_879 + 30_000 + 5_640)
+    );
+    assert_eq!(counts("ninco").3, 5_879 + 2_715);
+    assert_eq!(counts("ninco-clean"), (Some(50_000), 0, 1, 2_715));
+    assert_eq!(counts("mcm-imagenet-10"), (Some(500), 1, 1, 1_000));
+    assert_eq!(counts("mcm-imagenet-100").3, 35_640);
+    for (name, classes) in [
+        ("mcm-imagenet-10", 10),
+        ("mcm-imagenet-20", 20),
+        ("mcm-imagenet-100", 100),
+    ] {
+        let ClassSource::ClassMap(ClassMapSource::Inline { names, .. }) =
+            Benchmark::load(name).unwrap().id.classes
+        else {
+            panic!("{name}");
+        };
+        let unique: std::collections::BTreeSet<&String> = names.values().collect();
+        assert_eq!((names.len(), unique.len()), (classes, classes));
+    }
+    let full = Benchmark::load("openood-imagenet-1k-full-spectrum").unwrap();
+    assert_eq!(full.shifted.len(), 4);
+    assert_eq!(
+        full.ood,
+        Benchmark::load("openood-imagenet-1k").unwrap().ood
+    );
 }

@@ -136,6 +136,7 @@ mod tests {
             kind,
             rows: values.iter().map(row).collect(),
             skipped_files: SkippedFiles::default(),
+            parts: Vec::new(),
         }
     }
 

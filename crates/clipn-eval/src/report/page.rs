@@ -184,7 +184,7 @@ impl Page<'_> {
             calibration = self.calibration,
             sets = self.sets,
             id = self.id,
-            full = full_table(self.results, self.spread),
+            full = full_table(self.results, self.spread, self.convention),
             skipped = summary::skipped(self.results),
             settings = summary::settings(self.settings),
             version = env!("CARGO_PKG_VERSION"),

@@ -4,8 +4,10 @@ use clipn_data::OodKind;
 use clipn_ood::scores::by_name;
 
 use super::html::{escape, format_count, format_images, format_percent};
+use crate::fpr_figure::{FprFigure, find};
+use crate::metric_spread::MetricSpread;
 use crate::results::{OodResult, Results};
-use crate::spread::{MetricSpread, MetricSpreads, Spread};
+use crate::spread::{MetricSpreads, Spread};
 
 /// A value for comparison, and its text.
 type Shown = (f64, String);
@@ -184,8 +186,13 @@ fn pair(column: &[Cell], i: usize) -> String {
     format!("<td class=\"group\">{auroc}</td><td>{fpr95}</td>")
 }
 
-/// Returns the table of all metrics, one row per score and set.
-pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
+/// Returns the table of all metrics, one row per score and set. FPR at other true positive rates than 0.95 is
+/// shown in `convention`.
+pub(super) fn full_table(results: &Results, spread: Option<&Spread>, convention: &str) -> String {
+    let further = |r: &OodResult| -> Vec<FprFigure> {
+        let is_shown = |f: &&FprFigure| f.percent() != 95.0 && f.convention.as_str() == convention;
+        r.fpr.iter().filter(is_shown).copied().collect()
+    };
     let mut rows = String::new();
     for r in &results.results {
         rows += &format!(
@@ -195,38 +202,65 @@ pub(super) fn full_table(results: &Results, spread: Option<&Spread>) -> String {
             escape(title(r.score)),
         );
         let varied = spread.and_then(|spread| spread.result(r.score, &r.ood));
-        let varied = varied.map(|v| [v.auroc, v.fpr95, v.aupr_in, v.aupr_out]);
-        for (i, value) in [r.auroc, r.fpr95, r.aupr_in, r.aupr_out]
-            .into_iter()
-            .enumerate()
-        {
-            // The second metric is FPR95.
-            let ties = format_ties(r.wide_ties().filter(|_| i == 1));
-            rows += &format!(
-                "<td>{}{ties}</td>",
-                format_with_spread(value, spread.zip(varied.map(|v| v[i])))
-            );
+        let of =
+            |pick: fn(&MetricSpreads) -> Option<MetricSpread>| spread.zip(varied.and_then(pick));
+        let mut cell = |value: Option<f64>,
+                        spread: Option<(&Spread, MetricSpread)>,
+                        ties: Option<[f64; 2]>| {
+            let shown = value.map_or("–".to_owned(), |value| format_with_spread(value, spread));
+            rows += &format!("<td>{shown}{}</td>", format_ties(ties));
+        };
+        cell(Some(r.auroc), of(|v| Some(v.auroc)), None);
+        cell(Some(r.fpr95), of(|v| Some(v.fpr95)), r.wide_ties());
+        for figure in further(r) {
+            let varied = varied.and_then(|v| find(&v.fpr, figure.tpr, figure.convention)?.spread);
+            cell(Some(figure.fpr), spread.zip(varied), figure.wide_ties());
         }
+        cell(Some(r.aupr_in), of(|v| Some(v.aupr_in)), None);
+        cell(Some(r.aupr_out), of(|v| Some(v.aupr_out)), None);
+        cell(r.aupr_in_trapezoid, of(|v| v.aupr_in_trapezoid), None);
+        cell(r.aupr_out_trapezoid, of(|v| v.aupr_out_trapezoid), None);
+        cell(r.aurc, None, None);
         rows += &format!(
             "<td>{}</td><td>{}</td></tr>",
             format_count(r.n_id),
             format_count(r.n_ood)
         );
     }
-    let heading: String = [
-        "set",
-        "kind",
-        "score",
-        "AUROC",
-        "FPR95",
-        "AUPR-in",
-        "AUPR-out",
-        "ID images",
-        "OOD images",
-    ]
-    .map(|name| format!("<th scope=\"col\">{name}</th>"))
-    .concat();
+    let columns_before_aurc = results.results.first().map_or(6, |r| 6 + further(r).len());
+    for r in &results.id_results {
+        rows += &format!(
+            "<tr><th scope=\"row\"><bdi>{}</bdi></th><td class=\"word\">ID alone</td><td class=\"word\">{}</td>{}\
+             <td>{}</td><td>{}</td><td>–</td></tr>",
+            escape(&results.id.name),
+            escape(title(r.score)),
+            "<td>–</td>".repeat(columns_before_aurc),
+            format_percent(r.aurc),
+            format_count(results.id.n),
+        );
+    }
+    let other_rates = results.results.first().map(further).unwrap_or_default();
+    let heading: String = ["set", "kind", "score", "AUROC", "FPR95"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(other_rates.iter().map(FprFigure::name))
+        .chain(
+            [
+                "AUPR-in, average precision",
+                "AUPR-out, average precision",
+                "AUPR-in, trapezoid",
+                "AUPR-out, trapezoid",
+                "AURC",
+                "ID images",
+                "OOD images",
+            ]
+            .map(str::to_owned),
+        )
+        .map(|name| format!("<th scope=\"col\">{name}</th>"))
+        .collect();
     format!(
-        "<div class=\"scroll\"><table><thead><tr>{heading}</tr></thead><tbody>{rows}</tbody></table></div>"
+        "<div class=\"scroll\"><table><thead><tr>{heading}</tr></thead><tbody>{rows}</tbody></table></div>\
+         <p class=\"note\">AURC: area under the risk-coverage curve; out-of-distribution images and wrong \
+         predictions are errors. Lower is better.</p>"
     )
 }

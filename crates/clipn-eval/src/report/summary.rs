@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use super::html::{escape, format_count, format_images};
 use super::results_table::{format_ties, format_with_spread, title};
+use crate::metric_spread::MetricSpread;
 use crate::results::{Average, Results, SkippedImage};
-use crate::spread::{MetricSpread, MetricSpreads, Spread};
+use crate::spread::{MetricSpreads, Spread};
 
 /// Maximum number of skipped images to list.
 const MAX_LISTED: usize = 50;

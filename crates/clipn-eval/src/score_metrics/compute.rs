@@ -1,14 +1,15 @@
 use rayon::prelude::*;
 
 use clipn_base::progress::Progress;
-use clipn_ood::metrics::{FprConvention, MetricError, RankedScores};
+use clipn_ood::metrics::{MetricError, RankedScores};
 
-use super::{AreaSpreads, FprFigure, MeanMetrics, MetricSettings, ScoreMetrics, SetMetrics};
+use super::{AreaSpreads, MeanMetrics, MetricSettings, ScoreMetrics, SetMetrics};
 use crate::error::EvaluationError;
+use crate::fpr_figure::FprFigure;
+use crate::metric_spread::{MetricSpread, SpreadSource};
 use crate::repeat::{Ranked, RepeatSettings};
-use crate::results::{Columns, mean_range};
+use crate::results::Columns;
 use crate::score_files::{ScoreColumn, ScoreSets};
-use crate::spread::{MetricSpread, SpreadSource};
 
 /// Metrics of one repeat.
 pub(super) struct AllMetrics {
@@ -75,31 +76,18 @@ impl<'a> AllScores<'a> {
     }
 
     fn metrics(&self, ranked: &RankedScores, with_ties: bool) -> Result<ScoreMetrics, MetricError> {
-        let tpr = self.settings.tpr;
-        let figure = |&convention: &FprConvention| {
-            let fpr = ranked.fpr_at_tpr(tpr, convention)?;
-            let ties = if with_ties {
-                ranked.fpr_range(tpr, convention)?
-            } else {
-                [fpr; 2]
-            };
-            Ok(FprFigure {
-                convention,
-                fpr,
-                ties,
-                spread: None,
-            })
-        };
         Ok(ScoreMetrics {
             auroc: ranked.auroc(),
             aupr_in: ranked.aupr_in(),
             aupr_out: ranked.aupr_out(),
-            fpr: self
-                .settings
-                .conventions
-                .iter()
-                .map(figure)
-                .collect::<Result<_, _>>()?,
+            aupr_in_trapezoid: ranked.aupr_in_trapezoid(),
+            aupr_out_trapezoid: ranked.aupr_out_trapezoid(),
+            fpr: FprFigure::compute(
+                ranked,
+                &self.settings.tprs,
+                &self.settings.conventions,
+                with_ties,
+            )?,
             spread: None,
         })
     }
@@ -170,22 +158,13 @@ fn mean<'a>(all: impl Iterator<Item = &'a ScoreMetrics>) -> ScoreMetrics {
     let mean = |value: &dyn Fn(&ScoreMetrics) -> f64| {
         all.iter().map(|metrics| value(metrics)).sum::<f64>() / all.len() as f64
     };
-    let conventions = all.first().map_or(&[][..], |metrics| &metrics.fpr);
-    let fpr = conventions.iter().enumerate().map(|(index, figure)| {
-        let fpr = mean(&|metrics| metrics.fpr[index].fpr);
-        let ties = mean_range(all.iter().map(|metrics| Some(metrics.fpr[index].ties)));
-        FprFigure {
-            convention: figure.convention,
-            fpr,
-            ties: ties.unwrap_or([fpr; 2]),
-            spread: None,
-        }
-    });
     ScoreMetrics {
         auroc: mean(&|metrics| metrics.auroc),
         aupr_in: mean(&|metrics| metrics.aupr_in),
         aupr_out: mean(&|metrics| metrics.aupr_out),
-        fpr: fpr.collect(),
+        aupr_in_trapezoid: mean(&|metrics| metrics.aupr_in_trapezoid),
+        aupr_out_trapezoid: mean(&|metrics| metrics.aupr_out_trapezoid),
+        fpr: FprFigure::means(&all.iter().map(|m| &m.fpr[..]).collect::<Vec<_>>()),
         spread: None,
     }
 }
@@ -215,8 +194,9 @@ fn spread(metrics: &mut ScoreMetrics, repeats: &[&ScoreMetrics], source: SpreadS
         auroc: of(&|repeat| repeat.auroc),
         aupr_in: of(&|repeat| repeat.aupr_in),
         aupr_out: of(&|repeat| repeat.aupr_out),
+        aupr_in_trapezoid: of(&|repeat| repeat.aupr_in_trapezoid),
+        aupr_out_trapezoid: of(&|repeat| repeat.aupr_out_trapezoid),
     });
-    for (index, figure) in metrics.fpr.iter_mut().enumerate() {
-        figure.spread = Some(of(&|repeat| repeat.fpr[index].fpr));
-    }
+    let figures: Vec<&[FprFigure]> = repeats.iter().map(|repeat| &repeat.fpr[..]).collect();
+    FprFigure::add_spreads(&mut metrics.fpr, &figures, source);
 }

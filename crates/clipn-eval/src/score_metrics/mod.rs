@@ -1,4 +1,4 @@
-//! Metrics of scores from anywhere, in one or all FPR conventions.
+//! Metrics of scores from anywhere, at one or several true positive rates, in one or all FPR conventions.
 
 mod compute;
 mod settings;
@@ -8,29 +8,14 @@ pub use settings::{MetricSettings, ScoreDirection};
 use serde::{Deserialize, Serialize};
 
 use clipn_base::progress::{NoProgress, Progress};
-use clipn_ood::metrics::{CoarseScores, FprConvention};
+use clipn_ood::metrics::CoarseScores;
 
 use crate::error::EvaluationError;
+use crate::fpr_figure::{FprFigure, TPR_95};
+use crate::metric_spread::{MetricSpread, SpreadSource};
 use crate::results::IdSummary;
 use crate::score_files::ScoreSets;
-use crate::spread::{MetricSpread, SpreadSource};
 use compute::{AllScores, add_spreads};
-
-/// FPR in one convention.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct FprFigure {
-    /// Convention.
-    pub convention: FprConvention,
-    /// False positive rate at the TPR of the settings.
-    pub fpr: f64,
-    /// Lowest and highest value over every order in which equal scores could be ranked
-    /// ([`RankedScores::fpr_range`](clipn_ood::metrics::RankedScores::fpr_range)).
-    pub ties: [f64; 2],
-    /// Variation over the repeats, if any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spread: Option<MetricSpread>,
-}
 
 /// Variation of the other metrics over the repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -42,6 +27,10 @@ pub struct AreaSpreads {
     pub aupr_in: MetricSpread,
     /// Average precision, out-of-distribution positive.
     pub aupr_out: MetricSpread,
+    /// AUPR by the trapezoidal rule, in-distribution positive.
+    pub aupr_in_trapezoid: MetricSpread,
+    /// AUPR by the trapezoidal rule, out-of-distribution positive.
+    pub aupr_out_trapezoid: MetricSpread,
 }
 
 /// Metrics of one score on one set, or their means over sets, as fractions.
@@ -54,7 +43,11 @@ pub struct ScoreMetrics {
     pub aupr_in: f64,
     /// Average precision, out-of-distribution positive.
     pub aupr_out: f64,
-    /// FPR in each convention of the settings.
+    /// AUPR by the trapezoidal rule, in-distribution positive, as OpenOOD and pytorch-ood report it.
+    pub aupr_in_trapezoid: f64,
+    /// AUPR by the trapezoidal rule, out-of-distribution positive.
+    pub aupr_out_trapezoid: f64,
+    /// FPR at each true positive rate in each convention of the settings.
     pub fpr: Vec<FprFigure>,
     /// Variation of the areas over the repeats, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,7 +108,7 @@ pub struct RepeatSummary {
 pub struct ScoreReport {
     /// Meaning of a higher score.
     pub higher_is: ScoreDirection,
-    /// True positive rate of the FPR.
+    /// First true positive rate of the FPR.
     pub tpr: f64,
     /// In-distribution set.
     pub id: IdSummary,
@@ -185,7 +178,7 @@ impl ScoreReport {
         };
         Ok(Self {
             higher_is: settings.higher_is,
-            tpr: settings.tpr,
+            tpr: settings.tprs.first().copied().unwrap_or(TPR_95),
             id: IdSummary {
                 name: sets.id_name.clone(),
                 n: all
@@ -193,6 +186,7 @@ impl ScoreReport {
                     .first()
                     .and_then(|set| set.first())
                     .map_or(0, Vec::len),
+                parts: Vec::new(),
             },
             set_column: sets.set_column.clone(),
             results,

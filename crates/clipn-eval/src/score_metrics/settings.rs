@@ -2,6 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use clipn_ood::metrics::FprConvention;
 
+use crate::fpr_figure::TPR_95;
 use crate::repeat::RepeatSettings;
 
 /// Meaning of a higher score.
@@ -40,8 +41,8 @@ impl ScoreDirection {
 pub struct MetricSettings {
     /// Meaning of a higher score.
     pub higher_is: ScoreDirection,
-    /// True positive rate of the FPR, from 0 to 1.
-    pub tpr: f64,
+    /// True positive rates of the FPR, from 0 to 1, in the order of the results.
+    pub tprs: Vec<f64>,
     /// Conventions of the FPR, in the order of the results.
     pub conventions: Vec<FprConvention>,
     /// Bootstrap resamples or subsets, if any.
@@ -53,7 +54,7 @@ impl Default for MetricSettings {
     fn default() -> Self {
         Self {
             higher_is: ScoreDirection::Known,
-            tpr: 0.95,
+            tprs: vec![TPR_95],
             conventions: FprConvention::ALL.into(),
             repeat: None,
         }
@@ -68,10 +69,10 @@ impl MetricSettings {
         self
     }
 
-    /// Sets the true positive rate of the FPR.
+    /// Sets the true positive rates of the FPR, at least one.
     #[must_use]
-    pub fn with_tpr(mut self, tpr: f64) -> Self {
-        self.tpr = tpr;
+    pub fn with_tprs(mut self, tprs: impl Into<Vec<f64>>) -> Self {
+        self.tprs = tprs.into();
         self
     }
 

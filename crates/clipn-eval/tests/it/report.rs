@@ -92,6 +92,7 @@ fn synthetic(dir: &Path) -> Evaluation {
             kind: Some(kind),
             rows: rows.collect(),
             skipped_files: SkippedFiles::default(),
+            parts: Vec::new(),
         }
     };
     let numbered = |dir: &str| {
@@ -111,6 +112,7 @@ fn synthetic(dir: &Path) -> Evaluation {
             kind: None,
             rows: id,
             skipped_files: SkippedFiles::default(),
+            parts: Vec::new(),
         },
         ood,
     }

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use clipn_base::progress::Progress;
 use clipn_data::{OodKind, SkippedFiles};
 use clipn_eval::{
-    Evaluation, EvaluationError, EvaluationRecord, EvaluationRun, ImageRow, ImageScores,
-    RepeatSettings, Results, SetScores, Spread, SpreadSource, merge, write_record_csv,
-    write_record_rows, write_results_json, write_scores_csv,
+    Evaluation, EvaluationError, EvaluationRecord, EvaluationRun, FprSettings, ImageRow,
+    ImageScores, RepeatSettings, Results, SetPart, SetScores, Spread, SpreadSource, merge,
+    write_openood_rows, write_record_csv, write_record_rows, write_results_json, write_scores_csv,
 };
 use clipn_ood::metrics::{CoarseCause, FprConvention};
 use clipn_ood::scores::parse_list;
@@ -47,6 +47,7 @@ fn synthetic(seed: u64, n: usize) -> Evaluation {
             kind,
             rows: (0..=n).map(row).collect(),
             skipped_files: SkippedFiles::default(),
+            parts: Vec::new(),
         }
     };
     Evaluation {
@@ -348,15 +349,19 @@ fn results_of_earlier_versions_have_no_range_over_ties() {
     let mut value = serde_json::to_value(record(3, json!({}))).unwrap();
     for list in ["results", "averages"] {
         for entry in value[list].as_array_mut().unwrap() {
-            assert!(
-                entry
-                    .as_object_mut()
-                    .unwrap()
-                    .remove("fpr95_ties")
-                    .is_some()
-            );
+            let entry = entry.as_object_mut().unwrap();
+            for added in [
+                "fpr95_ties",
+                "aupr_in_trapezoid",
+                "aupr_out_trapezoid",
+                "aurc",
+                "fpr",
+            ] {
+                assert!(entry.remove(added).is_some(), "{added}");
+            }
         }
     }
+    value.as_object_mut().unwrap().remove("id_results").unwrap();
     let old = read(dir.path(), &value.to_string()).unwrap();
     assert!(old.results.results.iter().all(|r| r.fpr95_ties.is_none()));
     assert!(old.results.averages.iter().all(|a| a.fpr95_ties.is_none()));
@@ -364,7 +369,14 @@ fn results_of_earlier_versions_have_no_range_over_ties() {
     let mut csv = Vec::new();
     write_record_rows(&mut csv, &old).unwrap();
     let csv = String::from_utf8(csv).unwrap();
-    assert!(csv.lines().nth(1).unwrap().ends_with(",20,20,,"), "{csv}");
+    assert!(
+        csv.lines().nth(1).unwrap().ends_with(",20,20,,,,,"),
+        "{csv}"
+    );
+    assert!(matches!(
+        old.results.openood_rows("msp"),
+        Err(EvaluationError::WithoutOpenoodMetrics)
+    ));
     // A range that is none is refused.
     for range in [
         json!([0.5, 0.4]),
@@ -472,7 +484,8 @@ fn written_results_read_back() {
             std::fs::read_to_string(csv).unwrap(),
         );
         let columns = if whole.spread.is_some() { 9 } else { 0 };
-        for (text, own) in [(rows, 11), (csv, 12)] {
+        // AUPR by the trapezoidal rule, AURC, and FPR95 in three conventions come last.
+        for (text, own) in [(rows, 17), (csv, 18)] {
             assert_eq!(text.lines().count(), 5, "{text}");
             assert!(
                 text.lines()
@@ -667,4 +680,89 @@ proptest! {
             let _ = merge(&[run("a", &record), run("b", &good)]);
         }
     }
+}
+
+#[test]
+fn figures_have_every_rate_in_every_convention() {
+    let evaluation = synthetic(3, 40);
+    let fpr = FprSettings::from(FprConvention::Mcm).with_tprs([0.9, 0.99, 0.9]);
+    let results = Results::compute(&evaluation, fpr.clone()).unwrap();
+    for r in &results.results {
+        let rates: Vec<f64> = r.fpr.iter().step_by(3).map(|f| f.tpr).collect();
+        assert_eq!(rates, [0.95, 0.9, 0.99]);
+        let at_95 = r
+            .fpr
+            .iter()
+            .find(|f| f.convention == FprConvention::Mcm)
+            .unwrap();
+        assert_eq!((at_95.fpr, Some(at_95.ties)), (r.fpr95, r.fpr95_ties));
+    }
+    let mean = &results.averages[0];
+    let of_score = results.results.iter().filter(|r| r.score == mean.score);
+    let values: Vec<f64> = of_score.map(|r| r.fpr[3].fpr).collect();
+    assert!((mean.fpr[3].fpr - values.iter().sum::<f64>() / values.len() as f64).abs() < 1e-15);
+    // Repeats have them in the convention of the settings.
+    let settings = RepeatSettings {
+        n: 20,
+        subset: None,
+        seed: 1,
+    };
+    let spread = Spread::repeat(&evaluation, fpr, settings).unwrap();
+    let figures = &spread.results[0].metrics.fpr;
+    assert_eq!(figures.len(), 3);
+    assert!(
+        figures
+            .iter()
+            .all(|f| f.convention == FprConvention::Mcm && f.spread.is_some())
+    );
+    assert!(spread.results[0].metrics.aupr_in_trapezoid.is_some());
+}
+
+#[test]
+fn openood_rows_are_near_then_far_with_their_means() {
+    let results = Results::compute(&synthetic(3, 40), FprConvention::Clipn).unwrap();
+    let rows = results.openood_rows("msp").unwrap();
+    let names: Vec<&str> = rows.iter().map(|row| row.dataset.as_str()).collect();
+    assert_eq!(names, ["near", "nearood", "far", "farood"]);
+    assert_eq!(
+        (rows[0].fpr95, rows[0].aupr_in),
+        (rows[1].fpr95, rows[1].aupr_in)
+    );
+    // The convention and the AUPR are OpenOOD's, whatever the evaluation's are.
+    let near = &results.results[0];
+    assert_eq!(Some(rows[0].aupr_in), near.aupr_in_trapezoid);
+    let openood = near
+        .fpr
+        .iter()
+        .find(|f| f.convention == FprConvention::Openood)
+        .unwrap();
+    assert_eq!(rows[0].fpr95, openood.fpr);
+    let mut table = Vec::new();
+    write_openood_rows(&mut table, &results).unwrap().unwrap();
+    let table = String::from_utf8(table).unwrap();
+    assert!(
+        table.starts_with("score,dataset,FPR@95,AUROC,AUPR_IN,AUPR_OUT,ACC\nmsp,near,"),
+        "{table}"
+    );
+    let accuracy = format!(",{:.2}\n", 100.0 * results.accuracy.unwrap());
+    assert!(table.ends_with(&accuracy), "{table}");
+}
+
+#[test]
+fn shifted_sets_count_as_in_distribution() {
+    let mut evaluation = synthetic(3, 40);
+    let alone = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
+    assert!(alone.id.parts.is_empty() && alone.id_results.len() == evaluation.scores.len());
+    let part = |name: &str, rows| SetPart {
+        name: name.to_owned(),
+        rows,
+    };
+    evaluation.id.parts = vec![part("id", 30), part("drawings", 10)];
+    let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
+    assert_eq!(results.results, alone.results);
+    let parts = &results.id.parts;
+    assert_eq!((parts[0].n, parts[1].n), (30, 10));
+    assert_eq!(parts[1].name, "drawings");
+    let mean = 0.75 * parts[0].accuracy.unwrap() + 0.25 * parts[1].accuracy.unwrap();
+    assert!((mean - results.accuracy.unwrap()).abs() < 1e-15);
 }

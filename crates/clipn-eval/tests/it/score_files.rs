@@ -74,7 +74,7 @@ fn both_directions_are_the_same_metrics() {
     let sets = |id: Vec<f64>, ood: Vec<f64>| {
         ScoreSets::from_lists(("a".to_owned(), id), vec![("b".to_owned(), ood)], "").unwrap()
     };
-    let settings = MetricSettings::default().with_tpr(0.5);
+    let settings = MetricSettings::default().with_tprs([0.5]);
     let known = ScoreReport::compute(&sets(id.clone(), ood.clone()), &settings).unwrap();
     let unknown = ScoreReport::compute(
         &sets(negated(&id), negated(&ood)),

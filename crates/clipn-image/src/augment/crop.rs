@@ -1,7 +1,7 @@
 //! Random crop boxes and resized crops.
 use crate::error::ImageError;
 use crate::preprocess::Preprocessing;
-use crate::resample::{AxisResampling, PassOrder, resample_window};
+use crate::resample::{AxisResampling, Filter, PassOrder, resample_window};
 use crate::rgb::RgbImage;
 
 /// Number of random boxes tried before the fallback to a center crop, as in torchvision.
@@ -131,6 +131,7 @@ pub fn resized_crop(
         output_len: size as u64,
         window_start: 0,
         window_len: size,
+        filter: Filter::Bicubic,
     };
     let row_bytes = image.width() as usize * 3;
     let rows = &image.pixels()[crop_box.top as usize * row_bytes..]

@@ -1,6 +1,6 @@
 //! Comparison of crops of synthetic images with hashes of Pillow's crops.
 
-use clipn_image::{PillowVersion, Preprocessing, RgbImage};
+use clipn_image::{PillowVersion, Preprocessing, ResizeMode, RgbImage};
 use sha2::{Digest, Sha256};
 
 /// Returns the first 8 bytes of the SHA-256 in hexadecimal.
@@ -133,4 +133,60 @@ fn extreme_aspect_ratios_cost_no_more_than_their_crop() {
             "{width}x{height}"
         );
     }
+}
+
+/// `fixtures/image/resize_modes.json` is the output of `scripts/resize_of_pillow.py` with Pillow 12.3.0.
+#[test]
+fn crops_of_every_resize_mode_equal_pillows() {
+    #[derive(serde::Deserialize)]
+    struct Case {
+        width: u32,
+        height: u32,
+        size: usize,
+        mode: String,
+        crop: Vec<u8>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Cases {
+        cases: Vec<Case>,
+    }
+    let file = std::fs::read(clipn_testing::fixture("image/resize_modes.json")).unwrap();
+    let Cases { cases } = serde_json::from_slice(&file).unwrap();
+    assert_eq!(cases.len(), 15);
+    for case in cases {
+        let mut state = 1_u32;
+        let bytes = (0..case.width * case.height * 3).map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        });
+        let image = RgbImage::new(case.width, case.height, bytes.collect()).unwrap();
+        let mode: ResizeMode = case.mode.parse().unwrap();
+        let crop = Preprocessing::clip(case.size)
+            .with_resize(mode)
+            .crop(&image)
+            .unwrap();
+        assert!(
+            crop.pixels() == case.crop,
+            "{mode}, {}x{}",
+            case.width,
+            case.height
+        );
+    }
+}
+
+#[test]
+fn the_default_resize_mode_leaves_settings_as_they_were() {
+    let clip = serde_json::to_string(&Preprocessing::clip(224)).unwrap();
+    assert!(!clip.contains("resize"), "{clip}");
+    for mode in ResizeMode::ALL {
+        let settings = Preprocessing::clip(224).with_resize(mode);
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(text.contains(mode.as_str()), mode != ResizeMode::Clip);
+        assert_eq!(
+            serde_json::from_str::<Preprocessing>(&text).unwrap(),
+            settings
+        );
+        assert_eq!(mode.to_string().parse(), Ok(mode));
+    }
+    assert!("lanczos".parse::<ResizeMode>().is_err());
 }

@@ -58,6 +58,14 @@ pub enum MetricError {
         /// Number of labels.
         labels: usize,
     },
+    /// The numbers of scores and predictions differ.
+    #[error("expected one score per prediction, got {scores} scores for {predictions} predictions")]
+    ScoreCount {
+        /// Number of scores.
+        scores: usize,
+        /// Number of predictions.
+        predictions: usize,
+    },
     /// Accuracy without predictions is undefined.
     #[error("expected at least one prediction, got none")]
     NoPredictions,

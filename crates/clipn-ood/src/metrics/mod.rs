@@ -1,5 +1,5 @@
-//! Metrics of OOD detection: AUROC, AUPR, FPR at a TPR in the field's three conventions and its range
-//! over ties, and ID accuracy.
+//! Metrics of OOD detection: AUROC, AUPR as average precision and by the trapezoidal rule, FPR at a TPR
+//! in the field's three conventions and its range over ties, AURC, and ID accuracy.
 //!
 //! Scores are higher for in-distribution (ID) images than for out-of-distribution (OOD) images.
 //! [`RankedScores`] sorts once in `O(n log n)`, after which every metric costs `O(n)`.
@@ -16,8 +16,10 @@ mod accuracy;
 mod counts;
 mod error;
 mod fpr;
+mod precision_recall;
 mod ranked;
 mod resolution;
+mod risk_coverage;
 mod roc;
 mod ties;
 
@@ -26,6 +28,7 @@ pub use error::{MetricError, ScoreSet};
 pub use fpr::FprConvention;
 pub use ranked::RankedScores;
 pub use resolution::{CoarseCause, CoarseScores, MIN_LEVELS};
+pub use risk_coverage::aurc;
 pub use roc::Roc;
 
 /// Computes the area under the ROC curve with ID as the positive class. It is the probability that

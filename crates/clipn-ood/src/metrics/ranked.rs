@@ -1,4 +1,5 @@
 use super::counts::{Counts, Step};
+use super::precision_recall::{average_precision, trapezoid};
 use super::{CoarseScores, FprConvention, MetricError, Roc, ScoreSet, fpr, resolution, roc, ties};
 
 /// Ranked ID and OOD scores: the numbers of images at or above each distinct score.
@@ -69,8 +70,8 @@ impl RankedScores {
 
     /// Computes the area under the precision-recall curve with ID as the positive class, as average
     /// precision: `sum_n (R_n - R_{n-1}) P_n` over the distinct scores from the highest down. This
-    /// is scikit-learn's `average_precision_score`, a step function, rather than the trapezoidal
-    /// rule of some OOD code.
+    /// is scikit-learn's `average_precision_score`, a step function, as MCM and NegLabel report it.
+    /// OpenOOD reports [`aupr_in_trapezoid`](Self::aupr_in_trapezoid).
     pub fn aupr_in(&self) -> f64 {
         average_precision(self.id_positive(), self.id)
     }
@@ -78,6 +79,29 @@ impl RankedScores {
     /// Same as [`aupr_in`](Self::aupr_in) with OOD as the positive class and negated scores.
     pub fn aupr_out(&self) -> f64 {
         average_precision(self.ood_positive(), self.ood)
+    }
+
+    /// Computes the area under the precision-recall curve with ID as the positive class by the
+    /// trapezoidal rule: `sum_n (R_n - R_{n-1}) (P_n + P_{n-1}) / 2`, from the point of recall 0 and
+    /// precision 1 that scikit-learn's `precision_recall_curve` adds. OpenOOD, pytorch-ood and
+    /// ood-metrics report it. With ties it is usually higher than [`aupr_in`](Self::aupr_in).
+    ///
+    /// ```
+    /// use clipn_ood::metrics::RankedScores;
+    ///
+    /// // A score that is equal for all images.
+    /// let ranked = RankedScores::new(&[0.5; 8], &[0.5; 12])?;
+    /// assert_eq!((ranked.aupr_in(), ranked.aupr_in_trapezoid()), (0.4, 0.7));
+    /// # Ok::<(), clipn_ood::metrics::MetricError>(())
+    /// ```
+    pub fn aupr_in_trapezoid(&self) -> f64 {
+        trapezoid(self.id_positive(), self.id)
+    }
+
+    /// Same as [`aupr_in_trapezoid`](Self::aupr_in_trapezoid) with OOD as the positive class and
+    /// negated scores.
+    pub fn aupr_out_trapezoid(&self) -> f64 {
+        trapezoid(self.ood_positive(), self.ood)
     }
 
     /// Computes the false positive rate at the true positive rate `tpr`; 0.95 gives FPR95.
@@ -203,23 +227,6 @@ fn merge(id: &[f64], ood: &[f64]) -> Vec<Step> {
             ood: o,
         });
     }
-}
-
-/// Computes the average precision, `sum_n (R_n - R_{n-1}) P_n` over the thresholds, like
-/// scikit-learn's `average_precision_score`.
-fn average_precision(counts: impl Iterator<Item = Counts>, positives: usize) -> f64 {
-    let (mut area, mut previous) = (0.0, 0.0);
-    for Counts {
-        true_positives,
-        false_positives,
-    } in counts
-    {
-        let recall = true_positives as f64 / positives as f64;
-        area += (recall - previous)
-            * (true_positives as f64 / (true_positives + false_positives) as f64);
-        previous = recall;
-    }
-    area
 }
 
 #[cfg(test)]

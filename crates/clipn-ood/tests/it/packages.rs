@@ -4,6 +4,9 @@
 //! 1.9.1, torchmetrics 1.9.0 on PyTorch 2.15.0, ood-metrics 1.1.2, pytorch-ood 0.4.0, and OpenOOD's
 //! evaluator at commit 3c35632e. Where the figures are equal, the tolerance is the rounding of sums of
 //! fractions; torchmetrics computes in f32.
+//!
+//! `fixtures/metrics/programs.json` has figures of the programs themselves: OpenOOD at commit 3c35632e, and
+//! MCM's at ea7130f8, which NegLabel, CSP and most programs for CLIP share.
 
 use serde_json::Value;
 
@@ -40,8 +43,17 @@ impl Case {
         );
     }
 
-    fn trapezoid_exceeds_ours(&self) -> f64 {
-        self.figure("/scikit-learn/aupr_in_trapezoid") - self.ranked.aupr_in()
+    /// Average precision and the trapezoid, with ID and with OOD positive.
+    fn areas(&self) -> ([f64; 2], [f64; 2]) {
+        let ranked = &self.ranked;
+        (
+            [ranked.aupr_in(), ranked.aupr_out()],
+            [ranked.aupr_in_trapezoid(), ranked.aupr_out_trapezoid()],
+        )
+    }
+
+    fn trapezoid_exceeds_average_precision(&self) -> f64 {
+        self.ranked.aupr_in_trapezoid() - self.ranked.aupr_in()
     }
 }
 
@@ -82,24 +94,29 @@ fn auroc_equals_that_of_every_package() {
 }
 
 #[test]
-fn aupr_is_average_precision_and_not_the_trapezoid() {
+fn both_areas_under_the_precision_recall_curve_equal_those_of_the_packages() {
     for case in cases() {
-        case.close(case.ranked.aupr_in(), "/scikit-learn/aupr_in", F64);
-        case.close(case.ranked.aupr_out(), "/scikit-learn/aupr_out", F64);
-        // All the others take the trapezoid.
-        for package in ["ood-metrics", "pytorch-ood", "openood"] {
-            for side in ["in", "out"] {
-                let trapezoid = case.figure(&format!("/scikit-learn/aupr_{side}_trapezoid"));
-                case.close(trapezoid, &format!("/{package}/aupr_{side}"), F64);
+        let (precision, trapezoid) = case.areas();
+        for (index, side) in ["in", "out"].into_iter().enumerate() {
+            let path = |package: &str, suffix: &str| format!("/{package}/aupr_{side}{suffix}");
+            case.close(precision[index], &path("scikit-learn", ""), F64);
+            case.close(trapezoid[index], &path("scikit-learn", "_trapezoid"), F64);
+            // All the others take the trapezoid.
+            for package in ["ood-metrics", "pytorch-ood", "openood"] {
+                case.close(trapezoid[index], &path(package, ""), F64);
             }
         }
-        assert!(case.trapezoid_exceeds_ours().abs() > 1e-3, "{}", case.name);
+        assert!(
+            case.trapezoid_exceeds_average_precision().abs() > 1e-3,
+            "{}",
+            case.name
+        );
     }
     // A score that says nothing has the fraction of positives as its precision everywhere: 8 of 20. The
     // trapezoid runs from there to precision 1 at recall 0.
     let constant = case("constant");
     assert_eq!(constant.ranked.aupr_in(), 0.4);
-    assert!((constant.trapezoid_exceeds_ours() - 0.3).abs() < F64);
+    assert!((constant.trapezoid_exceeds_average_precision() - 0.3).abs() < F64);
 }
 
 #[test]
@@ -174,4 +191,40 @@ fn torchmetrics_agrees_inside_of_the_unit_interval_only() {
     let difference =
         margins.ranked.aupr_in() - margins.figure("/torchmetrics/batches_of_10/aupr_in");
     assert!((0.15..0.16).contains(&difference), "{difference}");
+}
+
+#[test]
+fn metrics_equal_those_of_the_programs_of_openood_and_mcm() {
+    let path = clipn_testing::fixture("metrics/programs.json");
+    let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let cases = file.as_object().unwrap();
+    assert_eq!(cases.len(), 5);
+    for (name, case) in cases {
+        let scores: [Vec<f64>; 2] =
+            ["id", "ood"].map(|set| serde_json::from_value(case[set].clone()).unwrap());
+        let ranked = RankedScores::new(&scores[0], &scores[1]).unwrap();
+        let figures = |convention: FprConvention, aupr: [f64; 2]| {
+            let fpr = ranked.fpr_at_tpr(0.95, convention).unwrap();
+            [
+                ("auroc", ranked.auroc()),
+                ("aupr_in", aupr[0]),
+                ("aupr_out", aupr[1]),
+                ("fpr95", fpr),
+            ]
+        };
+        let trapezoid = [ranked.aupr_in_trapezoid(), ranked.aupr_out_trapezoid()];
+        let precision = [ranked.aupr_in(), ranked.aupr_out()];
+        for (program, ours) in [
+            ("openood", figures(FprConvention::Openood, trapezoid)),
+            ("mcm_neglabel", figures(FprConvention::Mcm, precision)),
+        ] {
+            for (metric, value) in ours {
+                let theirs = case[program][metric].as_f64().unwrap();
+                assert!(
+                    (value - theirs).abs() <= F64,
+                    "{name}, {metric} of {program}: ours {value}, theirs {theirs}"
+                );
+            }
+        }
+    }
 }

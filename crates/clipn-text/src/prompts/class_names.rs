@@ -60,6 +60,12 @@ impl ClassNames {
         }
     }
 
+    /// Returns the synset ids of a built-in list, one per line in class order, if its classes have them.
+    pub(super) fn built_in_synset_ids(name: &str) -> Option<&'static str> {
+        (name == "imagenet-1k")
+            .then_some(include_str!("../../assets/classes/imagenet-1k-synsets.txt"))
+    }
+
     /// Reads a UTF-8 file of class names, in any form that [`ClassList`] recognizes.
     ///
     /// # Errors

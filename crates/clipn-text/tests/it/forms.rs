@@ -111,6 +111,26 @@ fn duplicates_are_named_with_their_lines() {
 }
 
 #[test]
+fn the_built_in_imagenet_list_has_synset_ids() {
+    let list = ClassList::built_in("imagenet-1k").unwrap();
+    let ids = list.synset_ids().unwrap();
+    assert_eq!((ids.len(), list.names().names().len()), (1000, 1000));
+    // The classes are in the order of their ids.
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    for (index, id, name) in [
+        (1, "n01443537", "goldfish"),
+        (779, "n04146614", "school bus"),
+        (999, "n15075141", "toilet paper"),
+    ] {
+        assert_eq!(
+            (ids[index].as_str(), list.names().names()[index].as_str()),
+            (id, name)
+        );
+    }
+    assert_eq!(ClassList::built_in("cifar10").unwrap().synset_ids(), None);
+}
+
+#[test]
 fn no_class_is_called_unknown() {
     let error = parse("txt", "cat\nUnknown\n")
         .unwrap()

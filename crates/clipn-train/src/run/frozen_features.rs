@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use clipn_checkpoint::Buffer;
 use clipn_data::{CachedImages, TrainBatch};
-use clipn_image::{DecodeOptions, PillowVersion, Preprocessing};
+use clipn_image::{DecodeOptions, PillowVersion, Preprocessing, ResizeMode};
 use clipn_model::{
     ImageBatch, ImageTower, Precision, TextTower, TrainableImageTower, TrainableTextTower,
 };
@@ -136,6 +136,7 @@ pub(crate) fn image_identity(
         decode,
         gray,
         pillow,
+        resize,
     } = preprocessing;
     let DecodeOptions {
         apply_orientation,
@@ -154,6 +155,9 @@ pub(crate) fn image_identity(
     }
     if *pillow != PillowVersion::default() {
         later += &format!(", pillow: {pillow}");
+    }
+    if *resize != ResizeMode::default() {
+        later += &format!(", resize: {resize}");
     }
     if precision != Precision::F32 {
         later += &format!(", precision: {precision}");
@@ -393,6 +397,7 @@ mod tests {
             .with_sample_bits(12);
         for changed in [
             preprocessing.clone().with_pillow(PillowVersion::V13),
+            preprocessing.clone().with_resize(ResizeMode::Bilinear),
             preprocessing.clone().with_decode(decode),
         ] {
             assert_ne!(image_identity(&changed, None, Precision::F32), expected);

@@ -1,12 +1,14 @@
 use std::path::PathBuf;
 
-use clap::Args;
-use clipn::evaluation::{RepeatSettings, ScorePrecision};
+use clap::{ArgGroup, Args};
+use clipn::evaluation::{FprSettings, RepeatSettings, ScorePrecision};
+use clipn::image::ResizeMode;
 use clipn::metrics::FprConvention;
 use clipn::scores::{Score, parse_list};
 
+use super::tracking::TrackingTarget;
 use super::train::TrainArgs;
-use crate::common::args::{Format, ModelArgs, PromptArgs, RunArgs};
+use crate::common::args::{ModelArgs, PromptArgs, ResultFormat, RunArgs, parse_rate};
 use crate::common::distributed::DistributedArgs;
 use crate::common::error::CliError;
 use crate::common::feature_cache::FeatureCacheArgs;
@@ -16,12 +18,15 @@ use crate::common::text_features::TextFeatureArgs;
 use crate::common::weights::{DownloadArgs, WeightsKeyArgs};
 
 #[derive(Debug, Args)]
+#[command(group(
+    ArgGroup::new("ood_sets").args(["ood", "near_ood", "far_ood"]).multiple(true)
+))]
 pub(crate) struct EvalArgs {
     /// Bundle to evaluate: its classes, negatives, preprocessing and threshold
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "bands", "sample_bits", "pillow", "negatives", "reject"]
+        conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "bands", "sample_bits", "pillow", "preprocess", "negatives", "reject"]
     )]
     pub bundle: Option<PathBuf>,
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
@@ -50,7 +55,7 @@ pub(crate) struct EvalArgs {
         value_name = "[NAME=]DIR",
         required_unless_present_any = ["benchmark", "features"],
         conflicts_with = "benchmark",
-        requires = "ood"
+        requires = "ood_sets"
     )]
     pub id: Option<String>,
     /// Out-of-distribution images: a directory of any depth, an image list, tar archives or a table;
@@ -62,6 +67,33 @@ pub(crate) struct EvalArgs {
         requires = "id"
     )]
     pub ood: Vec<String>,
+    /// Out-of-distribution images that are near the classes, as other species of animals, as --ood; repeatable
+    ///
+    /// If there are near and far sets, the results have a mean over each kind.
+    #[arg(
+        long,
+        value_name = "NAME=DIR",
+        conflicts_with = "benchmark",
+        requires = "id"
+    )]
+    pub near_ood: Vec<String>,
+    /// Out-of-distribution images that are far from the classes, as --ood; repeatable
+    #[arg(
+        long,
+        value_name = "NAME=DIR",
+        conflicts_with = "benchmark",
+        requires = "id"
+    )]
+    pub far_ood: Vec<String>,
+    /// Images of the classes of --id with a covariate shift, such as drawings of them, that count as
+    /// in-distribution (OpenOOD's full spectrum), as --id; repeatable
+    #[arg(
+        long,
+        value_name = "NAME=DIR",
+        conflicts_with = "benchmark",
+        requires = "id"
+    )]
+    pub shifted_id: Vec<String>,
     /// Features [N, D] of in-distribution images instead of images, in a .npy, .safetensors or .parquet
     /// file
     #[arg(
@@ -84,17 +116,30 @@ pub(crate) struct EvalArgs {
     pub text_features: TextFeatureArgs,
     #[command(flatten)]
     pub cache: FeatureCacheArgs,
-    /// Benchmark definition: imagenet-1k, tiny-imagenet-ood, or a TOML file
+    /// Benchmark: a name of `clipn benchmark list`, such as openood-imagenet-1k, or a TOML file
     #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
     pub benchmark: Option<String>,
     /// Directory of the benchmark's data
     #[arg(long, value_name = "DIR", requires = "benchmark")]
     pub data_root: Option<PathBuf>,
+    /// Directory of the benchmark's image lists, such as OpenOOD's benchmark_imglist [default: from the
+    /// benchmark, in --data-root]
+    #[arg(long, value_name = "DIR", requires = "benchmark")]
+    pub list_root: Option<PathBuf>,
     /// Convert every image to gray first, as a control against separating sets by color
     #[arg(long, alias = "grey")]
     pub gray: bool,
     #[command(flatten)]
     pub pixels: PixelArgs,
+    /// How images are resized: clip (bicubic to S, crop), bilinear (to S, as MCM and NegLabel), or openood
+    /// (bicubic to 256 for 224, crop)
+    #[arg(
+        long,
+        value_name = "clip|bilinear|openood",
+        default_value_t,
+        conflicts_with = "features"
+    )]
+    pub preprocess: ResizeMode,
     #[command(flatten)]
     pub negatives: NegativesArgs,
     /// Scores: all that the weights and negatives allow, or a list such as msp,energy,ctw,atd
@@ -107,6 +152,9 @@ pub(crate) struct EvalArgs {
     /// Definition of FPR95: clipn (as published), mcm or openood
     #[arg(long, value_name = "NAME", default_value = "clipn")]
     pub fpr_convention: FprConvention,
+    /// True positive rates of the FPR beside that of FPR95, from 0 to 1, such as 0.9,0.99
+    #[arg(long, value_name = "RATES", value_delimiter = ',', value_parser = parse_rate)]
+    pub tpr: Vec<f64>,
     /// Estimate the spread of the metrics over N bootstrap resamples of each set, or over N random
     /// subsets with --subset; every image is scored once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=10_000))]
@@ -132,9 +180,13 @@ pub(crate) struct EvalArgs {
     /// Replace the results in --output
     #[arg(long, requires = "output")]
     pub force: bool,
+    /// Write the metrics for an experiment tracker: tensorboard=DIR, mlflow=DIR (a file store) or wandb=DIR (an
+    /// offline run); files only, without network; repeatable
+    #[arg(long, value_name = "TRACKER=DIR")]
+    pub tracking: Vec<TrackingTarget>,
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    pub format: ResultFormat,
 }
 
 impl EvalArgs {
@@ -180,6 +232,11 @@ impl EvalArgs {
             .map(Some)
             .map(model)
             .collect())
+    }
+
+    /// Convention of FPR95, and further true positive rates.
+    pub(crate) fn fpr(&self) -> FprSettings {
+        FprSettings::from(self.fpr_convention).with_tprs(self.tpr.iter().copied())
     }
 
     /// Resampling of the images, if requested.

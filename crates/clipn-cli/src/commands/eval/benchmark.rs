@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clipn::dataset::{
-    Benchmark, BenchmarkClasses, ClassMatching, ClassSource, IdDefinition, ListedClasses,
-    MatchedClasses, OodDefinition, OpenedBenchmark, Selection, SetSource, is_archive_file,
-    is_archive_name, is_image_name, is_table_file,
+    Benchmark, BenchmarkClasses, ClassMatching, ClassSource, IdDefinition, ListFormat,
+    ListedClasses, MatchedClasses, OodDefinition, OodKind, OpenedBenchmark, Selection, SetSource,
+    ShiftedDefinition, is_archive_file, is_archive_name, is_image_name, is_table_file,
 };
 use clipn::prompts::ClassListForm;
 
@@ -26,8 +26,8 @@ pub(crate) fn open(
     bundle_classes: Option<&[String]>,
 ) -> Result<OpenedBenchmark, CliError> {
     let mut benchmark = match (&args.benchmark, &args.id) {
-        (Some(name), _) => Benchmark::load(name)?,
-        (None, Some(id)) => from_flags(id, &args.ood)?,
+        (Some(name), _) => load(name, args.list_root.as_deref())?,
+        (None, Some(id)) => from_flags(id, args)?,
         (None, None) => {
             return Err(CliError::usage_with_hint(
                 "no benchmark",
@@ -51,43 +51,97 @@ pub(crate) fn open(
     Ok(benchmark.open(args.data_root.as_deref().unwrap_or(Path::new("")))?)
 }
 
-fn from_flags(id: &str, ood: &[String]) -> Result<Benchmark, CliError> {
+/// Loads a benchmark, with its image lists in another directory if one is given.
+pub(crate) fn load(name: &str, list_root: Option<&Path>) -> Result<Benchmark, CliError> {
+    let mut benchmark = Benchmark::load(name)?;
+    let Some(list_root) = list_root else {
+        return Ok(benchmark);
+    };
+    if !benchmark.has_lists() {
+        return Err(CliError::usage(format!(
+            "--list-root, but the benchmark {} has no image lists",
+            benchmark.name
+        )));
+    }
+    // Relative paths of a definition start at the data root.
+    benchmark.list_root = std::path::absolute(list_root)
+        .map_err(|error| CliError::usage(format!("cannot resolve --list-root: {error}")))?;
+    Ok(benchmark)
+}
+
+fn from_flags(id: &str, args: &EvalArgs) -> Result<Benchmark, CliError> {
     let (id_name, id_path) = named_path(id);
-    let ood = ood.iter().map(|spec| {
-        let (name, path) = named_path(spec);
-        OodDefinition {
-            name,
-            kind: None,
-            source: source(path),
+    let flags = [
+        ("--near-ood", &args.near_ood, Some(OodKind::Near)),
+        ("--far-ood", &args.far_ood, Some(OodKind::Far)),
+        ("--ood", &args.ood, None),
+    ];
+    let mut names = vec![id_name.clone()];
+    let mut ood = Vec::new();
+    for (flag, specs, kind) in flags {
+        for (index, spec) in specs.iter().enumerate() {
+            let (name, path) = named_path(spec);
+            // The ID set may have the name of an OOD set, as the names of plain paths are their last parts.
+            check_name(&names[1..], &name, flag, index)?;
+            names.push(name.clone());
+            ood.push(OodDefinition {
+                name,
+                kind,
+                source: source(path),
+                images: None,
+            });
         }
-    });
-    let ood: Vec<OodDefinition> = ood.collect();
-    if let Some((index, set)) = ood
-        .iter()
-        .enumerate()
-        .find(|(i, set)| ood[..*i].iter().any(|s| s.name == set.name))
-    {
-        return Err(CliError::usage_with_hint(
-            format!(
-                "duplicate name of --ood number {}: `{}`",
-                index + 1,
-                set.name
-            ),
-            "give each a name of its own, as NAME=DIR",
-        ));
+    }
+    let mut shifted = Vec::new();
+    for (index, spec) in args.shifted_id.iter().enumerate() {
+        let (name, path) = named_path(spec);
+        check_name(&names, &name, "--shifted-id", index)?;
+        names.push(name.clone());
+        shifted.push(ShiftedDefinition {
+            name,
+            source: source(path),
+            images: None,
+        });
     }
     Ok(Benchmark {
         name: FROM_FLAGS.to_owned(),
         description: String::new(),
         gray: false,
+        list_root: PathBuf::new(),
         id: IdDefinition {
             name: id_name,
             source: source(id_path),
             classes: ClassSource::DirectoryNames,
+            images: None,
         },
+        shifted,
         ood,
         train: None,
     })
+}
+
+/// Refuses a name that another set has.
+fn check_name(names: &[String], name: &String, flag: &str, index: usize) -> Result<(), CliError> {
+    if names.contains(name) {
+        return Err(CliError::usage_with_hint(
+            format!("duplicate name of {flag} number {}: `{name}`", index + 1),
+            "give each a name of its own, as NAME=DIR",
+        ));
+    }
+    Ok(())
+}
+
+/// Warns of sets with another number of images than the complete set has.
+pub(crate) fn warn_of_incomplete(benchmark: &OpenedBenchmark) {
+    for set in &benchmark.incomplete {
+        warning(format_args!(
+            "{} has {} images, the complete set {}; results cannot be compared with those of others",
+            set.name, set.images, set.expected
+        ));
+    }
+    if !benchmark.incomplete.is_empty() {
+        hint("`clipn benchmark check` lists what is missing");
+    }
 }
 
 /// A file is a tar archive, a table, or an image list with paths relative to its directory. Anything
@@ -103,7 +157,11 @@ pub(super) fn source(path: PathBuf) -> SetSource {
         SetSource::Table { path }
     } else if path.is_file() {
         let root = path.parent().unwrap_or(Path::new("")).to_owned();
-        SetSource::List { path, root }
+        SetSource::List {
+            path,
+            root,
+            format: ListFormat::LastSpace,
+        }
     } else {
         SetSource::Directory {
             path,

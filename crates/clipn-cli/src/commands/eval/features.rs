@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use super::model::{self, EvaluatedModel};
 use super::train::{check_bundle, with_fitted_file};
-use super::{EvalArgs, EvaluationData, files, print, remove_results, settings, warn_of_ties};
+use super::{
+    EvalArgs, EvaluationData, files, print, remove_results, settings, tracking, warn_of_ties,
+};
 use crate::common::args::named_path;
 use crate::common::classes::{self, ClassesToEncode};
 use crate::common::device::Device;
@@ -66,12 +68,13 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
     let evaluation = evaluate_features(classifier, &id_set, &ood_sets, &options, &bar)?;
     let spread = args
         .repeat()
-        .map(|repeat| Spread::repeat_with_progress(&evaluation, args.fpr_convention, repeat, &bar));
+        .map(|repeat| Spread::repeat_with_progress(&evaluation, args.fpr(), repeat, &bar));
     let names: Vec<&str> = ood.iter().map(|set| set.name.as_str()).collect();
     let data = EvaluationData {
         name: NAME.to_owned(),
         title: format!("{} against {}", id.name, names.join(", ")),
         id: ImageSet::default(),
+        shifted: Vec::new(),
         ood: Vec::new(),
     };
     let mut all_settings = judge.settings(args, &options, &data);
@@ -81,7 +84,7 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         "labels": args.labels,
     });
     let record = EvaluationRecord {
-        results: Results::compute(&evaluation, args.fpr_convention)?,
+        results: Results::compute(&evaluation, args.fpr())?,
         settings: all_settings,
         spread: spread.transpose()?,
     };
@@ -101,6 +104,7 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         }
         files::write_evaluation(directory, &record, &evaluation, None, &page)?;
     }
+    tracking::track(&args.tracking, &data.title, &record)?;
     if let Some(model) = judge.model() {
         model.report_decision(&evaluation, args.score_precision);
     }
@@ -225,6 +229,7 @@ impl Judge {
                 "has_no": classifier.has_no(),
                 "score_precision": options.precision,
                 "fpr_convention": args.fpr_convention,
+                "tpr": args.fpr().tprs(),
                 "text_features": args.text_features.text_features,
                 "no_features": args.text_features.no_features,
             }),

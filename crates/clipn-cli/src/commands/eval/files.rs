@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clipn::evaluation::{
-    Evaluation, EvaluationRecord, write_record_csv, write_results_json, write_scores_csv,
+    Evaluation, EvaluationError, EvaluationRecord, write_openood_csv, write_record_csv,
+    write_results_json, write_scores_csv,
 };
 use clipn::files::{self, StateLock};
 use clipn::report::{ReportOptions, write_histograms, write_html, write_record_html};
@@ -33,9 +34,10 @@ pub(crate) fn lock_directory(directory: &Path, replaced: bool) -> Result<StateLo
 }
 
 /// Everything that an evaluation writes to its directory.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     EvaluationRecord::FILE_NAME,
     "results.csv",
+    "openood.csv",
     "scores.csv",
     "scores.parquet",
     "histograms.svg",
@@ -88,6 +90,7 @@ pub(crate) fn write_evaluation(
 ) -> Result<(), CliError> {
     create_directory(directory)?;
     write_record_csv(directory.join("results.csv"), record, epoch)?;
+    write_openood_csv(directory.join("openood.csv"), &record.results)?;
     write_scores_csv(directory.join("scores.csv"), evaluation)?;
     #[cfg(feature = "parquet")]
     clipn::evaluation::write_scores_parquet(directory.join("scores.parquet"), evaluation)?;
@@ -106,7 +109,7 @@ pub(crate) fn write_evaluation(
         ""
     };
     status(format_args!(
-        "wrote results.json, results.csv, scores.csv{parquet}, histograms.svg and report.html to {}",
+        "wrote results.json, results.csv, openood.csv, scores.csv{parquet}, histograms.svg and report.html to {}",
         directory.display()
     ));
     Ok(())
@@ -124,10 +127,16 @@ pub(crate) fn write_merged(
         record,
         record.settings["epoch"].as_str(),
     )?;
+    // Runs of an earlier version lack its metrics.
+    let openood = match write_openood_csv(directory.join("openood.csv"), &record.results) {
+        Ok(()) => ", openood.csv",
+        Err(EvaluationError::WithoutOpenoodMetrics) => "",
+        Err(error) => return Err(error.into()),
+    };
     write_record_html(directory.join("report.html"), record, title)?;
     write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
     status(format_args!(
-        "wrote results.json, results.csv and report.html to {}",
+        "wrote results.json, results.csv{openood} and report.html to {}",
         directory.display()
     ));
     Ok(())

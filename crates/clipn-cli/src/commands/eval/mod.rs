@@ -2,16 +2,19 @@
 
 mod args;
 mod benchmark;
+mod columns;
+mod documents;
 mod explain;
 mod features;
 mod files;
 mod model;
 mod tables;
+mod tracking;
 mod train;
 
 pub(crate) use args::EvalArgs;
 use args::ScoreList;
-pub(crate) use benchmark::{is_built_in, report_matching};
+pub(crate) use benchmark::{is_built_in, load as load_benchmark, report_matching};
 pub(crate) use files::{lock_directory, refuse_existing, remove_results, write_merged};
 pub(crate) use tables::{print, write_tables};
 
@@ -45,6 +48,7 @@ struct EvaluationData {
     /// Heading of reports.
     title: String,
     id: ImageSet,
+    shifted: Vec<ImageSet>,
     ood: Vec<OodSet>,
 }
 
@@ -75,6 +79,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let benchmark = benchmark::open(args, bundle_classes)?;
     let matched = benchmark.match_classes(classes::built_in)?;
     report_matching(&matched);
+    benchmark::warn_of_incomplete(&benchmark);
     let allow_duplicates = args.prompts.allow_duplicates || is_built_in(&benchmark);
     let plan = args.train.plan(&args.scores)?;
     let train = plan.map(|_| args.train.open(args, &matched)).transpose()?;
@@ -116,6 +121,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         title: benchmark::heading(&benchmark),
         name: benchmark.name,
         id: benchmark.id,
+        shifted: benchmark.shifted,
         ood: benchmark.ood,
     };
     // Before the work: models that are not comparable have no mean.
@@ -132,6 +138,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
             remove_results(directory)?;
             write(args, directory, &data, model, evaluation, &record, &bar)?;
         }
+        tracking::track(&args.tracking, &model.name(), &record)?;
         model.report_decision(evaluation, args.score_precision);
         warn_of_skipped(&record.results);
         warn_of_ties(args, std::slice::from_ref(&record));
@@ -141,6 +148,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let mut runs = Vec::new();
     for (model, evaluation) in models.iter().zip(&evaluations) {
         let record = record(args, &options, &data, model, evaluation, &bar)?;
+        tracking::track(&args.tracking, &model.name(), &record)?;
         runs.push(EvaluationRun {
             path: model.name(),
             record,
@@ -212,6 +220,7 @@ fn evaluate_models(
             };
             let scored = peers
                 .share(Evaluator::new(&data.id, &data.ood))
+                .with_shifted(&data.shifted)
                 .with_options(options.clone())
                 .with_progress(bar)
                 .with_feature_cache(cache.as_ref())
@@ -235,10 +244,10 @@ fn record(
     evaluation: &Evaluation,
     bar: &Bar,
 ) -> Result<EvaluationRecord, CliError> {
-    let results = Results::compute(evaluation, args.fpr_convention)?;
+    let results = Results::compute(evaluation, args.fpr())?;
     let spread = args
         .repeat()
-        .map(|repeat| Spread::repeat_with_progress(evaluation, args.fpr_convention, repeat, bar));
+        .map(|repeat| Spread::repeat_with_progress(evaluation, args.fpr(), repeat, bar));
     Ok(EvaluationRecord {
         results,
         settings: settings(args, options, data, model),
@@ -268,7 +277,9 @@ fn settings(
         })),
         "score_precision": options.precision,
         "fpr_convention": args.fpr_convention,
+        "tpr": args.fpr().tprs(),
         "preprocessing": model.preprocessing,
+        "preprocess": model.preprocessing.resize,
         "batch_size": options.parallelism.batch_size,
         "workers": options.parallelism.workers,
     });

@@ -115,7 +115,10 @@ impl OpenedModel {
                     .negatives
                     .attach(loaded, classifier, &prompts, progress)?;
                 let templates = loaded.templates_name(&args.prompts).to_owned();
-                let preprocessing = args.pixels.apply(loaded.preprocessing.clone());
+                let preprocessing = args
+                    .pixels
+                    .apply(loaded.preprocessing.clone())
+                    .with_resize(args.preprocess);
                 (classifier, prompts, preprocessing, templates)
             }
             Source::Bundle { bundle, .. } => (

@@ -4,26 +4,31 @@ use std::io::Write;
 
 use clipn::dataset::OodKind;
 use clipn::evaluation::{
-    EvaluationRecord, MetricSpread, MetricSpreads, Results, Spread, write_record_rows,
+    EvaluationRecord, FprFigure, MetricSpread, MetricSpreads, Results, Spread, write_openood_rows,
+    write_record_rows,
 };
 use clipn::metrics::FprConvention;
-use clipn::scores::by_name;
 
-use crate::common::args::Format;
+use super::columns::{Set, axes, column_names, display_name, percent};
+use super::documents::{write_latex, write_markdown};
+use crate::common::args::ResultFormat;
 use crate::common::error::CliError;
 use crate::common::table::Table;
 use crate::common::terminal::Escaped;
 
 /// Prints results in the requested format.
-pub(crate) fn print(record: &EvaluationRecord, format: Format) -> Result<(), CliError> {
+pub(crate) fn print(record: &EvaluationRecord, format: ResultFormat) -> Result<(), CliError> {
     let mut out = std::io::stdout().lock();
     let written = match format {
-        Format::Json => {
+        ResultFormat::Json => {
             serde_json::to_writer_pretty(&mut out, record)?;
             writeln!(out)
         }
-        Format::Csv => write_record_rows(&mut out, record),
-        Format::Table => write_record(&mut Escaped(&mut out), record),
+        ResultFormat::Csv => write_record_rows(&mut out, record),
+        ResultFormat::Table => write_record(&mut Escaped(&mut out), record),
+        ResultFormat::Markdown => write_markdown(&mut Escaped(&mut out), record),
+        ResultFormat::Latex => write_latex(&mut Escaped(&mut out), record),
+        ResultFormat::Openood => write_openood_rows(&mut out, &record.results)?,
     };
     written.and_then(|()| out.flush()).map_err(CliError::Output)
 }
@@ -68,6 +73,12 @@ fn write_parts(
         let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
         write!(out, ", accuracy {} %", percent(accuracy, varied))?;
     }
+    for part in &results.id.parts {
+        write!(out, "\n  of them {}: {} images", part.name, part.n)?;
+        if let Some(accuracy) = part.accuracy {
+            write!(out, ", accuracy {} %", percent(accuracy, None))?;
+        }
+    }
     write!(out, "\nAUROC / FPR95 in %")?;
     if let Some(convention) = convention {
         write!(out, ", FPR95 convention `{convention}`")?;
@@ -79,19 +90,51 @@ fn write_parts(
         write!(out, "\n{}", spread.description())?;
     }
     writeln!(out, "\n")?;
-    table(results, spread).write(out)
+    table(results, spread).write(out)?;
+    match convention.and_then(|convention| rates_table(results, convention)) {
+        Some((names, table)) => {
+            writeln!(out, "\n{names} in %\n")?;
+            table.write(out)
+        }
+        None => Ok(()),
+    }
 }
 
-/// Formats a metric in percent, with its spread if there is one.
-fn percent(value: f64, varied: Option<(&Spread, MetricSpread)>) -> String {
-    match varied {
-        Some((spread, v)) => format!(
-            "{:.2} ± {:.2}",
-            100.0 * spread.center(value, &v),
-            100.0 * v.std
-        ),
-        None => format!("{:.2}", 100.0 * value),
+/// The names and the table of the FPR at other true positive rates than 0.95, if there are any.
+fn rates_table(results: &Results, convention: FprConvention) -> Option<(String, Table)> {
+    let others = |figures: &[FprFigure]| -> Vec<FprFigure> {
+        let is_other = |f: &&FprFigure| f.convention == convention && f.tpr != 0.95;
+        figures.iter().filter(is_other).copied().collect()
+    };
+    let names: Vec<String> = others(&results.results.first()?.fpr)
+        .iter()
+        .map(FprFigure::name)
+        .collect();
+    if names.is_empty() {
+        return None;
     }
+    let cell = |figures: &[FprFigure]| {
+        let values = others(figures)
+            .into_iter()
+            .map(|figure| percent(figure.fpr, None));
+        values.collect::<Vec<_>>().join(" / ")
+    };
+    let (sets, scores, kinds) = axes(results);
+    let mut table = Table::new(heading(&sets, &kinds), 1);
+    for score in scores {
+        let of_score = results.results.iter().filter(|r| r.score == score);
+        let means = kinds.iter().filter_map(|kind| {
+            results
+                .averages
+                .iter()
+                .find(|a| a.kind == *kind && a.score == score)
+        });
+        let cells = of_score
+            .map(|r| cell(&r.fpr))
+            .chain(means.map(|a| cell(&a.fpr)));
+        table.row(std::iter::once(display_name(score).to_owned()).chain(cells));
+    }
+    Some((names.join(" / "), table))
 }
 
 fn cell(
@@ -111,37 +154,17 @@ fn cell(
     )
 }
 
-fn table(results: &Results, spread: Option<&Spread>) -> Table {
-    let mut sets: Vec<(&str, Option<OodKind>, usize)> = Vec::new();
-    let mut scores: Vec<&str> = Vec::new();
-    for r in &results.results {
-        if sets.last().is_none_or(|last| last.0 != r.ood) {
-            sets.push((&r.ood, r.kind, r.n_ood));
-        }
-        if !scores.contains(&r.score) {
-            scores.push(r.score);
-        }
-    }
-    let kinds: Vec<Option<OodKind>> = [Some(OodKind::Near), Some(OodKind::Far), None]
-        .into_iter()
-        .filter(|kind| results.averages.iter().any(|a| a.kind == *kind))
-        .collect();
+fn heading(sets: &[Set<'_>], kinds: &[Option<OodKind>]) -> Vec<String> {
     let mut heading = vec!["score".to_owned()];
-    heading.extend(sets.iter().map(|(name, kind, _)| match kind {
-        Some(kind) => format!("{name} ({kind})"),
-        None => (*name).to_owned(),
-    }));
-    heading.extend(kinds.iter().map(|kind| match kind {
-        Some(kind) => format!("mean of {kind}"),
-        None => "mean".to_owned(),
-    }));
-    let mut table = Table::new(heading, 1);
+    heading.extend(column_names(sets, kinds));
+    heading
+}
+
+fn table(results: &Results, spread: Option<&Spread>) -> Table {
+    let (sets, scores, kinds) = axes(results);
+    let mut table = Table::new(heading(&sets, &kinds), 1);
     for score in scores {
-        let mut row = vec![
-            by_name(score)
-                .map_or(score, |s| s.display_name())
-                .to_owned(),
-        ];
+        let mut row = vec![display_name(score).to_owned()];
         let of_score = results.results.iter().filter(|r| r.score == score);
         row.extend(of_score.map(|r| {
             let varied = spread.and_then(|spread| Some((spread, spread.result(score, &r.ood)?)));

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clipn::classifier::Classifier;
 use clipn::dataset::{
-    Benchmark, FeatureFile, MatchedClasses, NamedImage, TrainDefinition, TrainSet, read_labels,
+    FeatureFile, MatchedClasses, NamedImage, TrainDefinition, TrainSet, read_labels,
 };
 use clipn::fitted::ScoreFit;
 use clipn::inference::FeaturePipeline;
 use clipn::scores::{FittedScoreSet, Score};
 use serde_json::{Value, json};
 
-use super::benchmark::source;
+use super::benchmark::{load as load_benchmark, source};
 use super::model::EvaluatedModel;
 use super::{EvalArgs, ScoreList};
 use crate::common::device::Device;
@@ -99,17 +99,18 @@ impl TrainArgs {
         let root = args.data_root.as_deref().unwrap_or(Path::new(""));
         let set = match (&args.benchmark, spec) {
             (Some(name), OF_BENCHMARK) => {
-                let Some(train) = Benchmark::load(name)?.train else {
+                let benchmark = load_benchmark(name, args.list_root.as_deref())?;
+                let Some(train) = benchmark.train else {
                     return Err(CliError::usage_with_hint(
                         format!("the benchmark {name} has no images to fit scores to"),
                         "give them with --id-train DIR, or add a table [train] to the definition",
                     ));
                 };
-                train.open(root, matched)?
+                train.open(root, benchmark.list_root, matched)?
             }
             _ => {
                 let source = source(PathBuf::from(spec));
-                TrainDefinition { source, map: None }.open("", matched)?
+                TrainDefinition { source, map: None }.open("", "", matched)?
             }
         };
         note_of_skipped(" of --id-train", &set.images.skipped);

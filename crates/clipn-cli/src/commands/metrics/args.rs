@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use clipn::evaluation::{MetricSettings, RepeatSettings, ScoreDirection};
 use clipn::metrics::FprConvention;
 
-use crate::common::args::Format;
+use crate::common::args::{Format, parse_rate};
 
 /// Meaning of a higher score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,9 +56,15 @@ pub(crate) struct MetricsArgs {
     /// Meaning of a higher score
     #[arg(long, value_enum, default_value = "known")]
     pub higher_is: HigherIs,
-    /// True positive rate of the FPR, from 0 to 1
-    #[arg(long, value_name = "RATE", default_value = "0.95", value_parser = parse_rate)]
-    pub tpr: f64,
+    /// True positive rates of the FPR, from 0 to 1
+    #[arg(
+        long,
+        value_name = "RATES",
+        default_value = "0.95",
+        value_delimiter = ',',
+        value_parser = parse_rate
+    )]
+    pub tpr: Vec<f64>,
     /// Definition of the FPR: clipn (as published), mcm or openood [default: all three]
     #[arg(long, value_name = "NAME")]
     pub fpr_convention: Option<FprConvention>,
@@ -95,16 +101,9 @@ impl MetricsArgs {
         });
         MetricSettings::default()
             .with_higher_is(direction)
-            .with_tpr(self.tpr)
+            .with_tprs(self.tpr.clone())
             .with_conventions(conventions)
             .with_repeat(repeat)
-    }
-}
-
-fn parse_rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
-        _ => Err("expected a fraction from 0 to 1, such as 0.95".to_owned()),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use clipn::evaluation::{FprFigure, MetricSpread, RepeatSummary, ScoreMetrics, ScoreReport};
-use clipn::metrics::FprConvention;
 
 use crate::common::args::Format;
 use crate::common::error::CliError;
@@ -24,24 +23,16 @@ pub(crate) fn print(report: &ScoreReport, format: Format) -> Result<(), CliError
     written.and_then(|()| out.flush()).map_err(CliError::Output)
 }
 
-fn conventions(report: &ScoreReport) -> Vec<FprConvention> {
-    let first = report.results.first();
-    first.map_or_else(Vec::new, |r| {
-        r.metrics.fpr.iter().map(|f| f.convention).collect()
-    })
+/// FPR figures of the report, in the order of their columns.
+fn figures(report: &ScoreReport) -> &[FprFigure] {
+    report.results.first().map_or(&[], |r| &r.metrics.fpr)
 }
 
-/// Name of the FPR, such as FPR95.
-fn fpr_name(report: &ScoreReport) -> String {
-    // Rounded, so that 0.95 is 95 and not 95.00000000000001.
-    let percent = (1e6 * report.tpr).round() / 1e4;
-    format!("FPR{percent}")
-}
-
-/// Whether ranges over ties are wide enough to be shown: more than 0.05 percentage points.
-fn wide(figure: &FprFigure) -> Option<[f64; 2]> {
-    let [low, high] = figure.ties;
-    (high - low > 5e-4).then_some([low, high])
+/// Names of the FPR, such as FPR95.
+fn fpr_names(report: &ScoreReport) -> String {
+    let mut names: Vec<String> = figures(report).iter().map(FprFigure::name).collect();
+    names.dedup();
+    names.join(", ")
 }
 
 fn write_table(out: &mut impl Write, report: &ScoreReport) -> std::io::Result<()> {
@@ -57,21 +48,21 @@ fn write_table(out: &mut impl Write, report: &ScoreReport) -> std::io::Result<()
     }
     write!(
         out,
-        "; higher is {}\nAUROC, AUPR (average precision) and {} in %",
+        "; higher is {}\nAUROC, AUPR as average precision (AP) and by the trapezoidal rule, and {} in %",
         report.higher_is.as_str(),
-        fpr_name(report)
+        fpr_names(report)
     )?;
     let all = report.results.iter().map(|r| &r.metrics);
     let means = report.averages.iter().map(|a| &a.metrics);
     if all
         .chain(means)
         .flat_map(|metrics| &metrics.fpr)
-        .any(|f| wide(f).is_some())
+        .any(|f| f.wide_ties().is_some())
     {
         write!(
             out,
             "\n[lowest, highest {}] over every order of equal scores",
-            fpr_name(report)
+            fpr_names(report)
         )?;
     }
     if let Some(repeat) = &report.repeat {
@@ -82,10 +73,19 @@ fn write_table(out: &mut impl Write, report: &ScoreReport) -> std::io::Result<()
         )?;
     }
     writeln!(out, "\n")?;
-    let fpr = conventions(report)
-        .into_iter()
-        .map(|convention| format!("{} {convention}", fpr_name(report)));
-    let heading = ["score", "OOD set", "AUROC", "AUPR-in", "AUPR-out"].map(str::to_owned);
+    let fpr = figures(report)
+        .iter()
+        .map(|figure| format!("{} {}", figure.name(), figure.convention));
+    let heading = [
+        "score",
+        "OOD set",
+        "AUROC",
+        "AP-in",
+        "AP-out",
+        "trapezoid-in",
+        "trapezoid-out",
+    ]
+    .map(str::to_owned);
     let mut table = Table::new(
         heading.into_iter().chain(fpr).chain(["scores".to_owned()]),
         2,
@@ -116,9 +116,17 @@ fn row(
         area(metrics.auroc, metrics.spread.map(|s| s.auroc)),
         area(metrics.aupr_in, metrics.spread.map(|s| s.aupr_in)),
         area(metrics.aupr_out, metrics.spread.map(|s| s.aupr_out)),
+        area(
+            metrics.aupr_in_trapezoid,
+            metrics.spread.map(|s| s.aupr_in_trapezoid),
+        ),
+        area(
+            metrics.aupr_out_trapezoid,
+            metrics.spread.map(|s| s.aupr_out_trapezoid),
+        ),
     ];
     cells.extend(metrics.fpr.iter().map(|figure| {
-        let ties = wide(figure).map_or_else(String::new, |[low, high]| {
+        let ties = figure.wide_ties().map_or_else(String::new, |[low, high]| {
             format!(" [{}, {}]", percent(low, None), percent(high, None))
         });
         area(figure.fpr, figure.spread) + &ties
@@ -142,9 +150,10 @@ fn percent(value: f64, varied: Option<(&RepeatSummary, MetricSpread)>) -> String
 /// Writes one row per score and set; means over sets have the set `mean` and no counts.
 fn write_csv(out: &mut impl Write, report: &ScoreReport) -> std::io::Result<()> {
     let mut csv = csv::Writer::from_writer(out);
-    let fpr = conventions(report).into_iter().flat_map(|convention| {
-        ["", "_ties_low", "_ties_high"].map(|end| format!("fpr_{convention}{end}"))
-    });
+    let names = csv_names(report);
+    let fpr = names
+        .iter()
+        .flat_map(|name| ["", "_ties_low", "_ties_high"].map(|end| format!("{name}{end}")));
     let mut heading: Vec<String> = ["score", "ood", "auroc", "aupr_in", "aupr_out"]
         .map(Into::into)
         .into();
@@ -154,10 +163,10 @@ fn write_csv(out: &mut impl Write, report: &ScoreReport) -> std::io::Result<()> 
         let areas = ["auroc", "aupr_in", "aupr_out"]
             .map(str::to_owned)
             .into_iter();
-        let fpr = conventions(report).into_iter().map(|c| format!("fpr_{c}"));
-        let names = areas.chain(fpr);
+        let names = areas.chain(names);
         heading.extend(names.flat_map(|name| [format!("{name}_mean"), format!("{name}_std")]));
     }
+    heading.extend(["aupr_in_trapezoid", "aupr_out_trapezoid"].map(Into::into));
     csv.write_record(&heading)?;
     for r in &report.results {
         let counts = [r.n_id, r.n_ood, r.distinct].map(|n| n.to_string());
@@ -197,5 +206,19 @@ fn record(
         .flatten()
         .chain(metrics.fpr.iter().filter_map(|f| f.spread));
     cells.extend(spreads.flat_map(|s| [s.mean.to_string(), s.std.to_string()]));
+    cells.extend([metrics.aupr_in_trapezoid, metrics.aupr_out_trapezoid].map(|v| v.to_string()));
     cells
+}
+
+/// Names of the columns of the FPR: `fpr_clipn` at the first true positive rate, which the column `tpr`
+/// has, and `fpr99_clipn` at a further one.
+fn csv_names(report: &ScoreReport) -> Vec<String> {
+    let name = |figure: &FprFigure| {
+        if figure.tpr == report.tpr {
+            format!("fpr_{}", figure.convention)
+        } else {
+            format!("fpr{}_{}", figure.percent(), figure.convention)
+        }
+    };
+    figures(report).iter().map(name).collect()
 }

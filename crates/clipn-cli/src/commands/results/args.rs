@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::common::args::Format;
+use crate::common::args::ResultFormat;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ResultsCommand {
@@ -22,7 +22,7 @@ pub(crate) struct MergeArgs {
     pub force: bool,
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    pub format: ResultFormat,
     /// Two or more results.json of `clipn eval`, or their directories
     #[arg(required = true, num_args = 2.., value_name = "RESULTS")]
     pub paths: Vec<PathBuf>,
@@ -32,7 +32,7 @@ pub(crate) struct MergeArgs {
 pub(crate) struct ShowArgs {
     /// Format of the results on standard output
     #[arg(long, value_enum, default_value = "table")]
-    pub format: Format,
+    pub format: ResultFormat,
     /// A results.json of `clipn eval` or `clipn results merge`, or its directory
     #[arg(value_name = "RESULTS")]
     pub path: PathBuf,

@@ -138,6 +138,7 @@ impl RunReporter {
                 &periodic.benchmark.id,
                 &periodic.benchmark.ood,
             ))
+            .with_shifted(&periodic.benchmark.shifted)
             .with_options(EvaluationOptions::default().with_scores(scores))
             .with_progress(self)
             .evaluate(&pipeline)?;

@@ -30,6 +30,7 @@ use clipn::report::ReportError;
 use clipn::scores::ScoreError;
 use clipn::tokenizer::TokenizerError;
 use clipn::training::TrainingError;
+use clipn::training_log::TrainingLogError;
 use thiserror::Error;
 
 use crate::common::interrupt;
@@ -93,6 +94,14 @@ pub(crate) enum CliError {
     Tokenizer(#[from] TokenizerError),
     #[error(transparent)]
     Training(#[from] TrainingError),
+    #[error(transparent)]
+    TrainingLog(#[from] TrainingLogError),
+    #[error("{sets} of {of} sets of the benchmark {name} are not complete")]
+    IncompleteBenchmark {
+        name: String,
+        sets: usize,
+        of: usize,
+    },
     #[error("cannot write the output")]
     Output(#[source] std::io::Error),
     #[error("cannot create the directory {}", path.display())]

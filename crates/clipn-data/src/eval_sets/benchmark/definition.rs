@@ -26,12 +26,30 @@ pub struct Benchmark {
     /// Whether every image is converted to gray first, as a control for sets that differ in color
     /// alone.
     pub gray: bool,
+    /// Directory that the paths of image lists are relative to; relative to the data root. Empty for the data
+    /// root itself.
+    pub list_root: PathBuf,
     /// ID set.
     pub id: IdDefinition,
+    /// Sets of ID classes with a covariate shift, such as another style, that count as ID: the full spectrum
+    /// of OpenOOD. Usually empty.
+    pub shifted: Vec<ShiftedDefinition>,
     /// OOD sets, at least one, in the order of the table.
     pub ood: Vec<OodDefinition>,
     /// ID images that scores are fitted to, if the definition has them.
     pub train: Option<TrainDefinition>,
+}
+
+impl Benchmark {
+    /// Returns whether a set is read from an image list.
+    pub fn has_lists(&self) -> bool {
+        let shifted = self.shifted.iter().map(|set| &set.source);
+        let ood = self.ood.iter().map(|set| &set.source);
+        std::iter::once(&self.id.source)
+            .chain(shifted)
+            .chain(ood)
+            .any(|source| matches!(source, SetSource::List { .. }))
+    }
 }
 
 /// ID set of a [`Benchmark`].
@@ -43,6 +61,20 @@ pub struct IdDefinition {
     pub source: SetSource,
     /// Source of the class names.
     pub classes: ClassSource,
+    /// Number of images of the complete set, if known.
+    pub images: Option<usize>,
+}
+
+/// Set of ID classes with a covariate shift, of a [`Benchmark`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShiftedDefinition {
+    /// Name in tables.
+    pub name: String,
+    /// Location of the images. Class directories have the names of those of the ID set; other labels
+    /// are indices of the ID classes.
+    pub source: SetSource,
+    /// Number of images of the complete set, if known.
+    pub images: Option<usize>,
 }
 
 /// OOD set of a [`Benchmark`].
@@ -54,6 +86,8 @@ pub struct OodDefinition {
     pub kind: Option<OodKind>,
     /// Location of the images.
     pub source: SetSource,
+    /// Number of images of the complete set, if known.
+    pub images: Option<usize>,
 }
 
 /// In-distribution images that scores are fitted to, beside those that are evaluated.
@@ -113,10 +147,12 @@ pub enum SetSource {
     },
     /// An image list with `path label` on each line.
     List {
-        /// Path of the list.
+        /// Path of the list, relative to [`Benchmark::list_root`].
         path: PathBuf,
         /// Directory that the list's paths are relative to.
         root: PathBuf,
+        /// Form of the lines.
+        format: ListFormat,
     },
     /// Tar archives with samples as in WebDataset: images and, for an ID set, labels.
     Archives {
@@ -132,6 +168,19 @@ pub enum SetSource {
     },
 }
 
+/// Form of the lines of an image list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ListFormat {
+    /// `path label`, with the label after the last space.
+    #[default]
+    LastSpace,
+    /// OpenOOD's: the path is what precedes the first space. After it is an integer, or a dictionary in Python's
+    /// notation with the key `label`.
+    Openood,
+}
+
 /// Selection of class directories.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Selection {
@@ -141,6 +190,8 @@ pub struct Selection {
     pub roles: Vec<String>,
     /// Names of excluded directories.
     pub exclude: Vec<String>,
+    /// Whether directories that are missing from the map are skipped, and all of the map required.
+    pub mapped_only: bool,
 }
 
 /// Source of the ID class names.
@@ -152,7 +203,10 @@ pub enum ClassSource {
     /// name, synset id or number; if they have none of these, the `k`-th name belongs to the `k`-th
     /// directory in sorted order, before any is excluded.
     BuiltIn(String),
-    /// Names given in the definition, with the same rule.
+    /// The classes of a built-in list that the images of an image list are of: the directory of each image is
+    /// the synset id of its class, as in ImageNet. For lists whose labels index a part of the classes.
+    BuiltInOfPaths(String),
+    /// Names given in the definition, with the same rule as [`BuiltIn`](Self::BuiltIn).
     Inline(ListedClasses),
     /// Names of the directories in a map.
     ClassMap(ClassMapSource),

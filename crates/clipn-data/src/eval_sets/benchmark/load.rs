@@ -10,16 +10,33 @@ use crate::text_file::read_limited;
 /// Maximum size of a definition in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
+/// Pairs an embedded definition with its name.
+macro_rules! embedded {
+    ($($name:literal),* $(,)?) => {
+        [$((
+            $name,
+            include_str!(concat!("../../../assets/benchmarks/", $name, ".toml")),
+        )),*]
+    };
+}
+
 /// Embedded definitions by name.
-const EMBEDDED: [(&str, &str); 2] = [
-    (
-        "imagenet-1k",
-        include_str!("../../../assets/benchmarks/imagenet-1k.toml"),
-    ),
-    (
-        "tiny-imagenet-ood",
-        include_str!("../../../assets/benchmarks/tiny-imagenet-ood.toml"),
-    ),
+const EMBEDDED: &[(&str, &str)] = &embedded![
+    "imagenet-1k",
+    "tiny-imagenet-ood",
+    "openood-imagenet-1k",
+    "openood-imagenet-1k-full-spectrum",
+    "openood-imagenet-200",
+    "openood-imagenet-200-full-spectrum",
+    "openood-cifar10",
+    "openood-cifar100",
+    "imagenet-traditional-four",
+    "mcm-imagenet-10",
+    "mcm-imagenet-20",
+    "mcm-imagenet-100",
+    "ninco",
+    "ninco-clean",
+    "clipn-handcrafted-cifar100",
 ];
 
 impl Benchmark {

@@ -1,15 +1,17 @@
 //! Benchmark definitions: the in-distribution images with their class names, and the
 //! out-of-distribution sets to separate them from. A definition is a TOML file with the keys in
 //! [`raw`]; [`Benchmark::open`] finds its images below a data root.
+mod check;
 mod definition;
 mod load;
 mod open;
 mod raw;
 mod train;
 
+pub use check::{BenchmarkCheck, SetCheck, SetRole};
 pub use definition::{
-    Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
-    TrainDefinition,
+    Benchmark, ClassSource, IdDefinition, ListFormat, OodDefinition, OodKind, Selection, SetSource,
+    ShiftedDefinition, TrainDefinition,
 };
-pub use open::{BenchmarkClasses, OodSet, OpenedBenchmark};
+pub use open::{BenchmarkClasses, IncompleteSet, OodSet, OpenedBenchmark};
 pub use train::TrainSet;

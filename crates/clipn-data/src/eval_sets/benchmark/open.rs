@@ -1,12 +1,14 @@
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{DatasetError, first_few};
 use crate::eval_sets::archive::{LabelUse, read_archives};
 use crate::eval_sets::benchmark::definition::{
-    Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
+    Benchmark, ClassSource, IdDefinition, ListFormat, OodDefinition, OodKind, Selection, SetSource,
+    ShiftedDefinition,
 };
 use crate::eval_sets::class_matching::{match_directories, number};
+use crate::eval_sets::list::read_openood_list;
 use crate::eval_sets::table::read_table;
 use crate::eval_sets::{
     ClassMap, ClassMapSource, ClassMatching, ImageFolder, ImageSet, ListedClasses, MatchedClasses,
@@ -22,11 +24,26 @@ pub struct OpenedBenchmark {
     pub gray: bool,
     /// ID images; labels are indices of class names.
     pub id: ImageSet,
+    /// Sets of ID classes with a covariate shift, which count as ID; labels as in [`id`](Self::id).
+    pub shifted: Vec<ImageSet>,
     /// Names of the ID classes or a built-in list; [`class_names`](Self::class_names) resolves
     /// both.
     pub classes: BenchmarkClasses,
     /// OOD sets, in the order of the definition.
     pub ood: Vec<OodSet>,
+    /// Sets whose number of images is not that of the complete set.
+    pub incomplete: Vec<IncompleteSet>,
+}
+
+/// A set with another number of images than the definition has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncompleteSet {
+    /// Name of the set.
+    pub name: String,
+    /// Number of images found.
+    pub images: usize,
+    /// Number of images of the complete set.
+    pub expected: usize,
 }
 
 /// An OOD set with the paths of its images.
@@ -49,8 +66,10 @@ pub enum BenchmarkClasses {
         /// Name of the list.
         list: String,
         /// For class directories: the names of all directories before any was excluded, in the
-        /// order of the list.
+        /// order of the list. For an image list whose paths have the synset ids: these, by label.
         all_directories: Option<Vec<String>>,
+        /// Whether names without a directory are no classes.
+        present_only: bool,
     },
 }
 
@@ -63,21 +82,17 @@ impl Benchmark {
     /// [`DatasetError::NotADirectory`] if `data_root` itself is not a directory.
     pub fn open(&self, data_root: impl AsRef<Path>) -> Result<OpenedBenchmark, DatasetError> {
         let data_root = data_root.as_ref();
-        let root = if data_root.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            data_root
-        };
-        let metadata = std::fs::metadata(root).map_err(|source| DatasetError::io(root, source))?;
-        if !metadata.is_dir() {
-            return Err(DatasetError::NotADirectory {
-                path: data_root.to_path_buf(),
-            });
-        }
+        check_root(data_root)?;
+        let roots = self.roots(data_root);
         let (id, classes) =
-            open_id(&self.id, data_root).map_err(|error| error.in_set(&self.id.name))?;
+            open_id(&self.id, &roots).map_err(|error| error.in_set(&self.id.name))?;
+        let shifted = self
+            .shifted
+            .iter()
+            .map(|set| open_shifted(set, &roots, &id).map_err(|error| error.in_set(&set.name)));
+        let shifted = shifted.collect::<Result<Vec<_>, DatasetError>>()?;
         let open = |set: &OodDefinition| {
-            let opened = open_ood(set, data_root).map_err(|error| error.in_set(&set.name))?;
+            let opened = open_ood(set, &roots).map_err(|error| error.in_set(&set.name))?;
             Ok(OodSet {
                 set: opened,
                 kind: set.kind,
@@ -87,15 +102,69 @@ impl Benchmark {
             .ood
             .iter()
             .map(open)
-            .collect::<Result<_, DatasetError>>()?;
+            .collect::<Result<Vec<_>, DatasetError>>()?;
+        let sets = std::iter::once((&id, self.id.images))
+            .chain(
+                shifted
+                    .iter()
+                    .zip(self.shifted.iter().map(|set| set.images)),
+            )
+            .chain(
+                ood.iter()
+                    .map(|set| &set.set)
+                    .zip(self.ood.iter().map(|set| set.images)),
+            );
+        let incomplete = sets.filter_map(|(set, expected)| IncompleteSet::new(set, expected?));
         Ok(OpenedBenchmark {
             name: self.name.clone(),
             gray: self.gray,
+            incomplete: incomplete.collect(),
             id,
+            shifted,
             classes,
             ood,
         })
     }
+
+    /// Resolves the directories of this benchmark below a data root.
+    pub(super) fn roots<'a>(&self, data_root: &'a Path) -> Roots<'a> {
+        Roots {
+            data: data_root,
+            lists: data_root.join(&self.list_root),
+        }
+    }
+}
+
+impl IncompleteSet {
+    fn new(set: &ImageSet, expected: usize) -> Option<Self> {
+        (set.len() != expected).then(|| Self {
+            name: set.name.clone(),
+            images: set.len(),
+            expected,
+        })
+    }
+}
+
+/// Directories of a benchmark.
+pub(super) struct Roots<'a> {
+    data: &'a Path,
+    lists: PathBuf,
+}
+
+/// Checks that the data root is a directory; an empty one is the current directory.
+pub(super) fn check_root(data_root: &Path) -> Result<(), DatasetError> {
+    let root = if data_root.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        data_root
+    };
+    let metadata = std::fs::metadata(root).map_err(|source| DatasetError::io(root, source))?;
+    if metadata.is_dir() {
+        return Ok(());
+    }
+    Err(DatasetError::NotADirectory {
+        path: data_root.to_path_buf(),
+    })
 }
 
 impl OpenedBenchmark {
@@ -124,48 +193,73 @@ impl OpenedBenchmark {
         &self,
         built_in: impl FnOnce(&str) -> Option<ListedClasses>,
     ) -> Result<MatchedClasses, DatasetError> {
-        let (list, all_directories) = match &self.classes {
-            BenchmarkClasses::Names(matched) => return Ok(matched.clone()),
-            BenchmarkClasses::BuiltIn {
-                list,
-                all_directories,
-            } => (list, all_directories),
-        };
-        let listed =
-            built_in(list).ok_or_else(|| DatasetError::UnknownClassList { name: list.clone() })?;
-        if let Some(all) = all_directories {
-            return match_kept(&listed, all, &self.id);
-        }
-        let classes = listed.names.len();
-        let out_of_range = self
-            .id
-            .samples
-            .iter()
-            .find_map(|sample| Some((sample, sample.label.filter(|&label| label >= classes)?)));
-        match out_of_range {
-            Some((sample, label)) => Err(DatasetError::LabelOutOfRange {
-                path: sample.path.clone(),
-                label,
-                classes,
-            }),
-            None => Ok(MatchedClasses::new(
-                listed.names,
-                ClassMatching::Labels,
-                &[],
-            )),
-        }
+        match_classes(&self.classes, &self.id, built_in)
     }
 }
 
-fn open_id(
+/// Same as [`OpenedBenchmark::match_classes`], for the parts of an opened benchmark.
+pub(super) fn match_classes(
+    classes: &BenchmarkClasses,
+    id: &ImageSet,
+    built_in: impl FnOnce(&str) -> Option<ListedClasses>,
+) -> Result<MatchedClasses, DatasetError> {
+    let (list, all_directories, present_only) = match classes {
+        BenchmarkClasses::Names(matched) => return Ok(matched.clone()),
+        BenchmarkClasses::BuiltIn {
+            list,
+            all_directories,
+            present_only,
+        } => (list, all_directories, *present_only),
+    };
+    let listed =
+        built_in(list).ok_or_else(|| DatasetError::UnknownClassList { name: list.clone() })?;
+    if let Some(all) = all_directories {
+        let mut matched = match_kept(&listed, all, id)?;
+        if present_only {
+            matched.names.truncate(all.len());
+        }
+        return Ok(matched);
+    }
+    let classes = listed.names.len();
+    let out_of_range = id
+        .samples
+        .iter()
+        .find_map(|sample| Some((sample, sample.label.filter(|&label| label >= classes)?)));
+    match out_of_range {
+        Some((sample, label)) => Err(DatasetError::LabelOutOfRange {
+            path: sample.path.clone(),
+            label,
+            classes,
+        }),
+        None => Ok(MatchedClasses::new(
+            listed.names,
+            ClassMatching::Labels,
+            &[],
+        )),
+    }
+}
+
+/// Opens the ID set, with its classes.
+pub(super) fn open_id(
     id: &IdDefinition,
-    data_root: &Path,
+    roots: &Roots<'_>,
 ) -> Result<(ImageSet, BenchmarkClasses), DatasetError> {
+    let data_root = roots.data;
     match &id.source {
-        SetSource::List { path, root } => {
-            let list = data_root.join(path);
+        SetSource::List { path, root, format } => {
+            let list = roots.lists.join(path);
             let (count, classes) = classes_of_labels(&id.classes, &list)?;
-            let set = read_image_list(&id.name, list, data_root.join(root), count)?;
+            let images = data_root.join(root);
+            let mut set = read_labeled_list(&id.name, &list, &images, *format, count)?;
+            if let ClassSource::BuiltInOfPaths(name) = &id.classes {
+                set.class_directories = directories_of_labels(&set, &list)?;
+                let classes = BenchmarkClasses::BuiltIn {
+                    list: name.clone(),
+                    all_directories: Some(set.class_directories.clone()),
+                    present_only: true,
+                };
+                return Ok((set, classes));
+            }
             Ok((set, classes))
         }
         SetSource::Archives { path } => {
@@ -193,11 +287,12 @@ fn classes_of_labels(
             let matched = MatchedClasses::new(names, ClassMatching::Labels, &[]);
             Ok((Some(count), BenchmarkClasses::Names(matched)))
         }
-        ClassSource::BuiltIn(list) => Ok((
+        ClassSource::BuiltIn(list) | ClassSource::BuiltInOfPaths(list) => Ok((
             None,
             BenchmarkClasses::BuiltIn {
                 list: list.clone(),
                 all_directories: None,
+                present_only: false,
             },
         )),
         // A definition from a file has names for a list; one from flags may have none.
@@ -273,10 +368,13 @@ fn classes_of_directories(
         BenchmarkClasses::Names(MatchedClasses::new(names, matching, &set.class_directories))
     };
     Ok(match source {
-        ClassSource::BuiltIn(list) => BenchmarkClasses::BuiltIn {
-            list: list.clone(),
-            all_directories: Some(all),
-        },
+        ClassSource::BuiltIn(list) | ClassSource::BuiltInOfPaths(list) => {
+            BenchmarkClasses::BuiltIn {
+                list: list.clone(),
+                all_directories: Some(all),
+                present_only: false,
+            }
+        }
         ClassSource::Inline(listed) => BenchmarkClasses::Names(match_kept(listed, &all, set)?),
         ClassSource::ClassMap(map) => named(mapped_names(map, data_root, set)?, ClassMatching::Map),
         ClassSource::DirectoryNames => {
@@ -290,11 +388,19 @@ fn classes_of_directories(
     })
 }
 
-fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetError> {
+/// Opens an OOD set.
+pub(super) fn open_ood(ood: &OodDefinition, roots: &Roots<'_>) -> Result<ImageSet, DatasetError> {
+    let data_root = roots.data;
     match &ood.source {
         // Labels would not be those of the ID classes.
-        SetSource::List { path, root } => {
-            read_path_list(&ood.name, data_root.join(path), data_root.join(root))
+        SetSource::List { path, root, format } => {
+            let (list, images) = (roots.lists.join(path), data_root.join(root));
+            match format {
+                ListFormat::LastSpace => read_path_list(&ood.name, list, images),
+                ListFormat::Openood => {
+                    read_openood_list(&ood.name, &list, &images, LabelUse::Ignored)
+                }
+            }
         }
         SetSource::Archives { path } => {
             read_archives(&ood.name, &data_root.join(path), LabelUse::Ignored)
@@ -308,6 +414,128 @@ fn open_ood(ood: &OodDefinition, data_root: &Path) -> Result<ImageSet, DatasetEr
             folder.unlabeled(&ood.name)
         }
     }
+}
+
+/// Opens a set of the ID classes with a covariate shift.
+pub(super) fn open_shifted(
+    shifted: &ShiftedDefinition,
+    roots: &Roots<'_>,
+    id: &ImageSet,
+) -> Result<ImageSet, DatasetError> {
+    let data_root = roots.data;
+    let directories = &id.class_directories;
+    let classes = (!directories.is_empty()).then_some(directories.len());
+    let name = &shifted.name;
+    let mut set = match &shifted.source {
+        SetSource::List { path, root, format } => {
+            let list = roots.lists.join(path);
+            return read_labeled_list(name, &list, &data_root.join(root), *format, classes);
+        }
+        SetSource::Archives { path } => {
+            return read_archives(name, &data_root.join(path), LabelUse::Required { classes });
+        }
+        SetSource::Table { path } => read_table(
+            name,
+            &data_root.join(path),
+            LabelUse::Required { classes: None },
+        )?,
+        SetSource::Directory { path, selection } => {
+            let mut folder = ImageFolder::read(data_root.join(path))?;
+            if folder.classes.is_empty() {
+                return Err(DatasetError::NoClassDirectories { path: folder.root });
+            }
+            select(&mut folder, selection, data_root)?;
+            folder.labeled(name)?
+        }
+    };
+    // The directories have the names of those of the ID set, perhaps of only some.
+    let index = |directory: &String| {
+        let index = directories.iter().position(|other| other == directory);
+        index.ok_or_else(|| DatasetError::UnknownShiftedClass {
+            path: location(&set).to_path_buf(),
+            class: directory.clone(),
+        })
+    };
+    let indices = set
+        .class_directories
+        .iter()
+        .map(index)
+        .collect::<Result<Vec<_>, _>>()?;
+    if !indices.is_empty() {
+        for sample in &mut set.samples {
+            sample.label = sample.label.and_then(|label| indices.get(label).copied());
+        }
+        set.class_directories.clone_from(directories);
+    }
+    Ok(set)
+}
+
+/// Reads an image list with labels.
+pub(super) fn read_labeled_list(
+    name: &str,
+    list: &Path,
+    images: &Path,
+    format: ListFormat,
+    classes: Option<usize>,
+) -> Result<ImageSet, DatasetError> {
+    match format {
+        ListFormat::LastSpace => read_image_list(name, list, images, classes),
+        ListFormat::Openood => {
+            read_openood_list(name, list, images, LabelUse::Required { classes })
+        }
+    }
+}
+
+/// Returns the name of the directory that the images of each label are in, by label.
+fn directories_of_labels(set: &ImageSet, list: &Path) -> Result<Vec<String>, DatasetError> {
+    let classes = set
+        .samples
+        .iter()
+        .filter_map(|sample| sample.label)
+        .max()
+        .map_or(0, |max| max + 1);
+    let problem = |problem: String| DatasetError::ListClasses {
+        path: list.to_path_buf(),
+        problem,
+    };
+    if classes > set.samples.len() {
+        return Err(problem(format!(
+            "label {} in a list of {} images",
+            classes - 1,
+            set.samples.len()
+        )));
+    }
+    let mut directories: Vec<Option<&str>> = vec![None; classes];
+    for sample in &set.samples {
+        let Some(label) = sample.label else { continue };
+        let directory = sample
+            .path
+            .parent()
+            .and_then(|parent| parent.file_name()?.to_str());
+        let Some(directory) = directory else {
+            return Err(problem(format!(
+                "{} is in no class directory",
+                sample.path.display()
+            )));
+        };
+        match directories[label] {
+            Some(other) if other != directory => {
+                return Err(problem(format!(
+                    "label {label} has images of the directories {other} and {directory}"
+                )));
+            }
+            _ => directories[label] = Some(directory),
+        }
+    }
+    let named = directories
+        .into_iter()
+        .enumerate()
+        .map(|(label, directory)| {
+            directory
+                .map(str::to_owned)
+                .ok_or_else(|| problem(format!("label {label} has no images")))
+        });
+    named.collect()
 }
 
 /// Removes the class directories that are not selected.
@@ -327,10 +555,11 @@ pub(super) fn select(
     if let Some(map) = &map {
         select_by_map(folder, selection, map)?;
     }
-    if !selection.roles.is_empty() {
+    if !selection.roles.is_empty() || selection.mapped_only {
         folder.exclude_loose_images();
     }
-    let filtered = !selection.exclude.is_empty() || !selection.roles.is_empty();
+    let filtered =
+        !selection.exclude.is_empty() || !selection.roles.is_empty() || selection.mapped_only;
     if filtered && folder.classes.is_empty() {
         return Err(DatasetError::NothingSelected {
             path: folder.root.clone(),
@@ -377,6 +606,11 @@ fn select_by_map(
             role: role.clone(),
             known,
         });
+    }
+    if selection.mapped_only {
+        folder
+            .classes
+            .retain(|class| map.entries.contains_key(&class.name));
     }
     let unmapped: Vec<&String> = folder
         .classes

@@ -7,8 +7,8 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 
 use crate::eval_sets::benchmark::definition::{
-    Benchmark, ClassSource, IdDefinition, OodDefinition, OodKind, Selection, SetSource,
-    TrainDefinition,
+    Benchmark, ClassSource, IdDefinition, ListFormat, OodDefinition, OodKind, Selection, SetSource,
+    ShiftedDefinition, TrainDefinition,
 };
 use crate::eval_sets::map::ClassMapSource;
 
@@ -24,7 +24,13 @@ struct RawBenchmark {
     gray: bool,
     #[serde(default)]
     maps: BTreeMap<String, RawMap>,
+    #[serde(default)]
+    list_root: PathBuf,
+    #[serde(default)]
+    list_format: ListFormat,
     id: RawId,
+    #[serde(default)]
+    shifted: Vec<RawShifted>,
     #[serde(default)]
     ood: Vec<RawOod>,
     train: Option<RawTrain>,
@@ -51,11 +57,30 @@ struct RawId {
     archive: Option<PathBuf>,
     table: Option<PathBuf>,
     classes: Option<RawClasses>,
+    #[serde(default)]
+    classes_of_paths: bool,
     map: Option<String>,
+    #[serde(default)]
+    mapped_only: bool,
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
     exclude: Vec<String>,
+    images: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawShifted {
+    name: String,
+    folder: Option<PathBuf>,
+    list: Option<PathBuf>,
+    root: Option<PathBuf>,
+    archive: Option<PathBuf>,
+    table: Option<PathBuf>,
+    #[serde(default)]
+    exclude: Vec<String>,
+    images: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -80,9 +105,12 @@ struct RawOod {
     table: Option<PathBuf>,
     map: Option<String>,
     #[serde(default)]
+    mapped_only: bool,
+    #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
     exclude: Vec<String>,
+    images: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -100,7 +128,8 @@ struct RawTrain {
     exclude: Vec<String>,
 }
 
-/// Keys for the location of a set's images, common to ID and OOD sets.
+/// Keys for the location of a set's images, common to all sets.
+#[derive(Default)]
 struct RawSource {
     folder: Option<PathBuf>,
     list: Option<PathBuf>,
@@ -108,8 +137,10 @@ struct RawSource {
     archive: Option<PathBuf>,
     table: Option<PathBuf>,
     map: Option<ClassMapSource>,
+    mapped_only: bool,
     roles: Vec<String>,
     exclude: Vec<String>,
+    list_format: ListFormat,
 }
 
 /// Parses and checks a definition; the error describes the problem and its location.
@@ -127,21 +158,37 @@ pub(super) fn parse(text: &str) -> Checked<Benchmark> {
         .into_iter()
         .map(|(name, map)| Ok((name.clone(), map.check(&name)?)))
         .collect::<Checked<_>>()?;
-    let id = raw.id.check(&raw.name, &maps)?;
-    let mut ood: Vec<OodDefinition> = Vec::new();
-    for set in raw.ood {
-        let set = set.check(&maps)?;
-        if set.name == id.name || ood.iter().any(|other| other.name == set.name) {
-            return Err(format!("duplicate set name `{}`", set.name));
-        }
-        ood.push(set);
+    let id = raw.id.check(&raw.name, &maps, raw.list_format)?;
+    let shifted = raw.shifted.into_iter();
+    let shifted: Vec<ShiftedDefinition> = shifted
+        .map(|set| set.check(raw.list_format))
+        .collect::<Checked<_>>()?;
+    let ood = raw.ood.into_iter();
+    let ood: Vec<OodDefinition> = ood
+        .map(|set| set.check(&maps, raw.list_format))
+        .collect::<Checked<_>>()?;
+    let names: Vec<&str> = std::iter::once(id.name.as_str())
+        .chain(shifted.iter().map(|set| set.name.as_str()))
+        .chain(ood.iter().map(|set| set.name.as_str()))
+        .collect();
+    if let Some((_, name)) = names
+        .iter()
+        .enumerate()
+        .find(|(i, name)| names[..*i].contains(name))
+    {
+        return Err(format!("duplicate set name `{name}`"));
     }
-    let train = raw.train.map(|train| train.check(&maps)).transpose()?;
+    let train = raw
+        .train
+        .map(|train| train.check(&maps, raw.list_format))
+        .transpose()?;
     Ok(Benchmark {
         name: raw.name,
         description: raw.description,
         gray: raw.gray,
+        list_root: raw.list_root,
         id,
+        shifted,
         ood,
         train,
     })
@@ -183,12 +230,21 @@ impl RawId {
         self,
         benchmark: &str,
         maps: &BTreeMap<String, ClassMapSource>,
+        list_format: ListFormat,
     ) -> Checked<IdDefinition> {
         let at = "[id]";
         let map = find_map(self.map.as_deref(), maps, at)?;
         let classes = match (self.classes, &map) {
             (Some(_), Some(_)) => {
                 return Err(format!("{at}: expected only one of `classes` and `map`"));
+            }
+            (Some(RawClasses::Named(name)), None) if self.classes_of_paths => {
+                ClassSource::BuiltInOfPaths(name)
+            }
+            _ if self.classes_of_paths => {
+                return Err(format!(
+                    "{at}: `classes-of-paths` requires the name of a class list in `classes`"
+                ));
             }
             (Some(RawClasses::Named(name)), None) => ClassSource::BuiltIn(name),
             (Some(RawClasses::Inline(names)), None) => {
@@ -204,8 +260,10 @@ impl RawId {
             archive: self.archive,
             table: self.table,
             map,
+            mapped_only: self.mapped_only,
             roles: self.roles,
             exclude: self.exclude,
+            list_format,
         };
         let source = source.check(at)?;
         if classes == ClassSource::DirectoryNames {
@@ -219,25 +277,56 @@ impl RawId {
                 return Err(format!("{at}: missing `classes`, required with `{key}`"));
             }
         }
+        if self.classes_of_paths && !matches!(source, SetSource::List { .. }) {
+            return Err(format!("{at}: `classes-of-paths` requires `list`"));
+        }
         let name = self.name.unwrap_or_else(|| benchmark.to_string());
         Ok(IdDefinition {
             name,
             source,
             classes,
+            images: self.images,
+        })
+    }
+}
+
+impl RawShifted {
+    fn check(self, list_format: ListFormat) -> Checked<ShiftedDefinition> {
+        if self.name.trim().is_empty() {
+            return Err("[[shifted]]: empty `name`".to_string());
+        }
+        let source = RawSource {
+            folder: self.folder,
+            list: self.list,
+            root: self.root,
+            archive: self.archive,
+            table: self.table,
+            exclude: self.exclude,
+            list_format,
+            ..RawSource::default()
+        };
+        Ok(ShiftedDefinition {
+            source: source.check(&format!("[[shifted]] `{}`", self.name))?,
+            name: self.name,
+            images: self.images,
         })
     }
 }
 
 impl RawOod {
-    fn check(self, maps: &BTreeMap<String, ClassMapSource>) -> Checked<OodDefinition> {
+    fn check(
+        self,
+        maps: &BTreeMap<String, ClassMapSource>,
+        list_format: ListFormat,
+    ) -> Checked<OodDefinition> {
         if self.name.trim().is_empty() {
             return Err("[[ood]]: empty `name`".to_string());
         }
         let at = format!("[[ood]] `{}`", self.name);
         let map = find_map(self.map.as_deref(), maps, &at)?;
-        if map.is_some() && self.roles.is_empty() {
+        if map.is_some() && self.roles.is_empty() && !self.mapped_only {
             return Err(format!(
-                "{at}: `map` has no effect on an OOD set without `roles`"
+                "{at}: `map` has no effect on an OOD set without `roles` or `mapped-only`"
             ));
         }
         let source = RawSource {
@@ -247,19 +336,26 @@ impl RawOod {
             archive: self.archive,
             table: self.table,
             map,
+            mapped_only: self.mapped_only,
             roles: self.roles,
             exclude: self.exclude,
+            list_format,
         };
         Ok(OodDefinition {
             source: source.check(&at)?,
             name: self.name,
             kind: self.kind,
+            images: self.images,
         })
     }
 }
 
 impl RawTrain {
-    fn check(self, maps: &BTreeMap<String, ClassMapSource>) -> Checked<TrainDefinition> {
+    fn check(
+        self,
+        maps: &BTreeMap<String, ClassMapSource>,
+        list_format: ListFormat,
+    ) -> Checked<TrainDefinition> {
         let at = "[train]";
         let map = find_map(self.map.as_deref(), maps, at)?;
         let source = RawSource {
@@ -272,6 +368,8 @@ impl RawTrain {
             table: self.table,
             roles: self.roles,
             exclude: self.exclude,
+            list_format,
+            ..RawSource::default()
         };
         Ok(TrainDefinition {
             source: source.check(at)?,
@@ -282,7 +380,10 @@ impl RawTrain {
 
 impl RawSource {
     fn check(self, at: &str) -> Checked<SetSource> {
-        let selects = self.map.is_some() || !self.roles.is_empty() || !self.exclude.is_empty();
+        let selects = self.map.is_some()
+            || self.mapped_only
+            || !self.roles.is_empty()
+            || !self.exclude.is_empty();
         let is_alone = !selects && self.root.is_none();
         let check_alone = |key: &str| {
             if is_alone {
@@ -304,10 +405,14 @@ impl RawSource {
                         "{at}: `roles` requires a `map` with a `role-column`"
                     ));
                 }
+                if self.mapped_only && self.map.is_none() {
+                    return Err(format!("{at}: `mapped-only` requires a `map`"));
+                }
                 let selection = Selection {
                     map: self.map,
                     roles: self.roles,
                     exclude: self.exclude,
+                    mapped_only: self.mapped_only,
                 };
                 Ok(SetSource::Directory { path, selection })
             }
@@ -329,6 +434,7 @@ impl RawSource {
                 Ok(SetSource::List {
                     path,
                     root: self.root.unwrap_or_default(),
+                    format: self.list_format,
                 })
             }
             _ => Err(format!(

@@ -4,11 +4,9 @@ use std::path::Path;
 use crate::error::{DatasetError, first_few};
 use crate::eval_sets::archive::{LabelUse, read_archives};
 use crate::eval_sets::benchmark::definition::{SetSource, TrainDefinition};
-use crate::eval_sets::benchmark::open::select;
+use crate::eval_sets::benchmark::open::{read_labeled_list, select};
 use crate::eval_sets::table::read_table;
-use crate::eval_sets::{
-    ClassMap, ImageFolder, ImageSet, ListedClasses, MatchedClasses, read_image_list,
-};
+use crate::eval_sets::{ClassMap, ImageFolder, ImageSet, ListedClasses, MatchedClasses};
 
 /// In-distribution images that scores are fitted to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +20,8 @@ pub struct TrainSet {
 }
 
 impl TrainDefinition {
-    /// Finds the images below `data_root`, and the ID class of each, one of `matched`. The labels of a
-    /// list, archives or a table are required; a directory without class directories has none.
+    /// Finds the images below `data_root`, and the ID class of each, one of `matched`. A list is relative
+    /// to `list_root`, which is itself relative to the data root. The labels of a list, archives or a table are required; a directory without class directories has none.
     ///
     /// # Errors
     /// [`DatasetError::InSet`] for an error of the set, such as [`DatasetError::PartialMatch`] if no
@@ -31,10 +29,12 @@ impl TrainDefinition {
     pub fn open(
         &self,
         data_root: impl AsRef<Path>,
+        list_root: impl AsRef<Path>,
         matched: &MatchedClasses,
     ) -> Result<TrainSet, DatasetError> {
         const NAME: &str = "train";
-        self.open_set(NAME, data_root.as_ref(), matched)
+        let data_root = data_root.as_ref();
+        self.open_set(NAME, data_root, &data_root.join(list_root), matched)
             .map_err(|error| error.in_set(NAME))
     }
 
@@ -42,6 +42,7 @@ impl TrainDefinition {
         &self,
         name: &str,
         data_root: &Path,
+        list_root: &Path,
         matched: &MatchedClasses,
     ) -> Result<TrainSet, DatasetError> {
         let any = LabelUse::Required { classes: None };
@@ -58,8 +59,9 @@ impl TrainDefinition {
                 select(&mut folder, selection, data_root)?;
                 folder.labeled(name)?
             }
-            SetSource::List { path, root } => {
-                read_image_list(name, data_root.join(path), data_root.join(root), None)?
+            SetSource::List { path, root, format } => {
+                let images = data_root.join(root);
+                read_labeled_list(name, &list_root.join(path), &images, *format, None)?
             }
             SetSource::Archives { path } => read_archives(name, &data_root.join(path), any)?,
             SetSource::Table { path } => read_table(name, &data_root.join(path), any)?,

@@ -81,11 +81,16 @@ impl ClassList {
     /// [`PromptError::UnknownClassList`] for an unknown name.
     pub fn built_in(name: &str) -> Result<Self, PromptError> {
         let names = ClassNames::built_in(name)?;
-        Ok(Self::from_names(
+        let list = Self::from_names(
             names,
             format!("the class list `{name}`"),
             ClassListForm::BuiltIn,
-        ))
+        );
+        let synset_ids = ClassNames::built_in_synset_ids(name);
+        Ok(Self {
+            synset_ids: synset_ids.map(|ids| ids.lines().map(str::to_owned).collect()),
+            ..list
+        })
     }
 
     /// Takes names as they are.
