@@ -126,6 +126,10 @@ fn features_have_the_scores_of_their_images() {
         "labels.txt",
         "goldfish\n".repeat(24) + &"pizza\n".repeat(24) + &"school bus\n".repeat(24),
     );
+    s.write(
+        "id-labels.txt",
+        "goldfish\n".repeat(4) + &"pizza\n".repeat(4) + &"school bus\n".repeat(4),
+    );
     let scores = [
         "--scores",
         "knn,mds,vim,she,react,kl-matching",
@@ -139,6 +143,8 @@ fn features_have_the_scores_of_their_images() {
         "id=id.npy",
         "--ood-features",
         "noise=noise.npy",
+        "--labels",
+        "id-labels.txt",
         "--classes",
         "classes.txt",
         "--train-features",
@@ -266,7 +272,7 @@ fn calibrate(s: &Sandbox, more: &[&str]) -> (Value, String) {
         "json",
     ];
     let output = s.clipn(&[&flags[..], more].concat());
-    let stderr = text(&output.stderr).to_owned();
+    let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     (serde_json::from_slice(&output.stdout).unwrap(), stderr)
 }

@@ -384,7 +384,7 @@ impl Detector {
     }
 
     /// Returns a pipeline of the tower, the classifier and the preprocessing, whose rows have what the
-    /// decision rule needs, and the evidence if it is asked for.
+    /// decision rule needs, and the evidence if it is requested.
     ///
     /// # Errors
     /// [`InferenceError::Model`] if the score of the rule needs features of patches, and the tower does not

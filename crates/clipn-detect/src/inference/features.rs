@@ -77,7 +77,7 @@ pub(crate) struct EncodedBatch {
     pub(crate) errors: Vec<Option<ImageError>>,
 }
 
-/// Features of a batch, with those of patches if they were asked for.
+/// Features of a batch, with those of patches if they were requested.
 pub(crate) enum BatchFeatures {
     Global(FeatureMatrix<f32>),
     Local(LocalFeatures<f32>),
@@ -203,7 +203,7 @@ impl<'a> FeaturePipeline<'a> {
         Ok(features)
     }
 
-    /// Computes the normalized features of preprocessed images, and of patches if they are asked for.
+    /// Computes the normalized features of preprocessed images, and of patches if they are requested.
     pub(crate) fn batch_features(&self, pixels: &[f32]) -> Result<BatchFeatures, InferenceError> {
         if self.patches == Patches::None {
             return Ok(BatchFeatures::Global(self.features(pixels)?));
@@ -321,7 +321,7 @@ impl<'a> FeaturePipeline<'a> {
         let pixels = &pixels[..read * length];
         let features = if self.patches != Patches::None {
             self.encode_patches(pixels)
-                .map(|features| self.cached_patches(origins, features))
+                .map(|features| self.cached_patches(&origins, features))
         } else {
             let computed = self.encode_pixels(pixels);
             computed.map(|computed| BatchFeatures::Global(self.joined(origins, computed)))
@@ -361,7 +361,7 @@ impl<'a> FeaturePipeline<'a> {
     /// Caches the features of images, and normalizes.
     fn cached_patches(
         &self,
-        origins: Vec<Origin>,
+        origins: &[Origin],
         mut features: LocalFeatures<f32>,
     ) -> BatchFeatures {
         for (origin, row) in origins.iter().zip(features.global().rows()) {

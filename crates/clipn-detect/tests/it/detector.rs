@@ -467,7 +467,7 @@ fn rejects_damaged_bundles() {
             .to_string();
         assert!(error.contains(part), "{from} → {to}: {error}");
     };
-    check_error(r#"\"version\":1"#, r#"\"version\":5"#, "expected 4, got 5");
+    check_error(r#"\"version\":1"#, r#"\"version\":6"#, "expected 5, got 6");
     check_error(r#"\"school bus\","#, "", "for classifier.yes, got");
     check_error(
         r#""classifier.no""#,

@@ -91,7 +91,7 @@ fn scores_do_not_depend_on_the_products_that_select_neighbors() {
         assert_eq!(single.collect::<Vec<f64>>(), found, "{score:?}");
     }
     // Another scale changes the logits that the scores were fitted to.
-    assert!(fitted.clone().with_scale(50.0).fit().is_none());
+    assert!(fitted.with_scale(50.0).fit().is_none());
     let mismatch = Classifier::new(vec!["a".to_owned()], rows(1, 96, 0), None).unwrap();
     assert!(matches!(
         mismatch.with_fit(fit),

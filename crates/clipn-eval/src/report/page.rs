@@ -31,8 +31,7 @@ pub fn write_html(
     })
 }
 
-/// Returns the paths of the example images of a report, of which [`ReportOptions::with_evidence`] takes
-/// maps.
+/// Returns the paths of the example images of a report, for [`ReportOptions::with_evidence`].
 pub fn example_images(evaluation: &Evaluation, options: &ReportOptions) -> Vec<PathBuf> {
     Sections::new(evaluation, options).example_paths()
 }

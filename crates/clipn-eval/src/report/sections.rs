@@ -177,11 +177,11 @@ impl<'a> Sections<'a> {
         };
         let gallery = self.gallery(index);
         let root = root_of(set);
-        let rows = self.ood_rows(SetDecisions::new(set, index, threshold));
+        let rows = self.ood_rows(&SetDecisions::new(set, index, threshold));
         rows.iter().map(|row| gallery.row(row, &root)).collect()
     }
 
-    fn ood_rows<'s>(&self, decided: SetDecisions<'s>) -> [GalleryRow<'s>; 2] {
+    fn ood_rows<'s>(&self, decided: &SetDecisions<'s>) -> [GalleryRow<'s>; 2] {
         let (kept, all, max) = (
             decided.kept(),
             decided.examples.len(),
@@ -218,7 +218,7 @@ impl<'a> Sections<'a> {
         };
         let set = &self.evaluation.id;
         let (gallery, root) = (self.gallery(index), root_of(set));
-        let rows = self.id_rows(SetDecisions::new(set, index, threshold));
+        let rows = self.id_rows(&SetDecisions::new(set, index, threshold));
         let images_html: String = rows.iter().map(|row| gallery.row(row, &root)).collect();
         if images_html.is_empty() {
             return String::new();
@@ -229,7 +229,7 @@ impl<'a> Sections<'a> {
         )
     }
 
-    fn id_rows<'s>(&self, decided: SetDecisions<'s>) -> [GalleryRow<'s>; 3] {
+    fn id_rows<'s>(&self, decided: &SetDecisions<'s>) -> [GalleryRow<'s>; 3] {
         let (all, max) = (decided.examples.len(), self.options.max_examples);
         let labeled = |e: &Example<'_>| e.row.label.is_some();
         let wrong = |e: &Example<'_>| e.row.label.is_some_and(|label| label != e.prediction);
@@ -273,9 +273,9 @@ impl<'a> Sections<'a> {
             return Vec::new();
         };
         let decide = |set| SetDecisions::new(set, index, threshold);
-        let mut rows: Vec<GalleryRow<'_>> = self.id_rows(decide(&self.evaluation.id)).into();
+        let mut rows: Vec<GalleryRow<'_>> = self.id_rows(&decide(&self.evaluation.id)).into();
         for set in &self.evaluation.ood {
-            rows.extend(self.ood_rows(decide(set)));
+            rows.extend(self.ood_rows(&decide(set)));
         }
         let examples = rows.iter().flat_map(|row| &row.examples);
         examples.map(|example| example.row.path.clone()).collect()

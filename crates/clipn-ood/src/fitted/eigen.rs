@@ -162,45 +162,47 @@ impl Tridiagonal {
             let is_small = |value: f64| value.abs() <= f64::EPSILON * magnitude;
             let m = (l..dim).find(|&m| is_small(e[m]))?;
             let mut iterations = 0;
-            while m > l {
-                iterations += 1;
-                if iterations > MAX_ITERATIONS {
-                    return None;
-                }
-                let g = d[l];
-                let p = (d[l + 1] - g) / (2.0 * e[l]);
-                let r = if p < 0.0 { -p.hypot(1.0) } else { p.hypot(1.0) };
-                d[l] = e[l] / (p + r);
-                d[l + 1] = e[l] * (p + r);
-                let next = d[l + 1];
-                let h = g - d[l];
-                d[l + 2..].iter_mut().for_each(|value| *value -= h);
-                shift += h;
-                let mut p = d[m];
-                let (mut c, mut c2, mut c3) = (1.0, 1.0, 1.0);
-                let first = e[l + 1];
-                let (mut s, mut s2) = (0.0, 0.0);
-                for i in (l..m).rev() {
-                    (c3, c2, s2) = (c2, c, s);
-                    let g = c * e[i];
-                    let h = c * p;
-                    let r = p.hypot(e[i]);
-                    e[i + 1] = s * r;
-                    s = e[i] / r;
-                    c = p / r;
-                    p = c * d[i] - s * g;
-                    d[i + 1] = h + s * (c * g + s * d[i]);
-                    let (left, right) = v.split_at_mut((i + 1) * dim);
-                    let pairs = left[i * dim..].iter_mut().zip(&mut right[..dim]);
-                    for (a, b) in pairs {
-                        (*a, *b) = (c * *a - s * *b, s * *a + c * *b);
+            if m > l {
+                loop {
+                    iterations += 1;
+                    if iterations > MAX_ITERATIONS {
+                        return None;
                     }
-                }
-                p = -s * s2 * c3 * first * e[l] / next;
-                e[l] = s * p;
-                d[l] = c * p;
-                if is_small(e[l]) {
-                    break;
+                    let g = d[l];
+                    let p = (d[l + 1] - g) / (2.0 * e[l]);
+                    let r = if p < 0.0 { -p.hypot(1.0) } else { p.hypot(1.0) };
+                    d[l] = e[l] / (p + r);
+                    d[l + 1] = e[l] * (p + r);
+                    let next = d[l + 1];
+                    let h = g - d[l];
+                    d[l + 2..].iter_mut().for_each(|value| *value -= h);
+                    shift += h;
+                    let mut p = d[m];
+                    let (mut c, mut c2, mut c3) = (1.0, 1.0, 1.0);
+                    let first = e[l + 1];
+                    let (mut s, mut s2) = (0.0, 0.0);
+                    for i in (l..m).rev() {
+                        (c3, c2, s2) = (c2, c, s);
+                        let g = c * e[i];
+                        let h = c * p;
+                        let r = p.hypot(e[i]);
+                        e[i + 1] = s * r;
+                        s = e[i] / r;
+                        c = p / r;
+                        p = c * d[i] - s * g;
+                        d[i + 1] = h + s * (c * g + s * d[i]);
+                        let (left, right) = v.split_at_mut((i + 1) * dim);
+                        let pairs = left[i * dim..].iter_mut().zip(&mut right[..dim]);
+                        for (a, b) in pairs {
+                            (*a, *b) = (c * *a - s * *b, s * *a + c * *b);
+                        }
+                    }
+                    p = -s * s2 * c3 * first * e[l] / next;
+                    e[l] = s * p;
+                    d[l] = c * p;
+                    if is_small(e[l]) {
+                        break;
+                    }
                 }
             }
             d[l] += shift;

@@ -226,7 +226,7 @@ impl ScoreFitter {
     /// # Errors
     /// [`FitError::NoImages`] if none was added, [`FitError::Length`] if the weights have another shape.
     /// A score that cannot be fitted is in [`Fitted::left_out`] instead.
-    pub fn finish<T: Copy + Into<f64>>(self, weights: &[T]) -> Result<Fitted, FitError> {
+    pub fn finish<T: Copy + Into<f64>>(mut self, weights: &[T]) -> Result<Fitted, FitError> {
         let images = self.images();
         if images == 0 {
             return Err(FitError::NoImages);
@@ -240,7 +240,7 @@ impl ScoreFitter {
             });
         }
         let weights = Arc::new(widen(weights));
-        let (bank, mean_max_logit) = match self.reservoir.clone() {
+        let (bank, mean_max_logit) = match self.reservoir.take() {
             Some(reservoir) => reservoir.finish(),
             None => (FeatureBank::new(Vec::new(), Vec::new(), self.dim), 0.0),
         };

@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn covariance_in_two_passes(rows: &[f64], means: &[Vec<f64>], classes: &[usize]) -> Vec<f64> {
-        let mut sums = vec![0.0; DIM * DIM];
+        let mut sums = [0.0; DIM * DIM];
         for (row, &class) in rows.chunks_exact(DIM).zip(classes) {
             for i in 0..DIM {
                 for j in 0..DIM {
@@ -222,7 +222,7 @@ mod tests {
         let means: Vec<_> = (0..3).map(|c| moments.class_mean(c).unwrap()).collect();
         let within = covariance_in_two_passes(&rows, &means, &classes);
         assert_near(&moments.covariance_within_classes(), &within, 1e-11);
-        let second = covariance_in_two_passes(&rows, &[vec![0.0; DIM]], &zeros);
+        let second = covariance_in_two_passes(&rows, &[[0.0; DIM].to_vec()], &zeros);
         assert_near(&moments.second_moment(), &second, 1e-8);
     }
 

@@ -173,7 +173,7 @@ impl<T: Float> Tanl<T> {
         let order = self.order(&means[0], &means[1]);
         let first: Vec<f64> = rows.iter().map(|row| self.score(row, &order)).collect();
         first.iter().for_each(|score| self.record(*score));
-        let threshold = two_class_threshold(self.history.iter().copied());
+        let threshold = two_class_threshold(self.history.make_contiguous());
         self.threshold = Some(threshold);
         let gap = self.settings.gap;
         let known = threshold + gap * (1.0 - threshold);

@@ -13,6 +13,9 @@ use crate::tensors::{f64s, indices};
 const CLASSES: usize = 12;
 const DIM: usize = 64;
 
+/// Name in the recording, images per batch, and what differs from the default settings.
+type Case<S> = (&'static str, usize, fn(&mut S));
+
 fn assert_near(what: &str, actual: &[f64], expected: &[f64]) {
     assert_eq!(actual.len(), expected.len(), "{what}");
     for (index, (actual, expected)) in actual.iter().zip(expected).enumerate() {
@@ -62,7 +65,7 @@ fn adaneg_agrees_with_the_authors_code() {
     with_file("adaneg", |file| {
         let (texts, images) = adaneg_inputs(file);
         let default = AdaNegSettings::default;
-        let cases: [(&str, usize, fn(&mut AdaNegSettings)); 6] = [
+        let cases: [Case<AdaNegSettings>; 6] = [
             ("official", 30, |_| {}),
             ("sample_adaptive", 30, |settings| {
                 settings.proxies = AdaNegProxies::SampleAdaptive { beta: 5.0 };
@@ -110,7 +113,7 @@ fn a_reset_stream_begins_again() {
 fn the_parts_of_tanl_agree_with_the_authors_code() {
     with_file("tanl", |file| {
         let scores = f64s(file, "threshold.input");
-        let threshold = two_class_threshold(scores.iter().copied());
+        let threshold = two_class_threshold(&scores);
         assert_near("threshold", &[threshold], &f64s(file, "threshold.output"));
         let logits = Rows::f64s(file, "aas.logits");
         for step in [0, 1, 2, 5] {
@@ -132,13 +135,13 @@ fn tanl_agrees_with_the_authors_code() {
         let (images, noise) = (logits("image.features"), logits("noise.features"));
         let width = images.len() / 120;
         let classes = texts.times(&texts, 100.0).values[..CLASSES * width].to_vec();
-        let cases: [(&str, usize, fn(&mut TanlSettings)); 7] = [
+        let cases: [Case<TanlSettings>; 7] = [
             ("official_gamma1", 30, |_| {}),
             ("official_gamma2", 30, |settings| settings.step = 2),
             ("plain_gamma0", 30, |settings| settings.step = 0),
             ("alpha_0.95", 30, |settings| settings.queue_weight = 0.95),
             ("alpha_1_no_batch", 30, |settings| {
-                settings.queue_weight = 1.0
+                settings.queue_weight = 1.0;
             }),
             ("short_queue", 30, |settings| {
                 settings.queue = 20;

@@ -127,7 +127,7 @@ fn respond(model: &str, results: Vec<NamedResult>, started: Instant) -> Result<R
     }
     let image_result = |(index, (id, result)): (usize, NamedResult)| {
         let outcome = match result {
-            Ok(detection) => ImageOutcome::Decision(detection),
+            Ok(detection) => ImageOutcome::Decision(Box::new(detection)),
             Err(error) => ImageOutcome::Failure(ImageFailure {
                 error: (&error).into(),
             }),

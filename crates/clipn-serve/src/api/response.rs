@@ -33,7 +33,7 @@ pub(super) struct ImageResult {
 #[serde(untagged)]
 pub(super) enum ImageOutcome {
     #[cfg_attr(test, schema(value_type = crate::api::openapi::schemas::DecisionSchema))]
-    Decision(Detection),
+    Decision(Box<Detection>),
     Failure(ImageFailure),
 }
 
