@@ -187,7 +187,7 @@ fn mixed_types() -> PyErr {
     invalid("expected logits of one float type, got float32 and float64")
 }
 
-/// Returns name, label and inputs of every score that is selected by `all`.
+/// Returns name, label and inputs of every score of logits that is selected by `all`.
 #[pyfunction]
 pub(crate) fn score_names() -> Vec<(&'static str, &'static str, bool, bool)> {
     let describe = |score: &&'static dyn Score| {
@@ -198,5 +198,7 @@ pub(crate) fn score_names() -> Vec<(&'static str, &'static str, bool, bool)> {
             score.uses_negatives(),
         )
     };
-    all().iter().map(describe).collect()
+    // A fitted score needs features, which these functions do not get.
+    let of_logits = all().iter().filter(|score| score.fitted().is_none());
+    of_logits.map(describe).collect()
 }
