@@ -20,6 +20,12 @@ fn json_rows(s: &Sandbox, more: &[&str]) -> Vec<Value> {
     stdout.lines().map(parse).collect()
 }
 
+/// Builds the bundle `shop.clipn`.
+fn build(s: &Sandbox) {
+    let build = ["classifier", "build", "--classes", CLASSES];
+    s.done(&[&build[..], &["--out", "shop.clipn"]].concat());
+}
+
 #[test]
 fn gl_mcm_decides_and_is_evaluated_by_name_only() {
     let s = Sandbox::new();
@@ -61,14 +67,7 @@ fn gl_mcm_decides_and_is_evaluated_by_name_only() {
 #[test]
 fn a_bundle_calibrated_on_patches_classifies_with_them() {
     let s = Sandbox::new();
-    s.done(&[
-        "classifier",
-        "build",
-        "--classes",
-        CLASSES,
-        "--out",
-        "shop.clipn",
-    ]);
+    build(&s);
     s.done(&[
         "calibrate",
         "--bundle",
@@ -102,14 +101,7 @@ fn a_bundle_calibrated_on_patches_classifies_with_them() {
 fn features_in_files_have_no_patches() {
     let s = Sandbox::new();
     s.done(&["embed", "images", "photos", "--output", "photos.npy"]);
-    s.done(&[
-        "classifier",
-        "build",
-        "--classes",
-        CLASSES,
-        "--out",
-        "shop.clipn",
-    ]);
+    build(&s);
     let arguments = [
         "classify",
         "--bundle",

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use clipn_model::{FeatureMatrix, LocalFeatures, Real};
 use clipn_ood::fitted::ScoreFit;
-use clipn_ood::scores::{FittedScoreSet, LOGIT_SCALE, ScoreInputs};
+use clipn_ood::scores::{FittedScoreSet, LOGIT_SCALE, ScoreInputs, logsumexp};
 use clipn_text::prompts::duplicate_names;
 
 use crate::classifier::attached::AttachedNegatives;
@@ -359,9 +359,10 @@ impl<T: Real> Classifier<T> {
                 let words = attached.negatives().len();
                 for block in patches.values().chunks(PATCH_BLOCK * self.dim) {
                     let rows = attached.logits(block, self.scale)?;
-                    local
-                        .negatives
-                        .extend(rows.chunks_exact(words).map(logsumexp));
+                    local.negatives.extend(
+                        rows.chunks_exact(words)
+                            .map(|row| logsumexp(row.iter().copied())),
+                    );
                 }
             }
         }
@@ -374,13 +375,6 @@ impl<T: Real> Classifier<T> {
         let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
         features.rows().flat_map(row).collect()
     }
-}
-
-/// Log-sum-exp of at least one value.
-fn logsumexp<T: Real>(values: &[T]) -> T {
-    let top = values.iter().copied().fold(T::neg_infinity(), T::max);
-    let sum: T = values.iter().map(|&value| (value - top).exp()).sum();
-    top + sum.ln()
 }
 
 /// Normalizes the rows `[K, D]` of K classes that do not have length 1.

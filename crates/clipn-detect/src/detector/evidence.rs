@@ -1,4 +1,4 @@
-use clipn_ood::scores::{LogitsRow, sigmoid};
+use clipn_ood::scores::{LogitsRow, logsumexp, sigmoid};
 use serde::{Deserialize, Serialize};
 
 /// Where in an image its best class, the "no" of that class and the negatives are seen: a value for each
@@ -49,11 +49,10 @@ impl Evidence {
         let patch = |side: &'_ [f32], patch: usize| -> Option<f32> {
             side.get(patch * classes + class).copied()
         };
-        let widen = |patch: &[f32]| patch.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
         let totals: Vec<f64> = local
             .yes
             .chunks_exact(classes)
-            .map(|patch| logsumexp(&widen(patch)))
+            .map(|patch| logsumexp(patch.iter().map(|&logit| f64::from(logit))))
             .collect();
         let each = || totals.iter().copied().enumerate();
         let yes = each()
@@ -102,11 +101,6 @@ impl Evidence {
         let negatives = self.negatives.as_ref()?;
         Some(place(negatives, self.rows, self.columns))
     }
-}
-
-fn logsumexp(values: &[f64]) -> f64 {
-    let top = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    top + values.iter().map(|v| (v - top).exp()).sum::<f64>().ln()
 }
 
 /// Names the third of the rows and of the columns with the first of the highest values.

@@ -464,9 +464,10 @@ impl Detector {
     /// [`DetectorError::Model`] if `pixels` are not a whole number of images, [`DetectorError::Item`] if
     /// the features of one of them are not finite.
     pub fn detect_pixels(&self, pixels: &[f32]) -> Result<Vec<Detection>, DetectorError> {
-        let scores = [self.rule.score()];
-        let features = self.features(pixels, self.patches(&scores))?;
-        let logits = features.logits(&self.classifier, self.patches(&scores))?;
+        let patches = self.patches(&[self.rule.score()]);
+        let logits = self
+            .features(pixels, patches)?
+            .logits(&self.classifier, patches)?;
         let detections = logits.rows().map(|row| self.decide(row));
         Ok(detections.collect::<Result<_, _>>()?)
     }

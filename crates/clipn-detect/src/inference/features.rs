@@ -205,14 +205,7 @@ impl<'a> FeaturePipeline<'a> {
 
     /// Computes the normalized features of preprocessed images, and of patches if they are requested.
     pub(crate) fn batch_features(&self, pixels: &[f32]) -> Result<BatchFeatures, InferenceError> {
-        if self.patches == Patches::None {
-            return Ok(BatchFeatures::Global(self.features(pixels)?));
-        }
-        let mut features = self.encode_patches(pixels)?;
-        if self.normalized {
-            features.normalize();
-        }
-        Ok(BatchFeatures::Local(features))
+        Ok(self.normalize(self.compute(pixels)?))
     }
 
     /// Runs a stream of images. `inspect` gets each image's features `[D]`, finite and not zero, or why
@@ -319,62 +312,55 @@ impl<'a> FeaturePipeline<'a> {
             errors.push(error);
         }
         let pixels = &pixels[..read * length];
-        let features = if self.patches != Patches::None {
-            self.encode_patches(pixels)
-                .map(|features| self.cached_patches(&origins, features))
-        } else {
-            let computed = self.encode_pixels(pixels);
-            computed.map(|computed| BatchFeatures::Global(self.joined(origins, computed)))
-        };
+        let features = self.compute(pixels).map(|computed| {
+            self.cache_computed(&origins, computed.global());
+            self.normalize(match computed {
+                BatchFeatures::Global(rows) => BatchFeatures::Global(self.joined(origins, rows)),
+                // All images were encoded.
+                local => local,
+            })
+        });
         Some(features.map(|features| EncodedBatch { features, errors }))
     }
 
-    /// Joins cached and computed rows in the order of the images, and caches the computed ones.
-    fn joined(&self, origins: Vec<Origin>, computed: FeatureMatrix<f32>) -> FeatureMatrix<f32> {
-        let mut features = match self.cache {
-            None => computed,
-            Some(cache) => {
-                let dim = self.tower.embed_dim();
-                let mut values = Vec::with_capacity(origins.len() * dim);
-                let mut rows = computed.rows();
-                for origin in origins {
-                    match origin {
-                        Origin::Cached(row) => values.extend(row),
-                        Origin::Tower(key) => {
-                            let row = rows.next().unwrap_or_default();
-                            if let Some(key) = key.filter(|_| has_direction(row)) {
-                                cache.insert(&key, row);
-                            }
-                            values.extend_from_slice(row);
-                        }
-                    }
-                }
-                FeatureMatrix::new(values, dim)
-            }
-        };
-        if self.normalized {
-            features.normalize();
-        }
-        features
-    }
-
-    /// Caches the features of images, and normalizes.
-    fn cached_patches(
-        &self,
-        origins: &[Origin],
-        mut features: LocalFeatures<f32>,
-    ) -> BatchFeatures {
-        for (origin, row) in origins.iter().zip(features.global().rows()) {
-            if let (Some(cache), Origin::Tower(Some(key))) = (self.cache, origin)
-                && has_direction(row)
-            {
+    /// Caches the rows that the tower computed.
+    fn cache_computed(&self, origins: &[Origin], computed: &FeatureMatrix<f32>) {
+        let Some(cache) = self.cache else { return };
+        let keys = origins.iter().filter_map(|origin| match origin {
+            Origin::Tower(key) => Some(key),
+            Origin::Cached(_) => None,
+        });
+        for (key, row) in keys.zip(computed.rows()) {
+            if let Some(key) = key.as_ref().filter(|_| has_direction(row)) {
                 cache.insert(key, row);
             }
         }
-        if self.normalized {
-            features.normalize();
+    }
+
+    /// Joins cached and computed rows in the order of the images.
+    fn joined(&self, origins: Vec<Origin>, computed: FeatureMatrix<f32>) -> FeatureMatrix<f32> {
+        if self.cache.is_none() {
+            return computed;
         }
-        BatchFeatures::Local(features)
+        let dim = self.tower.embed_dim();
+        let mut values = Vec::with_capacity(origins.len() * dim);
+        let mut rows = computed.rows();
+        for origin in origins {
+            match origin {
+                Origin::Cached(row) => values.extend(row),
+                Origin::Tower(_) => values.extend_from_slice(rows.next().unwrap_or_default()),
+            }
+        }
+        FeatureMatrix::new(values, dim)
+    }
+
+    fn normalize(&self, mut features: BatchFeatures) -> BatchFeatures {
+        match &mut features {
+            _ if !self.normalized => {}
+            BatchFeatures::Global(features) => features.normalize(),
+            BatchFeatures::Local(features) => features.normalize(),
+        }
+        features
     }
 
     fn cached(&self, key: Option<&FeatureKey>) -> Option<Vec<f32>> {
@@ -384,12 +370,14 @@ impl<'a> FeaturePipeline<'a> {
         self.cache?.get(key?)
     }
 
-    /// Computes features of images and patches that are not normalized.
-    fn encode_patches(&self, pixels: &[f32]) -> Result<LocalFeatures<f32>, InferenceError> {
+    /// Computes features that are not normalized, and those of patches if they are requested.
+    fn compute(&self, pixels: &[f32]) -> Result<BatchFeatures, InferenceError> {
+        if self.patches == Patches::None {
+            return Ok(BatchFeatures::Global(self.encode_pixels(pixels)?));
+        }
         let size = self.preprocessing.size;
-        Ok(self
-            .tower
-            .encode_local(ImageBatch::new(pixels, size, size)?)?)
+        let images = ImageBatch::new(pixels, size, size)?;
+        Ok(BatchFeatures::Local(self.tower.encode_local(images)?))
     }
 
     /// Computes features that are not normalized.

@@ -25,3 +25,17 @@ pub fn image_tower(weights: &ModelWeights) -> Box<dyn ImageTower<f32>> {
 pub fn image_tower_from_image_weights(weights: &ImageTowerWeights) -> Box<dyn ImageTower<f32>> {
     image_tower(weights.weights())
 }
+
+/// Writes the feature of each image before those of its patches, `[images, 1 + patches, dim]`, the form that
+/// `LocalFeatures::from_rows` takes.
+fn join_images_and_patches(out: &mut [f32], features: &[f32], patches: &[f32], dim: usize) {
+    let features = features.chunks_exact(dim);
+    // At least 1, as a chunk of no values is none.
+    let patches_len = (patches.len() / features.len().max(1)).max(1);
+    let images = out.chunks_exact_mut(dim + patches_len);
+    for ((out, feature), patches) in images.zip(features).zip(patches.chunks_exact(patches_len)) {
+        let (first, others) = out.split_at_mut(dim);
+        first.copy_from_slice(feature);
+        others.copy_from_slice(patches);
+    }
+}

@@ -14,6 +14,7 @@ use crate::block::{
 use crate::chunks::{SCRATCH, par_map_chunks};
 use crate::head::Head;
 use crate::kernels::{Epilogue, Matrix, MatrixMut, add_bias, gemm, layer_norm};
+use crate::vision::join_images_and_patches;
 
 /// Intended number of positions per chunk of images: 16 images of ViT-B-32, or 4 of ViT-B-16.
 pub(super) const TARGET_CHUNK_POSITIONS: usize = 800;
@@ -194,14 +195,7 @@ impl VisionTransformer {
                 self.head().project(&mut features, &pooled, threads);
                 let mut local = vec![0.0; features.len() * grid.len()];
                 self.head().project(&mut local, &patches, threads);
-                let images = out.chunks_exact_mut(rows_per_image * self.embed_dim);
-                let features = features.chunks_exact(self.embed_dim);
-                let patches = local.chunks_exact(grid.len() * self.embed_dim);
-                for ((out, feature), patches) in images.zip(features).zip(patches) {
-                    let (first, others) = out.split_at_mut(self.embed_dim);
-                    first.copy_from_slice(feature);
-                    others.copy_from_slice(patches);
-                }
+                join_images_and_patches(out, &features, &local, self.embed_dim);
             };
         par_map_chunks(
             &lengths,

@@ -1,6 +1,5 @@
 //! Scores of the local features of an image.
 
-use super::softmax::{max_probability, max_value};
 use super::{LogitsRow, Mcm, Score};
 
 /// L-MCM: the maximum softmax probability of the cosine similarities at temperature 1, over all classes
@@ -37,34 +36,19 @@ impl Score for LMcm {
     }
 
     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
-        let Some(patches) = row.finite_local() else {
-            return f32::NAN;
-        };
-        let mut cosines = vec![0.0; row.yes.len()];
-        let of_patch = |logits: &[f32]| {
-            for (cosine, logit) in cosines.iter_mut().zip(logits) {
-                *cosine = logit / row.scale as f32;
-            }
-            max_probability(&cosines)
-        };
-        patches.map(of_patch).fold(0.0, f32::max)
+        let of_patch = |logits| Mcm.faithful(LogitsRow::new(logits, &[]).with_scale(row.scale));
+        match row.finite_local() {
+            Some(patches) => patches.map(of_patch).fold(0.0, f32::max),
+            None => f32::NAN,
+        }
     }
 
     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
-        let Some(patches) = row.finite_local() else {
-            return f64::NAN;
-        };
-        // The winner's own exponential is 1: the logarithm is precise for probabilities close to 1.
-        let of_patch = |logits: &[f64]| {
-            let top = max_value(logits);
-            let exponentials = logits.iter().map(|v| ((v - top) / row.scale).exp());
-            let winner = logits.iter().position(|v| *v == top);
-            let others = exponentials
-                .enumerate()
-                .filter(|(class, _)| Some(*class) != winner);
-            -others.map(|(_, e)| e).sum::<f64>().ln_1p()
-        };
-        patches.map(of_patch).fold(f64::NEG_INFINITY, f64::max)
+        let of_patch = |logits| Mcm.stable(LogitsRow::new(logits, &[]).with_scale(row.scale));
+        match row.finite_local() {
+            Some(patches) => patches.map(of_patch).fold(f64::NEG_INFINITY, f64::max),
+            None => f64::NAN,
+        }
     }
 
     fn from_stable(&self, value: f64) -> f64 {

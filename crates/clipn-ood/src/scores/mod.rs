@@ -87,8 +87,7 @@ pub use registry::{all, by_name, is_built_in, parse_list};
 pub(crate) use row::argmax;
 pub use row::{LogitsRow, agreement, predict, softmax_yes, top_k};
 pub use score::{Score, stable, stable_each};
-pub(crate) use softmax::logsumexp;
-pub use softmax::sigmoid;
+pub use softmax::{logsumexp, sigmoid};
 
 /// Published factor between cosine similarities and logits.
 ///

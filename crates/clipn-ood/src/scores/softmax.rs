@@ -157,7 +157,14 @@ pub(super) fn logsumexp_f32(values: &[f32]) -> f32 {
 }
 
 /// Log-sum-exp, `ln(sum_j exp(v_j))`, of finite values.
-pub(crate) fn logsumexp<T: Float>(values: impl Iterator<Item = T> + Clone) -> T {
+///
+/// ```
+/// use clipn_ood::scores::logsumexp;
+///
+/// assert_eq!(logsumexp([0.0_f64; 4].into_iter()), 4.0_f64.ln());
+/// ```
+#[must_use]
+pub fn logsumexp<T: Float>(values: impl Iterator<Item = T> + Clone) -> T {
     let top = values.clone().fold(T::neg_infinity(), T::max);
     values.fold(T::zero(), |sum, v| sum + (v - top).exp()).ln() + top
 }

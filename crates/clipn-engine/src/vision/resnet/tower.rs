@@ -13,6 +13,7 @@ use super::conv::{Conv, average_pool};
 use super::grid::{MapSize, last_grid};
 use super::pool::AttentionPool;
 use crate::chunks::par_map_chunks;
+use crate::vision::join_images_and_patches;
 
 /// Intended number of positions of last feature maps per chunk of images: 8 images of RN50, or 2 of
 /// RN50x64.
@@ -124,14 +125,7 @@ impl ResNetTower {
                 let mut features = vec![0.0; range.len() * self.embed_dim];
                 pool.run(&mut features, &scratch.x, threads);
                 let local = pool.values(&scratch.x, threads);
-                let images = out.chunks_exact_mut(rows * self.embed_dim);
-                let features = features.chunks_exact(self.embed_dim);
-                let local = local.chunks_exact(grid.len() * self.embed_dim);
-                for ((out, feature), local) in images.zip(features).zip(local) {
-                    let (first, others) = out.split_at_mut(self.embed_dim);
-                    first.copy_from_slice(feature);
-                    others.copy_from_slice(local);
-                }
+                join_images_and_patches(out, &features, &local, self.embed_dim);
             };
         par_map_chunks(
             &lengths,

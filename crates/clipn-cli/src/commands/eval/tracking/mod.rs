@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use clipn::evaluation::{Average, EvaluationRecord, OodResult};
+use clipn::evaluation::EvaluationRecord;
 use serde_json::Value;
 
 use crate::common::error::CliError;
@@ -121,39 +121,17 @@ fn metrics(record: &EvaluationRecord) -> Vec<(String, f64)> {
         all.push((format!("{}/{}/aurc", r.score, results.id.name), r.aurc));
     }
     for r in &results.results {
-        let OodResult {
-            auroc,
-            fpr95,
-            aupr_in,
-            aupr_out,
-            ..
-        } = *r;
+        let main = [r.auroc, r.fpr95, r.aupr_in, r.aupr_out];
         let more = [r.aupr_in_trapezoid, r.aupr_out_trapezoid, r.aurc];
-        push(
-            &mut all,
-            &format!("{}/{}", r.score, r.ood),
-            [auroc, fpr95, aupr_in, aupr_out],
-            more,
-        );
+        push(&mut all, &format!("{}/{}", r.score, r.ood), main, more);
     }
     for a in &results.averages {
         let set = a
             .kind
             .map_or("mean".to_owned(), |kind| format!("mean_{kind}"));
-        let Average {
-            auroc,
-            fpr95,
-            aupr_in,
-            aupr_out,
-            ..
-        } = *a;
+        let main = [a.auroc, a.fpr95, a.aupr_in, a.aupr_out];
         let more = [a.aupr_in_trapezoid, a.aupr_out_trapezoid, a.aurc];
-        push(
-            &mut all,
-            &format!("{}/{set}", a.score),
-            [auroc, fpr95, aupr_in, aupr_out],
-            more,
-        );
+        push(&mut all, &format!("{}/{set}", a.score), main, more);
     }
     all
 }
