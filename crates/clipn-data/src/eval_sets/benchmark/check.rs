@@ -4,10 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use crate::error::DatasetError;
+use crate::eval_sets::benchmark::classes::match_classes;
 use crate::eval_sets::benchmark::definition::{Benchmark, OodKind};
-use crate::eval_sets::benchmark::open::{
-    check_root, match_classes, open_id, open_ood, open_shifted,
-};
+use crate::eval_sets::benchmark::sets::{check_root, open_id, open_ood, open_shifted};
 use crate::eval_sets::{ImageSet, LabeledImage, ListedClasses};
 
 /// Maximum number of missing classes or files that are named.

@@ -2,16 +2,20 @@
 //! out-of-distribution sets to separate them from. A definition is a TOML file with the keys in
 //! [`raw`]; [`Benchmark::open`] finds its images below a data root.
 mod check;
+mod classes;
 mod definition;
 mod load;
 mod open;
 mod raw;
+mod select;
+mod sets;
 mod train;
 
 pub use check::{BenchmarkCheck, SetCheck, SetRole};
+pub use classes::BenchmarkClasses;
 pub use definition::{
     Benchmark, ClassSource, IdDefinition, ListFormat, OodDefinition, OodKind, Selection, SetSource,
     ShiftedDefinition, TrainDefinition,
 };
-pub use open::{BenchmarkClasses, IncompleteSet, OodSet, OpenedBenchmark};
+pub use open::{IncompleteSet, OodSet, OpenedBenchmark};
 pub use train::TrainSet;

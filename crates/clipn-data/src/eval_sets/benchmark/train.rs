@@ -4,7 +4,8 @@ use std::path::Path;
 use crate::error::{DatasetError, first_few};
 use crate::eval_sets::archive::{LabelUse, read_archives};
 use crate::eval_sets::benchmark::definition::{SetSource, TrainDefinition};
-use crate::eval_sets::benchmark::open::{read_labeled_list, select};
+use crate::eval_sets::benchmark::select::select;
+use crate::eval_sets::benchmark::sets::read_labeled_list;
 use crate::eval_sets::table::read_table;
 use crate::eval_sets::{ClassMap, ImageFolder, ImageSet, ListedClasses, MatchedClasses};
 
