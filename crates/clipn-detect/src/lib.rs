@@ -14,6 +14,7 @@
 //! | [`classifier`] | [`ClassifierBuilder`](classifier::ClassifierBuilder): class names, templates and text towers to W_yes and W_no, and their logits |
 //! | [`negatives`] | [`Negatives`](negatives::Negatives): words that are no class, as rows that a score weighs against the classes |
 //! | [`fitting`] | [`ClassifierFitter`](fitting::ClassifierFitter): scores that are fitted to features of known images |
+//! | [`adaptation`] | [`AdaptiveScorer`](adaptation::AdaptiveScorer): scores that learn from the stream of images |
 //! | [`bundle`] | [`Bundle`](bundle::Bundle): a classifier, its preprocessing, threshold and image tower in one file |
 //! | [`detector`] | [`Detector`](detector::Detector): images to decisions, one by one or as a stream |
 //! | [`inference`] | [`InferencePipeline`](inference::InferencePipeline): images to logits on all cores, in order |
@@ -43,6 +44,7 @@
 //! The built-in model of the examples needs the feature `mini` of `clipn-model`. This crate has no
 //! features of its own.
 
+pub mod adaptation;
 pub mod bundle;
 pub mod classifier;
 pub mod detector;

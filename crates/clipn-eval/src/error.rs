@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use clipn_detect::adaptation::AdaptationError;
 use clipn_detect::classifier::ClassifierError;
 use clipn_detect::inference::{InferenceError, ItemError};
 use clipn_image::ImageError;
@@ -52,6 +53,17 @@ pub enum EvaluationError {
         /// Error of the metric.
         source: MetricError,
     },
+    /// The metrics of a score that learns from the stream of images cannot be computed.
+    #[error("cannot compute metrics of the stream with {ood}")]
+    StreamMetric {
+        /// Name of the out-of-distribution set.
+        ood: String,
+        /// Error of the metric.
+        source: MetricError,
+    },
+    /// A score that learns from the stream of images refused its input.
+    #[error(transparent)]
+    Adaptation(#[from] AdaptationError),
     /// No image of a set could be read.
     #[error("none of the {count} images of `{set}` could be read; first error: {first}")]
     NoReadableImages {

@@ -51,6 +51,8 @@ pub struct EvaluationOptions {
     pub parallelism: Parallelism,
     /// Whether an unreadable image ends the run instead of being skipped and reported.
     pub strict: bool,
+    /// Whether the feature of each image is kept ([`ImageScores::feature`]).
+    pub features: bool,
 }
 
 impl EvaluationOptions {
@@ -81,6 +83,13 @@ impl EvaluationOptions {
         self.strict = strict;
         self
     }
+
+    /// Sets whether the feature of each image is kept, 4 bytes a dimension.
+    #[must_use]
+    pub fn with_features(mut self, features: bool) -> Self {
+        self.features = features;
+        self
+    }
 }
 
 /// Prediction and scores of an image.
@@ -92,6 +101,9 @@ pub struct ImageScores {
     pub scores: Vec<f64>,
     /// Maximum softmax probability over the "yes" logits, p(max).
     pub confidence: f64,
+    /// Normalized feature of the image, `[D]`; empty unless features are kept
+    /// ([`EvaluationOptions::features`]).
+    pub feature: Vec<f32>,
 }
 
 /// Result of one image.

@@ -6,7 +6,9 @@ use clipn_base::error::chain_in_one_line;
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_data::{ImageSet, NamedImage, OodKind, OodSet, SkippedFiles};
 use clipn_detect::classifier::{Classifier, ClassifierError};
-use clipn_detect::inference::{FeatureCache, InferenceError, InferencePipeline, ItemError};
+use clipn_detect::inference::{
+    FeatureCache, ImageRows, InferenceError, InferencePipeline, ItemError,
+};
 use clipn_image::Preprocessing;
 use clipn_model::ImageTower;
 use clipn_ood::scores::{LogitsRow, Msp, Score, predict, stable_each};
@@ -258,11 +260,19 @@ impl<'a> Evaluator<'a> {
             .iter()
             .map(|_| Vec::with_capacity(set.len()))
             .collect();
-        let score_each = |_: &NamedImage, rows: Result<&[LogitsRow<'_, f32>], ItemError>| {
-            let score_each = |rows: &[LogitsRow<'_, f32>]| -> Vec<ImageScores> {
-                let each = rows.iter().zip(scores);
-                each.map(|(&row, scores)| score(row, scores, self.options.precision))
-                    .collect()
+        let score_each = |_: &NamedImage, rows: Result<ImageRows<'_>, ItemError>| {
+            let score_each = |rows: ImageRows<'_>| -> Vec<ImageScores> {
+                let kept = if self.options.features {
+                    rows.feature
+                } else {
+                    &[]
+                };
+                let each = rows.logits.iter().zip(scores);
+                each.map(|(&row, scores)| ImageScores {
+                    feature: kept.to_vec(),
+                    ..score(row, scores, self.options.precision)
+                })
+                .collect()
             };
             rows.map(score_each)
         };
@@ -364,5 +374,6 @@ pub(crate) fn score(
         prediction: predict(row),
         scores,
         confidence: f64::from(Msp.faithful(row)),
+        feature: Vec::new(),
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clipn_base::progress::Progress;
 use clipn_data::{OodKind, SkippedFiles};
 use clipn_detect::classifier::Classifier;
-use clipn_detect::inference::map_features;
+use clipn_detect::inference::{map_features, unit_features};
 use clipn_ood::scores::Score;
 
 use crate::error::EvaluationError;
@@ -109,6 +109,7 @@ pub fn evaluate_features(
         classifier,
         scores: &scores,
         precision: options.precision,
+        keeps_features: options.features,
         progress,
         done: 0,
         total,
@@ -140,6 +141,7 @@ struct Scoring<'a> {
     classifier: &'a Classifier,
     scores: &'a [&'static dyn Score],
     precision: ScorePrecision,
+    keeps_features: bool,
     progress: &'a dyn Progress,
     done: usize,
     total: usize,
@@ -165,13 +167,20 @@ impl Scoring<'_> {
             })?;
             self.done += scored.len();
             self.progress.advance(scored.len() as u64);
-            for outcome in scored {
+            let features = self
+                .keeps_features
+                .then(|| unit_features(block.to_vec(), self.classifier.dim()));
+            for (index, outcome) in scored.into_iter().enumerate() {
                 let row = rows.len();
                 let path = set.path(row);
-                let scores = outcome.map_err(|source| EvaluationError::Item {
+                let mut scores = outcome.map_err(|source| EvaluationError::Item {
                     path: path.clone(),
                     source,
                 })?;
+                if let Some(features) = &features {
+                    let dim = features.dim();
+                    scores.feature = features.values()[index * dim..][..dim].to_vec();
+                }
                 rows.push(ImageRow {
                     path,
                     label: set.labels.get(row).copied().flatten(),

@@ -16,6 +16,7 @@
 //! | [`Spread`], [`RepeatSettings`] | bootstrap resamples and random subsets of the images |
 //! | [`OpenoodRow`], [`write_openood_csv`] | results in the form of OpenOOD's table |
 //! | [`EvaluationRecord`], [`merge`] | `results.json`, and the mean of several runs |
+//! | [`streams`] | scores that learn from the stream of images, in several orders and mixtures |
 //! | [`score_files`], [`ScoreReport`] | metrics of scores that other programs wrote: tables and NumPy arrays |
 //! | [`report`] | a self-contained page with tables, histograms, ROC curves, calibration and examples |
 //!
@@ -98,6 +99,7 @@
 
 pub mod report;
 pub mod score_files;
+pub mod streams;
 
 mod error;
 mod evaluation;

@@ -19,17 +19,21 @@ use crate::results::{
 use crate::spread::{OodSpread, RunSummary, Spread};
 
 /// Settings in which runs of one evaluation may differ.
-const VARYING: [&str; 9] = [
+const VARYING: [&str; 10] = [
     "clipn",
     "pretrained",
     "weights",
     "epoch",
+    "seed",
     "logit_scale",
     "text_cosines",
     "device",
     "batch_size",
     "workers",
 ];
+
+/// Seed of the groups of the negatives, which may differ too.
+const NEGATIVES_SEED: &str = "settings.negatives.origin.grouping.seed";
 
 /// Maximum number of characters of a setting in an error.
 const MAX_SETTING_CHARS: usize = 80;
@@ -98,6 +102,7 @@ pub fn merge(runs: &[EvaluationRun]) -> Result<EvaluationRecord, EvaluationError
         results: mean(&first.record.results, runs, &spread),
         settings,
         spread: Some(spread),
+        streams: None,
     })
 }
 
@@ -345,7 +350,7 @@ fn different_settings(a: &Value, b: &Value) -> Option<Difference> {
 
 /// Returns the first difference of two values.
 fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<Difference> {
-    if a == b {
+    if a == b || name == NEGATIVES_SEED {
         return None;
     }
     if let (Some(Value::Object(left)), Some(Value::Object(right))) = (a, b) {

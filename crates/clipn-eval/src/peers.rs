@@ -33,6 +33,8 @@ struct ScoreBits {
     prediction: usize,
     scores: Vec<u64>,
     confidence: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    feature: Vec<u32>,
 }
 
 /// What a process sends after its part of a set.
@@ -93,6 +95,7 @@ fn encode(outcome: ImageOutcome) -> Result<Vec<ScoreBits>, String> {
         prediction: image.prediction,
         scores: image.scores.iter().map(|score| score.to_bits()).collect(),
         confidence: image.confidence.to_bits(),
+        feature: image.feature.iter().map(|value| value.to_bits()).collect(),
     };
     outcome.map(|images| images.into_iter().map(bits).collect())
 }
@@ -102,5 +105,6 @@ fn decode(bits: ScoreBits) -> ImageScores {
         prediction: bits.prediction,
         scores: bits.scores.into_iter().map(f64::from_bits).collect(),
         confidence: f64::from_bits(bits.confidence),
+        feature: bits.feature.into_iter().map(f32::from_bits).collect(),
     }
 }

@@ -16,6 +16,7 @@ use crate::fpr_figure::FprFigure;
 use crate::metric_spread::MetricSpread;
 use crate::results::{OodResult, Results, averages};
 use crate::spread::{MetricSpreads, Spread, metrics_of_result};
+use crate::streams::StreamRecord;
 
 /// Maximum size of the file in bytes; about 100,000 skipped images fit.
 const MAX_BYTES: u64 = 32 << 20;
@@ -32,6 +33,10 @@ pub struct EvaluationRecord {
     /// Mean and spread, if the evaluation was repeated or runs were merged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spread: Option<Spread>,
+    /// Results of scores that learn from the stream of images, if they were evaluated. A mean over runs has
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<StreamRecord>,
 }
 
 impl EvaluationRecord {
@@ -114,6 +119,9 @@ impl EvaluationRecord {
         results.averages = averages(&scores, &results.results);
         if let Some(spread) = self.spread.take() {
             self.spread = Some(check_spread(spread, &self.results)?);
+        }
+        if let Some(streams) = &self.streams {
+            streams.check()?;
         }
         Ok(self)
     }

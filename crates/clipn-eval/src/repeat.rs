@@ -250,6 +250,7 @@ mod tests {
                 prediction: i % 2,
                 scores: vec![i as f64],
                 confidence: 0.5,
+                feature: Vec::new(),
             }),
         };
         let rows = (0..images).map(row).collect();

@@ -98,6 +98,7 @@
 
 pub mod prelude;
 
+pub use clipn_detect::adaptation;
 pub use clipn_detect::bundle::{self, Bundle};
 pub use clipn_detect::classifier::{self, ClassifierBuilder};
 pub use clipn_detect::detector::{self, Detector};

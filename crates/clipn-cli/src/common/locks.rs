@@ -21,5 +21,11 @@ pub(crate) fn of_bundle(path: &Path, out: Option<&Path>) -> Result<Option<StateL
     if out.is_some() {
         return Ok(None);
     }
+    of_file(path)
+}
+
+/// Locks a file that is replaced as a whole; `None` if it does not exist. The lock ends when the file is
+/// replaced.
+pub(crate) fn of_file(path: &Path) -> Result<Option<StateLock>, CliError> {
     Ok(StateLock::of_file(path)?.map(reported))
 }

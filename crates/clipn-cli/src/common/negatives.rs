@@ -78,8 +78,32 @@ impl NegativesArgs {
         prompts: &ClassPrompts,
         progress: &dyn Progress,
     ) -> Result<Classifier, CliError> {
+        self.attach_seeded(loaded, classifier, prompts, 0, progress)
+    }
+
+    /// Same as [`attach`](Self::attach), with another seed of what is drawn: the groups of the negatives, and
+    /// the superclasses of CSP's adjectives.
+    pub(crate) fn attach_seeded(
+        &self,
+        loaded: &LoadedModel,
+        classifier: Classifier,
+        prompts: &ClassPrompts,
+        seed: u64,
+        progress: &dyn Progress,
+    ) -> Result<Classifier, CliError> {
         let source = self.source(loaded)?;
-        attach(&source, loaded, classifier, prompts, progress)
+        attach(&source, loaded, classifier, prompts, seed, progress)
+    }
+
+    /// All words of the source that describe no class.
+    pub(crate) fn all_words(
+        &self,
+        loaded: &LoadedModel,
+        classifier: &Classifier,
+        prompts: &ClassPrompts,
+        progress: &dyn Progress,
+    ) -> Result<Negatives, CliError> {
+        all_words(&self.source(loaded)?, loaded, classifier, prompts, progress)
     }
 }
 
@@ -89,6 +113,7 @@ pub(crate) fn attach(
     loaded: &LoadedModel,
     classifier: Classifier,
     prompts: &ClassPrompts,
+    seed: u64,
     progress: &dyn Progress,
 ) -> Result<Classifier, CliError> {
     let negatives = match source {
@@ -96,9 +121,23 @@ pub(crate) fn attach(
         NegativeSource::File(path) if is_safetensors(path) => Negatives::open(path)?,
         NegativeSource::File(path) => {
             let list = read_list(path)?;
-            build(&list, loaded, &classifier, prompts, progress)?
+            build(
+                &list,
+                loaded,
+                &classifier,
+                prompts,
+                (Words::Chosen, seed),
+                progress,
+            )?
         }
-        source => build(source, loaded, &classifier, prompts, progress)?,
+        source => build(
+            source,
+            loaded,
+            &classifier,
+            prompts,
+            (Words::Chosen, seed),
+            progress,
+        )?,
     };
     let origin = negatives.origin();
     let selection = match &origin.selection {
@@ -122,11 +161,63 @@ pub(crate) fn attach(
     Ok(classifier.with_negatives(negatives)?)
 }
 
+/// All words of a source that describe no class, without a choice among them.
+pub(crate) fn all_words(
+    source: &NegativeSource,
+    loaded: &LoadedModel,
+    classifier: &Classifier,
+    prompts: &ClassPrompts,
+    progress: &dyn Progress,
+) -> Result<Negatives, CliError> {
+    match source {
+        NegativeSource::File(path) if is_safetensors(path) => Ok(Negatives::open(path)?),
+        NegativeSource::File(path) => {
+            let list = read_list(path)?;
+            build(
+                &list,
+                loaded,
+                classifier,
+                prompts,
+                (Words::All, 0),
+                progress,
+            )
+        }
+        // The words stand beside the classes, also where no negatives do.
+        NegativeSource::None => {
+            let source = NegativeSource::WordNet;
+            build(
+                &source,
+                loaded,
+                classifier,
+                prompts,
+                (Words::All, 0),
+                progress,
+            )
+        }
+        source => build(
+            source,
+            loaded,
+            classifier,
+            prompts,
+            (Words::All, 0),
+            progress,
+        ),
+    }
+}
+
+/// Which candidates become negatives.
+#[derive(Clone, Copy, PartialEq)]
+enum Words {
+    Chosen,
+    All,
+}
+
 fn build(
     source: &NegativeSource,
     loaded: &LoadedModel,
     classifier: &Classifier,
     prompts: &ClassPrompts,
+    (words, seed): (Words, u64),
     progress: &dyn Progress,
 ) -> Result<Negatives, CliError> {
     let cache = cache();
@@ -134,7 +225,11 @@ fn build(
     let mut builder = NegativesBuilder::new(source)
         .with_class_names(classifier.class_names())
         .with_vocabulary(loaded.weights.training_vocabulary())
+        .with_seed(seed)
         .with_progress(progress);
+    if words == Words::All {
+        builder = builder.with_all_words();
+    }
     if let NegativeSource::List(_) = source {
         builder = builder.with_list_templates(prompts.templates().yes().to_vec());
     }

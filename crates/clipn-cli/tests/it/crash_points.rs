@@ -197,6 +197,29 @@ fn classify(output: &str) -> Vec<&str> {
 }
 
 #[test]
+fn a_memory_is_continued_from_every_point() {
+    let s = Sandbox::new();
+    s.write("words.txt", "gravel\nfog\na brick wall\n");
+    let adapt = ["--adapt", "adaneg", "--adapt-batch", "3", "--sync", "0"];
+    for (name, more) in [
+        ("adapt jsonl", &["--output", "{out}/rows.jsonl"][..]),
+        (
+            "adapt csv",
+            &["--output", "{out}/rows.csv", "--memory", "{out}/memory"],
+        ),
+    ] {
+        let data = ["--resume", "--negatives", "words.txt", "noise", "photos"];
+        let arguments = [&["--classes", "classes.txt"], &adapt[..], more, &data].concat();
+        Case {
+            // It has the path of the memory.
+            ignored: &["settings.json"],
+            ..Case::new(name, with_model("classify", &arguments))
+        }
+        .check(&s);
+    }
+}
+
+#[test]
 fn classify_resumes_from_every_point() {
     let s = Sandbox::new();
     Case::new("classify jsonl", classify("{out}/rows.jsonl")).check(&s);

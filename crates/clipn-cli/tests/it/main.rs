@@ -1,6 +1,7 @@
 //! Integration tests of `clipn-cli`, one module a capability.
 #![allow(clippy::unwrap_used)]
 
+mod adapt;
 mod archives;
 mod bench;
 mod classifier;
@@ -63,6 +64,7 @@ mod serve;
 mod serve_bundles;
 mod signals;
 mod skipped_files;
+mod streams;
 mod train;
 mod transformers5;
 mod weights_forms;

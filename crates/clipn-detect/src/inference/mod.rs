@@ -46,6 +46,6 @@ pub use features::FeaturePipeline;
 pub(crate) use features::{BatchFeatures, Patches};
 pub use parallelism::Parallelism;
 pub(crate) use parallelism::Work;
-pub use pipeline::InferencePipeline;
 pub(crate) use pipeline::first_row;
+pub use pipeline::{ImageRows, InferencePipeline};
 pub use rows::{map_features, unit_features};

@@ -10,6 +10,16 @@ use crate::inference::{
     BatchFeatures, FeatureCache, FeaturePipeline, InferenceError, ItemError, Parallelism, Patches,
 };
 
+/// What a pipeline computes of an image.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct ImageRows<'a> {
+    /// Normalized feature, `[D]`.
+    pub feature: &'a [f32],
+    /// Logits, one row from every classifier.
+    pub logits: &'a [LogitsRow<'a, f32>],
+}
+
 /// An image tower, its preprocessing and a classifier: images in, logits out. The parts are borrowed,
 /// so copies are cheap. The [module page](crate::inference) has an example.
 #[derive(Clone, Copy)]
@@ -188,7 +198,8 @@ impl<'a> InferencePipeline<'a> {
         self.run_each(images, first_row(&inspect), sink)
     }
 
-    /// Same as [`run`](Self::run), but `inspect` gets one row of logits from every classifier.
+    /// Same as [`run`](Self::run), but `inspect` gets one row of logits from every classifier, and the
+    /// feature of the image.
     ///
     /// # Errors
     /// Same as [`run`](Self::run).
@@ -198,7 +209,7 @@ impl<'a> InferencePipeline<'a> {
     pub fn run_each<P: ImageSource, R: Send, E: From<InferenceError>>(
         &self,
         images: impl IntoIterator<Item = P, IntoIter: Send>,
-        inspect: impl Fn(&P, Result<&[LogitsRow<'_, f32>], ItemError>) -> R + Sync,
+        inspect: impl Fn(&P, Result<ImageRows<'_>, ItemError>) -> R + Sync,
         sink: impl FnMut(R) -> Result<(), E>,
     ) -> Result<(), E> {
         self.encoder
@@ -209,7 +220,7 @@ impl<'a> InferencePipeline<'a> {
     pub(crate) fn batch<P: ImageSource, R>(
         &self,
         images: &mut [P],
-        inspect: &impl Fn(&P, Result<&[LogitsRow<'_, f32>], ItemError>) -> R,
+        inspect: &impl Fn(&P, Result<ImageRows<'_>, ItemError>) -> R,
     ) -> Option<Result<Vec<R>, InferenceError>> {
         let batch = match self.encoder.encode(images)? {
             Ok(batch) => batch,
@@ -231,12 +242,15 @@ impl<'a> InferencePipeline<'a> {
                 results.push(inspect(image, Err(error.into())));
                 continue;
             }
-            let has_direction = features.next().is_some_and(has_direction);
-            let row: Vec<_> = rows.iter_mut().filter_map(Iterator::next).collect();
-            results.push(if has_direction && row.iter().all(LogitsRow::is_finite) {
-                inspect(image, Ok(&row))
-            } else {
-                inspect(image, Err(ItemError::InvalidFeatures))
+            let feature = features.next().filter(|feature| has_direction(feature));
+            let logits: Vec<_> = rows.iter_mut().filter_map(Iterator::next).collect();
+            let is_finite = logits.iter().all(LogitsRow::is_finite);
+            results.push(match feature.filter(|_| is_finite) {
+                Some(feature) => {
+                    let logits = &logits;
+                    inspect(image, Ok(ImageRows { feature, logits }))
+                }
+                None => inspect(image, Err(ItemError::InvalidFeatures)),
             });
         }
         self.encoder.progress().advance(images.len() as u64);
@@ -247,9 +261,9 @@ impl<'a> InferencePipeline<'a> {
 /// Adapts a closure for the row of one classifier to rows of several, and passes the first.
 pub(crate) fn first_row<P, R>(
     inspect: &impl Fn(&P, Result<LogitsRow<'_, f32>, ItemError>) -> R,
-) -> impl Fn(&P, Result<&[LogitsRow<'_, f32>], ItemError>) -> R {
+) -> impl Fn(&P, Result<ImageRows<'_>, ItemError>) -> R {
     move |image, rows| {
-        let first = rows.map(|rows| match rows.first() {
+        let first = rows.map(|rows| match rows.logits.first() {
             Some(first) => *first,
             None => LogitsRow::new(&[], &[]),
         });

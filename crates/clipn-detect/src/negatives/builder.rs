@@ -24,6 +24,7 @@ use crate::texts::shortened;
 /// | [choice](Self::with_choice) | that of the source; none for a list: every text becomes a negative |
 /// | [grouping](Self::with_grouping) | that of the source |
 /// | [join](Self::with_join) | that of the source |
+/// | [seed](Self::with_seed) | 0 |
 /// | [vocabulary](Self::with_vocabulary), [cache](Self::with_cache), [progress](Self::with_progress) | none |
 ///
 /// The sources `neglabel` and `csp` have the published choice and grouping: 100 groups, so they need
@@ -62,10 +63,9 @@ pub struct NegativesBuilder<'a> {
     vocabulary: Option<&'a TrainingVocabulary>,
     cache: Option<(&'a WordFeatureCache, String)>,
     progress: &'a dyn Progress,
+    /// Seed of the superclasses that CSP draws for adjectives.
+    superclass_seed: u64,
 }
-
-/// Seed of the superclasses that CSP draws for adjectives.
-const SUPERCLASS_SEED: u64 = 0;
 
 /// Words with their templates.
 #[derive(Debug, Clone, Default)]
@@ -130,6 +130,7 @@ impl<'a> NegativesBuilder<'a> {
             vocabulary: None,
             cache: None,
             progress: &NoProgress,
+            superclass_seed: 0,
         }
     }
 
@@ -187,6 +188,28 @@ impl<'a> NegativesBuilder<'a> {
     #[must_use]
     pub fn with_grouping(self, grouping: Grouping) -> Self {
         Self { grouping, ..self }
+    }
+
+    /// Sets the seed of what is drawn: the order of the negatives in their groups, and the superclasses
+    /// of CSP's adjectives. The published runs have 0.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self {
+            grouping: self.grouping.with_seed(seed),
+            superclass_seed: seed,
+            ..self
+        }
+    }
+
+    /// Keeps all candidates, in one group, for methods that choose among the words themselves. Words that
+    /// describe the classes are left out as before.
+    #[must_use]
+    pub fn with_all_words(self) -> Self {
+        Self {
+            choice: self.choice.map(|choice| choice.with_fraction(1.0)),
+            grouping: Grouping::Single,
+            ..self
+        }
     }
 
     /// Drops candidates with words that the model has never read, unless the user listed them.
@@ -332,7 +355,7 @@ impl<'a> NegativesBuilder<'a> {
         let Some(corpus) = self.corpus.filter(|_| !is_set) else {
             return;
         };
-        let words = corpus.candidates(SUPERCLASS_SEED);
+        let words = corpus.candidates(self.superclass_seed);
         self.nouns = Candidates {
             words: words.nouns,
             templates: corpus.noun_templates(),

@@ -30,6 +30,7 @@ pub(super) fn section(sections: &Sections<'_>) -> String {
             prediction,
             scores,
             confidence,
+            ..
         } = row.outcome.as_ref().ok()?;
         let right = row.label.map(|label| label == *prediction);
         Some(IdPrediction {

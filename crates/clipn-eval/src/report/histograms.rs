@@ -129,6 +129,7 @@ mod tests {
                 prediction: 0,
                 scores: vec![value; 6],
                 confidence: 0.5,
+                feature: Vec::new(),
             }),
         };
         SetScores {

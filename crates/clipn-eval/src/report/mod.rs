@@ -20,6 +20,7 @@ mod reliability;
 mod results_table;
 mod runs;
 mod sections;
+mod streams;
 mod summary;
 mod svg;
 mod thumbnail;

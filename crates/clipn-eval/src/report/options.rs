@@ -9,6 +9,7 @@ use clipn_ood::scores::Score;
 
 use crate::evaluation::ScorePrecision;
 use crate::spread::Spread;
+use crate::streams::StreamRecord;
 
 /// Options of a report.
 ///
@@ -43,6 +44,8 @@ pub struct ReportOptions {
     pub thumbnail_side: u32,
     /// Spread of the metrics, if the evaluation was repeated.
     pub spread: Option<Spread>,
+    /// Results of scores that learn from the stream of images.
+    pub streams: Option<StreamRecord>,
     /// Maps of the example images ([`example_images`](super::example_images)) by their paths.
     pub evidence: HashMap<PathBuf, Evidence>,
 }
@@ -59,6 +62,7 @@ impl Default for ReportOptions {
             max_examples: 8,
             thumbnail_side: 192,
             spread: None,
+            streams: None,
             evidence: HashMap::new(),
         }
     }
@@ -119,6 +123,13 @@ impl ReportOptions {
     #[must_use]
     pub fn with_evidence(mut self, evidence: HashMap<PathBuf, Evidence>) -> Self {
         self.evidence = evidence;
+        self
+    }
+
+    /// Sets the results of scores that learn from the stream of images.
+    #[must_use]
+    pub fn with_streams(mut self, streams: Option<StreamRecord>) -> Self {
+        self.streams = streams;
         self
     }
 

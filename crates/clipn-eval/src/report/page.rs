@@ -7,7 +7,7 @@ use super::html::{escape, format_images};
 use super::options::ReportOptions;
 use super::results_table::{full_table, main_table};
 use super::sections::Sections;
-use super::{calibration, runs, summary};
+use super::{calibration, runs, streams, summary};
 use crate::evaluation::Evaluation;
 use crate::record::EvaluationRecord;
 use crate::results::Results;
@@ -54,6 +54,10 @@ pub fn render_html(
     if !calibration.is_empty() {
         links += "<a href=\"#calibration\">calibration</a>";
     }
+    let streams = options.streams.as_ref();
+    if streams.is_some() {
+        links += &format!("<a href=\"#{}\">streams</a>", streams::ID);
+    }
     for (number, set) in evaluation.ood.iter().enumerate() {
         sets += &sections.ood(number, set)?;
         links += &format!(
@@ -87,6 +91,7 @@ pub fn render_html(
         links,
         legend,
         calibration,
+        streams: streams.map_or(String::new(), streams::section),
         sets,
         id,
         convention: options.fpr_convention.as_str(),
@@ -120,6 +125,7 @@ pub fn render_record_html(record: &EvaluationRecord, title: &str) -> String {
         results,
         settings,
         spread,
+        streams,
     } = record;
     let mut sets: Vec<(&str, usize)> = results
         .results
@@ -138,6 +144,7 @@ pub fn render_record_html(record: &EvaluationRecord, title: &str) -> String {
         links: String::new(),
         legend: String::new(),
         calibration: spread.as_ref().map_or(String::new(), runs::section),
+        streams: streams.as_ref().map_or(String::new(), streams::section),
         sets: String::new(),
         id: String::new(),
         convention: settings["fpr_convention"].as_str().unwrap_or("unknown"),
@@ -156,6 +163,7 @@ struct Page<'a> {
     links: String,
     legend: String,
     calibration: String,
+    streams: String,
     sets: String,
     id: String,
     convention: &'a str,
@@ -181,6 +189,7 @@ impl Page<'_> {
             spread = escape(spread),
             legend = self.legend,
             calibration = self.calibration,
+            streams = self.streams,
             sets = self.sets,
             id = self.id,
             full = full_table(self.results, self.spread, self.convention),

@@ -5,3 +5,4 @@ mod evaluator;
 mod report;
 mod results;
 mod score_files;
+mod streams;

@@ -41,6 +41,7 @@ fn row(
             prediction,
             scores,
             confidence,
+            feature: Vec::new(),
         }),
     }
 }
@@ -410,6 +411,7 @@ fn a_page_of_merged_runs_is_well_formed() {
                 results,
                 settings,
                 spread: None,
+                streams: None,
             },
         }
     };

@@ -30,6 +30,7 @@ fn synthetic(seed: u64, n: usize) -> Evaluation {
                 prediction: i % 4 / 3,
                 scores: vec![value(), value()],
                 confidence: 0.5,
+                feature: Vec::new(),
             };
             let outcome = if i == n {
                 Err("broken".to_owned())
@@ -76,6 +77,7 @@ fn record(seed: u64, settings: Value) -> EvaluationRecord {
         results,
         settings,
         spread: None,
+        streams: None,
     }
 }
 
@@ -326,6 +328,7 @@ fn merged_ranges_over_ties_are_means() {
                     results,
                     settings: json!({}),
                     spread: None,
+                    streams: None,
                 },
             }
         })

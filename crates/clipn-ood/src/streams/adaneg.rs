@@ -1,5 +1,14 @@
-use super::{StreamError, StreamScore, check_fraction, check_rows};
+use super::products::dot;
+use super::state::StoredState;
+use super::{
+    PlainProducts, RowProducts, StreamError, StreamScore, StreamTensor, check_fraction, check_rows,
+};
 use crate::scores::{LogitsRow, NegLabel, NegativeLogits, Score, argmax, logsumexp};
+
+/// Names of the parts of the state.
+const COUNTS: &str = "adaneg.counts";
+const FEATURES: &str = "adaneg.features";
+const ENTROPIES: &str = "adaneg.entropies";
 
 /// Settings of [`AdaNeg`]; the defaults are those of the paper.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -147,33 +156,107 @@ impl AdaNeg {
         self.memory.iter_mut().for_each(Vec::clear);
     }
 
+    /// The middle of the range of scores, from which on an image is known: the threshold γ, with its part of
+    /// the static score.
+    pub fn middle(&self) -> f64 {
+        let weight = if self.settings.is_combined {
+            self.settings.static_weight
+        } else {
+            0.0
+        };
+        self.settings.threshold * (1.0 + weight)
+    }
+
+    /// Number of bytes of the memory when it is full.
+    pub fn max_bytes(&self) -> usize {
+        let images = self.memory.len() * (self.settings.memory - 1);
+        images * (self.dim * size_of::<f32>() + size_of::<f64>())
+    }
+
+    /// Returns the memory, for [`restore`](Self::restore).
+    pub fn state(&self) -> Vec<StreamTensor> {
+        let images = || self.memory.iter().flatten();
+        let features = images().flat_map(|image| &image.feature).copied().collect();
+        let counts = self.memory.iter().map(|images| images.len() as f64);
+        vec![
+            StreamTensor::f64(COUNTS, counts.collect()),
+            StreamTensor::f32(FEATURES, [self.images(), self.dim], features),
+            StreamTensor::f64(ENTROPIES, images().map(|image| image.entropy).collect()),
+        ]
+    }
+
+    /// Replaces the memory by that of another stream with the same texts and settings.
+    ///
+    /// # Errors
+    /// [`StreamError::State`] if it does not fit; nothing changes then.
+    pub fn restore(&mut self, state: &[StreamTensor]) -> Result<(), StreamError> {
+        let state = StoredState(state);
+        let counts = state.numbers(COUNTS)?;
+        let limit = (self.settings.memory - 1) as f64;
+        let is_count = |count: &f64| count.fract() == 0.0 && (0.0..=limit).contains(count);
+        if counts.len() != self.memory.len() || !counts.iter().all(is_count) {
+            return Err(StreamError::State { name: COUNTS });
+        }
+        let images = counts.iter().sum::<f64>() as usize;
+        let features = state.rows(FEATURES, self.dim, images)?;
+        let entropies = state.numbers(ENTROPIES)?;
+        if [features.len() / self.dim, entropies.len()] != [images; 2] {
+            return Err(StreamError::State { name: ENTROPIES });
+        }
+        let features = features.chunks_exact(self.dim);
+        let mut stored = features
+            .zip(entropies)
+            .map(|(feature, &entropy)| StoredImage {
+                feature: feature.to_vec(),
+                entropy,
+            });
+        for (memory, count) in self.memory.iter_mut().zip(counts) {
+            *memory = stored.by_ref().take(*count as usize).collect();
+        }
+        Ok(())
+    }
+
     /// Scores a batch of features `[N, D]` of length 1, in their order. The batch enters the memory
     /// first.
     ///
     /// # Errors
     /// [`StreamError::Length`] and [`StreamError::NotFinite`]; nothing is remembered then.
     pub fn batch(&mut self, features: &[f64]) -> Result<Vec<StreamScore>, StreamError> {
+        self.batch_with(features, &PlainProducts)
+    }
+
+    /// Same as [`batch`](Self::batch), with products of the caller.
+    ///
+    /// # Errors
+    /// Same as [`batch`](Self::batch).
+    pub fn batch_with(
+        &mut self,
+        features: &[f64],
+        products: &dyn RowProducts,
+    ) -> Result<Vec<StreamScore>, StreamError> {
         check_rows(features, self.dim, "image features")?;
+        let rows = self.memory.len();
+        let with = |texts: &[f64]| products.products(features, texts, self.dim, self.scale);
+        let logits = with(&self.texts);
+        let logits: Vec<&[f64]> = logits.chunks_exact(rows).collect();
         let images: Vec<&[f64]> = features.chunks_exact(self.dim).collect();
-        let logits: Vec<Vec<f64>> = images
-            .iter()
-            .map(|image| self.products(image, &self.texts))
-            .collect();
         let fixed: Vec<f64> = logits.iter().map(|row| self.neglabel(row)).collect();
         for ((image, logits), score) in images.iter().zip(&logits).zip(&fixed) {
             self.remember(image, logits, *score);
         }
-        let proxies = match self.settings.proxies {
-            AdaNegProxies::Mean => self.mean_proxies(),
-            AdaNegProxies::SampleAdaptive { .. } => Vec::new(),
+        let adapted: Vec<f64> = match self.settings.proxies {
+            AdaNegProxies::Mean => {
+                let proxies = self.mean_proxies();
+                products.products(features, &proxies, self.dim, self.scale)
+            }
+            AdaNegProxies::SampleAdaptive { beta } => {
+                let row = |image: &&[f64]| self.adaptive_products(image, beta);
+                images.iter().flat_map(row).collect()
+            }
         };
-        let each = images.iter().zip(&logits).zip(fixed);
-        let score = |((image, logits), fixed): ((&&[f64], &Vec<f64>), f64)| {
-            let adapted = match self.settings.proxies {
-                AdaNegProxies::Mean => self.products(image, &proxies),
-                AdaNegProxies::SampleAdaptive { beta } => self.adaptive_products(image, beta),
-            };
-            let adaptive = self.neglabel(&adapted);
+        let each = logits.iter().zip(adapted.chunks_exact(rows)).zip(fixed);
+        let score = |((logits, adapted), fixed): ((&&[f64], &[f64]), f64)| {
+            let adaptive = self.neglabel(adapted);
             let weight = self.settings.static_weight;
             let score = if self.settings.is_combined {
                 adaptive + weight * fixed
@@ -183,16 +266,10 @@ impl AdaNeg {
             StreamScore {
                 score,
                 fixed,
-                class: self.predict(logits, &adapted),
+                class: self.predict(logits, adapted),
             }
         };
         Ok(each.map(score).collect())
-    }
-
-    /// Logits of an image with rows `[K + M, D]`.
-    fn products(&self, image: &[f64], rows: &[f64]) -> Vec<f64> {
-        let rows = rows.chunks_exact(self.dim);
-        rows.map(|row| self.scale * dot(image, row)).collect()
     }
 
     fn neglabel(&self, logits: &[f64]) -> f64 {
@@ -280,10 +357,6 @@ impl AdaNeg {
             .collect();
         argmax(&probabilities)
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn normalize(row: &mut [f64]) {

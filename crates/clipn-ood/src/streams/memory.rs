@@ -33,9 +33,14 @@ impl<T: Float> RowQueue<T> {
         self.rows.push_back(row.to_vec());
     }
 
+    /// The rows, the oldest first.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &[T]> {
+        self.rows.iter().map(Vec::as_slice)
+    }
+
     /// Mean of the rows, `[width]`.
     pub(super) fn mean(&self) -> Vec<f64> {
-        mean(self.rows.iter().map(Vec::as_slice), self.width)
+        mean(self.rows(), self.width)
     }
 }
 

@@ -12,12 +12,18 @@
 
 mod adaneg;
 mod memory;
+mod products;
+mod state;
 mod tanl;
 mod threshold;
 
 pub use adaneg::{AdaNeg, AdaNegProxies, AdaNegSettings};
+pub use products::{PlainProducts, RowProducts};
+pub use state::{StreamTensor, StreamValues};
 pub use tanl::{Tanl, TanlSettings, activation_aware_score};
 pub use threshold::two_class_threshold;
+
+use num_traits::Float;
 
 /// Result of one image of a stream.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,6 +75,12 @@ pub enum StreamError {
         /// Invalid value.
         got: f64,
     },
+    /// A part of a stored state is missing or does not belong to this stream.
+    #[error("`{name}` of the stored state is missing, or is not that of this stream")]
+    State {
+        /// Name of the part.
+        name: &'static str,
+    },
     /// The groups of the negatives are no partition.
     #[error("expected group ends that ascend to {words} negatives")]
     Groups {
@@ -78,7 +90,11 @@ pub enum StreamError {
 }
 
 /// Checks that values are whole rows of finite numbers, and returns the number of rows.
-fn check_rows(values: &[f64], width: usize, what: &'static str) -> Result<usize, StreamError> {
+fn check_rows<T: Float>(
+    values: &[T],
+    width: usize,
+    what: &'static str,
+) -> Result<usize, StreamError> {
     if width == 0 || !values.len().is_multiple_of(width) {
         return Err(StreamError::Length {
             what,

@@ -4,8 +4,17 @@ use clipn_base::random::{RandomSource, Xoshiro256};
 use num_traits::Float;
 
 use super::memory::{RowQueue, mean};
-use super::{StreamError, StreamScore, check_fraction, check_rows, two_class_threshold};
+use super::state::StoredState;
+use super::{
+    StreamError, StreamScore, StreamTensor, check_fraction, check_rows, two_class_threshold,
+};
 use crate::scores::{argmax, logsumexp};
+
+/// Names of the parts of the state.
+const ID: &str = "tanl.id";
+const OOD: &str = "tanl.ood";
+const HISTORY: &str = "tanl.history";
+const THRESHOLD: &str = "tanl.threshold";
 
 /// Settings of [`Tanl`]; the defaults are those of the published run.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,8 +90,8 @@ impl<T: Float> Tanl<T> {
     /// [`StreamError`] for shapes that do not match, values that are not finite, and settings out of
     /// range.
     pub fn new(
-        text_logits: &[f64],
-        noise_logits: &[f64],
+        text_logits: &[T],
+        noise_logits: &[T],
         classes: usize,
         words: usize,
         settings: TanlSettings,
@@ -156,6 +165,12 @@ impl<T: Float> Tanl<T> {
         [self.id.len(), self.ood.len()]
     }
 
+    /// Number of bytes of the queues and of the history when they are full.
+    pub fn max_bytes(&self) -> usize {
+        2 * self.settings.queue * self.words * size_of::<T>()
+            + self.settings.history * size_of::<f64>()
+    }
+
     /// Threshold of the last batch, if there was one.
     pub fn threshold(&self) -> Option<f64> {
         self.threshold
@@ -165,10 +180,10 @@ impl<T: Float> Tanl<T> {
     ///
     /// # Errors
     /// [`StreamError::Length`] and [`StreamError::NotFinite`]; nothing is remembered then.
-    pub fn batch(&mut self, logits: &[f64]) -> Result<Vec<StreamScore>, StreamError> {
+    pub fn batch(&mut self, logits: &[T]) -> Result<Vec<StreamScore>, StreamError> {
         let width = self.classes + self.words;
         check_rows(logits, width, "logits")?;
-        let rows: Vec<&[f64]> = logits.chunks_exact(width).collect();
+        let rows: Vec<&[T]> = logits.chunks_exact(width).collect();
         let means = [self.id.mean(), self.ood.mean()];
         let order = self.order(&means[0], &means[1]);
         let first: Vec<f64> = rows.iter().map(|row| self.score(row, &order)).collect();
@@ -212,11 +227,11 @@ impl<T: Float> Tanl<T> {
     }
 
     /// Probabilities of the words among all classes and words, `[N]`.
-    fn activations(&self, logits: &[f64]) -> Vec<T> {
-        let total = logsumexp(logits.iter().copied());
+    fn activations(&self, logits: &[T]) -> Vec<T> {
+        let total = logsumexp(logits.iter().map(|logit| wide(*logit)));
         let words = logits[self.classes..].iter();
         words
-            .map(|logit| T::from((logit - total).exp()).unwrap_or_else(T::nan))
+            .map(|logit| T::from((wide(*logit) - total).exp()).unwrap_or_else(T::nan))
             .collect()
     }
 
@@ -238,10 +253,11 @@ impl<T: Float> Tanl<T> {
         order
     }
 
-    fn score(&self, logits: &[f64], order: &[usize]) -> f64 {
+    fn score(&self, logits: &[T], order: &[usize]) -> f64 {
         let (classes, words) = logits.split_at(self.classes);
-        let words: Vec<f64> = order.iter().map(|&word| words[word]).collect();
-        activation_aware_score(classes, &words, self.settings.step)
+        let classes: Vec<f64> = classes.iter().map(|logit| wide(*logit)).collect();
+        let words: Vec<f64> = order.iter().map(|&word| wide(words[word])).collect();
+        activation_aware_score(&classes, &words, self.settings.step)
     }
 
     fn record(&mut self, score: f64) {
@@ -249,6 +265,54 @@ impl<T: Float> Tanl<T> {
             self.history.pop_front();
         }
         self.history.push_back(score);
+    }
+}
+
+fn wide<T: Float>(value: T) -> f64 {
+    value.to_f64().unwrap_or(f64::NAN)
+}
+
+impl Tanl<f32> {
+    /// Returns what the stream remembers, for [`restore`](Self::restore).
+    pub fn state(&self) -> Vec<StreamTensor> {
+        let queue = |name, queue: &RowQueue<f32>| {
+            let values = queue.rows().flatten().copied().collect();
+            StreamTensor::f32(name, [queue.len(), self.words], values)
+        };
+        vec![
+            queue(ID, &self.id),
+            queue(OOD, &self.ood),
+            StreamTensor::f64(HISTORY, self.history.iter().copied().collect()),
+            StreamTensor::f64(THRESHOLD, self.threshold.into_iter().collect()),
+        ]
+    }
+
+    /// Replaces what the stream remembers by the state of another stream with the same texts and
+    /// settings.
+    ///
+    /// # Errors
+    /// [`StreamError::State`] if it does not fit; nothing changes then.
+    pub fn restore(&mut self, state: &[StreamTensor]) -> Result<(), StreamError> {
+        let state = StoredState(state);
+        let queue = |name| {
+            let rows = state.rows(name, self.words, self.settings.queue)?;
+            let mut queue = RowQueue::new(self.words, self.settings.queue);
+            rows.chunks_exact(self.words)
+                .for_each(|row| queue.push(row));
+            if queue.len() == 0 {
+                return Err(StreamError::State { name });
+            }
+            Ok(queue)
+        };
+        let (id, ood) = (queue(ID)?, queue(OOD)?);
+        let (history, threshold) = (state.numbers(HISTORY)?, state.numbers(THRESHOLD)?);
+        if history.len() > self.settings.history {
+            return Err(StreamError::State { name: HISTORY });
+        }
+        (self.id, self.ood) = (id, ood);
+        self.history = history.iter().copied().collect();
+        self.threshold = threshold.first().copied();
+        Ok(())
     }
 }
 

@@ -2,8 +2,8 @@
 //! (`fixtures/scores/authors/adaneg.safetensors`, `tanl.safetensors`). The tolerance is 1e-9.
 
 use clipn_ood::streams::{
-    AdaNeg, AdaNegProxies, AdaNegSettings, StreamError, StreamScore, Tanl, TanlSettings,
-    activation_aware_score, two_class_threshold,
+    AdaNeg, AdaNegProxies, AdaNegSettings, StreamError, StreamScore, StreamTensor, Tanl,
+    TanlSettings, activation_aware_score, two_class_threshold,
 };
 use safetensors::SafeTensors;
 
@@ -110,6 +110,62 @@ fn a_reset_stream_begins_again() {
 }
 
 #[test]
+fn a_restored_stream_continues() {
+    with_file("adaneg", |file| {
+        let (texts, images) = adaneg_inputs(file);
+        let mut stream = adaneg(&texts, AdaNegSettings::default());
+        let (first, rest) = images.split_at(images.len() / 2);
+        run_adaneg(&mut stream, first, 30);
+        let state = stream.state();
+        let mut restored = adaneg(&texts, AdaNegSettings::default());
+        restored.restore(&state).unwrap();
+        assert_eq!(restored.images_per_text(), stream.images_per_text());
+        let expected = run_adaneg(&mut stream, rest, 30);
+        assert_eq!(run_adaneg(&mut restored, rest, 30), expected);
+
+        // A state that does not fit changes nothing.
+        let untouched = restored.state();
+        let mut short = state.clone();
+        short[1] = StreamTensor::f32("adaneg.features", [1, DIM], vec![0.0; DIM]);
+        let mut infinite = state.clone();
+        infinite[2] = StreamTensor::f64("adaneg.entropies", vec![f64::NAN; stream.images()]);
+        for wrong in [&state[1..], &short, &infinite] {
+            let error = restored.restore(wrong).unwrap_err();
+            assert!(matches!(error, StreamError::State { .. }), "{error}");
+            assert_eq!(restored.state(), untouched);
+        }
+    });
+}
+
+#[test]
+fn a_restored_tanl_continues() {
+    let logits = |seed: f32| -> Vec<f32> {
+        let value = |i: usize| ((i as f32 + seed) * 0.7).sin() * 3.0;
+        (0..6 * 20).map(value).collect()
+    };
+    let mut settings = TanlSettings::default();
+    (settings.words, settings.queue, settings.history) = (3, 4, 30);
+    settings.queue_weight = 0.5;
+    let new = || Tanl::<f32>::new(&logits(0.0)[..12], &logits(1.0)[..18], 2, 4, settings).unwrap();
+    let mut stream = new();
+    stream.batch(&logits(2.0)).unwrap();
+    let mut restored = new();
+    restored.restore(&stream.state()).unwrap();
+    assert_eq!(restored.threshold(), stream.threshold());
+    let expected = stream.batch(&logits(5.0)).unwrap();
+    assert_eq!(restored.batch(&logits(5.0)).unwrap(), expected);
+    assert_ne!(new().batch(&logits(5.0)).unwrap(), expected);
+    assert_eq!(stream.max_bytes(), 2 * 4 * 4 * 4 + 30 * 8);
+
+    let mut wrong = stream.state();
+    wrong[2] = StreamTensor::f64("tanl.history", vec![0.5; 31]);
+    let before = restored.state();
+    assert!(restored.restore(&wrong).is_err());
+    assert!(restored.restore(&wrong[1..]).is_err());
+    assert_eq!(restored.state(), before);
+}
+
+#[test]
 fn the_parts_of_tanl_agree_with_the_authors_code() {
     with_file("tanl", |file| {
         let scores = f64s(file, "threshold.input");
@@ -204,6 +260,6 @@ fn wrong_input_is_an_error_and_changes_nothing() {
     };
     assert!(tanl(0).is_err());
     let mut stream = tanl(2).unwrap();
-    assert!(stream.batch(&[1.0, f64::INFINITY]).is_err());
+    assert!(stream.batch(&[1.0, f32::INFINITY]).is_err());
     assert_eq!((stream.queue_lengths(), stream.threshold()), ([1, 1], None));
 }

@@ -114,7 +114,7 @@ fn choose_again(
     match source {
         Some(
             source @ (NegativeSource::WordNet | NegativeSource::NegLabel | NegativeSource::Csp),
-        ) => attach(&source, loaded, classifier, bundle.prompts(), bar),
+        ) => attach(&source, loaded, classifier, bundle.prompts(), 0, bar),
         // A list, or negatives from elsewhere: what is left of them.
         _ => {
             let negatives = negatives.for_classes(classifier.class_names())?;

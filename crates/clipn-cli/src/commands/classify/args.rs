@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, ValueEnum};
 
+use super::adapt::AdaptArgs;
 use crate::common::args::{Format, RunArgs};
 use crate::common::detector::DetectorArgs;
 use crate::common::error::CliError;
@@ -65,6 +66,8 @@ pub(crate) struct ClassifyArgs {
         default_value_t = 10
     )]
     pub sync: u64,
+    #[command(flatten)]
+    pub adapt: AdaptArgs,
     #[command(flatten)]
     pub shard: ShardArgs,
     /// Features [N, D] of the model instead of images, in a .npy, .safetensors or .parquet file;

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clipn::dataset::FeatureFile;
 use clipn::detector::Detector;
-use clipn::inference::{ItemError, map_features};
+use clipn::inference::{ItemError, map_features, unit_features};
 use clipn::progress::Progress;
 
+use super::adapt::FeatureRow;
 use super::rows::Row;
 use super::shard::ShardSpec;
 use crate::common::error::CliError;
@@ -81,12 +82,14 @@ impl FeatureStream {
         }
     }
 
-    /// Classifies the rows that are left, and passes the results to `sink` in order.
+    /// Classifies the rows that are left, and passes the results to `sink` in order, with their normalized
+    /// features if they are kept.
     pub(crate) fn classify(
         mut self,
         detector: &Detector,
         progress: &dyn Progress,
-        mut sink: impl FnMut(Result<Row, (String, ItemError)>) -> Result<(), CliError>,
+        keeps_features: bool,
+        mut sink: impl FnMut(Result<FeatureRow, (String, ItemError)>) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
         let (first, mut start) = self.next;
         for file in self.files.iter_mut().skip(first) {
@@ -106,10 +109,15 @@ impl FeatureStream {
                     .copied()
                     .collect();
                 let keys: Vec<String> = own.iter().map(|&row| file.key(start + row)).collect();
+                let unit = keeps_features.then(|| unit_features(features.clone(), file.dim()));
                 let rows = map_features(detector.classifier(), &features, |index, row| {
                     let key = keys[index].clone();
+                    let feature = unit.as_ref().and_then(|unit| unit.rows().nth(index));
                     match row.and_then(|row| detector.decide(row)) {
-                        Ok(detection) => Ok(Row::from_detection(key, detection)),
+                        Ok(detection) => Ok(FeatureRow {
+                            row: Row::from_detection(key, detection),
+                            feature: feature.unwrap_or_default().to_vec(),
+                        }),
                         Err(error) => Err((key, error)),
                     }
                 })?;

@@ -1,6 +1,7 @@
 //! `clipn classify`: one row per image, in the order of the sources, in memory that does not grow
 //! with the number of images.
 
+mod adapt;
 mod args;
 mod fdr;
 mod features;
@@ -24,10 +25,9 @@ use std::time::Duration;
 
 use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
-use clipn::inference::{InferenceError, ItemError};
+use clipn::inference::{ImageRows, InferenceError, ItemError};
 use clipn::model::Precision;
 use clipn::progress::Progress;
-use clipn::scores::LogitsRow;
 use serde_json::{Map, Value, json};
 
 use crate::common::detector::{OpenedDetector, no_classes};
@@ -37,9 +37,10 @@ use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{hint, note_of_skipped, warning};
 use crate::common::progress::Bar;
 use crate::common::terminal::printable;
+use adapt::{Adapter, FeatureRow};
 use features::FeatureStream;
-use outputs::{FileOutput, Printer, RowLayout, Target, print_tally};
-use rows::{Row, Tally};
+use outputs::{FileOutput, Printer, RowLayout, RowSink, Target, print_tally};
+use rows::{Columns, Row, Tally};
 use sources::SharedSkippedFiles;
 
 /// `clipn classify`.
@@ -74,8 +75,10 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
         tally: Tally::default(),
         total: input.total(),
         skipped: input.skipped(),
+        adapter: Adapter::open(args, &input, &opened, output.as_ref(), &bar)?,
     };
     let Some(target) = output else {
+        run.begin_memory()?;
         return run.print(&opened.detector, input);
     };
     let settings = match &input {
@@ -92,7 +95,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let file = if args.resume && target.exists() {
         run.skip_written(target.clone(), &settings, &mut input)?
     } else {
-        FileOutput::create(target.clone(), &settings, run.layout())?
+        let file = FileOutput::create(target.clone(), &settings, run.layout())?;
+        run.begin_memory()?;
+        file
     };
     run.write(&opened.detector, input, file, &target)
 }
@@ -171,24 +176,41 @@ struct ClassifyRun<'a> {
     total: Option<u64>,
     /// Files that are no images.
     skipped: SharedSkippedFiles,
+    /// Decides in place of the detector with `--adapt`.
+    adapter: Option<Adapter>,
 }
 
 impl ClassifyRun<'_> {
+    /// Begins the memory of `--adapt`, after an empty output was created.
+    fn begin_memory(&mut self) -> Result<(), CliError> {
+        match &mut self.adapter {
+            Some(adapter) => adapter.begin(&self.args.adapt),
+            None => Ok(()),
+        }
+    }
+
+    fn columns(&self) -> Columns {
+        Columns {
+            top: self.top(),
+            adapted: self.args.adapt.adapt.is_some(),
+        }
+    }
+
     fn top(&self) -> usize {
         usize::from(self.args.top)
     }
 
     fn layout(&self) -> RowLayout {
         RowLayout {
-            top: self.top(),
+            columns: self.columns(),
             sync: Duration::from_secs(self.args.sync),
         }
     }
 
     /// Prints rows to standard output.
     fn print(&mut self, detector: &Detector, input: Input) -> Result<(), CliError> {
-        let mut printer = Printer::new(self.args.format, self.top(), self.args.explain)?;
-        let outcome = self.classify(detector, input, |row| printer.row(row));
+        let mut printer = Printer::new(self.args.format, self.columns(), self.args.explain)?;
+        let outcome = self.classify(detector, input, &mut printer);
         printer.finish()?;
         match outcome? {
             Completion::All => self.check_results(),
@@ -208,7 +230,7 @@ impl ClassifyRun<'_> {
         target: &Target,
     ) -> Result<(), CliError> {
         let before = self.tally.images;
-        let outcome = self.classify(detector, input, |row| file.row(row));
+        let outcome = self.classify(detector, input, &mut file);
         let result = match outcome {
             Ok(Completion::All) => {
                 return file
@@ -264,9 +286,24 @@ impl ClassifyRun<'_> {
         let interrupted = input.interrupted();
         let layout = self.layout();
         let tally = &mut self.tally;
+        // A run that wrote no row has no memory yet.
+        let mut remembered = None;
+        let adapter = &mut self.adapter;
         self.bar.begin_uncounted("skipping finished images");
         let file = FileOutput::resume(target, settings, layout, |written| {
             let row = tally.rows() + 1;
+            if let Some(adapter) = adapter {
+                let position = match remembered {
+                    Some(position) => position,
+                    None => adapter.resume(&path)?,
+                };
+                remembered = Some(position);
+                if row > position {
+                    adapter.is_written(written.name);
+                    tally.count(written.outcome);
+                    return Ok(());
+                }
+            }
             let differs = |now: &str| {
                 CliError::usage_with_hint(
                     format!(
@@ -295,7 +332,22 @@ impl ClassifyRun<'_> {
             Ok(())
         });
         self.bar.end();
-        file
+        let file = file?;
+        match (remembered, &mut self.adapter) {
+            (Some(position), _) if position > self.tally.rows() => Err(CliError::usage_with_hint(
+                format!(
+                    "cannot resume {}: its memory includes {position} rows, but it has {}",
+                    path.display(),
+                    self.tally.rows()
+                ),
+                "start over with --force",
+            )),
+            (None, Some(_)) => {
+                self.begin_memory()?;
+                Ok(file)
+            }
+            _ => Ok(file),
+        }
     }
 
     /// Adds maps of what is seen where with `--explain`, if the tower computes them.
@@ -313,12 +365,12 @@ impl ClassifyRun<'_> {
         Ok(detector.with_evidence(true)?)
     }
 
-    /// Passes the row of every image to `write`, in order.
+    /// Passes the row of every image to `out`, in order.
     fn classify(
         &mut self,
         detector: &Detector,
         input: Input,
-        mut write: impl FnMut(&Row) -> Result<(), CliError>,
+        out: &mut dyn RowSink,
     ) -> Result<Completion, CliError> {
         let detector = detector.clone().with_top_k(self.top());
         let detector = self.explained(detector, &input)?;
@@ -327,32 +379,48 @@ impl ClassifyRun<'_> {
             .with_parallelism(self.args.run.parallelism(self.device))
             .with_progress(self.bar);
         let (strict, fdr) = (self.args.run.strict, self.args.fdr);
-        let decide =
-            |image: &NamedImage, logits: Result<LogitsRow<'_, f32>, ItemError>| match logits
-                .and_then(|logits| detector.decide(logits))
-            {
-                Ok(detection) => Ok(Row::from_detection(image.name.clone(), detection)),
-                Err(error) => Err((image.name.clone(), error)),
-            };
+        let keeps_features = self.adapter.is_some();
+        let decide = |image: &NamedImage, rows: Result<ImageRows<'_>, ItemError>| {
+            let decided = rows.and_then(|rows| {
+                let feature = if keeps_features { rows.feature } else { &[] };
+                let detection = match rows.logits {
+                    [logits, ..] => detector.decide(*logits)?,
+                    [] => return Err(ItemError::InvalidFeatures),
+                };
+                Ok(FeatureRow {
+                    row: Row::from_detection(image.name.clone(), detection),
+                    feature: feature.to_vec(),
+                })
+            });
+            decided.map_err(|error| (image.name.clone(), error))
+        };
         let mut buffered = Vec::new();
         let mut advice: Vec<&str> = Vec::new();
+        let before = self.tally.images;
         let tally = &mut self.tally;
-        let before = tally.images;
-        let sink = |row: Result<Row, (String, ItemError)>| {
+        let adapter = &mut self.adapter;
+        let sink = |row: Result<FeatureRow, (String, ItemError)>| {
             let row = match row {
                 Ok(row) => row,
                 Err((name, error)) if strict => return Err(CliError::from_item(name, error)),
                 Err((name, error)) => {
                     advice.extend(flag_for_image(&error).filter(|flag| !advice.contains(flag)));
-                    Row::failed(name, &chain_in_one_line(&error))
+                    FeatureRow {
+                        row: Row::failed(name, &chain_in_one_line(&error)),
+                        feature: Vec::new(),
+                    }
                 }
             };
+            if let Some(adapter) = adapter {
+                return adapter.push(row, out, &mut |row| tally.count(row.outcome()));
+            }
+            let row = row.row;
             if fdr.is_some() {
                 buffered.push(row);
                 return Ok(());
             }
             tally.count(row.outcome());
-            write(&row)
+            out.row(&row)
         };
         match self.total {
             Some(total) => {
@@ -363,8 +431,10 @@ impl ClassifyRun<'_> {
         }
         let interrupted = input.interrupted();
         let outcome = match input {
-            Input::Images(images) => pipeline.run(images, decide, sink),
-            Input::Features(features) => features.classify(&detector, self.bar, sink),
+            Input::Images(images) => pipeline.run_each(images, decide, sink),
+            Input::Features(features) => {
+                features.classify(&detector, self.bar, keeps_features, sink)
+            }
         };
         self.bar.end();
         match outcome {
@@ -374,11 +444,15 @@ impl ClassifyRun<'_> {
             Ok(()) if interrupted.load(Ordering::Relaxed) => return Ok(Completion::Interrupted),
             other => other?,
         }
+        if let Some(adapter) = &mut self.adapter {
+            let tally = &mut self.tally;
+            adapter.finish(out, &mut |row| tally.count(row.outcome()))?;
+        }
         if let Some(q) = fdr {
             fdr::decide(&mut buffered, q);
             for row in &buffered {
                 self.tally.count(row.outcome());
-                write(row)?;
+                out.row(row)?;
             }
         }
         note_of_skipped("", &self.skipped.get());
@@ -422,7 +496,9 @@ fn feature_settings(args: &ClassifyArgs, shard: ShardSpec, detector: &Detector) 
         ("part", json!(format!("{} of {}", shard.index, shard.count))),
     ];
     let named = settings.map(|(name, value)| (name.to_owned(), value));
-    RunSettings::new(named.into_iter().collect())
+    let mut settings = named.into_iter().collect();
+    adapt::describe(&args.adapt, &mut settings);
+    RunSettings::new(settings)
 }
 
 /// Everything that rows depend on except the contents of the images. The names are part of the file
@@ -487,6 +563,7 @@ fn run_settings(
     if args.explain {
         settings.insert("explained".to_owned(), json!(true));
     }
+    adapt::describe(&args.adapt, &mut settings);
     let precision = detector.tower().precision();
     // Outputs of earlier versions, all in f32, do not have it.
     if precision != Precision::F32 {

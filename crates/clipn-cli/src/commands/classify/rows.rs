@@ -1,5 +1,6 @@
 //! Rows: the result of one image, as it is printed and written.
 
+use clipn::adaptation::AdaptiveMethod;
 use clipn::dataset::LostSource;
 use clipn::detector::{Candidate, Detection, Evidence, NearestNegative, StrongestNo, UNKNOWN};
 use serde::{Deserialize, Serialize};
@@ -28,10 +29,36 @@ pub(crate) struct Row {
     #[serde(default)]
     pub negative: Option<NearestNegative>,
     pub reason: Option<String>,
+    /// What `--adapt` learned from, and the decision without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptation: Option<Adaptation>,
     /// Maps of `--explain`; not in columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
     pub error: Option<String>,
+}
+
+/// A decision by a score that learns from the stream of images, and the decision without memory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Adaptation {
+    pub method: AdaptiveMethod,
+    /// Images that were scored, up to the end of the image's batch.
+    pub images: u64,
+    /// Name of the class without memory; `None` if the image is unknown.
+    pub fixed_label: Option<String>,
+    pub fixed_unknown: Option<bool>,
+    pub fixed_score: Option<f64>,
+    pub fixed_threshold: Option<f64>,
+    pub fixed_p_value: Option<f64>,
+}
+
+/// What the columns of CSV and Parquet rows depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Columns {
+    /// Number of classes of a row.
+    pub top: usize,
+    /// Whether rows have decisions of `--adapt`.
+    pub adapted: bool,
 }
 
 impl Row {
@@ -93,6 +120,7 @@ impl Row {
             no: None,
             negative: None,
             reason: None,
+            adaptation: None,
             evidence: None,
             error: None,
         }
@@ -119,7 +147,7 @@ impl Row {
     }
 
     /// The row's values in the order of [`columns`].
-    pub(crate) fn values(&self, top: usize) -> Vec<Value<'_>> {
+    pub(crate) fn values(&self, columns: Columns) -> Vec<Value<'_>> {
         let mut values = vec![
             Value::Text(Some(&self.path)),
             Value::Text(self.label_or_unknown()),
@@ -128,7 +156,7 @@ impl Row {
             Value::Double(self.threshold),
             Value::Double(self.p_value),
         ];
-        for rank in 0..top {
+        for rank in 0..columns.top {
             let candidate = self.top.get(rank);
             values.push(Value::Text(candidate.map(|c| c.label.as_str())));
             values.push(Value::Float(candidate.map(|c| c.probability)));
@@ -146,6 +174,21 @@ impl Row {
                     .map(|negative| negative.text.as_str()),
             ),
             Value::Float(self.negative.as_ref().map(|negative| negative.probability)),
+        ]);
+        if columns.adapted {
+            let adaptation = self.adaptation.as_ref();
+            let fixed = adaptation.map(|fixed| match fixed.fixed_unknown {
+                Some(true) => UNKNOWN,
+                _ => fixed.fixed_label.as_deref().unwrap_or_default(),
+            });
+            values.extend([
+                Value::Text(adaptation.map(|adaptation| adaptation.method.as_str())),
+                Value::Text(fixed),
+                Value::Double(adaptation.and_then(|fixed| fixed.fixed_score)),
+                Value::Double(adaptation.and_then(|fixed| fixed.fixed_threshold)),
+            ]);
+        }
+        values.extend([
             Value::Text(self.reason.as_deref()),
             Value::Text(self.error.as_deref()),
         ]);
@@ -162,25 +205,27 @@ pub(crate) enum Value<'a> {
     Truth(Option<bool>),
 }
 
-/// The columns of CSV and Parquet rows with `top` classes per image.
-pub(crate) fn columns(top: usize) -> Vec<String> {
+/// The names of the columns of CSV and Parquet rows.
+pub(crate) fn columns(Columns { top, adapted }: Columns) -> Vec<String> {
     let mut names: Vec<String> = ["path", "label", "unknown", "score", "threshold", "p_value"]
         .map(String::from)
         .into();
     for rank in 1..=top {
         names.extend(["class", "p", "q"].map(|part| format!("{part}{rank}")));
     }
-    let rest = [
-        "no_class",
-        "no_p",
-        "no_q",
-        "no_share",
-        "negative",
-        "negative_p",
-        "reason",
-        "error",
-    ];
-    names.extend(rest.map(String::from));
+    let no = ["no_class", "no_p", "no_q", "no_share"];
+    names.extend(no.map(String::from));
+    names.extend(["negative", "negative_p"].map(String::from));
+    if adapted {
+        let fixed = [
+            "adapted_by",
+            "fixed_label",
+            "fixed_score",
+            "fixed_threshold",
+        ];
+        names.extend(fixed.map(String::from));
+    }
+    names.extend(["reason", "error"].map(String::from));
     names
 }
 
@@ -248,6 +293,13 @@ mod tests {
 
     use super::*;
 
+    const PLAIN: Columns = Columns {
+        top: 0,
+        adapted: false,
+    };
+    #[cfg(feature = "parquet")]
+    const TWO: Columns = Columns { top: 2, ..PLAIN };
+
     fn row() -> Row {
         let cat = Candidate::new(4, "cat", 0.75, 0.5);
         let mut row = Row {
@@ -300,8 +352,8 @@ mod tests {
             (row.label.as_deref(), row.class, row.unknown),
             (None, None, Some(true))
         );
-        assert_eq!(row.values(0)[1], Value::Text(Some("unknown")));
-        assert_eq!(row.values(0)[2], Value::Truth(Some(true)));
+        assert_eq!(row.values(PLAIN)[1], Value::Text(Some("unknown")));
+        assert_eq!(row.values(PLAIN)[2], Value::Truth(Some(true)));
         assert_eq!(row.outcome(), Outcome::Unknown);
     }
 
@@ -314,7 +366,7 @@ mod tests {
             "unknown": false, "top": [class(4.into())], "no": class(4.into()), "reason": "because", "error": null
         });
         let parsed = Row::parse(old.to_string().as_bytes()).unwrap();
-        assert_eq!(parsed.values(2), row().values(2));
+        assert_eq!(parsed.values(TWO), row().values(TWO));
         for class in ["/top/0", "/no"] {
             old.pointer_mut(class)
                 .unwrap()
@@ -323,7 +375,7 @@ mod tests {
                 .remove("class");
         }
         let parsed = Row::parse(old.to_string().as_bytes()).unwrap();
-        assert_eq!(parsed.values(2), row().values(2));
+        assert_eq!(parsed.values(TWO), row().values(TWO));
         old["no"] = Json::Null;
         assert_eq!(Row::parse(old.to_string().as_bytes()).unwrap().no, None);
     }

@@ -6,6 +6,7 @@ use clipn::image::ResizeMode;
 use clipn::metrics::FprConvention;
 use clipn::scores::{Score, parse_list};
 
+use super::streams::StreamArgs;
 use super::tracking::TrackingTarget;
 use super::train::TrainArgs;
 use crate::common::args::{ModelArgs, PromptArgs, ResultFormat, RunArgs, parse_rate};
@@ -142,6 +143,10 @@ pub(crate) struct EvalArgs {
     pub preprocess: ResizeMode,
     #[command(flatten)]
     pub negatives: NegativesArgs,
+    /// Seeds of what is drawn for the negatives: their groups, and CSP's superclasses; results of several
+    /// seeds are mean ± standard deviation [default: 0]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with_all = ["bundle", "features"])]
+    pub seeds: Vec<u64>,
     /// Scores: all that the weights and negatives allow, or a list such as msp,energy,ctw,atd
     /// (docs/scores.md)
     #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse_scores)]
@@ -165,6 +170,8 @@ pub(crate) struct EvalArgs {
     /// Random seed of --repeat
     #[arg(long, value_name = "S", default_value = "0", requires = "repeat")]
     pub seed: u64,
+    #[command(flatten)]
+    pub stream: StreamArgs,
     #[command(flatten)]
     pub run: RunArgs,
     #[command(flatten)]
@@ -197,18 +204,31 @@ impl EvalArgs {
                 "several --pretrained with one --bundle, which belongs to one model",
             ));
         }
-        if self.pretrained.len() > 1 && self.repeat.is_some() {
-            return Err(CliError::usage_with_hint(
-                "--repeat gives the spread over images, and several --pretrained the spread over weights",
-                "leave one of them out",
-            ));
+        if let Some(seed) = repeated(&self.seeds) {
+            return Err(CliError::usage(format!("duplicate --seeds {seed}")));
         }
-        let duplicate = self
-            .pretrained
-            .iter()
-            .enumerate()
-            .find(|(i, path)| self.pretrained[..*i].contains(path));
-        if let Some((_, path)) = duplicate {
+        let several = match (self.pretrained.len(), self.seeds.len()) {
+            (2.., _) => Some(("several --pretrained", "weights")),
+            (_, 2..) => Some(("several --seeds", "seeds")),
+            _ => None,
+        };
+        if let Some((flag, what)) = several {
+            if self.repeat.is_some() {
+                return Err(CliError::usage_with_hint(
+                    format!(
+                        "--repeat gives the spread over images, and {flag} the spread over {what}"
+                    ),
+                    "leave one of them out",
+                ));
+            }
+            if !self.stream.stream.is_empty() {
+                return Err(CliError::usage_with_hint(
+                    format!("--stream gives means over orders, and {flag} means over {what}"),
+                    "evaluate them one by one",
+                ));
+            }
+        }
+        if let Some(path) = repeated(&self.pretrained) {
             return Err(CliError::usage(format!(
                 "duplicate --pretrained {}",
                 path.display()
@@ -248,6 +268,12 @@ impl EvalArgs {
             seed: self.seed,
         })
     }
+}
+
+/// The first value that occurs twice.
+fn repeated<T: PartialEq>(values: &[T]) -> Option<&T> {
+    let mut each = values.iter().enumerate();
+    each.find_map(|(index, value)| values[..index].contains(value).then_some(value))
 }
 
 /// A comma-separated list of scores; `None` for `all`.

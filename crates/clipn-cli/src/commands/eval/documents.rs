@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use clipn::evaluation::streams::StreamRecord;
 use clipn::evaluation::{EvaluationRecord, MetricSpread, MetricSpreads, Spread};
 
 use super::columns::{axes, column_names, display_name, percent};
@@ -149,6 +150,22 @@ pub(super) fn write_markdown(
             write!(out, " {} / {} |", figure(0), figure(1))?;
         }
         writeln!(out)?;
+    }
+    match &record.streams {
+        Some(streams) => write_streams(out, streams),
+        None => Ok(()),
+    }
+}
+
+/// Writes the table of scores that learn from the stream.
+fn write_streams(out: &mut impl Write, streams: &StreamRecord) -> std::io::Result<()> {
+    let headings = StreamRecord::HEADINGS;
+    writeln!(out, "\n{}\n", markdown(&streams.caption()))?;
+    writeln!(out, "| {} |", headings.join(" | "))?;
+    writeln!(out, "|---|---|{}", "---:|".repeat(headings.len() - 2))?;
+    for result in &streams.results {
+        let cells = result.cells().map(|cell| markdown(&cell));
+        writeln!(out, "| {} |", cells.join(" | "))?;
     }
     Ok(())
 }

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use super::model::{self, EvaluatedModel};
 use super::train::{check_bundle, with_fitted_file};
 use super::{
-    EvalArgs, EvaluationData, files, print, remove_results, settings, tracking, warn_of_ties,
+    EvalArgs, EvaluationData, files, print, remove_results, settings, streams, tracking,
+    warn_of_ties,
 };
 use crate::common::args::named_path;
 use crate::common::classes::{self, ClassesToEncode};
@@ -58,13 +59,15 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         .iter_mut()
         .map(|set| set.read(classifier))
         .collect::<Result<Vec<_>, _>>()?;
+    streams::check(args, classifier, judge.model().is_some())?;
     let scores = match &args.scores.0 {
         Some(scores) => scores.clone(),
         None => available_scores(&[classifier]),
     };
     let options = EvaluationOptions::default()
         .with_scores(scores)
-        .with_precision(args.score_precision);
+        .with_precision(args.score_precision)
+        .with_features(!args.stream.stream.is_empty());
     let evaluation = evaluate_features(classifier, &id_set, &ood_sets, &options, &bar)?;
     let spread = args
         .repeat()
@@ -83,20 +86,26 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         "ood": ood.iter().map(|set| set.file.path()).collect::<Vec<&Path>>(),
         "labels": args.labels,
     });
+    let streams = streams::run(args, judge.model(), classifier, &evaluation, &bar)?;
     let record = EvaluationRecord {
         results: Results::compute(&evaluation, args.fpr())?,
         settings: all_settings,
         spread: spread.transpose()?,
+        streams: streams.as_ref().map(|streams| streams.record.clone()),
     };
     if let Some(directory) = &args.output {
         files::create_directory(directory)?;
         remove_results(directory)?;
+        if let Some(streams) = &streams {
+            streams::write_scores(directory, &evaluation, streams)?;
+        }
         let mut page = ReportOptions::default()
             .with_title(&data.title)
             .with_settings(record.settings.clone())
             .with_precision(args.score_precision)
             .with_fpr_convention(args.fpr_convention)
-            .with_spread(record.spread.clone());
+            .with_spread(record.spread.clone())
+            .with_streams(record.streams.clone());
         if let Some((score, threshold)) = judge.model().and_then(EvaluatedModel::decision)
             && evaluation.scores.contains(&score)
         {

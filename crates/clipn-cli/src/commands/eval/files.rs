@@ -10,6 +10,7 @@ use clipn::evaluation::{
 use clipn::files::{self, StateLock};
 use clipn::report::{ReportOptions, write_histograms, write_html, write_record_html};
 
+use super::streams;
 use crate::common::error::CliError;
 use crate::common::locks::reported;
 use crate::common::messages::status;
@@ -34,12 +35,13 @@ pub(crate) fn lock_directory(directory: &Path, replaced: bool) -> Result<StateLo
 }
 
 /// Everything that an evaluation writes to its directory.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     EvaluationRecord::FILE_NAME,
     "results.csv",
     "openood.csv",
     "scores.csv",
     "scores.parquet",
+    streams::FILE,
     "histograms.svg",
     "report.html",
 ];
@@ -108,8 +110,12 @@ pub(crate) fn write_evaluation(
     } else {
         ""
     };
+    let streams = match &record.streams {
+        Some(_) => format!(", {}", streams::FILE),
+        None => String::new(),
+    };
     status(format_args!(
-        "wrote results.json, results.csv, openood.csv, scores.csv{parquet}, histograms.svg and report.html to {}",
+        "wrote results.json, results.csv, openood.csv, scores.csv{parquet}{streams}, histograms.svg and report.html to {}",
         directory.display()
     ));
     Ok(())

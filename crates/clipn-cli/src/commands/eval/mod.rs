@@ -8,6 +8,7 @@ mod explain;
 mod features;
 mod files;
 mod model;
+mod streams;
 mod tables;
 mod tracking;
 mod train;
@@ -16,6 +17,7 @@ pub(crate) use args::EvalArgs;
 use args::ScoreList;
 pub(crate) use benchmark::{is_built_in, load as load_benchmark, report_matching};
 pub(crate) use files::{lock_directory, refuse_existing, remove_results, write_merged};
+pub(crate) use streams::noise_features;
 pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
@@ -105,6 +107,15 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
             train::fit_model(model, (args, &device), train, plan, &bar)?;
         }
     }
+    for model in &models {
+        streams::check(args, &model.classifier, true)?;
+        if !args.seeds.is_empty() && model.classifier.negatives().is_none() {
+            return Err(CliError::usage_with_hint(
+                "--seeds without negatives: nothing is drawn",
+                "give some with --negatives, such as --negatives wordnet",
+            ));
+        }
+    }
     let scores = match &args.scores.0 {
         Some(scores) => scores.clone(),
         None => {
@@ -116,7 +127,8 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         .with_scores(scores)
         .with_precision(args.score_precision)
         .with_parallelism(args.run.parallelism(&device))
-        .with_strict(args.run.strict);
+        .with_strict(args.run.strict)
+        .with_features(!args.stream.stream.is_empty());
     let data = EvaluationData {
         title: benchmark::heading(&benchmark),
         name: benchmark.name,
@@ -133,9 +145,14 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         return Ok(());
     }
     if let ([model], [evaluation]) = (&models[..], &evaluations[..]) {
-        let record = record(args, &options, &data, model, evaluation, &bar)?;
+        let mut record = record(args, &options, &data, model, evaluation, &bar)?;
+        let streams = streams::run(args, Some(model), &model.classifier, evaluation, &bar)?;
+        record.streams = streams.as_ref().map(|streams| streams.record.clone());
         if let Some(directory) = &args.output {
             remove_results(directory)?;
+            if let Some(streams) = &streams {
+                streams::write_scores(directory, evaluation, streams)?;
+            }
             write(args, directory, &data, model, evaluation, &record, &bar)?;
         }
         tracking::track(&args.tracking, &model.name(), &record)?;
@@ -252,6 +269,7 @@ fn record(
         results,
         settings: settings(args, options, data, model),
         spread: spread.transpose()?,
+        streams: None,
     })
 }
 
@@ -304,7 +322,8 @@ fn write(
         .with_settings(record.settings.clone())
         .with_precision(args.score_precision)
         .with_fpr_convention(args.fpr_convention)
-        .with_spread(record.spread.clone());
+        .with_spread(record.spread.clone())
+        .with_streams(record.streams.clone());
     if let Some((score, threshold)) = model.decision()
         && evaluation.scores.contains(&score)
     {

@@ -8,6 +8,7 @@ use clipn::detector::Detector;
 use clipn::evaluation::{Evaluation, ScorePrecision};
 use clipn::image::Preprocessing;
 use clipn::model::{ImageTower, ModelConfig};
+use clipn::negatives::Negatives;
 use clipn::progress::Progress;
 use clipn::scores::{DecisionRule, Score};
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::status;
 use crate::common::model::LoadedModel;
+use crate::common::negatives::NegativesArgs;
 
 /// A model with its classifier of the benchmark's classes.
 pub(super) struct EvaluatedModel {
@@ -30,6 +32,8 @@ pub(super) struct EvaluatedModel {
     /// Name or file of the templates.
     templates: String,
     device: Device,
+    /// Seed of what is drawn for the negatives, if it was given.
+    seed: Option<u64>,
 }
 
 enum Source {
@@ -48,6 +52,7 @@ enum Source {
 pub(super) struct OpenedModel {
     source: Source,
     device: Device,
+    seed: Option<u64>,
 }
 
 /// Opens what the arguments name.
@@ -56,12 +61,19 @@ pub(super) fn open(args: &EvalArgs, device: &Device) -> Result<Vec<OpenedModel>,
     if let (Some(path), [model]) = (&args.bundle, &models[..]) {
         return Ok(vec![OpenedModel::bundle(path, model, device)?]);
     }
-    let weights = |model| OpenedModel::weights(model, device);
-    models.iter().map(weights).collect()
+    let seeds: Vec<Option<u64>> = match &args.seeds[..] {
+        [] => vec![None],
+        seeds => seeds.iter().copied().map(Some).collect(),
+    };
+    let of_model = |model| {
+        let weights = |seed: &Option<u64>| OpenedModel::weights(model, device, *seed);
+        seeds.iter().map(weights).collect::<Vec<_>>()
+    };
+    models.iter().flat_map(of_model).collect()
 }
 
 impl OpenedModel {
-    fn weights(args: &ModelArgs, device: &Device) -> Result<Self, CliError> {
+    fn weights(args: &ModelArgs, device: &Device, seed: Option<u64>) -> Result<Self, CliError> {
         let source = Source::Weights {
             requested: args.requested().to_owned(),
             loaded: Box::new(LoadedModel::open(args, device)?),
@@ -69,6 +81,7 @@ impl OpenedModel {
         Ok(Self {
             source,
             device: device.clone(),
+            seed,
         })
     }
 
@@ -88,6 +101,7 @@ impl OpenedModel {
         Ok(Self {
             source,
             device: device.clone(),
+            seed: None,
         })
     }
 
@@ -107,13 +121,21 @@ impl OpenedModel {
         gray: bool,
         progress: &dyn Progress,
     ) -> Result<EvaluatedModel, CliError> {
-        let Self { source, device } = self;
+        let Self {
+            source,
+            device,
+            seed,
+        } = self;
         let (classifier, prompts, preprocessing, templates) = match &source {
             Source::Weights { loaded, .. } => {
                 let (classifier, prompts) = loaded.classifier(classes, &args.prompts, progress)?;
-                let classifier = args
-                    .negatives
-                    .attach(loaded, classifier, &prompts, progress)?;
+                let classifier = args.negatives.attach_seeded(
+                    loaded,
+                    classifier,
+                    &prompts,
+                    seed.unwrap_or_default(),
+                    progress,
+                )?;
                 let templates = loaded.templates_name(&args.prompts).to_owned();
                 let preprocessing = args
                     .pixels
@@ -138,6 +160,7 @@ impl OpenedModel {
             },
             templates,
             device,
+            seed,
         })
     }
 }
@@ -173,9 +196,13 @@ fn in_order(classifier: &Classifier, names: &[String]) -> Result<Classifier, Cli
 impl EvaluatedModel {
     /// The weights or the bundle as the user named them.
     pub(super) fn name(&self) -> String {
-        match &self.source {
-            Source::Weights { requested, .. } => requested.display().to_string(),
-            Source::Bundle { path, .. } => path.display().to_string(),
+        let path = match &self.source {
+            Source::Weights { requested, .. } => requested,
+            Source::Bundle { path, .. } => path,
+        };
+        match self.seed {
+            Some(seed) => format!("{}, seed {seed}", path.display()),
+            None => path.display().to_string(),
         }
     }
 
@@ -198,6 +225,28 @@ impl EvaluatedModel {
         match &self.source {
             Source::Weights { loaded, .. } => loaded.weights.image_tower_hash(),
             Source::Bundle { bundle, .. } => bundle.identity().image_tower_hash.clone(),
+        }
+    }
+
+    /// All words that a method may choose among: those of the source of the negatives, or the negatives of a
+    /// bundle.
+    pub(super) fn all_words(
+        &self,
+        negatives: &NegativesArgs,
+        progress: &dyn Progress,
+    ) -> Result<Negatives, CliError> {
+        match (&self.source, self.classifier.negatives()) {
+            (Source::Weights { loaded, .. }, _) => {
+                negatives.all_words(loaded, &self.classifier, &self.prompts, progress)
+            }
+            (Source::Bundle { .. }, Some(negatives)) => Ok(negatives.clone()),
+            (Source::Bundle { path, .. }, None) => Err(CliError::usage_with_hint(
+                format!(
+                    "{} has no negatives, whose words are chosen from",
+                    path.display()
+                ),
+                "build the bundle with --negatives wordnet",
+            )),
         }
     }
 
@@ -241,6 +290,9 @@ impl EvaluatedModel {
                 })),
             }),
         };
+        if let Some(seed) = self.seed {
+            described["seed"] = json!(seed);
+        }
         described["device"] = json!(self.device.to_string());
         if !self.device.is_cpu() {
             described["device_name"] = json!(self.device.factory().device());

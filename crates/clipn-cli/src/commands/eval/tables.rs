@@ -11,8 +11,10 @@ use clipn::metrics::FprConvention;
 
 use super::columns::{Set, axes, column_names, display_name, percent};
 use super::documents::{write_latex, write_markdown};
+use super::streams;
 use crate::common::args::ResultFormat;
 use crate::common::error::CliError;
+use crate::common::messages::note;
 use crate::common::table::Table;
 use crate::common::terminal::Escaped;
 
@@ -25,12 +27,29 @@ pub(crate) fn print(record: &EvaluationRecord, format: ResultFormat) -> Result<(
             writeln!(out)
         }
         ResultFormat::Csv => write_record_rows(&mut out, record),
-        ResultFormat::Table => write_record(&mut Escaped(&mut out), record),
+        ResultFormat::Table => {
+            let out = &mut Escaped(&mut out);
+            write_record(out, record).and_then(|()| match &record.streams {
+                Some(streams) => streams::write_table(out, streams),
+                None => Ok(()),
+            })
+        }
         ResultFormat::Markdown => write_markdown(&mut Escaped(&mut out), record),
         ResultFormat::Latex => write_latex(&mut Escaped(&mut out), record),
         ResultFormat::Openood => write_openood_rows(&mut out, &record.results)?,
     };
-    written.and_then(|()| out.flush()).map_err(CliError::Output)
+    written
+        .and_then(|()| out.flush())
+        .map_err(CliError::Output)?;
+    let has_streams = [
+        ResultFormat::Json,
+        ResultFormat::Table,
+        ResultFormat::Markdown,
+    ];
+    if record.streams.is_some() && !has_streams.contains(&format) {
+        note("this format has no place for the streams; see --format table, markdown or json");
+    }
+    Ok(())
 }
 
 /// Writes the tables of a record; classes and FPR convention come from its settings.

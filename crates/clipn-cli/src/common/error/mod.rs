@@ -8,6 +8,7 @@ pub(crate) use report::{report, report_of_rank};
 
 use std::path::PathBuf;
 
+use clipn::adaptation::AdaptationError;
 use clipn::bundle::BundleError;
 use clipn::calibration::CalibrationError;
 use clipn::checkpoint::CheckpointError;
@@ -42,6 +43,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// Any error that ends the program. Messages state what is wrong; advice is in `hints`.
 #[derive(Debug, Error)]
 pub(crate) enum CliError {
+    #[error(transparent)]
+    Adaptation(#[from] AdaptationError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error(transparent)]

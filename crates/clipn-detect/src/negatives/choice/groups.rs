@@ -49,6 +49,16 @@ impl Grouping {
         3.0 / (classes.max(1) as f64).sqrt().sqrt()
     }
 
+    /// Sets the seed of the permutation, if there is one.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        match self {
+            Self::Single => self,
+            Self::Published { groups, .. } => Self::Published { groups, seed },
+            Self::Proportional { ratio, .. } => Self::Proportional { ratio, seed },
+        }
+    }
+
     /// Groups `count` negatives for a number of classes.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clipn::files::{self, LockError, OutputFile, StateLock};
 
 use super::written::{self, WrittenRow};
-use super::{Row, Target, columns, parquet, record};
+use super::{Columns, Row, RowSink, Target, columns, parquet, record};
 use crate::commands::classify::args::OutputFormat;
 use crate::commands::classify::settings::RunSettings;
 use crate::common::error::CliError;
@@ -17,7 +17,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// A file of rows that a killed run can resume: every row in it is complete except the last.
 pub(crate) struct FileOutput {
     target: Target,
-    top: usize,
+    columns: Columns,
     rows: RowWriter,
     /// Length of the file before this run's rows.
     start: u64,
@@ -98,7 +98,12 @@ impl FileOutput {
             return Self::begin(target, rows, settings, layout);
         }
         settings.check(&target.path, &target.settings)?;
-        let complete = written::read(&target, &mut rows.file, &columns(layout.top), &mut on_row)?;
+        let complete = written::read(
+            &target,
+            &mut rows.file,
+            &columns(layout.columns),
+            &mut on_row,
+        )?;
         rows.file.set_len(complete).map_err(failed)?;
         Self::append(target, rows, layout, complete)
     }
@@ -119,7 +124,7 @@ impl FileOutput {
                 .has_headers(false)
                 .from_writer(file);
             if end == 0 {
-                csv.write_record(columns(layout.top))
+                csv.write_record(columns(layout.columns))
                     .map_err(|e| failed(e.into()))?;
             }
             RowWriter::Csv(Box::new(csv))
@@ -129,7 +134,7 @@ impl FileOutput {
         let now = Instant::now();
         Ok(Self {
             target,
-            top: layout.top,
+            columns: layout.columns,
             rows,
             start: end,
             last_flush: now,
@@ -137,22 +142,6 @@ impl FileOutput {
             sync: layout.sync,
             _lock: lock,
         })
-    }
-
-    pub(crate) fn row(&mut self, row: &Row) -> Result<(), CliError> {
-        let written = match &mut self.rows {
-            RowWriter::Csv(csv) => csv
-                .write_record(record(row, self.top))
-                .map_err(io::Error::from),
-            RowWriter::Jsonl(out) => serde_json::to_writer(&mut *out, row)
-                .map_err(io::Error::from)
-                .and_then(|()| out.write_all(b"\n")),
-        };
-        written.map_err(|source| self.failed(source))?;
-        if self.last_flush.elapsed() > FLUSH_INTERVAL {
-            self.flush()?;
-        }
-        Ok(())
     }
 
     /// Passes rows to the system, and syncs them if it is time. Fails if the output is no longer the
@@ -166,13 +155,13 @@ impl FileOutput {
         flushed.map_err(|source| self.failed(source))?;
         self.check_in_place()?;
         if self.last_sync.elapsed() >= self.sync {
-            self.sync()?;
+            self.sync_rows()?;
         }
         Ok(())
     }
 
     /// Syncs the rows, so that they survive a crash of the machine.
-    fn sync(&mut self) -> Result<(), CliError> {
+    fn sync_rows(&mut self) -> Result<(), CliError> {
         let synced = self.rows.file().sync_all();
         synced.map_err(|source| self.failed(source))?;
         self.last_sync = Instant::now();
@@ -199,15 +188,15 @@ impl FileOutput {
     /// Flushes and syncs an incomplete file.
     pub(crate) fn close(mut self) -> Result<(), CliError> {
         self.flush()?;
-        self.sync()
+        self.sync_rows()
     }
 
     /// Finishes a complete file.
     pub(crate) fn finish(mut self) -> Result<(), CliError> {
         self.flush()?;
-        self.sync()?;
+        self.sync_rows()?;
         if self.target.format == OutputFormat::Parquet {
-            parquet::convert(&self.target, self.top)?;
+            parquet::convert(&self.target, self.columns)?;
         }
         Ok(())
     }
@@ -220,11 +209,33 @@ impl FileOutput {
     }
 }
 
+impl RowSink for FileOutput {
+    fn row(&mut self, row: &Row) -> Result<(), CliError> {
+        let written = match &mut self.rows {
+            RowWriter::Csv(csv) => csv
+                .write_record(record(row, self.columns))
+                .map_err(io::Error::from),
+            RowWriter::Jsonl(out) => serde_json::to_writer(&mut *out, row)
+                .map_err(io::Error::from)
+                .and_then(|()| out.write_all(b"\n")),
+        };
+        written.map_err(|source| self.failed(source))?;
+        if self.last_flush.elapsed() > FLUSH_INTERVAL {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), CliError> {
+        self.flush()?;
+        self.sync_rows()
+    }
+}
+
 /// What rows look like, and how safe they are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowLayout {
-    /// Number of classes of a row.
-    pub top: usize,
+    pub columns: Columns,
     /// Interval at which rows are synced to disk.
     pub sync: Duration,
 }

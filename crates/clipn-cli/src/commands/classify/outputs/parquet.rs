@@ -1,11 +1,11 @@
 //! Parquet output. A Parquet file cannot be appended to and is unreadable without its footer, so
 //! rows are kept as JSONL until the last one is written.
 
-use super::Target;
+use super::{Columns, Target};
 use crate::common::error::CliError;
 
 #[cfg(feature = "parquet")]
-pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
+pub(crate) fn convert(target: &Target, layout: Columns) -> Result<(), CliError> {
     use std::fs::File;
     use std::io::{BufRead, BufReader};
 
@@ -18,19 +18,19 @@ pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
         source,
     };
     let empty = Row::failed(String::new(), "");
-    let kinds = empty.values(top).into_iter().map(|value| match value {
+    let kinds = empty.values(layout).into_iter().map(|value| match value {
         Value::Text(_) => ColumnKind::Text,
         Value::Double(_) => ColumnKind::Double,
         Value::Float(_) => ColumnKind::Float,
         Value::Truth(_) => ColumnKind::Boolean,
     });
-    let kinds: Vec<_> = columns(top).into_iter().zip(kinds).collect();
+    let kinds: Vec<_> = columns(layout).into_iter().zip(kinds).collect();
     let mut table = ParquetWriter::create(&target.path, &kinds)?;
     let mut rows = BufReader::new(File::open(&target.rows).map_err(unreadable)?);
     let mut line = Vec::new();
     while rows.read_until(b'\n', &mut line).map_err(unreadable)? > 0 {
         let row: Row = Row::parse(&line).map_err(|error| unreadable(error.into()))?;
-        let cells = row.values(top).into_iter().map(|value| match value {
+        let cells = row.values(layout).into_iter().map(|value| match value {
             Value::Text(text) => Cell::Text(text),
             Value::Double(number) => Cell::Double(number),
             Value::Float(number) => Cell::Float(number),
@@ -48,7 +48,7 @@ pub(crate) fn convert(target: &Target, top: usize) -> Result<(), CliError> {
 }
 
 #[cfg(not(feature = "parquet"))]
-pub(crate) fn convert(target: &Target, _: usize) -> Result<(), CliError> {
+pub(crate) fn convert(target: &Target, _: Columns) -> Result<(), CliError> {
     let _ = &target.path;
     Err(CliError::usage(
         "this clipn was built without the feature `parquet`",

@@ -1,8 +1,9 @@
 use std::io::{IsTerminal, Stdout, Write};
 
 use clipn::dataset::SkippedFiles;
+use clipn::detector::UNKNOWN;
 
-use super::{Row, columns, record};
+use super::{Columns, Row, RowSink, columns, record};
 use crate::commands::classify::rows::Tally;
 use crate::common::args::Format;
 use crate::common::error::CliError;
@@ -11,7 +12,7 @@ use crate::common::terminal::{printable, without_bar};
 /// Writes rows to standard output as they are finished.
 pub(crate) struct Printer {
     style: Style,
-    top: usize,
+    columns: Columns,
     /// Whether standard output is a terminal, on which a progress bar may be drawn.
     on_terminal: bool,
 }
@@ -23,29 +24,21 @@ enum Style {
 }
 
 impl Printer {
-    pub(crate) fn new(format: Format, top: usize, explain: bool) -> Result<Self, CliError> {
+    pub(crate) fn new(format: Format, layout: Columns, explain: bool) -> Result<Self, CliError> {
         let style = match format {
             Format::Table => Style::Table { explain },
             Format::Json => Style::Json,
             Format::Csv => {
                 let mut csv = csv::Writer::from_writer(std::io::stdout());
-                csv.write_record(columns(top))?;
+                csv.write_record(columns(layout))?;
                 Style::Csv(Box::new(csv))
             }
         };
         Ok(Self {
             style,
-            top,
+            columns: layout,
             on_terminal: std::io::stdout().is_terminal(),
         })
-    }
-
-    pub(crate) fn row(&mut self, row: &Row) -> Result<(), CliError> {
-        if self.on_terminal {
-            without_bar(|| self.write(row))
-        } else {
-            self.write(row)
-        }
     }
 
     fn write(&mut self, row: &Row) -> Result<(), CliError> {
@@ -63,7 +56,7 @@ impl Printer {
                 writeln!(out, "{json}").map_err(CliError::Output)
             }
             Style::Csv(csv) => {
-                csv.write_record(record(row, self.top))?;
+                csv.write_record(record(row, self.columns))?;
                 // A bar must not be drawn behind half a row.
                 if self.on_terminal {
                     csv.flush().map_err(CliError::Output)?;
@@ -78,6 +71,20 @@ impl Printer {
             Style::Csv(csv) => csv.flush().map_err(CliError::Output),
             Style::Table { .. } | Style::Json => Ok(()),
         }
+    }
+}
+
+impl RowSink for Printer {
+    fn row(&mut self, row: &Row) -> Result<(), CliError> {
+        if self.on_terminal {
+            without_bar(|| self.write(row))
+        } else {
+            self.write(row)
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), CliError> {
+        self.finish()
     }
 }
 
@@ -112,7 +119,17 @@ fn line(row: &Row) -> String {
         return format!("{path}: {label}  ({top})");
     };
     let sign = if score >= threshold { '≥' } else { '<' };
-    format!("{path}: {label}  (score {score:.4} {sign} {threshold:.4}; {top})")
+    let (name, fixed) = match &row.adaptation {
+        Some(adaptation) => (
+            adaptation.method.as_str(),
+            format!(
+                "without memory {}; ",
+                adaptation.fixed_label.as_deref().unwrap_or(UNKNOWN)
+            ),
+        ),
+        None => ("score", String::new()),
+    };
+    format!("{path}: {label}  ({name} {score:.4} {sign} {threshold:.4}; {fixed}{top})")
 }
 
 /// Prints the counts of the images whose rows are in a file. `before` is the number of images that

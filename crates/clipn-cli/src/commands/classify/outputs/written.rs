@@ -169,9 +169,14 @@ mod tests {
 
     use clipn::detector::Candidate;
 
-    use super::super::{columns, record};
+    use super::super::{Columns, columns, record};
     use super::*;
     use crate::commands::classify::rows::Row;
+
+    const TWO: Columns = Columns {
+        top: 2,
+        adapted: false,
+    };
 
     fn rows() -> Vec<Row> {
         let names = [
@@ -203,13 +208,13 @@ mod tests {
         let mut ends = Vec::new();
         if format == OutputFormat::Csv {
             let mut csv = csv::Writer::from_writer(&mut bytes);
-            csv.write_record(columns(2)).unwrap();
+            csv.write_record(columns(TWO)).unwrap();
             csv.flush().unwrap();
         }
         for row in rows() {
             if format == OutputFormat::Csv {
                 let mut csv = csv::Writer::from_writer(&mut bytes);
-                csv.write_record(record(&row, 2)).unwrap();
+                csv.write_record(record(&row, TWO)).unwrap();
             } else {
                 serde_json::to_writer(&mut bytes, &row).unwrap();
                 bytes.push(b'\n');
@@ -224,7 +229,7 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         let mut found = Vec::new();
-        let complete = read(&target, &mut file, &columns(2), &mut |row| {
+        let complete = read(&target, &mut file, &columns(TWO), &mut |row| {
             found.push(row);
             Ok(())
         })?;
@@ -236,7 +241,7 @@ mod tests {
         for format in [OutputFormat::Jsonl, OutputFormat::Csv] {
             let (bytes, ends) = written(format);
             let header = if format == OutputFormat::Csv {
-                columns(2).join(",").len() + 1
+                columns(TWO).join(",").len() + 1
             } else {
                 0
             };

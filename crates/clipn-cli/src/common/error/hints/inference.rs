@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use clipn::adaptation::AdaptationError;
 use clipn::bundle::BundleError;
 use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
@@ -14,7 +15,8 @@ use clipn::prompts::PromptError;
 use clipn::scores::ScoreError;
 
 pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    None.or_else(|| error.downcast_ref().and_then(bundle))
+    None.or_else(|| error.downcast_ref().and_then(adaptation))
+        .or_else(|| error.downcast_ref().and_then(bundle))
         .or_else(|| error.downcast_ref().and_then(checkpoint))
         .or_else(|| error.downcast_ref().and_then(classifier))
         .or_else(|| error.downcast_ref().and_then(convert))
@@ -24,6 +26,18 @@ pub(super) fn hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
         .or_else(|| error.downcast_ref().and_then(negatives))
         .or_else(|| error.downcast_ref().and_then(prompt))
         .or_else(|| error.downcast_ref().and_then(score))
+}
+
+fn adaptation(error: &AdaptationError) -> Option<&'static str> {
+    Some(match error {
+        AdaptationError::NotMemory { .. } => {
+            "give a file that --memory wrote, or the name of a new one"
+        }
+        AdaptationError::OtherStream { .. } | AdaptationError::Stream(_) => {
+            "give another --memory, or begin again with --reset-memory"
+        }
+        _ => return None,
+    })
 }
 
 fn bundle(error: &BundleError) -> Option<&'static str> {

@@ -137,6 +137,7 @@ fn library_hint(error: &(dyn Error + 'static)) -> Option<String> {
 /// The library's error in a transparent variant of [`CliError`], whose `source` skips it.
 fn library_error(error: &CliError) -> Option<&(dyn Error + 'static)> {
     Some(match error {
+        CliError::Adaptation(error) => error,
         CliError::Bundle(error) => error,
         CliError::Calibration(error) => error,
         CliError::Checkpoint(error) => error,

@@ -1,0 +1,358 @@
+//! Decisions by a score that learns from the stream of images.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use clipn::adaptation::{AdaptiveMethod, AdaptiveScorer};
+use clipn::files::StateLock;
+use clipn::streams::{AdaNegSettings, StreamScore, TanlSettings};
+use serde_json::{Map, Value, json};
+
+use super::outputs::{RowSink, Target, beside};
+use super::rows::{Adaptation, Row};
+use super::{ClassifyArgs, Input};
+use crate::commands::eval::noise_features;
+use crate::common::args::parse_count;
+use crate::common::detector::{OpenedDetector, no_classes};
+use crate::common::error::CliError;
+use crate::common::locks;
+use crate::common::messages::{detail, status};
+use crate::common::progress::Bar;
+
+/// Extension of the memory beside an output.
+const MEMORY: &str = ".memory.safetensors";
+
+/// Decisions by a score that learns from the stream of images.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdaptArgs {
+    /// Decide by a score that learns from the images before and in the batch: adaneg or tanl
+    ///
+    /// The decision depends on their order and mixture (docs/scores.md). Rows name the method, and have the
+    /// decision without memory beside it.
+    #[arg(
+        long,
+        value_name = "METHOD",
+        conflicts_with_all = ["fdr", "no_reject", "num_shards", "distributed"],
+        value_parser = parse_method
+    )]
+    pub adapt: Option<AdaptiveMethod>,
+    /// Images that are scored together, after they have entered the memory
+    #[arg(long, value_name = "N", default_value = "256", requires = "adapt", value_parser = parse_count)]
+    pub adapt_batch: usize,
+    /// Minimum score of --adapt for a label [default: adaneg: 0.55, the middle of its range; tanl: chosen
+    /// from the last 20,000 scores]
+    #[arg(long, value_name = "X", requires = "adapt", value_parser = parse_threshold)]
+    pub adapt_threshold: Option<f64>,
+    /// File of the memory: the run begins with it if it exists, and saves it [default: an empty memory, saved
+    /// beside --output for --resume]
+    #[arg(long, value_name = "FILE", requires = "adapt")]
+    pub memory: Option<PathBuf>,
+    /// Begin with an empty memory, and replace that in --memory
+    #[arg(long, requires = "memory")]
+    pub reset_memory: bool,
+}
+
+fn parse_method(text: &str) -> Result<AdaptiveMethod, String> {
+    text.parse()
+        .map_err(|error: clipn::adaptation::AdaptationError| error.to_string())
+}
+
+fn parse_threshold(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(threshold) if threshold.is_finite() => Ok(threshold),
+        _ => Err("expected a number, such as 0.6".to_owned()),
+    }
+}
+
+/// Adds what rows depend on to the settings of a run.
+pub(super) fn describe(args: &AdaptArgs, settings: &mut Map<String, Value>) {
+    if let Some(method) = args.adapt {
+        settings.insert("adapted by".to_owned(), json!(method));
+        settings.insert("images per batch".to_owned(), json!(args.adapt_batch));
+        settings.insert("adapted threshold".to_owned(), json!(args.adapt_threshold));
+        settings.insert("memory".to_owned(), json!(args.memory));
+    }
+}
+
+/// A row with the feature of its image, which is empty if the image has none.
+pub(super) struct FeatureRow {
+    pub(super) row: Row,
+    pub(super) feature: Vec<f32>,
+}
+
+/// Turns static rows into those of a score that learns, batch by batch.
+pub(super) struct Adapter {
+    scorer: AdaptiveScorer,
+    class_names: Vec<String>,
+    batch: usize,
+    threshold: Option<f64>,
+    file: Option<MemoryFile>,
+    waiting: Vec<FeatureRow>,
+    /// Rows of the output up to the last batch.
+    position: u64,
+    /// Names of the rows that are in the output already, but not in the memory.
+    written: VecDeque<String>,
+}
+
+struct MemoryFile {
+    path: PathBuf,
+    interval: Duration,
+    last: Instant,
+    /// One process at a time has the memory.
+    lock: Option<StateLock>,
+}
+
+impl MemoryFile {
+    fn lock(&mut self) -> Result<(), CliError> {
+        // The lock of the file that was replaced first.
+        self.lock = None;
+        self.lock = locks::of_file(&self.path)?;
+        Ok(())
+    }
+}
+
+impl Adapter {
+    /// Creates the adapter of the arguments with an empty memory; `None` without `--adapt`.
+    pub(super) fn open(
+        args: &ClassifyArgs,
+        input: &Input,
+        opened: &OpenedDetector,
+        target: Option<&Target>,
+        bar: &Bar,
+    ) -> Result<Option<Self>, CliError> {
+        let Some(method) = args.adapt.adapt else {
+            return Ok(None);
+        };
+        let detector = &opened.detector;
+        let classifier = detector.classifier();
+        let scorer = match method {
+            AdaptiveMethod::Tanl => {
+                if matches!(input, Input::Features(_)) {
+                    return Err(CliError::usage_with_hint(
+                        "--adapt tanl begins with features of noise, and --features have no image tower",
+                        "use --adapt adaneg",
+                    ));
+                }
+                let words = match (&opened.weights, classifier.negatives()) {
+                    (Some(loaded), _) if args.detector.bundle.is_empty() => {
+                        let prompts = loaded.class_prompts(&args.detector.prompts)?;
+                        let negatives = &args.detector.negatives;
+                        negatives.all_words(loaded, classifier, &prompts, bar)?
+                    }
+                    (_, Some(negatives)) => negatives.clone(),
+                    (None, None) if args.detector.bundle.is_empty() => return Err(no_classes()),
+                    _ => return Err(without_negatives(method)),
+                };
+                detail(format_args!("{method}: {} words", words.len()));
+                let noise = noise_features(detector.tower())?;
+                AdaptiveScorer::tanl(classifier, &words, &noise, TanlSettings::default())?
+            }
+            _ if classifier.negatives().is_none() => return Err(without_negatives(method)),
+            _ => AdaptiveScorer::adaneg(classifier, AdaNegSettings::default())?,
+        };
+        status(format_args!(
+            "{} decides, in batches of {}; its memory has at most {:.1} MB",
+            method.display_name(),
+            args.adapt.adapt_batch,
+            scorer.max_bytes() as f64 / 1e6
+        ));
+        let own = |target: &Target| beside(&target.path, MEMORY);
+        let path = args.adapt.memory.clone().or(target.map(own));
+        Ok(Some(Self {
+            scorer,
+            class_names: classifier.class_names().to_vec(),
+            batch: args.adapt.adapt_batch,
+            threshold: args.adapt.adapt_threshold,
+            file: path.map(|path| MemoryFile {
+                path,
+                interval: Duration::from_secs(args.sync),
+                last: Instant::now(),
+                lock: None,
+            }),
+            waiting: Vec::new(),
+            position: 0,
+            written: VecDeque::new(),
+        }))
+    }
+
+    /// Begins a run: with the memory of `--memory`, if there is one.
+    pub(super) fn begin(&mut self, args: &AdaptArgs) -> Result<(), CliError> {
+        self.position = 0;
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        file.lock()?;
+        let is_kept = args.memory.is_some() && !args.reset_memory;
+        if is_kept && file.path.exists() {
+            self.scorer.load(&file.path)?;
+            status(format_args!(
+                "the memory of {} images in {}",
+                self.scorer.images(),
+                file.path.display()
+            ));
+        }
+        self.save()
+    }
+
+    /// Continues the run that wrote `rows` rows; returns how many of them the memory includes.
+    pub(super) fn resume(&mut self, output: &Path) -> Result<u64, CliError> {
+        let Some(file) = &mut self.file else {
+            return Ok(0);
+        };
+        file.lock()?;
+        if !file.path.exists() {
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "cannot resume {}: its memory {} is missing",
+                    output.display(),
+                    file.path.display()
+                ),
+                "put the file back, or start over with --force",
+            ));
+        }
+        self.position = self.scorer.load(&file.path)?;
+        Ok(self.position)
+    }
+
+    /// A row of the output that the memory does not include yet: it is scored again, and not written.
+    pub(super) fn is_written(&mut self, name: String) {
+        self.written.push_back(name);
+    }
+
+    /// Adds a row. A full batch is decided and passed to `write`.
+    pub(super) fn push(
+        &mut self,
+        row: FeatureRow,
+        sink: &mut dyn RowSink,
+        count: &mut dyn FnMut(&Row),
+    ) -> Result<(), CliError> {
+        self.waiting.push(row);
+        let features = self.waiting.iter().filter(|row| !row.feature.is_empty());
+        if features.count() < self.batch {
+            return Ok(());
+        }
+        self.decide(sink, count)?;
+        let is_due = |file: &MemoryFile| file.last.elapsed() >= file.interval;
+        if self.file.as_ref().is_some_and(is_due) {
+            self.checkpoint(sink)?;
+        }
+        Ok(())
+    }
+
+    /// Decides the rows of the last batch, and saves the memory.
+    pub(super) fn finish(
+        &mut self,
+        sink: &mut dyn RowSink,
+        count: &mut dyn FnMut(&Row),
+    ) -> Result<(), CliError> {
+        self.decide(sink, count)?;
+        self.checkpoint(sink)
+    }
+
+    fn decide(
+        &mut self,
+        sink: &mut dyn RowSink,
+        count: &mut dyn FnMut(&Row),
+    ) -> Result<(), CliError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let features: Vec<f32> = waiting
+            .iter()
+            .flat_map(|row| &row.feature)
+            .copied()
+            .collect();
+        let mut scores = if features.is_empty() {
+            Vec::new().into_iter()
+        } else {
+            self.scorer.batch(&features)?.into_iter()
+        };
+        for FeatureRow { mut row, feature } in waiting {
+            if !feature.is_empty()
+                && let Some(score) = scores.next()
+            {
+                self.adapt(&mut row, score);
+            }
+            self.position += 1;
+            match self.written.pop_front() {
+                None => {
+                    count(&row);
+                    sink.row(&row)?;
+                }
+                Some(name) if name == row.path => {}
+                Some(name) => {
+                    return Err(CliError::usage_with_hint(
+                        format!(
+                            "cannot resume: a row is of {name}, but the image is now {}",
+                            row.path
+                        ),
+                        "give the images that the run was started with, or start over with --force",
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the decision of a row, which is kept beside it.
+    fn adapt(&self, row: &mut Row, scored: StreamScore) {
+        let method = self.scorer.method();
+        let threshold = self.threshold.unwrap_or_else(|| self.scorer.threshold());
+        let is_known = scored.score >= threshold;
+        let fixed = row.label_or_unknown().unwrap_or_default().to_owned();
+        let sign = if is_known { '≥' } else { '<' };
+        let reason = format!(
+            "{} {:.4} {sign} {threshold:.4} after {} images of the stream; without memory {fixed}: {}",
+            method.display_name(),
+            scored.score,
+            self.scorer.images(),
+            row.reason.as_deref().unwrap_or_default()
+        );
+        let adaptation = Adaptation {
+            method,
+            images: self.scorer.images(),
+            fixed_label: row.label.take(),
+            fixed_unknown: row.unknown,
+            fixed_score: row.score,
+            fixed_threshold: row.threshold,
+            fixed_p_value: row.p_value.take(),
+        };
+        row.label = is_known.then(|| {
+            self.class_names
+                .get(scored.class)
+                .cloned()
+                .unwrap_or_default()
+        });
+        row.class = is_known.then_some(scored.class);
+        row.unknown = Some(!is_known);
+        row.score = Some(scored.score).filter(|score| score.is_finite());
+        row.threshold = Some(threshold);
+        row.reason = Some(reason);
+        row.adaptation = Some(adaptation);
+    }
+
+    /// Saves the memory after the rows that it includes.
+    fn checkpoint(&mut self, sink: &mut dyn RowSink) -> Result<(), CliError> {
+        if self.file.is_none() {
+            return Ok(());
+        }
+        sink.sync()?;
+        self.save()
+    }
+
+    fn save(&mut self) -> Result<(), CliError> {
+        if let Some(file) = &mut self.file {
+            self.scorer.save(&file.path, self.position)?;
+            file.lock()?;
+            file.last = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+fn without_negatives(method: AdaptiveMethod) -> CliError {
+    CliError::usage_with_hint(
+        format!("--adapt {method} without negatives"),
+        "give some with --negatives, such as --negatives wordnet",
+    )
+}
