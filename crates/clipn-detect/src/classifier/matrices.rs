@@ -8,6 +8,7 @@ use clipn_text::prompts::duplicate_names;
 use crate::classifier::attached::AttachedNegatives;
 use crate::classifier::attached_fit::AttachedFit;
 use crate::classifier::logits::PatchLogits;
+use crate::classifier::side::ClassifierSide;
 use crate::classifier::{ClassifierError, Logits};
 use crate::negatives::Negatives;
 
@@ -38,8 +39,8 @@ const PATCH_BLOCK: usize = 64;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classifier<T: Real = f32> {
     class_names: Vec<String>,
-    yes: Vec<T>,
-    no: Option<Vec<T>>,
+    yes: ClassifierSide<T>,
+    no: Option<ClassifierSide<T>>,
     negatives: Option<Arc<AttachedNegatives<T>>>,
     fit: Option<Arc<AttachedFit>>,
     dim: usize,
@@ -83,9 +84,10 @@ impl<T: Real> Classifier<T> {
         }
         let yes = unit_rows(yes, &class_names)?;
         let no = no.map(|no| unit_rows(no, &class_names)).transpose()?;
+        let no = no.map(|no| ClassifierSide::new(no, dim)).transpose()?;
         Ok(Self {
             class_names,
-            yes,
+            yes: ClassifierSide::new(yes, dim)?,
             no,
             negatives: None,
             fit: None,
@@ -164,7 +166,7 @@ impl<T: Real> Classifier<T> {
     /// Returns the weights of the "yes" logits: W_yes `[K, D]` times the scale.
     pub fn scaled_yes_weights(&self) -> Vec<f64> {
         let wide = |value: &T| self.scale * value.to_f64().unwrap_or(f64::NAN);
-        self.yes.iter().map(wide).collect()
+        self.yes.rows().iter().map(wide).collect()
     }
 
     /// Describes the logits of the classifier, which decide what scores can be computed. Whether there
@@ -208,12 +210,12 @@ impl<T: Real> Classifier<T> {
 
     /// Returns W_yes, `[K, D]`, rows of length 1 (within 0.001).
     pub fn yes_weights(&self) -> &[T] {
-        &self.yes
+        self.yes.rows()
     }
 
     /// Returns W_no, `[K, D]`, rows of length 1 (within 0.001); `None` for a model that has not learned "no".
     pub fn no_weights(&self) -> Option<&[T]> {
-        self.no.as_deref()
+        self.no.as_ref().map(ClassifierSide::rows)
     }
 
     /// Whether there are "no" rows.
@@ -254,8 +256,8 @@ impl<T: Real> Classifier<T> {
         };
         Ok(Self {
             class_names,
-            yes,
-            no,
+            yes: ClassifierSide::new(yes, self.dim)?,
+            no: no.map(|no| ClassifierSide::new(no, self.dim)).transpose()?,
             negatives: None,
             fit: None,
             dim: self.dim,
@@ -291,10 +293,10 @@ impl<T: Real> Classifier<T> {
             .iter()
             .map(|&class| self.class_names[class].clone())
             .collect();
-        let no = self.no.as_deref().map(rows);
+        let no = self.no_weights().map(rows);
         Ok(Self {
             negatives: self.negatives.clone(),
-            ..Self::new(names, rows(&self.yes), no)?.with_scale(self.scale)
+            ..Self::new(names, rows(self.yes_weights()), no)?.with_scale(self.scale)
         })
     }
 
@@ -311,13 +313,12 @@ impl<T: Real> Classifier<T> {
                 found: features.dim(),
             });
         }
-        let logits_for = |rows: &[T]| self.products(features, rows);
-        let logits = Logits::new(
-            logits_for(&self.yes),
-            self.no.as_deref().map_or_else(Vec::new, logits_for),
-            self.len(),
-            self.scale,
-        );
+        let no = match &self.no {
+            Some(no) => no.logits(features.values(), self.scale)?,
+            None => Vec::new(),
+        };
+        let yes = self.yes.logits(features.values(), self.scale)?;
+        let logits = Logits::new(yes, no, self.len(), self.scale);
         let logits = match &self.fit {
             Some(attached) => {
                 let values = attached.values(features.values(), logits.yes())?;
@@ -346,13 +347,13 @@ impl<T: Real> Classifier<T> {
         let logits = self.logits(features.global())?;
         let patches = features.local();
         let mut local = PatchLogits {
-            yes: self.products(patches, &self.yes),
+            yes: self.yes.logits(patches.values(), self.scale)?,
             grid: features.grid(),
             ..PatchLogits::default()
         };
         if evidence {
             if let Some(no) = &self.no {
-                local.no = self.products(patches, no);
+                local.no = no.logits(patches.values(), self.scale)?;
             }
             if let Some(attached) = &self.negatives {
                 // Block by block: an image has hundreds of patches, and there are thousands of words.
@@ -367,13 +368,6 @@ impl<T: Real> Classifier<T> {
             }
         }
         Ok(logits.with_local(local))
-    }
-
-    /// Computes the logits of features `[N, D]` with rows `[M, D]`, `[N, M]`.
-    fn products(&self, features: &FeatureMatrix<T>, rows: &[T]) -> Vec<T> {
-        let scale = T::from_f64(self.scale);
-        let row = |f| rows.chunks_exact(self.dim).map(move |w| scale * dot(f, w));
-        features.rows().flat_map(row).collect()
     }
 }
 
@@ -396,22 +390,4 @@ fn unit_rows<T: Real>(mut rows: Vec<T>, class_names: &[String]) -> Result<Vec<T>
         }
     }
     Ok(rows)
-}
-
-/// Dot product in 16 partial sums, which the compiler can vectorize.
-pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    let mut lanes = [T::zero(); 16];
-    let (a, b) = (a.chunks_exact(16), b.chunks_exact(16));
-    let tail: T = a
-        .remainder()
-        .iter()
-        .zip(b.remainder())
-        .map(|(&x, &y)| x * y)
-        .sum();
-    for (a, b) in a.zip(b) {
-        for ((lane, &x), &y) in lanes.iter_mut().zip(a).zip(b) {
-            *lane = *lane + x * y;
-        }
-    }
-    lanes.into_iter().sum::<T>() + tail
 }

@@ -26,6 +26,7 @@ mod error;
 mod logits;
 mod matrices;
 mod prompts;
+mod side;
 
 pub use builder::ClassifierBuilder;
 pub use built::{BuiltClassifier, TruncatedClass};

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::FdbdNorm;
 use super::moments::norm;
@@ -11,21 +11,44 @@ use super::scorer::{FeatureScorer, FitTensor, FittedImage};
 #[derive(Debug)]
 pub(super) struct Fdbd {
     /// `[K, D]`, with the scale of the logits.
-    pub(super) weights: Arc<Vec<f64>>,
+    weights: Arc<Vec<f64>>,
     /// `[D]`.
-    pub(super) mean: Vec<f64>,
-    pub(super) norm: FdbdNorm,
+    mean: Vec<f64>,
+    norm: FdbdNorm,
+    /// Lengths of the differences between the weights of a class and those of all, `[K][K]`, computed when
+    /// the class is first predicted.
+    lengths: Vec<OnceLock<Vec<f64>>>,
+}
+
+impl Fdbd {
+    pub(super) fn new(weights: Arc<Vec<f64>>, mean: Vec<f64>, norm: FdbdNorm) -> Self {
+        let classes = weights.len() / mean.len().max(1);
+        Self {
+            weights,
+            mean,
+            norm,
+            lengths: vec![OnceLock::new(); classes],
+        }
+    }
+
+    fn lengths(&self, class: usize) -> &[f64] {
+        self.lengths[class].get_or_init(|| {
+            let dim = self.mean.len();
+            let own = &self.weights[class * dim..][..dim];
+            let length = |other: &[f64]| {
+                let difference: Vec<f64> = own.iter().zip(other).map(|(a, b)| a - b).collect();
+                norm(&difference)
+            };
+            self.weights.chunks_exact(dim).map(length).collect()
+        })
+    }
 }
 
 impl FeatureScorer for Fdbd {
     fn value(&self, image: &FittedImage<'_>) -> f64 {
-        let dim = image.feature.len();
-        let best = &self.weights[image.class * dim..][..dim];
-        let boundaries = image.logits.iter().zip(self.weights.chunks_exact(dim));
-        let distances = boundaries.map(|(logit, weights)| {
-            let difference: Vec<f64> = best.iter().zip(weights).map(|(a, b)| a - b).collect();
-            let length = norm(&difference);
-            if length == 0.0 {
+        let boundaries = image.logits.iter().zip(self.lengths(image.class));
+        let distances = boundaries.map(|(logit, length)| {
+            if *length == 0.0 {
                 return 0.0;
             }
             (image.logits[image.class] - logit) / length

@@ -349,11 +349,11 @@ impl Fitting {
                 Arc::new(Vim { residuals, alpha })
             }
             FittedScore::She => Arc::new(self.she()?),
-            FittedScore::Fdbd => Arc::new(Fdbd {
-                weights: Arc::clone(&self.weights),
-                mean: self.fitter.moments.mean(),
-                norm: settings.fdbd_norm,
-            }),
+            FittedScore::Fdbd => Arc::new(Fdbd::new(
+                Arc::clone(&self.weights),
+                self.fitter.moments.mean(),
+                settings.fdbd_norm,
+            )),
             FittedScore::React => {
                 let mut values = self.bank.rows().to_vec();
                 Arc::new(React {

@@ -284,11 +284,11 @@ impl Stored<'_> {
                 patterns: self.tensors.values("she.patterns", &[classes, dim])?,
                 dim,
             }),
-            FittedScore::Fdbd => Arc::new(Fdbd {
-                weights: Arc::clone(&self.weights),
-                mean: self.tensors.values("fdbd.mean", &[dim])?,
-                norm: settings.fdbd_norm,
-            }),
+            FittedScore::Fdbd => Arc::new(Fdbd::new(
+                Arc::clone(&self.weights),
+                self.tensors.values("fdbd.mean", &[dim])?,
+                settings.fdbd_norm,
+            )),
             FittedScore::React => Arc::new(React {
                 weights: Arc::clone(&self.weights),
                 threshold: number("react.threshold")?,
