@@ -56,6 +56,35 @@ def test_ray_survives_a_killed_worker(bundle_path, tmp_path):
     assert len(rows) == 1500 and rows["path"].nunique() == 1500 and rows["error"].isna().all()
 
 
+def test_ray_reads_tables_of_images(bundle_path, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    datasets = pytest.importorskip("datasets")
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(3)
+    paths = []
+    for index in range(40):
+        path = tmp_path / f"{index:02}.png"
+        Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(path)
+        paths.append(str(path))
+    table = datasets.Dataset.from_dict({"image": paths}).cast_column("image", datasets.Image())
+    table.to_parquet(tmp_path / "table.parquet")
+    subprocess.run(
+        [sys.executable, EXAMPLES / "ray_classify.py", "--bundle", bundle_path, "--images", tmp_path / "table.parquet",
+         "--output", tmp_path / "rows"],
+        check=True, timeout=240,
+    )
+    rows = pandas.read_parquet(tmp_path / "rows")
+    assert sorted(rows["path"]) == [pathlib.Path(path).name for path in paths]
+    assert rows["error"].isna().all()
+    expected = subprocess.run(
+        [sys.executable, "-c", "import clipn, sys; d = clipn.Detector.open(sys.argv[1]); "
+         "print(*[r.score for r in d.detect(sys.argv[2:])])", bundle_path, *paths],
+        check=True, capture_output=True, text=True,
+    )
+    scores = rows.sort_values("path")["score"].to_list()
+    assert scores == [float(score) for score in expected.stdout.split()]
+
+
 def workers(mark):
     """Processes that run the actor, with ``mark`` in their environment."""
     found = []

@@ -202,6 +202,39 @@ fn a_damaged_memory_is_an_error_and_changes_nothing() {
 }
 
 #[test]
+fn a_memory_with_any_changed_bytes_is_loaded_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("memory");
+    let images = images(60);
+    let mut random = Xoshiro256::new(11);
+    for new in [&(|| adaneg(2)) as &dyn Fn() -> AdaptiveScorer, &tanl] {
+        let mut scorer = new();
+        scorer.batch(&images).unwrap();
+        scorer.save(&path, 60).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let mut refused = 0;
+        for _ in 0..300 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random.below(3) {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] ^= 1 << random.below(8);
+            }
+            std::fs::write(&path, bytes).unwrap();
+            let mut other = new();
+            match other.load(&path) {
+                // Values may have changed, but what is remembered can be used.
+                Ok(_) => assert_eq!(other.batch(&images).unwrap().len(), 60),
+                Err(_) => {
+                    refused += 1;
+                    assert_eq!(other.images(), 0);
+                }
+            }
+        }
+        assert!(refused > 10, "{refused}");
+    }
+}
+
+#[test]
 fn what_a_method_needs_is_named() {
     let names = vec!["a".to_owned()];
     let plain: Classifier = Classifier::new(names, rows(1, 1), None).unwrap();
