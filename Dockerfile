@@ -7,12 +7,12 @@ FROM rust:1-slim-trixie AS build
 # The slim image has the C compiler that the crate `ring` needs.
 WORKDIR /source
 COPY . .
-RUN cargo build --profile dist --locked --package clipn-cli
+RUN cargo build --release --locked --package clipn-cli
 
 # The C library and a user without privileges; the program needs nothing else.
 FROM debian:trixie-slim
 RUN useradd --system --uid 65532 --no-create-home --shell /usr/sbin/nologin clipn
-COPY --from=build /source/target/dist/clipn /usr/local/bin/clipn
+COPY --from=build /source/target/release/clipn /usr/local/bin/clipn
 # Every flag of `clipn serve` that a server needs has a variable; sizes may have units, such as 32MiB.
 ENV CLIPN_BUNDLE=/data/shop.clipn \
     CLIPN_HOST=0.0.0.0 \

@@ -167,7 +167,7 @@ enum Judge {
     /// The texts of a model, or a bundle.
     Model(Box<EvaluatedModel>),
     /// Text features that were computed elsewhere.
-    Features(Classifier),
+    Features(Box<Classifier>),
 }
 
 impl Judge {
@@ -175,7 +175,7 @@ impl Judge {
         let names = args.classes.as_deref();
         let allow_duplicates = args.prompts.allow_duplicates;
         if let Some(classifier) = args.text_features.classifier(names, allow_duplicates)? {
-            return Ok(Self::Features(classifier));
+            return Ok(Self::Features(Box::new(classifier)));
         }
         let mut models = model::open(args, device)?;
         if models.len() > 1 {
