@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pathlib
 
 import pyarrow
 import ray
@@ -36,9 +37,10 @@ def read_images(source: str) -> ray.data.Dataset:
         table = ray.data.read_parquet(source)
 
         def columns(batch: pyarrow.Table) -> pyarrow.Table:
-            # As `datasets` writes them: a struct of bytes and path.
-            image = batch["image"].combine_chunks()
-            return pyarrow.table({"path": image.field("path"), "bytes": image.field("bytes")})
+            # As `datasets` writes them: a struct of bytes and path. A table of paths has no bytes.
+            images = batch["image"].to_pylist()
+            content = [image["bytes"] or pathlib.Path(image["path"]).read_bytes() for image in images]
+            return pyarrow.table({"path": [image["path"] for image in images], "bytes": content})
 
         return table.map_batches(columns, batch_format="pyarrow")
     return ray.data.read_binary_files(source, include_paths=True)
