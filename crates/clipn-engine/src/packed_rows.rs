@@ -113,6 +113,17 @@ impl<T: Real> PackedRows<T> {
         }
         Ok(())
     }
+
+    /// Returns scale·f·Wᵀ, `[N, M]`, as [`products`](Self::products) computes it.
+    ///
+    /// # Errors
+    /// [`ModelError::InputLength`] if the features are not whole rows.
+    pub fn product(&self, features: &[T], scale: f64) -> Result<Vec<T>, ModelError> {
+        let count = whole_rows("the features", features.len(), self.dim)?;
+        let mut out = vec![T::zero(); count * self.rows];
+        self.products(features, scale, &mut out)?;
+        Ok(out)
+    }
 }
 
 /// Returns the number of rows of `dim` values.

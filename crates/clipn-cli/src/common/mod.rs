@@ -1,5 +1,6 @@
 //! What several commands share: arguments, opening of models, errors, messages, output.
 
+pub(crate) mod adaptation;
 pub(crate) mod args;
 #[cfg(all(unix, feature = "serve"))]
 pub(crate) mod children;

@@ -103,7 +103,13 @@ impl NegativesArgs {
         prompts: &ClassPrompts,
         progress: &dyn Progress,
     ) -> Result<Negatives, CliError> {
-        all_words(&self.source(loaded)?, loaded, classifier, prompts, progress)
+        let source = match self.source(loaded)? {
+            // The words stand beside the classes, also where no negatives do.
+            NegativeSource::None => NegativeSource::WordNet,
+            source => source,
+        };
+        let drawn = (Words::All, 0);
+        open_or_build(&source, loaded, classifier, prompts, drawn, progress)
     }
 }
 
@@ -118,19 +124,7 @@ pub(crate) fn attach(
 ) -> Result<Classifier, CliError> {
     let negatives = match source {
         NegativeSource::None => return Ok(classifier),
-        NegativeSource::File(path) if is_safetensors(path) => Negatives::open(path)?,
-        NegativeSource::File(path) => {
-            let list = read_list(path)?;
-            build(
-                &list,
-                loaded,
-                &classifier,
-                prompts,
-                (Words::Chosen, seed),
-                progress,
-            )?
-        }
-        source => build(
+        source => open_or_build(
             source,
             loaded,
             &classifier,
@@ -161,48 +155,25 @@ pub(crate) fn attach(
     Ok(classifier.with_negatives(negatives)?)
 }
 
-/// All words of a source that describe no class, without a choice among them.
-pub(crate) fn all_words(
+/// Opens the negatives of a file, or builds those of a list or of words.
+fn open_or_build(
     source: &NegativeSource,
     loaded: &LoadedModel,
     classifier: &Classifier,
     prompts: &ClassPrompts,
+    drawn: (Words, u64),
     progress: &dyn Progress,
 ) -> Result<Negatives, CliError> {
-    match source {
-        NegativeSource::File(path) if is_safetensors(path) => Ok(Negatives::open(path)?),
+    let list;
+    let source = match source {
+        NegativeSource::File(path) if is_safetensors(path) => return Ok(Negatives::open(path)?),
         NegativeSource::File(path) => {
-            let list = read_list(path)?;
-            build(
-                &list,
-                loaded,
-                classifier,
-                prompts,
-                (Words::All, 0),
-                progress,
-            )
+            list = read_list(path)?;
+            &list
         }
-        // The words stand beside the classes, also where no negatives do.
-        NegativeSource::None => {
-            let source = NegativeSource::WordNet;
-            build(
-                &source,
-                loaded,
-                classifier,
-                prompts,
-                (Words::All, 0),
-                progress,
-            )
-        }
-        source => build(
-            source,
-            loaded,
-            classifier,
-            prompts,
-            (Words::All, 0),
-            progress,
-        ),
-    }
+        source => source,
+    };
+    build(source, loaded, classifier, prompts, drawn, progress)
 }
 
 /// Which candidates become negatives.

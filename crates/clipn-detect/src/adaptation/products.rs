@@ -9,8 +9,7 @@ impl RowProducts for EngineProducts {
         let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
         let fast = || {
             let packed = PackedRows::new(&narrow(rows), dim).ok()?;
-            let mut out = vec![0.0; images.len() / dim * packed.len()];
-            packed.products(&narrow(images), scale, &mut out).ok()?;
+            let out = packed.product(&narrow(images), scale).ok()?;
             Some(out.into_iter().map(f64::from).collect())
         };
         // Only rows that are not whole are refused, and the plain form takes those as it finds them.

@@ -175,7 +175,7 @@ impl AdaptiveScorer {
                         got: features.len(),
                     }));
                 }
-                let logits = logits(&tanl.texts, features, tanl.scale)?;
+                let logits = tanl.texts.product(features, tanl.scale)?;
                 tanl.stream.batch(&logits)?
             }
         };
@@ -254,23 +254,12 @@ impl AdaptiveScorer {
 
 impl TanlStart {
     fn begin(&self, texts: &PackedRows<f32>, scale: f64) -> Result<Tanl<f32>, AdaptationError> {
-        let of_classes = logits(texts, &self.classes, scale)?;
-        let of_noise = logits(texts, &self.noise, scale)?;
+        let of_classes = texts.product(&self.classes, scale)?;
+        let of_noise = texts.product(&self.noise, scale)?;
         let classes = self.classes.len() / texts.dim();
         let stream = Tanl::new(&of_classes, &of_noise, classes, self.words, self.settings)?;
         Ok(stream)
     }
-}
-
-/// Logits of features `[N, D]`, `[N, M]`.
-fn logits(
-    texts: &PackedRows<f32>,
-    features: &[f32],
-    scale: f64,
-) -> Result<Vec<f32>, AdaptationError> {
-    let mut logits = vec![0.0; features.len() / texts.dim() * texts.len()];
-    texts.products(features, scale, &mut logits)?;
-    Ok(logits)
 }
 
 /// Hash of what a memory belongs to.

@@ -23,10 +23,7 @@ impl<T: Real> AttachedNegatives<T> {
 
     /// Computes scale·f·Nᵀ for features f `[N, D]`, `[N, M]`.
     pub(super) fn logits(&self, features: &[T], scale: f64) -> Result<Vec<T>, ClassifierError> {
-        let images = features.len() / self.negatives.dim().max(1);
-        let mut logits = vec![T::zero(); images * self.negatives.len()];
-        self.packed.products(features, scale, &mut logits)?;
-        Ok(logits)
+        Ok(self.packed.product(features, scale)?)
     }
 }
 

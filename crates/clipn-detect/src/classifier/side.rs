@@ -22,10 +22,7 @@ impl<T: Real> ClassifierSide<T> {
 
     /// Computes scale·f·Wᵀ for features f `[N, D]`, `[N, K]`.
     pub(super) fn logits(&self, features: &[T], scale: f64) -> Result<Vec<T>, ClassifierError> {
-        let images = features.len() / self.packed.dim();
-        let mut logits = vec![T::zero(); images * self.packed.len()];
-        self.packed.products(features, scale, &mut logits)?;
-        Ok(logits)
+        Ok(self.packed.product(features, scale)?)
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::outputs::{RowSink, Target, beside};
 use super::rows::{Adaptation, Row};
 use super::{ClassifyArgs, Input};
-use crate::commands::eval::noise_features;
+use crate::common::adaptation::{noise_features, parse_method};
 use crate::common::args::parse_count;
 use crate::common::detector::{OpenedDetector, no_classes};
 use crate::common::error::CliError;
@@ -54,11 +54,6 @@ pub(crate) struct AdaptArgs {
     pub reset_memory: bool,
 }
 
-fn parse_method(text: &str) -> Result<AdaptiveMethod, String> {
-    text.parse()
-        .map_err(|error: clipn::adaptation::AdaptationError| error.to_string())
-}
-
 fn parse_threshold(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(threshold) if threshold.is_finite() => Ok(threshold),
@@ -90,6 +85,8 @@ pub(super) struct Adapter {
     threshold: Option<f64>,
     file: Option<MemoryFile>,
     waiting: Vec<FeatureRow>,
+    /// Number of waiting rows with a feature.
+    ready: usize,
     /// Rows of the output up to the last batch.
     position: u64,
     /// Names of the rows that are in the output already, but not in the memory.
@@ -172,6 +169,7 @@ impl Adapter {
                 lock: None,
             }),
             waiting: Vec::new(),
+            ready: 0,
             position: 0,
             written: VecDeque::new(),
         }))
@@ -196,7 +194,7 @@ impl Adapter {
         self.save()
     }
 
-    /// Continues the run that wrote `rows` rows; returns how many of them the memory includes.
+    /// Continues the run of an output; returns how many of its rows the memory includes.
     pub(super) fn resume(&mut self, output: &Path) -> Result<u64, CliError> {
         let Some(file) = &mut self.file else {
             return Ok(0);
@@ -221,16 +219,16 @@ impl Adapter {
         self.written.push_back(name);
     }
 
-    /// Adds a row. A full batch is decided and passed to `write`.
+    /// Adds a row. A full batch is decided and written; rows that wait for none are written at once.
     pub(super) fn push(
         &mut self,
         row: FeatureRow,
         sink: &mut dyn RowSink,
         count: &mut dyn FnMut(&Row),
     ) -> Result<(), CliError> {
+        self.ready += usize::from(!row.feature.is_empty());
         self.waiting.push(row);
-        let features = self.waiting.iter().filter(|row| !row.feature.is_empty());
-        if features.count() < self.batch {
+        if (1..self.batch).contains(&self.ready) {
             return Ok(());
         }
         self.decide(sink, count)?;
@@ -257,6 +255,7 @@ impl Adapter {
         count: &mut dyn FnMut(&Row),
     ) -> Result<(), CliError> {
         let waiting = std::mem::take(&mut self.waiting);
+        self.ready = 0;
         let features: Vec<f32> = waiting
             .iter()
             .flat_map(|row| &row.feature)

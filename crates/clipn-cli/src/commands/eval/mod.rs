@@ -17,7 +17,6 @@ pub(crate) use args::EvalArgs;
 use args::ScoreList;
 pub(crate) use benchmark::{is_built_in, load as load_benchmark, report_matching};
 pub(crate) use files::{lock_directory, refuse_existing, remove_results, write_merged};
-pub(crate) use streams::noise_features;
 pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;

@@ -4,23 +4,20 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
-use clipn::adaptation::{AdaptiveMethod, AdaptiveScorer, noise_images};
+use clipn::adaptation::{AdaptiveMethod, AdaptiveScorer};
 use clipn::classifier::Classifier;
 use clipn::evaluation::Evaluation;
 use clipn::evaluation::streams::{StreamEvaluator, StreamRecord, StreamRow, StreamSettings};
-use clipn::model::{FeatureMatrix, ImageBatch, ImageTower};
 use clipn::progress::Progress;
 use clipn::streams::{AdaNegSettings, TanlSettings};
 
 use super::EvalArgs;
 use super::model::EvaluatedModel;
+use crate::common::adaptation::{noise_features, parse_method};
 use crate::common::args::parse_count;
 use crate::common::error::CliError;
 use crate::common::messages::status;
 use crate::common::table::Table;
-
-/// Seed of the images of noise that TANL begins with.
-const NOISE_SEED: u64 = 0;
 
 /// Scores that learn from the stream of images.
 #[derive(Debug, Clone, Args)]
@@ -44,11 +41,6 @@ pub(crate) struct StreamArgs {
     /// Random seed of the orders
     #[arg(long, value_name = "S", default_value = "0", requires = "stream")]
     pub stream_seed: u64,
-}
-
-fn parse_method(text: &str) -> Result<AdaptiveMethod, String> {
-    text.parse()
-        .map_err(|error: clipn::adaptation::AdaptationError| error.to_string())
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {
@@ -157,15 +149,6 @@ pub(super) fn run(
         record: StreamRecord::new(settings, results),
         rows,
     }))
-}
-
-/// Normalized features of the images of noise, `[15, D]`.
-pub(crate) fn noise_features(tower: &dyn ImageTower<f32>) -> Result<FeatureMatrix<f32>, CliError> {
-    let size = tower.image_size();
-    let pixels = noise_images(size, NOISE_SEED);
-    let mut features = tower.encode(ImageBatch::new(&pixels, size, size)?)?;
-    features.normalize();
-    Ok(features)
 }
 
 /// Writes the table of the streams after that of the static scores.
