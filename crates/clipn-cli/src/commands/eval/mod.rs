@@ -96,10 +96,12 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let bar = Bar::default();
     let gray = args.gray || benchmark.gray;
     let mut models = rank_0_first(ranks, || {
-        opened
-            .into_iter()
-            .map(|model| model.with_classes(&class_names, args, gray, &bar))
-            .collect::<Result<Vec<_>, _>>()
+        let mut models = Vec::new();
+        for model in opened {
+            let model = model.with_classes(&class_names, args, gray, &bar)?;
+            models.extend(model.per_seed(args, &bar)?);
+        }
+        Ok(models)
     })?;
     if let (Some(plan), Some(train)) = (plan, &train) {
         for model in &mut models {

@@ -1,6 +1,7 @@
 //! The models of an evaluation: weights with a classifier of the benchmark's classes, or a bundle.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier};
@@ -25,7 +26,7 @@ use crate::common::negatives::NegativesArgs;
 
 /// A model with its classifier of the benchmark's classes.
 pub(super) struct EvaluatedModel {
-    source: Source,
+    source: Arc<Source>,
     pub(super) classifier: Classifier,
     pub(super) prompts: ClassPrompts,
     pub(super) preprocessing: Preprocessing,
@@ -52,7 +53,6 @@ enum Source {
 pub(super) struct OpenedModel {
     source: Source,
     device: Device,
-    seed: Option<u64>,
 }
 
 /// Opens what the arguments name.
@@ -61,19 +61,12 @@ pub(super) fn open(args: &EvalArgs, device: &Device) -> Result<Vec<OpenedModel>,
     if let (Some(path), [model]) = (&args.bundle, &models[..]) {
         return Ok(vec![OpenedModel::bundle(path, model, device)?]);
     }
-    let seeds: Vec<Option<u64>> = match &args.seeds[..] {
-        [] => vec![None],
-        seeds => seeds.iter().copied().map(Some).collect(),
-    };
-    let of_model = |model| {
-        let weights = |seed: &Option<u64>| OpenedModel::weights(model, device, *seed);
-        seeds.iter().map(weights).collect::<Vec<_>>()
-    };
-    models.iter().flat_map(of_model).collect()
+    let weights = |model| OpenedModel::weights(model, device);
+    models.iter().map(weights).collect()
 }
 
 impl OpenedModel {
-    fn weights(args: &ModelArgs, device: &Device, seed: Option<u64>) -> Result<Self, CliError> {
+    fn weights(args: &ModelArgs, device: &Device) -> Result<Self, CliError> {
         let source = Source::Weights {
             requested: args.requested().to_owned(),
             loaded: Box::new(LoadedModel::open(args, device)?),
@@ -81,7 +74,6 @@ impl OpenedModel {
         Ok(Self {
             source,
             device: device.clone(),
-            seed,
         })
     }
 
@@ -101,7 +93,6 @@ impl OpenedModel {
         Ok(Self {
             source,
             device: device.clone(),
-            seed: None,
         })
     }
 
@@ -113,7 +104,8 @@ impl OpenedModel {
         }
     }
 
-    /// Builds the classifier of the classes, or takes that of the bundle. `gray` images stay gray.
+    /// Builds the classifier of the classes, with negatives of the first seed, or takes that of the bundle. `gray`
+    /// images stay gray.
     pub(super) fn with_classes(
         self,
         classes: &ClassesToEncode,
@@ -121,11 +113,8 @@ impl OpenedModel {
         gray: bool,
         progress: &dyn Progress,
     ) -> Result<EvaluatedModel, CliError> {
-        let Self {
-            source,
-            device,
-            seed,
-        } = self;
+        let Self { source, device } = self;
+        let seed = args.seeds.first().copied();
         let (classifier, prompts, preprocessing, templates) = match &source {
             Source::Weights { loaded, .. } => {
                 let (classifier, prompts) = loaded.classifier(classes, &args.prompts, progress)?;
@@ -151,7 +140,7 @@ impl OpenedModel {
             ),
         };
         Ok(EvaluatedModel {
-            source,
+            source: Arc::new(source),
             classifier,
             prompts,
             preprocessing: Preprocessing {
@@ -194,9 +183,47 @@ fn in_order(classifier: &Classifier, names: &[String]) -> Result<Classifier, Cli
 }
 
 impl EvaluatedModel {
+    /// The model with the negatives of each seed; texts and weights are those of this one.
+    pub(super) fn per_seed(
+        self,
+        args: &EvalArgs,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Self>, CliError> {
+        let others = args.seeds.iter().skip(1);
+        let others = others.map(|&seed| self.with_seed(seed, args, progress));
+        let others: Vec<Self> = others.collect::<Result<_, _>>()?;
+        Ok(std::iter::once(self).chain(others).collect())
+    }
+
+    fn with_seed(
+        &self,
+        seed: u64,
+        args: &EvalArgs,
+        progress: &dyn Progress,
+    ) -> Result<Self, CliError> {
+        let classifier = self.classifier.clone();
+        let classifier = match &*self.source {
+            Source::Weights { loaded, .. } => {
+                let negatives = &args.negatives;
+                negatives.attach_seeded(loaded, classifier, &self.prompts, seed, progress)?
+            }
+            // A bundle's negatives are drawn already.
+            Source::Bundle { .. } => classifier,
+        };
+        Ok(Self {
+            source: Arc::clone(&self.source),
+            classifier,
+            prompts: self.prompts.clone(),
+            preprocessing: self.preprocessing.clone(),
+            templates: self.templates.clone(),
+            device: self.device.clone(),
+            seed: Some(seed),
+        })
+    }
+
     /// The weights or the bundle as the user named them.
     pub(super) fn name(&self) -> String {
-        let path = match &self.source {
+        let path = match &*self.source {
             Source::Weights { requested, .. } => requested,
             Source::Bundle { path, .. } => path,
         };
@@ -207,14 +234,14 @@ impl EvaluatedModel {
     }
 
     pub(super) fn config(&self) -> &ModelConfig {
-        match &self.source {
+        match &*self.source {
             Source::Weights { loaded, .. } => loaded.weights.config(),
             Source::Bundle { bundle, .. } => &bundle.identity().config,
         }
     }
 
     pub(super) fn epoch(&self) -> Option<&str> {
-        match &self.source {
+        match &*self.source {
             Source::Weights { loaded, .. } => loaded.epoch.as_deref(),
             Source::Bundle { .. } => None,
         }
@@ -222,7 +249,7 @@ impl EvaluatedModel {
 
     /// Digest of the image tower. It reads all weights.
     pub(super) fn image_tower_hash(&self) -> String {
-        match &self.source {
+        match &*self.source {
             Source::Weights { loaded, .. } => loaded.weights.image_tower_hash(),
             Source::Bundle { bundle, .. } => bundle.identity().image_tower_hash.clone(),
         }
@@ -235,7 +262,7 @@ impl EvaluatedModel {
         negatives: &NegativesArgs,
         progress: &dyn Progress,
     ) -> Result<Negatives, CliError> {
-        match (&self.source, self.classifier.negatives()) {
+        match (&*self.source, self.classifier.negatives()) {
             (Source::Weights { loaded, .. }, _) => {
                 negatives.all_words(loaded, &self.classifier, &self.prompts, progress)
             }
@@ -255,7 +282,7 @@ impl EvaluatedModel {
         &self,
         work: impl FnOnce(&dyn ImageTower<f32>) -> T,
     ) -> Result<T, CliError> {
-        match &self.source {
+        match &*self.source {
             Source::Weights { loaded, .. } => {
                 let result = work(&*loaded.image_tower()?);
                 loaded.weights.release_pages();
@@ -267,7 +294,7 @@ impl EvaluatedModel {
 
     /// Description of the model for `results.json`.
     pub(super) fn describe(&self) -> Value {
-        let mut described = match &self.source {
+        let mut described = match &*self.source {
             Source::Weights { requested, loaded } => json!({
                 "model": loaded.weights.config(),
                 "pretrained": requested,
@@ -302,7 +329,7 @@ impl EvaluatedModel {
 
     /// The calibrated score of a bundle, and its threshold in the published unit.
     pub(super) fn decision(&self) -> Option<(&'static dyn Score, f64)> {
-        let Source::Bundle { bundle, .. } = &self.source else {
+        let Source::Bundle { bundle, .. } = &*self.source else {
             return None;
         };
         match bundle.calibration()?.rule() {
