@@ -18,7 +18,7 @@ pub(super) struct Component {
     pub(super) size_in_blocks: (usize, usize),
     /// Blocks per row with the padding to whole minimum coded units (MCUs).
     pub(super) padded_blocks_per_row: usize,
-    /// Stored coefficient blocks, each in row order (not zig-zag order).
+    /// Coefficient blocks, each in row order (not zig-zag order); none if samples are computed at once.
     pub(super) coefficients: Vec<[i16; 64]>,
     /// Samples, with `padded_blocks_per_row * 8` per line.
     pub(super) samples: Vec<u8>,
@@ -37,8 +37,7 @@ pub(super) struct Component {
 }
 
 impl Component {
-    /// Allocates the components of a frame, with all coefficients if `keep_all`, else with those of
-    /// one MCU row.
+    /// Allocates the components of a frame, with the coefficients if `keep_all`.
     pub(super) fn allocate(frame: &Frame, keep_all: bool) -> Vec<Self> {
         let max = frame.max_sampling_factors();
         let (width, height) = (frame.width as usize, frame.height as usize);
@@ -54,15 +53,15 @@ impl Component {
             let width = (width * h).div_ceil(max.horizontal);
             let height = (height * v).div_ceil(max.vertical);
             let padded_blocks_per_row = mcus.0 * h;
-            let stored_block_rows = if keep_all { mcus.1 * v } else { v };
+            let blocks = padded_blocks_per_row * mcus.1 * v;
             Self {
                 sampling_factors: component.sampling_factors,
                 width,
                 height,
                 size_in_blocks: (width.div_ceil(8), height.div_ceil(8)),
                 padded_blocks_per_row,
-                coefficients: vec![[0; 64]; padded_blocks_per_row * stored_block_rows],
-                samples: vec![MIDDLE; padded_blocks_per_row * mcus.1 * v * 64],
+                coefficients: vec![[0; 64]; if keep_all { blocks } else { 0 }],
+                samples: vec![if keep_all { MIDDLE } else { 0 }; blocks * 64],
                 saved_quantization_table: None,
                 missing_bits: [u8::MAX; 64],
                 missing_bits_before: [u8::MAX; smoothing::ESTIMATED],
@@ -83,32 +82,30 @@ impl Component {
         self.missing_bits == [0; 64]
     }
 
-    /// Computes the samples of the stored block rows, which start at block row `first_block_row`.
-    /// Those of a component that no scan contained stay in the middle of their range, as in libjpeg.
-    pub(super) fn inverse_dct(&mut self, first_block_row: usize) {
-        let Some(quantization) = self.saved_quantization_table else {
+    /// Computes all samples from the coefficients. Those of a component that no scan contained stay in the
+    /// middle of their range, as in libjpeg.
+    pub(super) fn inverse_dct(&mut self) {
+        clipn_base::simd::current_arch().dispatch(InverseDct { component: self });
+    }
+
+    /// Computes the samples of block `(x, y)` from its coefficients.
+    #[inline(always)]
+    pub(super) fn write_samples(&mut self, (x, y): (usize, usize), coefficients: &[i16; 64]) {
+        let Some(quantization) = &self.saved_quantization_table else {
             return;
         };
-        let stride = self.stride();
-        let samples = &mut self.samples[(first_block_row * 8 * stride)..];
-        let padded_blocks_per_row = self.padded_blocks_per_row;
-        clipn_base::simd::current_arch().dispatch(InverseDct {
-            samples,
-            stride,
-            coefficients: &self.coefficients,
-            padded_blocks_per_row,
-            quantization,
-        });
+        let stride = self.padded_blocks_per_row * 8;
+        let lines = self.samples[y * 8 * stride..][..8 * stride].chunks_exact_mut(stride);
+        let block = idct::dequantize_and_idct(coefficients, quantization);
+        for (line, values) in lines.zip(&block) {
+            line[x * 8..][..8].copy_from_slice(values);
+        }
     }
 }
 
-/// Inverse DCT of block rows with the widest SIMD instructions available.
+/// Inverse DCT of all blocks with the widest SIMD instructions available.
 struct InverseDct<'a> {
-    samples: &'a mut [u8],
-    stride: usize,
-    coefficients: &'a [[i16; 64]],
-    padded_blocks_per_row: usize,
-    quantization: [u16; 64],
+    component: &'a mut Component,
 }
 
 impl WithSimd for InverseDct<'_> {
@@ -116,29 +113,12 @@ impl WithSimd for InverseDct<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let rows = self.samples.chunks_exact_mut(self.stride * 8);
-        for (samples, blocks) in
-            rows.zip(self.coefficients.chunks_exact(self.padded_blocks_per_row))
-        {
-            inverse_dct_row(samples, self.stride, blocks, &self.quantization);
-        }
-    }
-}
-
-/// Computes the eight lines of samples of one block row.
-#[inline(always)]
-fn inverse_dct_row(
-    samples: &mut [u8],
-    stride: usize,
-    blocks: &[[i16; 64]],
-    quantization: &[u16; 64],
-) {
-    for (column, block) in blocks.iter().enumerate() {
-        for (row, values) in idct::dequantize_and_idct(block, quantization)
-            .iter()
-            .enumerate()
-        {
-            samples[row * stride + column * 8..][..8].copy_from_slice(values);
+        let coefficients = std::mem::take(&mut self.component.coefficients);
+        let rows = coefficients.chunks_exact(self.component.padded_blocks_per_row);
+        for (y, blocks) in rows.enumerate() {
+            for (x, block) in blocks.iter().enumerate() {
+                self.component.write_samples((x, y), block);
+            }
         }
     }
 }

@@ -297,10 +297,7 @@ pub(super) fn segment(bytes: &[u8], position: usize) -> Option<&[u8]> {
 /// A byte 0xFF followed by a stuffed zero is data, not a marker.
 pub(super) fn next_marker(bytes: &[u8], mut position: usize) -> Option<(u8, usize)> {
     loop {
-        position += bytes
-            .get(position..)?
-            .iter()
-            .position(|byte| *byte == 0xFF)?;
+        position += memchr::memchr(0xFF, bytes.get(position..)?)?;
         let code = position + bytes[position..].iter().position(|byte| *byte != 0xFF)?;
         if bytes[code] != 0 {
             return Some((bytes[code], code + 1));

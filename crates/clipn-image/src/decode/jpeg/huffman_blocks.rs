@@ -1,11 +1,13 @@
 //! Blocks of Huffman-coded scans (T.81 F.2.2 and G.2).
-use super::huffman::{BitReader, HuffmanTable};
+use super::huffman::{BitPosition, BitReader, END_OF_BAND, HuffmanTable, Segment};
 use super::scan::{BlockDecoder, Procedure, Scan};
 use super::tables::ZIGZAG;
 
 /// Decoder of the blocks of a Huffman-coded scan.
 pub(super) struct HuffmanBlocks<'a> {
-    bits: BitReader<'a>,
+    file: &'a [u8],
+    segment: Segment,
+    bits: BitPosition,
     /// DC prediction of each scan component (PRED).
     dc_predictors: [i32; 4],
     /// Number of following blocks without further coefficients in the band (EOBRUN).
@@ -14,9 +16,13 @@ pub(super) struct HuffmanBlocks<'a> {
 
 impl<'a> HuffmanBlocks<'a> {
     /// Creates a decoder of the entropy-coded segments at `position`.
-    pub(super) fn new(bytes: &'a [u8], position: usize) -> Self {
+    pub(super) fn new(file: &'a [u8], position: usize) -> Self {
+        let mut segment = Segment::default();
+        segment.read(file, position);
         Self {
-            bits: BitReader::new(bytes, position),
+            file,
+            segment,
+            bits: BitPosition::default(),
             dc_predictors: [0; 4],
             eob_run: 0,
         }
@@ -24,50 +30,42 @@ impl<'a> HuffmanBlocks<'a> {
 }
 
 impl BlockDecoder for HuffmanBlocks<'_> {
-    #[inline]
+    #[inline(always)]
     fn decode_block(&mut self, scan: &Scan, index: usize, block: &mut [i16; 64]) {
         let component = &scan.components[index];
-        let Self {
-            bits,
-            dc_predictors,
-            eob_run,
-        } = self;
+        let predictor = &mut self.dc_predictors[index];
+        let mut bits = BitReader::new(&self.segment, self.bits);
         match (scan.procedure, component.dc, component.ac) {
             (Procedure::Sequential, Some(dc), Some(ac)) => {
-                dc_predictors[index] = dc_predictors[index].wrapping_add(bits.dc_difference(dc));
-                block[0] = dc_predictors[index] as i16;
-                let mut k = 1;
-                while k < 64 {
-                    let (run, value) = bits.ac_coefficient(ac);
-                    if value == 0 && run < 15 {
-                        break;
-                    }
-                    k += run;
-                    if value != 0 {
-                        block[ZIGZAG[k]] = value as i16;
-                    }
-                    k += 1;
-                }
+                decode_sequential(&mut bits, predictor, dc, ac, block);
             }
             (Procedure::DcFirst, Some(dc), _) => {
-                dc_predictors[index] = dc_predictors[index].wrapping_add(bits.dc_difference(dc));
-                block[0] = (dc_predictors[index] << scan.point_transform) as i16;
+                *predictor = predictor.wrapping_add(bits.dc_difference(dc));
+                block[0] = (*predictor << scan.point_transform) as i16;
             }
             (Procedure::DcRefine, ..) => {
                 block[0] |= (bits.receive(1) << scan.point_transform) as i16;
             }
-            (Procedure::AcFirst, _, Some(ac)) => decode_ac_first(scan, bits, eob_run, ac, block),
-            (Procedure::AcRefine, _, Some(ac)) => decode_ac_refine(scan, bits, eob_run, ac, block),
+            (Procedure::AcFirst, _, Some(ac)) => {
+                decode_ac_first(scan, &mut bits, &mut self.eob_run, ac, block);
+            }
+            (Procedure::AcRefine, _, Some(ac)) => {
+                decode_ac_refine(scan, &mut bits, &mut self.eob_run, ac, block);
+            }
             // `Scan::read` rejects scans with missing tables.
             _ => {}
         }
+        self.bits = bits.stop();
     }
 
     fn restart(&mut self, position: Option<usize>, is_expected: bool) {
         self.dc_predictors = [0; 4];
         self.eob_run = 0;
         if let Some(position) = position {
-            self.bits.restart(position);
+            self.segment.read(self.file, position);
+            let insufficient_data = self.bits.insufficient_data;
+            self.bits = BitPosition::default();
+            self.bits.insufficient_data = insufficient_data;
         }
         if is_expected || position.is_none() {
             self.bits.insufficient_data = !is_expected;
@@ -79,15 +77,42 @@ impl BlockDecoder for HuffmanBlocks<'_> {
     }
 
     fn position(&self) -> usize {
-        self.bits.position()
+        self.segment.end()
     }
 
     fn consumed(&self) -> usize {
-        self.bits.consumed()
+        self.segment.consumed(&self.bits)
+    }
+}
+
+/// Decodes all coefficients of a block (T.81 F.2.2).
+#[inline(always)]
+fn decode_sequential(
+    bits: &mut BitReader,
+    dc_predictor: &mut i32,
+    dc: &HuffmanTable,
+    ac: &HuffmanTable,
+    block: &mut [i16; 64],
+) {
+    *dc_predictor = dc_predictor.wrapping_add(bits.dc_difference(dc));
+    block[0] = *dc_predictor as i16;
+    let mut k = 1;
+    while k < 64 {
+        let (run, value) = bits.ac_coefficient(ac);
+        k += run;
+        if k >= END_OF_BAND {
+            break;
+        }
+        // A repeated scan keeps what it has no value for.
+        if value != 0 {
+            block[ZIGZAG[k]] = value;
+        }
+        k += 1;
     }
 }
 
 /// Decodes the first scan of a band of AC coefficients (T.81 G.1.2.2).
+#[inline(always)]
 fn decode_ac_first(
     scan: &Scan,
     bits: &mut BitReader,
@@ -102,19 +127,20 @@ fn decode_ac_first(
     let mut k = scan.band.0;
     while k <= scan.band.1 {
         let (run, value) = bits.ac_coefficient(ac);
-        if value == 0 && run < 15 {
-            *eob_run = (1 << run) - 1 + bits.receive(run as u32);
+        if let Some(size) = run.checked_sub(END_OF_BAND) {
+            *eob_run = (1 << size) - 1 + bits.receive(size as u32);
             break;
         }
         k += run;
         if value != 0 {
-            block[ZIGZAG[k]] = (value << scan.point_transform) as i16;
+            block[ZIGZAG[k]] = value << scan.point_transform;
         }
         k += 1;
     }
 }
 
 /// Decodes a refinement scan of a band of AC coefficients (T.81 G.1.2.3).
+#[inline(always)]
 fn decode_ac_refine(
     scan: &Scan,
     bits: &mut BitReader,
@@ -166,5 +192,27 @@ fn decode_ac_refine(
             }
         }
         *eob_run -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_zeros_keeps_the_coefficients_of_an_earlier_scan() {
+        // DC: 0 -> no difference. AC: 0 -> ZRL, 10 -> EOB.
+        let mut counts = [0; 16];
+        counts[0] = 1;
+        let dc = HuffmanTable::new(&counts, &[0]).unwrap();
+        counts[1] = 1;
+        let ac = HuffmanTable::new(&counts, &[0xF0, 0]).unwrap();
+        let mut segment = Segment::default();
+        segment.read(&[0b0010_0000], 0);
+        let mut bits = BitReader::new(&segment, BitPosition::default());
+        let mut block = [7; 64];
+        decode_sequential(&mut bits, &mut 0, &dc, &ac, &mut block);
+        assert_eq!(block[0], 0);
+        assert_eq!(block[1..], [7; 63]);
     }
 }

@@ -1,8 +1,6 @@
 //! Inverse DCT (T.81 A.3.3): Loeffler, Ligtenberg and Moschytz (1989) in 13-bit fixed point,
 //! rounded as in libjpeg's accurate integer method (`jidctint.c`).
 
-use crate::simd_transpose::transpose_bytes;
-
 /// Fractional bits of the factors.
 const CONST_BITS: u32 = 13;
 
@@ -19,7 +17,7 @@ pub(super) fn dequantize_and_idct(
     coefficients: &[i16; 64],
     quantization: &[u16; 64],
 ) -> [[u8; 8]; 8] {
-    if coefficients[1..].iter().all(|value| *value == 0) {
+    if is_flat(coefficients) {
         let flat = i32::from(coefficients[0].wrapping_mul(quantization[0] as i16)) << PASS1_BITS;
         return [[to_byte(round(flat, PASS1_BITS + 3)); 8]; 8];
     }
@@ -37,16 +35,25 @@ pub(super) fn dequantize_and_idct(
     idct_columns(&mut block, CONST_BITS - PASS1_BITS);
     let mut block = transpose(block);
     idct_columns(&mut block, CONST_BITS + PASS1_BITS + 3);
-    let mut words = [0; 8];
-    for (word, column) in words.iter_mut().zip(&block) {
-        let mut bytes = [0; 8];
-        for (byte, value) in bytes.iter_mut().zip(column) {
-            *byte = to_byte(*value);
+    transpose(block).map(|row| row.map(to_byte))
+}
+
+/// Whether all coefficients but the DC coefficient are zero.
+#[inline(always)]
+fn is_flat(coefficients: &[i16; 64]) -> bool {
+    let mut rows = *coefficients
+        .as_chunks::<8>()
+        .0
+        .first_chunk::<8>()
+        .unwrap_or(&[[0; 8]; 8]);
+    rows[0][0] = 0;
+    let mut any = [0; 8];
+    for row in &rows {
+        for (any, value) in any.iter_mut().zip(row) {
+            *any |= value;
         }
-        *word = u64::from_le_bytes(bytes);
     }
-    let words = transpose_bytes(words);
-    std::array::from_fn(|row| words[row].to_le_bytes())
+    any == [0; 8]
 }
 
 /// Rounds and drops `bits` fractional bits.
@@ -55,10 +62,11 @@ fn round(value: i32, bits: u32) -> i32 {
     value.wrapping_add(1 << (bits - 1)) >> bits
 }
 
-/// Applies the level shift (T.81 A.3.1) and clamps to 0 to 255.
+/// Applies the level shift (T.81 A.3.1) and clamps to 0 to 255. `value` was rounded, so that it is far
+/// from the ends of its type.
 #[inline(always)]
 fn to_byte(value: i32) -> u8 {
-    value.saturating_add(128).clamp(0, 255) as u8
+    (value + 128).clamp(0, 255) as u8
 }
 
 /// Transposes the block: three rounds of interleaving each row with the fourth row after it.

@@ -1,4 +1,6 @@
 //! Scans: decoding of entropy-coded DCT coefficients into components (T.81 Annexes F and G).
+use pulp::{Simd, WithSimd};
+
 use super::arithmetic::ArithmeticBlocks;
 use super::component::Component;
 use super::headers::{
@@ -53,8 +55,8 @@ pub(super) fn decode(
                 if progress.scans > MAX_SCANS {
                     return Err(corrupt(NAME, format!("more than {MAX_SCANS} scans")));
                 }
-                // All components in one scan: samples are computed row by row, and only one MCU row
-                // of coefficients is stored.
+                // All components in one scan: samples are computed block by block, and no coefficients
+                // are stored.
                 let is_single_scan = !frame.is_progressive()
                     && segment.first() == Some(&(frame.components.len() as u8));
                 let keep_all = components.is_some() || !is_single_scan;
@@ -95,9 +97,7 @@ fn finish(mut components: Vec<Component>) -> Result<Vec<Component>, ImageError> 
     if components.is_empty() {
         return Err(corrupt(NAME, "no scan"));
     }
-    components
-        .iter_mut()
-        .for_each(|component| component.inverse_dct(0));
+    components.iter_mut().for_each(Component::inverse_dct);
     Ok(components)
 }
 
@@ -312,11 +312,18 @@ impl<'a> Scan<'a> {
             }
             None => {
                 let blocks = HuffmanBlocks::new(bytes, position);
-                self.decode_with(frame_components, bytes, blocks, is_single_scan)
+                clipn_base::simd::current_arch().dispatch(DecodeScan {
+                    scan: self,
+                    frame_components,
+                    bytes,
+                    blocks,
+                    is_single_scan,
+                })
             }
         }
     }
 
+    #[inline(always)]
     fn decode_with<B: BlockDecoder>(
         &self,
         frame_components: &mut [Component],
@@ -359,39 +366,33 @@ impl<'a> Scan<'a> {
         };
         let mut last_mcu_row = 0;
         for row in 0..rows {
-            if is_single_scan {
-                frame_components
-                    .iter_mut()
-                    .for_each(|component| component.coefficients.fill([0; 64]));
-            }
             for column in 0..columns {
                 if !decoder.blocks.is_known_to_be_short() {
                     last_mcu_row = row / block_rows_per_mcu_row;
                 }
                 self.restart_if_due(&mut decoder);
-                if decoder.blocks.is_exhausted() {
+                let is_exhausted = decoder.blocks.is_exhausted();
+                if is_exhausted && !is_single_scan {
                     continue;
                 }
                 for (index, scan_component) in self.components.iter().enumerate() {
                     let component = &mut frame_components[scan_component.frame_index];
                     let mcu = mcu_size(component);
-                    let top = if is_single_scan {
-                        0
-                    } else {
-                        row * mcu.vertical
-                    };
-                    for y in 0..mcu.vertical {
-                        let start =
-                            (top + y) * component.padded_blocks_per_row + column * mcu.horizontal;
-                        for block in &mut component.coefficients[start..start + mcu.horizontal] {
-                            decoder.blocks.decode_block(self, index, block);
+                    for y in row * mcu.vertical..(row + 1) * mcu.vertical {
+                        for x in column * mcu.horizontal..(column + 1) * mcu.horizontal {
+                            if is_single_scan {
+                                let mut block = [0; 64];
+                                if !is_exhausted {
+                                    decoder.blocks.decode_block(self, index, &mut block);
+                                }
+                                component.write_samples((x, y), &block);
+                            } else {
+                                let block = y * component.padded_blocks_per_row + x;
+                                let block = &mut component.coefficients[block];
+                                decoder.blocks.decode_block(self, index, block);
+                            }
                         }
                     }
-                }
-            }
-            if is_single_scan {
-                for component in frame_components.iter_mut() {
-                    component.inverse_dct(row * mcu_size(component).vertical);
                 }
             }
         }
@@ -413,6 +414,30 @@ impl<'a> Scan<'a> {
             decoder.mcus_to_restart = self.restart_interval;
         }
         decoder.mcus_to_restart -= 1;
+    }
+}
+
+/// [`Scan::decode_with`] with the widest SIMD instructions available, and with bit operations in which
+/// the processor's flags play no part.
+struct DecodeScan<'a, 'b> {
+    scan: &'a Scan<'a>,
+    frame_components: &'a mut [Component],
+    bytes: &'b [u8],
+    blocks: HuffmanBlocks<'b>,
+    is_single_scan: bool,
+}
+
+impl WithSimd for DecodeScan<'_, '_> {
+    type Output = ScanEnd;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> ScanEnd {
+        self.scan.decode_with(
+            self.frame_components,
+            self.bytes,
+            self.blocks,
+            self.is_single_scan,
+        )
     }
 }
 
