@@ -2,13 +2,17 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::response::Response;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -61,10 +65,18 @@ pub(super) async fn serve(
         let mut router = router.clone();
         let (mut head, body) = request.into_parts();
         head.extensions.insert(Peer(peer));
+        let body = WatchedBody::new(body);
+        let is_read = Arc::clone(&body.is_read);
         let request = Request::from_parts(head, Body::new(body));
         let tracked = Arc::clone(&tracked);
         Box::pin(async move {
-            let response: Result<Response, _> = router.call(request).await;
+            let mut response: Result<Response, _> = router.call(request).await;
+            // hyper closes a connection with an unread request, without a word. A client that does not
+            // know sends its next request into the closed connection and gets no response to it.
+            if let (Ok(response), false) = (&mut response, is_read.load(Ordering::Relaxed)) {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
             // Its body is in memory: only the client is waited for.
             tracked.set(Activity::Waiting);
             response
@@ -100,6 +112,43 @@ pub(super) async fn serve(
     }
     if !tracked.is(Activity::Stalled) {
         linger(connection.into_parts().io.into_inner().into_socket()).await;
+    }
+}
+
+/// Body of a request that records whether it was read to its end.
+struct WatchedBody {
+    body: Incoming,
+    is_read: Arc<AtomicBool>,
+}
+
+impl WatchedBody {
+    fn new(body: Incoming) -> Self {
+        let is_read = Arc::new(AtomicBool::new(body.is_end_stream()));
+        Self { body, is_read }
+    }
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.is_read.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -36,6 +36,37 @@ fn rejects_oversized_bodies_before_reading_them() {
 }
 
 #[test]
+fn a_connection_whose_request_was_not_read_is_announced_as_closed() {
+    let server = start(
+        ServeSettings {
+            max_request_bytes: 10_000,
+            ..settings()
+        },
+        detector(),
+    );
+    let mut stream = server.connect();
+    let head = "POST /v1/classify HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/bmp\r\n";
+    // A client that keeps its connection reuses it, unless it learns that the server closes it.
+    let small = image(1);
+    let length = small.len();
+    stream
+        .write_all(format!("{head}content-length: {length}\r\n\r\n").as_bytes())
+        .unwrap();
+    stream.write_all(&small).unwrap();
+    let response = HttpResponse::read_one(&mut stream);
+    assert_eq!(
+        (response.status, response.header("connection")),
+        (200, None)
+    );
+    stream
+        .write_all(format!("{head}content-length: 20000\r\n\r\nxxxx").as_bytes())
+        .unwrap();
+    let response = HttpResponse::read(&mut stream);
+    assert_eq!(response.error(413), "request_too_large");
+    assert_eq!(response.header("connection"), Some("close"));
+}
+
+#[test]
 fn checks_pixel_count_before_decoding() {
     let server = start(settings(), detector());
     assert_eq!(

@@ -325,6 +325,21 @@ impl HttpResponse {
         Self::parse(&bytes)
     }
 
+    /// Reads one response of a connection that stays open.
+    pub(crate) fn read_one(stream: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        let mut byte = [0];
+        while !bytes.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).unwrap();
+            bytes.push(byte[0]);
+        }
+        let mut response = Self::parse(&bytes);
+        let length = response.header("content-length").unwrap().parse().unwrap();
+        response.body = vec![0; length];
+        stream.read_exact(&mut response.body).unwrap();
+        response
+    }
+
     #[track_caller]
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
