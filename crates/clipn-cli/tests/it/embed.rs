@@ -377,10 +377,9 @@ fn every_cut_of_the_files_is_resumed() {
 fn formats_and_shards_have_the_same_rows() {
     let s = Sandbox::new();
     s.done(&embed("images", &["id", "noise", "--output", "f.npy"]));
-    s.done(&embed(
-        "images",
-        &["id", "noise", "--output", "f.safetensors"],
-    ));
+    // Both formats have their keys in one file.
+    let other = ["id", "noise", "--output", "f.safetensors", "--force"];
+    s.done(&embed("images", &other));
     s.done(&embed(
         "images",
         &["id", "noise", "--output", "h.npy", "--dtype", "f16"],
@@ -429,6 +428,23 @@ fn formats_and_shards_have_the_same_rows() {
                 .all(|(a, b)| (a / length(row) - b).abs() < 1e-5)
         );
     }
+}
+
+#[test]
+fn the_keys_of_another_output_are_kept() {
+    let s = Sandbox::new();
+    s.done(&embed("images", &["id", "--output", "a.npy"]));
+    let keys = std::fs::read(s.path("a.keys.jsonl")).unwrap();
+    let output = s.clipn(&embed("images", &["noise", "--output", "a.safetensors"]));
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("a.keys.jsonl already exists, of another output"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(s.path("a.keys.jsonl")).unwrap(), keys);
+    assert!(!s.path("a.safetensors").exists());
+    s.done(&embed("images", &["noise", "--output", "b.safetensors"]));
 }
 
 #[cfg(feature = "parquet")]

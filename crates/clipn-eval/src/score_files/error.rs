@@ -87,6 +87,16 @@ pub enum ScoreFileError {
         /// Columns of the table.
         columns: Vec<String>,
     },
+    /// The rows are decisions, which are no ground truth.
+    #[error(
+        "{} has decisions, but no column that says which images are in-distribution: `unknown` follows \
+         from the score",
+        path.display()
+    )]
+    Decisions {
+        /// Path of the file.
+        path: PathBuf,
+    },
     /// The values of a column do not say which rows are in-distribution.
     #[error(
         "{} does not say which rows are in-distribution: its column `{column}` has {}",
@@ -187,6 +197,9 @@ impl ScoreFileError {
             Self::NoSets { .. } => "give the labels too, or each set as a list of its own",
             Self::NoScoreColumn { .. } => "name the columns in `score_columns`",
             Self::NoSetColumn { .. } => "name the column in `set_column`",
+            Self::Decisions { .. } => {
+                "add a column `is_ood` with the truth, or give each set as a list of its own"
+            }
             Self::NoIdRows { .. } => "check `id_value`",
             Self::UnknownId { .. } => "give the value of in-distribution rows in `id_value`",
             Self::NotFinite { .. } => "check what computed the score",

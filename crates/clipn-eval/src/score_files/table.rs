@@ -112,13 +112,26 @@ impl<'a> Table<'a> {
             Meaning::Labels => 2,
         };
         let known = self.header.iter().enumerate();
+        let is_decisions = self.is_decisions();
         let found = known
+            .filter(|(_, name)| !(is_decisions && is_decided(name)))
             .filter_map(|(index, name)| Some((index, meaning(name)?)))
             .min_by_key(|&(_, meaning)| rank(meaning));
-        found.ok_or_else(|| ScoreFileError::NoSetColumn {
-            path: self.path.to_owned(),
-            columns: self.header.clone(),
+        found.ok_or_else(|| {
+            let (path, columns) = (self.path.to_owned(), self.header.clone());
+            if is_decisions {
+                ScoreFileError::Decisions { path }
+            } else {
+                ScoreFileError::NoSetColumn { path, columns }
+            }
         })
+    }
+
+    /// Whether the rows are decisions of `clipn classify`, whose `label` and `unknown` follow from the score:
+    /// they are no ground truth.
+    fn is_decisions(&self) -> bool {
+        let has = |name: &str| self.header.iter().any(|column| column == name);
+        has("score") && has("threshold") && has("reason")
     }
 
     /// The columns of scores: those requested, else those with a known name, else the only column of
@@ -263,4 +276,9 @@ impl ScoreSets {
         }
         Ok(self)
     }
+}
+
+/// Whether a column of decisions follows from the score.
+fn is_decided(column: &str) -> bool {
+    matches!(column, "label" | "unknown")
 }

@@ -43,6 +43,28 @@ fn reads_the_forms_of_tables() {
 }
 
 #[test]
+fn decisions_are_no_ground_truth() {
+    let text = "path,label,unknown,score,threshold,reason\n\
+                a.jpg,cat,false,0.9,0.5,kept\n\
+                b.jpg,unknown,true,0.1,0.5,rejected\n";
+    let error = table(text, &Default::default()).unwrap_err();
+    assert!(matches!(error, ScoreFileError::Decisions { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("is_ood"));
+    // A column with the truth is taken, and so is the decision if it is named.
+    let with_truth = text
+        .replace("reason", "reason,is_ood")
+        .replace("kept", "kept,1")
+        .replace("rejected", "rejected,0");
+    let sets = table(&with_truth, &Default::default()).unwrap();
+    assert_eq!(
+        (&sets.scores[0].id[..], &sets.scores[0].ood[0][..]),
+        (&[0.1][..], &[0.9][..])
+    );
+    let named = ScoreTableOptions::default().with_set_column(Some("unknown".to_owned()));
+    assert_eq!(table(text, &named).unwrap().scores[0].id, [0.9]);
+}
+
+#[test]
 fn named_columns_are_taken_instead_of_known_ones() {
     let text = "set,label,score,other\nx,cat,1,5\ny,dog,2,6\n";
     let options = ScoreTableOptions::default()

@@ -169,7 +169,8 @@ impl CacheInventory {
             let name = path
                 .file_name()
                 .and_then(|name| name.to_str())
-                .filter(|name| is_safe_path(name));
+                // A file of locks is left where a download failed.
+                .filter(|name| is_safe_path(name) && !name.starts_with('.'));
             let Some(name) = name.map(str::to_owned) else {
                 continue;
             };

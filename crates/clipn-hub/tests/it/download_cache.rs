@@ -118,6 +118,8 @@ fn lists_revisions_and_files_with_their_tags() {
         &format!("assets/clipn/weights/{sha256}/{name}.incomplete"),
         [3; 5],
     );
+    // What a failed download leaves is no weights file.
+    cache.write(&format!("assets/clipn/weights/{sha256}/.lock"), []);
 
     let before = cache.tree();
     let inventory = cache.look();

@@ -113,10 +113,17 @@ impl Target {
         self.path.exists() && !(self.log.exists() && self.partial.exists())
     }
 
-    /// Rejects an existing output.
+    /// Rejects an existing output, and keys or errors that belong to another one.
     pub(super) fn refuse_existing(&self) -> Result<(), CliError> {
         if !self.exists() {
-            return Ok(());
+            let beside = self.keys.iter().chain([&self.errors]);
+            return match beside.into_iter().find(|path| path.exists()) {
+                None => Ok(()),
+                Some(found) => Err(CliError::usage_with_hint(
+                    format!("{} already exists, of another output", found.display()),
+                    "give another --output, or replace it with --force",
+                )),
+            };
         }
         let found = if self.path.exists() {
             &self.path

@@ -56,6 +56,9 @@ fn score_file(error: &ScoreFileError) -> Option<&'static str> {
         ScoreFileError::NoScoreColumn { .. } => "name the columns of scores with --scores",
         ScoreFileError::NoIdRows { .. } => "check --id-value",
         ScoreFileError::NoSetColumn { .. } => "name the column with --set-column",
+        ScoreFileError::Decisions { .. } => {
+            "add a column `is_ood` with the truth, or name one with --set-column"
+        }
         ScoreFileError::UnknownId { .. } => {
             "name the value of in-distribution rows with --id-value"
         }
