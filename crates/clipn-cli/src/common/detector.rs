@@ -15,7 +15,7 @@ use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::classes;
 use crate::common::device::Device;
 use crate::common::error::CliError;
-use crate::common::messages::warning;
+use crate::common::messages::{hint, warning};
 use crate::common::model::LoadedModel;
 use crate::common::negatives::NegativesArgs;
 use crate::common::pixels::PixelArgs;
@@ -141,6 +141,15 @@ impl DetectorArgs {
     /// Sets the rule of the flags.
     pub(crate) fn apply_rule(&self, detector: Detector) -> Result<Detector, CliError> {
         let rule = self.rule(&detector)?;
+        if self.negatives.are_given() && !self.no_reject && !rule.score().uses_negatives() {
+            warning(format_args!(
+                "the score {} does not read negatives: they name what an image resembles, and reject none",
+                rule.score().display_name()
+            ));
+            hint(
+                "reject with them by --score neglabel, or together with \"no\" by --score atd-neg",
+            );
+        }
         Ok(detector.with_rule(rule)?)
     }
 

@@ -37,7 +37,8 @@ pub(crate) struct NegativesArgs {
     #[arg(long, value_name = "NAME|FILE", value_parser = parse_source)]
     pub negatives: Option<NegativeSource>,
     /// Things to reject, such as "a hand, an empty table"; the answer names the one that is most
-    /// alike
+    /// alike. With weights that have learned "no", take a score that reads them: neglabel, atd-neg or
+    /// ctw-neg
     #[arg(long, value_name = "LIST", conflicts_with = "negatives")]
     pub reject: Option<String>,
 }
@@ -51,6 +52,12 @@ impl NegativesArgs {
     /// Whether neither flag is given.
     pub(crate) fn is_default(&self) -> bool {
         self.negatives.is_none() && self.reject.is_none()
+    }
+
+    /// Whether the flags name negatives.
+    pub(crate) fn are_given(&self) -> bool {
+        self.reject.is_some()
+            || matches!(&self.negatives, Some(source) if !matches!(source, NegativeSource::None))
     }
 
     /// The source for these weights.

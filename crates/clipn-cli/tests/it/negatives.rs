@@ -77,6 +77,35 @@ fn a_list_to_reject_is_named() {
 }
 
 #[test]
+fn negatives_that_the_score_does_not_read_are_reported() {
+    let s = Sandbox::new();
+    let warned = |more: &[&str]| {
+        let command = ["classify", "--classes", CLASSES, "noise"];
+        let output = s.clipn(&[&command[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stderr).contains("does not read negatives")
+    };
+    // The built-in model has learned "no", and its default score reads that alone.
+    assert!(warned(&["--reject", "a hand"]));
+    assert!(warned(&[
+        "--negatives",
+        "wordnet",
+        "--score",
+        "msp",
+        "--threshold",
+        "0.5"
+    ]));
+    for more in [
+        &["--reject", "a hand", "--score", "neglabel"][..],
+        &["--reject", "a hand", "--no-reject"],
+        &["--negatives", "none"],
+        &[],
+    ] {
+        assert!(!warned(more), "{more:?}");
+    }
+}
+
+#[test]
 fn scores_that_the_weights_do_not_allow_are_refused() {
     let s = Sandbox::new();
     plain(&s);
