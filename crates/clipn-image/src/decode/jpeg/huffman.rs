@@ -160,7 +160,7 @@ impl Segment {
         self.range.1
     }
 
-    /// Returns the position in the file after the last byte of which bits were consumed, and after its
+    /// Returns the position in the file after the last byte with a consumed bit, and after its
     /// stuffed zero.
     pub(super) fn consumed(&self, bits: &BitPosition) -> usize {
         let read = &self.bytes[..bits.next - bits.count as usize / 8];
