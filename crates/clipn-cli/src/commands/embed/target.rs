@@ -115,25 +115,25 @@ impl Target {
 
     /// Rejects an existing output, and keys or errors that belong to another one.
     pub(super) fn refuse_existing(&self) -> Result<(), CliError> {
-        if !self.exists() {
-            let beside = self.keys.iter().chain([&self.errors]);
-            return match beside.into_iter().find(|path| path.exists()) {
-                None => Ok(()),
-                Some(found) => Err(CliError::usage_with_hint(
-                    format!("{} already exists, of another output", found.display()),
-                    "give another --output, or replace it with --force",
-                )),
+        if self.exists() {
+            let found = if self.path.exists() {
+                &self.path
+            } else {
+                &self.log
             };
+            return Err(CliError::usage_with_hint(
+                format!("{} already exists", found.display()),
+                "resume it with --resume, replace it with --force, or give another --output",
+            ));
         }
-        let found = if self.path.exists() {
-            &self.path
-        } else {
-            &self.log
-        };
-        Err(CliError::usage_with_hint(
-            format!("{} already exists", found.display()),
-            "resume it with --resume, replace it with --force, or give another --output",
-        ))
+        let mut beside = self.keys.iter().chain([&self.errors]);
+        match beside.find(|path| path.exists()) {
+            None => Ok(()),
+            Some(found) => Err(CliError::usage_with_hint(
+                format!("{} already exists, of another output", found.display()),
+                "give another --output, or replace it with --force",
+            )),
+        }
     }
 }
 

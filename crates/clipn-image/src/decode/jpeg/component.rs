@@ -94,7 +94,7 @@ impl Component {
         let Some(quantization) = &self.saved_quantization_table else {
             return;
         };
-        let stride = self.padded_blocks_per_row * 8;
+        let stride = self.stride();
         let lines = self.samples[y * 8 * stride..][..8 * stride].chunks_exact_mut(stride);
         let block = idct::dequantize_and_idct(coefficients, quantization);
         for (line, values) in lines.zip(&block) {

@@ -417,8 +417,8 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// [`Scan::decode_with`] with the widest SIMD instructions available, and with bit operations in which
-/// the processor's flags play no part.
+/// [`Scan::decode_with`] with the widest SIMD instructions available, and with the shifts that come with
+/// them.
 struct DecodeScan<'a, 'b> {
     scan: &'a Scan<'a>,
     frame_components: &'a mut [Component],
