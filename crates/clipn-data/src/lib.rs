@@ -60,9 +60,9 @@ pub use archive::is_archive_name;
 pub use error::DatasetError;
 pub use eval_sets::{
     Benchmark, BenchmarkCheck, BenchmarkClasses, ClassDirectory, ClassMap, ClassMapSource,
-    ClassMatching, ClassSource, IdDefinition, ImageFolder, ImageSet, IncompleteSet, LabeledImage,
-    ListFormat, ListedClasses, MapEntry, MatchedClasses, OodDefinition, OodKind, OodSet,
-    OpenedBenchmark, Selection, SetCheck, SetImages, SetRole, SetSource, ShiftedDefinition,
+    ClassMatching, ClassSource, IdDefinition, ImageFolder, ImagePaths, ImageSet, IncompleteSet,
+    LabeledImage, ListFormat, ListedClasses, MapEntry, MatchedClasses, OodDefinition, OodKind,
+    OodSet, OpenedBenchmark, Selection, SetCheck, SetImages, SetRole, SetSource, ShiftedDefinition,
     TrainDefinition, TrainSet, is_archive_file, read_archived_images, read_image_list,
     read_path_list,
 };

@@ -13,7 +13,7 @@ use numpy::PyArray2;
 use pyo3::prelude::*;
 
 use crate::arrays::{Matrix, to_matrix};
-use crate::errors::{IntoException, OrRaise, invalid};
+use crate::errors::{IntoException, OrRaise, invalid, warn};
 use crate::interrupt::{Reporter, run};
 use crate::model::Model;
 
@@ -67,7 +67,7 @@ fn build(
     model: &Model,
     settings: &BuildSettings,
     reporter: &Reporter,
-) -> Result<Classifier, Failed> {
+) -> Result<(Classifier, Vec<String>), Failed> {
     let builder = ClassifierBuilder::new(names)
         .with_metadata(&model.metadata)
         .with_templates(settings.templates.clone())
@@ -76,7 +76,9 @@ fn build(
         .with_duplicates(settings.allow_duplicates)
         .with_progress(reporter);
     let prompts = builder.prompts(&model.weights)?;
-    let classifier = builder.build(&model.weights)?;
+    let built = builder.build_with_report(&model.weights)?;
+    let mut notes = built.notes();
+    let classifier = built.classifier;
     let negatives = match &settings.negatives {
         NegativeSource::None => None,
         NegativeSource::File(path) if path.extension().is_some_and(|e| e == "safetensors") => {
@@ -91,13 +93,16 @@ fn build(
             if let NegativeSource::List(_) = source {
                 builder = builder.with_list_templates(prompts.templates().yes().to_vec());
             }
-            Some(builder.build(classifier.yes_weights(), &tower)?.negatives)
+            let built = builder.build(classifier.yes_weights(), &tower)?;
+            notes.extend(built.notes);
+            Some(built.negatives)
         }
     };
-    Ok(Classifier {
+    let classifier = Classifier {
         inner: classifier.with_negatives(negatives)?,
         prompts: Some(prompts),
-    })
+    };
+    Ok((classifier, notes))
 }
 
 impl Classifier {
@@ -139,10 +144,12 @@ impl Classifier {
             },
         };
         let reporter = Reporter::new(progress);
-        run(py, &reporter, || {
+        let built = run(py, &reporter, || {
             build(&classes, model, &settings, &reporter)
-        })?
-        .or_raise()
+        })?;
+        let (classifier, notes) = built.or_raise()?;
+        notes.iter().try_for_each(|note| warn(py, note))?;
+        Ok(classifier)
     }
 
     #[staticmethod]

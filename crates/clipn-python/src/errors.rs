@@ -1,8 +1,10 @@
 //! Errors of the library as Python exceptions of `clipn._errors`, with the same texts and hints.
 
 use std::error::Error;
+use std::ffi::CString;
 
 use clipn::error::chain_in_one_line;
+use pyo3::exceptions::PyUserWarning;
 use pyo3::prelude::*;
 
 /// Creates an exception of a class of `clipn._errors`.
@@ -19,6 +21,13 @@ pub(crate) fn exception(class: &str, message: &str, hint: Option<&str>) -> PyErr
 /// Creates an exception of wrong arguments.
 pub(crate) fn invalid(message: impl AsRef<str>) -> PyErr {
     exception("InvalidArgumentError", message.as_ref(), None)
+}
+
+/// Issues a `UserWarning` at the caller of the package's function.
+pub(crate) fn warn(py: Python<'_>, text: &str) -> PyResult<()> {
+    // No text of a warning has a zero byte, unless a name of a class does.
+    let text = CString::new(text.replace('\0', "\u{fffd}"))?;
+    PyErr::warn(py, &py.get_type::<PyUserWarning>(), &text, 2)
 }
 
 fn of_error(class: &str, error: &(dyn Error + 'static), hint: Option<String>) -> PyErr {

@@ -1,6 +1,5 @@
 //! Class names that a flag gives, and what was recognized in them.
 
-use clipn::classifier::BuiltClassifier;
 use clipn::dataset::ListedClasses;
 use clipn::prompts::{ClassList, ClassListForm};
 
@@ -66,37 +65,4 @@ pub(crate) fn listed(list: &ClassList) -> ListedClasses {
 /// A built-in list by its name, for a benchmark.
 pub(crate) fn built_in(name: &str) -> Option<ListedClasses> {
     ClassList::built_in(name).ok().as_ref().map(listed)
-}
-
-/// Warns of texts that exceed the context length.
-pub(crate) fn warn_of_truncated(built: &BuiltClassifier) {
-    /// Maximum number of classes in the message.
-    const SHOWN: usize = 5;
-    let truncated = &built.truncated;
-    if truncated.is_empty() {
-        return;
-    }
-    let texts: usize = truncated.iter().map(|class| class.truncated).sum();
-    let mut shown: Vec<String> = truncated
-        .iter()
-        .take(SHOWN)
-        .map(ToString::to_string)
-        .collect();
-    if truncated.len() > SHOWN {
-        shown.push(format!("and {} more", truncated.len() - SHOWN));
-    }
-    let (class, text) = (
-        if truncated.len() == 1 {
-            "class"
-        } else {
-            "classes"
-        },
-        if texts == 1 { "text" } else { "texts" },
-    );
-    warning(format_args!(
-        "{texts} {text} of {} {class} cut to {} tokens: {}",
-        truncated.len(),
-        built.context_length,
-        shown.join(", ")
-    ));
 }

@@ -15,9 +15,9 @@ use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::classes;
 use crate::common::device::Device;
 use crate::common::error::CliError;
-use crate::common::messages::{hint, warning};
+use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
-use crate::common::negatives::NegativesArgs;
+use crate::common::negatives::{NegativesArgs, warn_of_unread_negatives};
 use crate::common::pixels::PixelArgs;
 
 /// A bundle, or class names with a model; and the decision rule.
@@ -141,16 +141,15 @@ impl DetectorArgs {
     /// Sets the rule of the flags.
     pub(crate) fn apply_rule(&self, detector: Detector) -> Result<Detector, CliError> {
         let rule = self.rule(&detector)?;
-        if self.negatives.are_given() && !self.no_reject && !rule.score().uses_negatives() {
-            warning(format_args!(
-                "the score {} does not read negatives: they name what an image resembles, and reject none",
-                rule.score().display_name()
-            ));
-            hint(
-                "reject with them by --score neglabel, or together with \"no\" by --score atd-neg",
-            );
-        }
         Ok(detector.with_rule(rule)?)
+    }
+
+    /// Warns of negatives that have no part in the decisions of the detector.
+    pub(crate) fn warn_of_unread_negatives(&self, detector: &Detector) {
+        let score = detector.rule().score();
+        if self.negatives.are_given() && !self.no_reject && !score.uses_negatives() {
+            warn_of_unread_negatives(score);
+        }
     }
 
     fn build(

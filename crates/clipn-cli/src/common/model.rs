@@ -16,7 +16,7 @@ use clipn::progress::Progress;
 use clipn::prompts::TemplateSet;
 
 use crate::common::args::{ModelArgs, PromptArgs};
-use crate::common::classes::{ClassesToEncode, warn_of_truncated};
+use crate::common::classes::ClassesToEncode;
 use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::{detail, note, warning};
@@ -178,7 +178,7 @@ impl LoadedModel {
             .with_duplicates(classes.allow_duplicates)
             .with_progress(progress);
         let prompts = builder.prompts(&self.weights)?;
-        let classifier = self.build(&classes.names, &prompts, &builder)?;
+        let classifier = self.build(&builder)?;
         let templates = prompts.templates();
         let texts = match templates.sentences() {
             Some(sentences) => format!("{} sentences per class", sentences.sentences()),
@@ -205,7 +205,7 @@ impl LoadedModel {
             .with_prompts(prompts.clone())
             .with_duplicates(classes.allow_duplicates)
             .with_progress(progress);
-        self.build(&classes.names, prompts, &builder)
+        self.build(&builder)
     }
 
     fn builder(
@@ -221,63 +221,12 @@ impl LoadedModel {
             .with_logit_scale(prompts.logit_scale)
     }
 
-    fn build(
-        &self,
-        class_names: &[String],
-        prompts: &ClassPrompts,
-        builder: &ClassifierBuilder<'_>,
-    ) -> Result<Classifier, CliError> {
-        self.warn_of_unknown_words(class_names, prompts.templates());
+    fn build(&self, builder: &ClassifierBuilder<'_>) -> Result<Classifier, CliError> {
         let builder = builder.clone().with_towers(&*self.towers);
         let built = builder.build_with_report(&self.weights)?;
         self.weights.release_pages();
-        warn_of_truncated(&built);
+        built.notes().iter().for_each(warning);
         Ok(built.classifier)
-    }
-
-    /// Warns of words that did not occur in the training captions.
-    fn warn_of_unknown_words(&self, class_names: &[String], templates: &TemplateSet) {
-        let Some(vocabulary) = self.weights.training_vocabulary() else {
-            return;
-        };
-        let quoted = |words: &[String]| {
-            words
-                .iter()
-                .map(|word| format!("`{word}`"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        for name in class_names {
-            match vocabulary.unknown_words(name) {
-                unseen if unseen.is_empty() => {}
-                unseen => warning(format_args!(
-                    "{} did not occur in the training captions; predictions for class \
-                     `{name}` are unreliable",
-                    quoted(&unseen)
-                )),
-            }
-        }
-        let (texts, what): (Vec<String>, _) = match templates.sentences() {
-            Some(sentences) => (
-                sentences.iter().flat_map(|(_, own)| own).cloned().collect(),
-                "sentences",
-            ),
-            None => (
-                templates.yes().iter().map(|line| line.fill("")).collect(),
-                "templates",
-            ),
-        };
-        let unseen = texts.iter().map(|text| vocabulary.unknown_words(text));
-        let unseen: Vec<Vec<String>> = unseen.filter(|words| !words.is_empty()).collect();
-        if let Some(first) = unseen.first() {
-            warning(format_args!(
-                "{} of {} {what} have words that did not occur in the training \
-                 captions, such as {}",
-                unseen.len(),
-                texts.len(),
-                quoted(first)
-            ));
-        }
     }
 
     /// Image tower for inference.

@@ -15,11 +15,12 @@ use clipn::negatives::{
     NegativeSource, Negatives, NegativesBuilder, NegativesError, Selection, WordFeatureCache,
 };
 use clipn::progress::Progress;
-use clipn::prompts::{ClassList, duplicate_names};
+use clipn::prompts::{ClassList, duplicate_names, looks_like_path};
+use clipn::scores::Score;
 use clipn::tokenizer::TokenBatch;
 
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::messages::{detail, note, warning};
+use crate::common::messages::{detail, hint, note, warning};
 use crate::common::model::LoadedModel;
 
 /// Extension of files of negatives; other files are lists.
@@ -36,10 +37,10 @@ pub(crate) struct NegativesArgs {
     /// wrote (.safetensors).
     #[arg(long, value_name = "NAME|FILE", value_parser = parse_source)]
     pub negatives: Option<NegativeSource>,
-    /// Things to reject, such as "a hand, an empty table"; the answer names the one that is most
-    /// alike. With weights that have learned "no", take a score that reads them: neglabel, atd-neg or
-    /// ctw-neg
-    #[arg(long, value_name = "LIST", conflicts_with = "negatives")]
+    /// Things to reject, such as "a hand, an empty table", or a file of them; the answer names the one
+    /// that is most alike. With weights that have learned "no", take a score that reads them: neglabel,
+    /// atd-neg or ctw-neg
+    #[arg(long, value_name = "LIST|FILE", conflicts_with = "negatives")]
     pub reject: Option<String>,
 }
 
@@ -63,12 +64,7 @@ impl NegativesArgs {
     /// The source for these weights.
     fn source(&self, loaded: &LoadedModel) -> Result<NegativeSource, CliError> {
         Ok(match (&self.reject, &self.negatives) {
-            (Some(list), _) => match ClassList::parse_inline(list) {
-                Ok(list) => list_source(list),
-                Err(error) if list.trim_start().starts_with(['[', '{']) => return Err(error.into()),
-                // Empty texts are dropped.
-                Err(_) => NegativeSource::list(list),
-            },
+            (Some(list), _) => own_list(list)?,
             (None, Some(source)) => source.clone(),
             (None, None) if loaded.weights.no_side_origin() == NoSideOrigin::CopiedFromYes => {
                 NegativeSource::WordNet
@@ -117,6 +113,37 @@ impl NegativesArgs {
         };
         let drawn = (Words::All, 0);
         open_or_build(&source, loaded, classifier, prompts, drawn, progress)
+    }
+}
+
+/// Warns of negatives that have no part in the decisions of a score.
+pub(crate) fn warn_of_unread_negatives(score: &dyn Score) {
+    warning(format_args!(
+        "the score {} does not read negatives: they name what an image resembles, and reject none",
+        score.display_name()
+    ));
+    hint(
+        "classify or calibrate with --score neglabel to reject with them, or with --score atd-neg to reject \
+         with them and \"no\"",
+    );
+}
+
+/// The texts of `--reject`: a file, or a list in any form.
+fn own_list(list: &str) -> Result<NegativeSource, CliError> {
+    if Path::new(list).exists() {
+        return Ok(NegativeSource::File(list.into()));
+    }
+    if looks_like_path(list) {
+        return Err(CliError::usage_with_hint(
+            format!("--reject {list}: no such file"),
+            "check the path, or separate texts by commas",
+        ));
+    }
+    match ClassList::parse_inline(list) {
+        Ok(list) => Ok(list_source(list)),
+        Err(error) if list.trim_start().starts_with(['[', '{']) => Err(error.into()),
+        // Empty texts are dropped.
+        Err(_) => Ok(NegativeSource::list(list)),
     }
 }
 

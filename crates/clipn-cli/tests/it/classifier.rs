@@ -267,6 +267,19 @@ fn stores_a_calibrated_threshold_in_the_bundle() {
         "{csv}"
     );
 
+    // A bundle is calibrated again with its score.
+    let again = s.clipn(&["calibrate", "--bundle", "ctw.clipn", "--id", "known"]);
+    assert!(
+        text(&again.stderr).contains("replaces the threshold ")
+            && text(&again.stderr).contains(" of CTW, from 60 images"),
+        "{}",
+        text(&again.stderr)
+    );
+    assert!(
+        s.done(&["classifier", "show", "ctw.clipn"])
+            .contains("threshold    CTW")
+    );
+
     // A change of the classes removes the threshold.
     let changed = s.clipn(&["classifier", "remove", "ctw.clipn", "--classes", "pizza"]);
     assert!(

@@ -51,6 +51,21 @@ fn names(report: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn images_that_two_sets_share_are_reported() {
+    let s = sandbox();
+    let warnings = |sets: &[&str]| {
+        let output = s.clipn(&eval(&[sets, &["--scores", "msp"]].concat()));
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stderr)
+            .matches("in-distribution and out-of-distribution")
+            .count()
+    };
+    assert_eq!(warnings(&["--id", "train", "--ood", "noise=noise"]), 0);
+    let ood = ["--ood", "noise=noise", "--ood", "some=./train"];
+    assert_eq!(warnings(&[&["--id", "train"][..], &ood].concat()), 1);
+}
+
+#[test]
 fn images_to_fit_to_make_more_scores_available() {
     let s = sandbox();
     let train = [
@@ -94,7 +109,13 @@ fn images_to_fit_to_make_more_scores_available() {
         "--output",
         "same",
     ];
-    s.done(&eval(&[&same[..], &first].concat()));
+    let output = s.clipn(&eval(&[&same[..], &first].concat()));
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("warning: 72 of 72 images of --id-train are in train too, such as train"),
+        "{stderr}"
+    );
     let scores = std::fs::read_to_string(s.path("same/scores.csv")).unwrap();
     let mut rows = csv::Reader::from_reader(scores.as_bytes());
     for row in rows

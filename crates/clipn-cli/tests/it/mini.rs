@@ -50,7 +50,10 @@ fn warns_of_a_word_that_was_not_in_training() {
     assert!(output.status.success(), "{stderr}");
     assert_eq!(stderr.matches("warning: ").count(), 1, "{stderr}");
     assert!(
-        stderr.contains("`zeppelin` did not occur in the training captions"),
+        stderr.contains(
+            "warning: 1 of 2 classes have words that did not occur in the training captions, and their \
+             predictions are unreliable: `zeppelin`\n"
+        ),
         "{stderr}"
     );
 }

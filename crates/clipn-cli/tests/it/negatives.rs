@@ -77,6 +77,54 @@ fn a_list_to_reject_is_named() {
 }
 
 #[test]
+fn a_list_to_reject_may_be_a_file_and_is_checked() {
+    let s = Sandbox::new();
+    s.write("reject.txt", "a hand\n\nan empty table\n");
+    let reject = |list: &str| {
+        let command = ["classify", "--classes", CLASSES, "--score", "neglabel"];
+        let output = s.clipn(&[&command[..], &["--reject", list, "noise"]].concat());
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        (output.status.code(), out.to_owned(), err.to_owned())
+    };
+    let (code, rows, _) = reject("reject.txt");
+    assert_eq!((code, rows), (Some(0), reject("a hand, an empty table").1));
+    let (code, _, error) = reject("rejected.txt");
+    assert_eq!(code, Some(2));
+    assert!(
+        error.contains("--reject rejected.txt: no such file"),
+        "{error}"
+    );
+    let (_, _, error) = reject("a zeppelin, Pizza, a hand");
+    for part in [
+        "warning: dropped texts to reject that name classes: 1, such as `Pizza`",
+        "did not occur in the training captions: 2 of 2, such as `zeppelin`",
+    ] {
+        assert!(error.contains(part), "no {part:?} in {error}");
+    }
+}
+
+#[test]
+fn a_run_resumes_only_with_its_negatives() {
+    let s = Sandbox::new();
+    let run = |more: &[&str]| {
+        let command = ["classify", "--classes", CLASSES, "--score", "neglabel"];
+        let output = ["--output", "rows.jsonl", "noise"];
+        s.clipn(&[&command[..], &output, more].concat())
+    };
+    let first = run(&["--reject", "a hand, an empty table"]);
+    assert_eq!(first.status.code(), Some(0), "{}", text(&first.stderr));
+    let same = run(&["--reject", "a hand, an empty table", "--resume"]);
+    assert_eq!(same.status.code(), Some(0), "{}", text(&same.stderr));
+    let other = run(&["--reject", "a hand, a wall", "--resume"]);
+    let error = text(&other.stderr);
+    assert_eq!(other.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("other settings: negatives was \"2 with hash "),
+        "{error}"
+    );
+}
+
+#[test]
 fn negatives_that_the_score_does_not_read_are_reported() {
     let s = Sandbox::new();
     let warned = |more: &[&str]| {
@@ -95,6 +143,21 @@ fn negatives_that_the_score_does_not_read_are_reported() {
         "--threshold",
         "0.5"
     ]));
+    let build = s.clipn(&[
+        "classifier",
+        "build",
+        "--classes",
+        CLASSES,
+        "--reject",
+        "a hand",
+        "--out",
+        "b.clipn",
+    ]);
+    assert!(
+        text(&build.stderr).contains("does not read negatives"),
+        "{}",
+        text(&build.stderr)
+    );
     for more in [
         &["--reject", "a hand", "--score", "neglabel"][..],
         &["--reject", "a hand", "--no-reject"],

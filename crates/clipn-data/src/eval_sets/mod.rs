@@ -7,6 +7,7 @@ mod class_matching;
 mod folder;
 mod list;
 mod map;
+mod overlap;
 mod set;
 mod table;
 
@@ -20,4 +21,5 @@ pub use class_matching::{ClassMatching, ListedClasses, MatchedClasses};
 pub use folder::{ClassDirectory, ImageFolder};
 pub use list::{read_image_list, read_path_list};
 pub use map::{ClassMap, ClassMapSource, MapEntry};
+pub use overlap::ImagePaths;
 pub use set::{ImageSet, LabeledImage};

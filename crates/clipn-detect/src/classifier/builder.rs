@@ -171,7 +171,8 @@ impl<'a> ClassifierBuilder<'a> {
         Ok(self.build_with_report(weights)?.classifier)
     }
 
-    /// Same as [`build`](Self::build), and reports the classes with truncated texts.
+    /// Same as [`build`](Self::build), and reports the classes with truncated texts and with words that
+    /// did not occur in the training captions.
     ///
     /// # Errors
     /// Same as [`build`](Self::build).
@@ -191,9 +192,13 @@ impl<'a> ClassifierBuilder<'a> {
             LogitScale::Trained => built.classifier.with_scale(weights.logit_scale()),
             LogitScale::Published => built.classifier,
         };
-        Ok(BuiltClassifier {
+        let built = BuiltClassifier {
             classifier,
             ..built
+        };
+        Ok(match weights.training_vocabulary() {
+            Some(vocabulary) => built.with_vocabulary(vocabulary, prompts.templates()),
+            None => built,
         })
     }
 

@@ -64,6 +64,8 @@ pub(super) fn encode_classes<T: Real>(
     Ok(BuiltClassifier {
         classifier: Classifier::new(class_names, yes_rows, no_rows)?,
         truncated,
+        unseen: Vec::new(),
+        note_of_templates: None,
         context_length: yes.context_length(),
     })
 }

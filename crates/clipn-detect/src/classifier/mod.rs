@@ -29,7 +29,7 @@ mod prompts;
 mod side;
 
 pub use builder::ClassifierBuilder;
-pub use built::{BuiltClassifier, TruncatedClass};
+pub use built::{BuiltClassifier, TruncatedClass, UnseenClass};
 pub use clipn_text::prompts::PromptVariant;
 pub use cosines::TextCosines;
 pub use error::ClassifierError;

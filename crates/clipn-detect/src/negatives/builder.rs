@@ -4,7 +4,7 @@ use clipn_base::progress::{NoProgress, Progress};
 use clipn_model::{Real, TextTower, TrainingVocabulary};
 use clipn_text::prompts::Template;
 use clipn_text::tokenizer::Tokenizer;
-use clipn_text::wordnet::{Corpus, Exclusions, WordNet};
+use clipn_text::wordnet::{Corpus, ExclusionReason, WordNet};
 
 use crate::negatives::choice::{Choice, Chosen, Grouping, check_rows};
 use crate::negatives::half_rows::round_to_half;
@@ -80,7 +80,7 @@ struct Candidates {
 pub struct BuiltNegatives<T: Real = f32> {
     /// The negatives.
     pub negatives: Negatives<T>,
-    /// What a user should know about the cache and about texts that are too long, one line each.
+    /// What a user should know about the cache and about the texts of a list, one line each.
     pub notes: Vec<String>,
 }
 
@@ -160,7 +160,8 @@ impl<'a> NegativesBuilder<'a> {
     }
 
     /// Sets the names of the classes: words that describe their images, see [`WordNet::exclusions`], are
-    /// no negatives. Published sources have rules of their own, and a user's list is taken as it is.
+    /// no negatives. Published sources have rules of their own, and of a user's list only the names of classes
+    /// are left out.
     #[must_use]
     pub fn with_class_names(self, class_names: &[String]) -> Self {
         Self {
@@ -256,22 +257,25 @@ impl<'a> NegativesBuilder<'a> {
         }
         self.add_words_of_source();
         let unseen = self.drop_unseen();
-        let mut notes: Vec<String> = self
-            .note_of_truncated(tower.context_length())
-            .into_iter()
-            .collect();
+        let mut notes = Vec::new();
+        if self.is_users_list() {
+            notes.extend(self.drop_class_names());
+            notes.extend(self.note_of_unseen());
+            notes.extend(self.note_of_truncated(tower.context_length()));
+        }
         // The rows of all words are encoded and cached, since the classes change from run to run.
         let mut nouns = self.rows("nouns", &self.nouns, tower, &mut notes)?;
         let mut adjectives = self.rows("adjectives", &self.adjectives, tower, &mut notes)?;
         let mut excluded = 0;
         if self.excludes_words_of_classes() {
             let exclusions = WordNet::get().exclusions(&self.class_names);
-            excluded += exclude(&mut self.nouns.words, &mut nouns, dim, &exclusions);
+            let is_excluded = |word: &str| exclusions.reason(word).is_some();
+            excluded += exclude(&mut self.nouns.words, &mut nouns, dim, is_excluded);
             excluded += exclude(
                 &mut self.adjectives.words,
                 &mut adjectives,
                 dim,
-                &exclusions,
+                is_excluded,
             );
         }
         let candidates = self.nouns.words.len() + self.adjectives.words.len();
@@ -325,12 +329,48 @@ impl<'a> NegativesBuilder<'a> {
         })
     }
 
-    /// Names the texts of a user's list that exceed the context length.
+    /// Whether the candidates are what a user listed, which become negatives without a choice.
+    fn is_users_list(&self) -> bool {
+        self.choice.is_none()
+    }
+
+    /// Drops the texts of a list that name classes, which would reject the images of their own class.
+    fn drop_class_names(&mut self) -> Option<String> {
+        let exclusions = WordNet::get().exclusions(&self.class_names);
+        let names_class =
+            |word: &String| exclusions.reason(word) == Some(ExclusionReason::ClassName);
+        let mut dropped = Vec::new();
+        for words in [&mut self.nouns.words, &mut self.adjectives.words] {
+            dropped.extend(words.extract_if(.., |word| names_class(word)));
+        }
+        let first = dropped.first()?;
+        Some(format!(
+            "dropped texts to reject that name classes: {}, such as `{}`",
+            dropped.len(),
+            shortened(first)
+        ))
+    }
+
+    /// Counts the texts of a list with words that the model has never read.
+    fn note_of_unseen(&self) -> Option<String> {
+        let vocabulary = self.vocabulary?;
+        let words = self.nouns.words.iter().chain(&self.adjectives.words);
+        let unseen: Vec<String> = words
+            .filter_map(|text| vocabulary.unknown_words(text).into_iter().next())
+            .collect();
+        let first = unseen.first()?;
+        Some(format!(
+            "texts to reject with words that did not occur in the training captions: {} of {}, such as \
+             `{}`; they reject unreliably",
+            unseen.len(),
+            self.nouns.words.len() + self.adjectives.words.len(),
+            shortened(first)
+        ))
+    }
+
+    /// Names the texts of a list that exceed the context length.
     fn note_of_truncated(&self, context_length: usize) -> Option<String> {
         let Candidates { words, templates } = &self.nouns;
-        if self.choice.is_some() {
-            return None;
-        }
         let is_truncated = |word: &&String| {
             let cut = |template: &Template| {
                 let text = template.fill(word);
@@ -369,7 +409,7 @@ impl<'a> NegativesBuilder<'a> {
     /// Whether words that describe images of the classes are left out.
     fn excludes_words_of_classes(&self) -> bool {
         let is_published = matches!(self.corpus, Some(Corpus::NegLabel | Corpus::Csp));
-        !self.class_names.is_empty() && !is_published && self.choice.is_some()
+        !self.class_names.is_empty() && !is_published && !self.is_users_list()
     }
 
     /// Drops candidates with unknown words; returns their number.
@@ -425,12 +465,12 @@ fn exclude<T: Real>(
     words: &mut Vec<String>,
     rows: &mut Vec<T>,
     dim: usize,
-    exclusions: &Exclusions,
+    is_excluded: impl Fn(&str) -> bool,
 ) -> usize {
     let before = words.len();
     let (mut kept_words, mut kept_rows) = (Vec::new(), Vec::new());
     for (word, row) in words.drain(..).zip(rows.chunks_exact(dim)) {
-        if exclusions.reason(&word).is_none() {
+        if !is_excluded(&word) {
             kept_words.push(word);
             kept_rows.extend_from_slice(row);
         }

@@ -2,6 +2,7 @@ use clipn_checkpoint::Tensor;
 use clipn_engine::PackedRows;
 use clipn_model::Real;
 use clipn_text::wordnet::{ExclusionReason, WordNet};
+use sha2::{Digest, Sha256};
 
 use crate::negatives::choice::check_rows;
 use crate::negatives::half_rows::{to_half, words_from_half};
@@ -167,6 +168,21 @@ impl<T: Real> Negatives<T> {
             .copied()
             .collect();
         Self::new(words, &rows, groups.ends, self.origin.clone())
+    }
+
+    /// Returns a SHA-256 hash of words, rows and groups, in hexadecimal digits.
+    pub fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        for word in &self.words {
+            hash.update((word.len() as u64).to_le_bytes());
+            hash.update(word);
+        }
+        for end in &self.group_ends {
+            hash.update((*end as u64).to_le_bytes());
+        }
+        hash.update(self.half.bytes());
+        let digest = hash.finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Packs the rows for products with image features.

@@ -151,8 +151,16 @@ impl ClassNames {
     }
 }
 
-/// Whether text with commas is more likely a file path than a list of names.
-pub(super) fn looks_like_path(input: &str) -> bool {
+/// Whether text is more likely a file path than a list of names: it ends in the extension of a list, or
+/// begins like a path.
+///
+/// ```
+/// use clipn_text::prompts::looks_like_path;
+///
+/// assert!(looks_like_path("names.txt") && looks_like_path("./names"));
+/// assert!(!looks_like_path("a hand, an empty table"));
+/// ```
+pub fn looks_like_path(input: &str) -> bool {
     let path = Path::new(input.trim());
     ["txt", "json", "csv", "tsv", "toml"]
         .iter()

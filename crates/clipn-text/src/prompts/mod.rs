@@ -28,7 +28,7 @@ mod text_file;
 mod variant;
 
 pub use class_list::{ClassList, ClassListForm};
-pub use class_names::ClassNames;
+pub use class_names::{ClassNames, looks_like_path};
 pub use class_sentences::ClassSentences;
 pub use error::PromptError;
 pub use name_check::{RESERVED_NAME, duplicate_names, is_reserved_name};

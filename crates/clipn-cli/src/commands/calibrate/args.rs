@@ -72,8 +72,8 @@ pub(crate) struct CalibrateArgs {
     /// Confidence of intervals and of the guarantee, between 0 and 1
     #[arg(long, value_name = "FRACTION", default_value = "0.95")]
     pub confidence: f64,
-    /// Score that decides, see docs/scores.md, or best [default: atd for weights that have learned
-    /// "no", else neglabel with negatives, else maxlogit]
+    /// Score that decides, see docs/scores.md, or best [default: that of the bundle's calibration, else
+    /// atd for weights that have learned "no", else neglabel with negatives, else maxlogit]
     ///
     /// best compares all scores that the bundle allows on the images of --id and --ood by
     /// cross-validation, prints the table, and takes the score with the highest AUROC. Without --ood

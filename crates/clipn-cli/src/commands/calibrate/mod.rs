@@ -28,6 +28,7 @@ use crate::common::error::CliError;
 use crate::common::fitting::FitPlan;
 use crate::common::locks;
 use crate::common::messages::{hint, note_of_skipped, status, warning};
+use crate::common::negatives::warn_of_unread_negatives;
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
 use args::ScoreChoice;
@@ -72,10 +73,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     // Without the scores that an earlier calibration fitted.
     let detector = detector.with_classifier(bundle.classifier().clone().with_fit(None)?)?;
     let inputs = detector.score_inputs();
-    let default: &'static dyn Score = match inputs.default_rule() {
-        Some(rule) => rule.score(),
-        None => &MaxLogit,
-    };
+    let default = default_score(&bundle, &inputs);
     let candidates = candidates(args, &detector, default, is_comparison);
     let plan = fit::plan(args, &candidates, comparison, counts)?;
     let inputs = ScoreInputs {
@@ -110,6 +108,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     };
     let best = chosen.as_ref().map(|chosen| chosen.comparison.best().score);
     let score = best.unwrap_or(scored.candidates[0]);
+    report_choice(&bundle, score);
     let (id, ood, classifier) = scored.choose(score)?;
     let settings = CalibrationSettings::default()
         .with_score(score)
@@ -152,6 +151,31 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         path.display()
     ));
     Ok(())
+}
+
+/// The score of the calibration that is replaced, else the one that suits the classifier.
+fn default_score(bundle: &Bundle, inputs: &ScoreInputs) -> &'static dyn Score {
+    let calibrated = bundle.calibration().map(|calibration| calibration.rule());
+    match calibrated.or_else(|| inputs.default_rule()) {
+        Some(rule) => rule.score(),
+        None => &MaxLogit,
+    }
+}
+
+/// Says what is kept and what is lost of an earlier calibration, and of negatives that have no part in the
+/// score.
+fn report_choice(bundle: &Bundle, score: &dyn Score) {
+    if let Some(earlier) = bundle.calibration() {
+        status(format_args!(
+            "replaces the threshold {:.4} of {}, from {} images",
+            earlier.threshold(),
+            earlier.score().display_name(),
+            earlier.len()
+        ));
+    }
+    if bundle.classifier().negatives().is_some() && !score.uses_negatives() {
+        warn_of_unread_negatives(score);
+    }
 }
 
 fn open_cache(

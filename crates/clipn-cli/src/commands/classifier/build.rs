@@ -9,6 +9,7 @@ use crate::common::classes;
 use crate::common::detector::preprocessing;
 use crate::common::error::CliError;
 use crate::common::model::LoadedModel;
+use crate::common::negatives::warn_of_unread_negatives;
 use crate::common::progress::Bar;
 
 /// `clipn classifier build`.
@@ -30,7 +31,15 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
         bundle
     };
     bundle.write(&args.out)?;
-    report_written(&bundle, &args.out)
+    report_written(&bundle, &args.out)?;
+    let rule = bundle.classifier().score_inputs().default_rule();
+    if let Some(rule) = rule
+        && args.negatives.are_given()
+        && !rule.score().uses_negatives()
+    {
+        warn_of_unread_negatives(rule.score());
+    }
+    Ok(())
 }
 
 /// The source of the weights for the bundle: the absolute path of a file, so that the bundle works

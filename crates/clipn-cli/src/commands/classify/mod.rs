@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clipn::classifier::Classifier;
 use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
 use clipn::inference::{ImageRows, InferenceError, ItemError};
@@ -62,6 +63,10 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let mut input = Input::open(args, shard)?;
     let bar = Bar::default();
     let opened = input.open_detector(args, &device, &bar)?;
+    // A score that learns from the images reads them.
+    if args.adapt.adapt.is_none() {
+        args.detector.warn_of_unread_negatives(&opened.detector);
+    }
     if args.fdr.is_some() && opened.detector.calibration().is_none() {
         return Err(CliError::usage_with_hint(
             "--fdr needs p-values, and this detector has none",
@@ -475,6 +480,18 @@ enum Completion {
     Interrupted,
 }
 
+/// Adds the negatives of a classifier to the settings of a run. Outputs without negatives do not have them.
+fn describe_negatives(classifier: &Classifier, settings: &mut Map<String, Value>) {
+    if let Some(negatives) = classifier.negatives() {
+        let hash = negatives.hash();
+        let count = negatives.len();
+        settings.insert(
+            "negatives".to_owned(),
+            json!(format!("{count} with hash {}", &hash[..16])),
+        );
+    }
+}
+
 /// Everything that rows of features depend on except the values of the features.
 fn feature_settings(args: &ClassifyArgs, shard: ShardSpec, detector: &Detector) -> RunSettings {
     let classifier = detector.classifier();
@@ -497,6 +514,7 @@ fn feature_settings(args: &ClassifyArgs, shard: ShardSpec, detector: &Detector) 
     ];
     let named = settings.map(|(name, value)| (name.to_owned(), value));
     let mut settings = named.into_iter().collect();
+    describe_negatives(classifier, &mut settings);
     adapt::describe(&args.adapt, &mut settings);
     RunSettings::new(settings)
 }
@@ -557,6 +575,7 @@ fn run_settings(
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
     .collect();
+    describe_negatives(classifier, &mut settings);
     if let Some(key) = &args.sources.image_key {
         settings.insert("image key".to_owned(), json!(key));
     }

@@ -11,6 +11,7 @@ use clipn::report::ReportOptions;
 use serde_json::{Value, json};
 
 use super::model::{self, EvaluatedModel};
+use super::overlaps::warn_of_shared_features;
 use super::train::{check_bundle, with_fitted_file};
 use super::{
     EvalArgs, EvaluationData, files, print, remove_results, settings, streams, tracking,
@@ -46,6 +47,7 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
                 .and_then(EvaluatedModel::decision)
                 .map(|(score, _)| score),
         )?;
+        warn_of_shared_features(id.file.path(), path);
         let fitted = with_fitted_file(judge.classifier(), &args.train, path, plan, &bar)?;
         *judge.classifier_mut() = fitted;
     }

@@ -8,6 +8,7 @@ mod explain;
 mod features;
 mod files;
 mod model;
+mod overlaps;
 mod streams;
 mod tables;
 mod tracking;
@@ -84,6 +85,9 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let allow_duplicates = args.prompts.allow_duplicates || is_built_in(&benchmark);
     let plan = args.train.plan(&args.scores)?;
     let train = plan.map(|_| args.train.open(args, &matched)).transpose()?;
+    if is_first {
+        overlaps::warn_of_shared_images(&benchmark, train.as_ref());
+    }
     let class_names = ClassesToEncode {
         names: matched.names,
         allow_duplicates,

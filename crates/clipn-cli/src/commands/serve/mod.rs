@@ -83,6 +83,7 @@ fn model_name(args: &DetectorArgs, detector: &Detector) -> String {
 /// Opens the model and builds the classifier of `--classes`.
 fn open_classes(args: &DetectorArgs, device: &Device) -> Result<ServedModel, CliError> {
     let OpenedDetector { detector, weights } = args.open(device, &Bar::default())?;
+    args.warn_of_unread_negatives(&detector);
     let name = model_name(args, &detector);
     let encoder = match weights {
         Some(loaded) => {

@@ -203,6 +203,40 @@ fn every_text_of_a_list_is_a_negative() {
 }
 
 #[test]
+fn a_list_is_used_without_the_names_of_classes_and_noted() {
+    let (weights, classes) = (weights(), class_rows(&["pizza", "goldfish"]));
+    let source = NegativeSource::list("a zeppelin, Goldfish, a hand, pizzas");
+    let builder = NegativesBuilder::new(&source)
+        .with_list_templates(templates())
+        .with_class_names(&strings(&["pizza", "goldfish"]))
+        .with_vocabulary(weights.training_vocabulary());
+    let built = builder.build(&classes, &tower()).unwrap();
+    assert_eq!(built.negatives.words(), ["a zeppelin", "a hand"]);
+    assert_eq!(
+        built.notes,
+        [
+            "dropped texts to reject that name classes: 2, such as `Goldfish`",
+            "texts to reject with words that did not occur in the training captions: 1 of 2, such as \
+             `zeppelin`; they reject unreliably"
+        ]
+    );
+    let only_classes = NegativesBuilder::new(&NegativeSource::list("pizza"))
+        .with_list_templates(templates())
+        .with_class_names(&strings(&["pizza", "goldfish"]));
+    assert!(matches!(
+        only_classes.build(&classes, &tower()),
+        Err(NegativesError::NoWords { .. })
+    ));
+    // The hash tells lists apart.
+    let other = NegativesBuilder::new(&NegativeSource::list("a hand"))
+        .with_list_templates(templates())
+        .build(&classes, &tower())
+        .unwrap();
+    assert_eq!(built.negatives.hash(), built.negatives.clone().hash());
+    assert_ne!(built.negatives.hash(), other.negatives.hash());
+}
+
+#[test]
 fn impossible_choices_are_errors() {
     let (classes, tower) = (class_rows(&["pizza", "goldfish"]), tower());
     let build =
