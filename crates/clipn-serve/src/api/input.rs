@@ -22,6 +22,9 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// Default number of top classes per image.
 const DEFAULT_TOP: usize = 3;
 
+/// Names of form fields that are images even without a file name, as some clients send them.
+const IMAGE_FIELDS: [&str; 4] = ["file", "files", "image", "images"];
+
 /// Maximum number of top classes per image.
 const MAX_TOP: usize = 1000;
 
@@ -241,7 +244,14 @@ async fn from_form(
         top: DEFAULT_TOP,
         explain: false,
     };
+    let mut settings = Vec::new();
     while let Some(part) = form.next_field().await.map_err(bad)? {
+        if part.file_name().is_none()
+            && let Some(name) = part.name()
+            && !IMAGE_FIELDS.contains(&name)
+        {
+            check_setting(name, &mut settings)?;
+        }
         match part.name() {
             Some("top") => {
                 let text = part.text().await.map_err(bad)?;
@@ -272,6 +282,21 @@ async fn from_form(
     Ok(input)
 }
 
+/// Checks that a field is a known setting, and that it is the first of its name.
+fn check_setting(name: &str, seen: &mut Vec<String>) -> Result<(), ApiError> {
+    if !["top", "explain", "classes"].contains(&name) {
+        return Err(ApiError::bad_request(format!(
+            "unknown field `{}`: expected top, explain, classes or a file",
+            shown(name)
+        )));
+    }
+    if seen.iter().any(|known| known == name) {
+        return Err(ApiError::bad_request(format!("duplicate field `{name}`")));
+    }
+    seen.push(name.to_owned());
+    Ok(())
+}
+
 async fn file(part: Field<'_>) -> Result<InputImage, multer::Error> {
     let id = part
         .file_name()
@@ -283,7 +308,8 @@ async fn file(part: Field<'_>) -> Result<InputImage, multer::Error> {
     })
 }
 
-/// Parses class names: a JSON array, or names separated by commas.
+/// Parses class names: a JSON array, or names separated by commas, with at most one comma at the end.
+/// Empty names between commas are kept, so that they are an error later.
 fn parse_class_list(text: &str) -> Result<Vec<String>, ApiError> {
     if text.trim_start().starts_with('[') {
         let invalid = |error: serde_json::Error| {
@@ -292,11 +318,13 @@ fn parse_class_list(text: &str) -> Result<Vec<String>, ApiError> {
         };
         return serde_json::from_str(text).map_err(invalid);
     }
-    Ok(text
-        .split(',')
-        .map(|name| name.trim().to_owned())
-        .filter(|name| !name.is_empty())
-        .collect())
+    let text = text.trim();
+    let text = text.strip_suffix(',').unwrap_or(text);
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = text.split(',').map(|name| name.trim().to_owned());
+    Ok(names.collect())
 }
 
 /// Truncates a client's name for an image to 200 characters.
@@ -391,6 +419,8 @@ mod tests {
             parse_class_list(r#" ["cat, of sorts", "dog"]"#).unwrap(),
             ["cat, of sorts", "dog"]
         );
+        assert_eq!(parse_class_list("cat,, dog").unwrap(), ["cat", "", "dog"]);
+        assert!(parse_class_list(" ").unwrap().is_empty());
         assert!(parse_class_list("[1]").is_err());
         assert_eq!(truncate_id("é".repeat(300)).chars().count(), 200);
     }

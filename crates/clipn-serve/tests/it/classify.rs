@@ -206,10 +206,31 @@ fn rejects_malformed_requests() {
             "bad_request"
         );
     }
-    let (content_type, body) = form(&[("top", None, b"many")]);
-    assert_eq!(
-        server.post("/v1/classify", &content_type, &body).error(400),
-        "bad_request"
+    let one = image(1);
+    let file = ("file", None, &one[..]);
+    for (parts, message) in [
+        (&[("top", None, &b"many"[..]), file][..], "invalid `top`"),
+        (
+            &[("tops", None, b"2"), file],
+            "unknown field `tops`: expected top, explain, classes or a file",
+        ),
+        (
+            &[("top", None, b"2"), file, ("top", None, b"3")],
+            "duplicate field `top`",
+        ),
+    ] {
+        let (content_type, body) = form(parts);
+        let response = server.post("/v1/classify", &content_type, &body);
+        assert_eq!(response.error(400), "bad_request");
+        assert!(response.text().contains(message), "{}", response.text());
+    }
+    let (content_type, body) = form(&[("classes", None, b"red,, blue"), file]);
+    let response = server.post("/v1/classify", &content_type, &body);
+    assert_eq!(response.error(422), "bad_classes");
+    assert!(
+        response.text().contains("class 2 has an empty name"),
+        "{}",
+        response.text()
     );
     for query in ["top=0", "top=1001", "top=x", "tops=1"] {
         let response = server.post(&format!("/v1/classify?{query}"), "image/bmp", &image(1));
