@@ -75,7 +75,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
         ];
         let optimizer = ["--batch-size", &batch_size, "--lr", "1e-3"];
         match parse(&[&common[..], more, &optimizer].concat())? {
-            DemoCommand::Train(args) => train::train(&args),
+            DemoCommand::Train(args) => train::train(&args).map_err(|error| match error {
+                CliError::TrainingInterrupted { step, steps, .. } => {
+                    CliError::DemoInterrupted { step, steps }
+                }
+                other => other,
+            }),
             DemoCommand::Eval(_) => Err(CliError::usage("the demo's command is not `train`")),
         }
     };

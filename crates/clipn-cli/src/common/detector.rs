@@ -32,7 +32,7 @@ pub(crate) struct DetectorArgs {
         conflicts_with_all = ["classes", "model", "templates", "variant", "logit_scale", "allow_duplicates", "faithful_pixels", "bands", "sample_bits", "pillow", "negatives", "reject"]
     )]
     pub bundle: Vec<PathBuf>,
-    /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
+    /// Class names: a file with one per line, imagenet-1k, cifar10, or "a,b,c"
     ///
     /// Files may also be lists and dictionaries in JSON or Python, tables with a column `name`, or
     /// lines with synset ids or numbers; a note names what was recognized.
@@ -193,6 +193,16 @@ impl DetectorArgs {
             ));
         };
         inputs.check(score)?;
+        if let Some(threshold) = self.threshold
+            && score.is_probability()
+            && !(0.0..=1.0).contains(&threshold)
+        {
+            let effect = if threshold > 1.0 { "no" } else { "every" };
+            warning(format_args!(
+                "--threshold {threshold}: {} is from 0 to 1, so that {effect} image reaches it",
+                score.display_name()
+            ));
+        }
         match (self.threshold, default) {
             (Some(threshold), _) => Ok(DecisionRule::Threshold { score, threshold }),
             (None, Some(rule)) if rule.score() == score => Ok(rule),

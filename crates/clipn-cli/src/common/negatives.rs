@@ -1,6 +1,7 @@
 //! Words that are no class: what `--negatives` and `--reject` name, as negatives of a classifier.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -315,9 +316,15 @@ fn is_safetensors(path: &Path) -> bool {
 
 /// Reads a file with one text per line, or in another form of class lists.
 fn read_list(path: &Path) -> Result<NegativeSource, CliError> {
-    let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadFile {
-        path: path.to_owned(),
-        source,
+    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => CliError::usage_with_hint(
+            format!("{} is neither a list of words nor a file", path.display()),
+            "the lists are wordnet, neglabel and csp; a path names a file of your own",
+        ),
+        _ => CliError::ReadFile {
+            path: path.to_owned(),
+            source,
+        },
     })?;
     let lines: Vec<&str> = text
         .lines()

@@ -31,8 +31,25 @@ pub(crate) fn report(error: &clap::Error, command: &Command) -> u8 {
             "hint: the value is that of the environment variable {variable}"
         ));
     }
-    print_line("hint: `clipn help` lists the commands; each has --help");
+    print_line(format_args!("hint: {}", where_to_look(error, command)));
     2
+}
+
+/// Where the arguments of the given command, or the commands, are listed.
+fn where_to_look(error: &clap::Error, program: &Command) -> String {
+    let mut path = program.get_name().to_owned();
+    let mut command = program;
+    for word in std::env::args_os().skip(1) {
+        if let Some(found) = command.find_subcommand(&word) {
+            path = format!("{path} {}", found.get_name());
+            command = found;
+        }
+    }
+    if command.has_subcommands() || error.kind() == ErrorKind::InvalidSubcommand {
+        format!("`{path} --help` lists the commands")
+    } else {
+        format!("`{path} --help` explains the arguments")
+    }
 }
 
 /// The environment variable that an invalid value is from.

@@ -171,6 +171,18 @@ fn adds_and_removes_classes() {
         ],
         &["clipn-mini"],
     );
+    fails(
+        &s,
+        2,
+        &[
+            "classifier",
+            "remove",
+            "shop.clipn",
+            "--classes",
+            "goldfish, school bus, pizza",
+        ],
+        &["no class of shop.clipn would be left"],
+    );
     // The same image tower with another "no".
     s.write_other_formats();
     s.done(&[

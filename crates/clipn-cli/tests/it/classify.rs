@@ -64,6 +64,12 @@ fn extreme_thresholds_reject_all_or_none() {
             .iter()
             .all(|label| crate::common::CLASSES.contains(&label.as_str()))
     );
+    let warned = |score: &str, threshold: &str| {
+        let rule = ["--score", score, "--threshold", threshold, "noise"];
+        let output = sandbox.clipn(&classify(&rule));
+        text(&output.stderr).contains("is from 0 to 1, so that no image reaches it")
+    };
+    assert!(warned("atd", "5") && !warned("atd", "0.5") && !warned("maxlogit", "1000"));
 }
 
 #[test]

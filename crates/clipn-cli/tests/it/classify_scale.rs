@@ -555,6 +555,15 @@ fn controls_the_false_discovery_rate_over_all_images() {
         "--target-tpr",
         "0.9",
     ]);
+    let mut low = fdr;
+    low[4] = "0.01";
+    let low = s.clipn(&low);
+    assert!(
+        text(&low.stderr).contains("no p-value of 60 calibration images is below 0.0164")
+            && text(&low.stdout).matches("unknown").count() == 0,
+        "{}",
+        text(&low.stderr)
+    );
     let found = rows(&s.done(&[&fdr[..], &["--format", "json"]].concat()));
     assert_eq!(found.len(), 71);
     let p_values: Vec<f64> = found

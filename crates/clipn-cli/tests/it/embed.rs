@@ -447,6 +447,16 @@ fn the_keys_of_another_output_are_kept() {
     s.done(&embed("images", &["noise", "--output", "b.safetensors"]));
 }
 
+#[test]
+fn a_wrong_path_begins_no_output() {
+    let s = Sandbox::new();
+    let output = s.clipn(&embed("images", &["nowhere", "--output", "a.npy"]));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("cannot read nowhere"), "{error}");
+    s.done(&embed("images", &["id", "nowhere", "--output", "a.npy"]));
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn parquet_has_keys_and_features_in_one_table() {

@@ -182,6 +182,16 @@ fn results_are_replaced_only_by_request() {
     assert!(!s.path("out/run-1/report.html").exists());
     let parquet = std::fs::read(s.path("out/scores.parquet"));
     assert!(parquet.is_err() || parquet.unwrap() != b"stale");
+    // A file of the user's own that has the name of a result.
+    s.write("mine/scores.csv", "mine");
+    let refused = s.clipn(&eval(&["--output", "mine"]));
+    let error = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("mine has a file scores.csv already"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(s.path("mine/scores.csv")).unwrap(), b"mine");
 }
 
 #[test]

@@ -20,11 +20,17 @@ impl StreamRecord {
             1 => "one random order".to_owned(),
             n => format!("mean ± sample standard deviation over {n} random orders"),
         };
+        let batch = self.settings.batch;
+        let is_one_batch = |result: &StreamResult| result.n_id + result.n_ood <= batch;
+        let note = match self.results.iter().filter(|r| is_one_batch(r)).count() {
+            0 => "",
+            _ => "\nThe order has no effect on a stream that is no longer than a batch.",
+        };
         format!(
             "Scores that learn from the stream of images: {orders}, batches of {}, in %.\n\
              without memory: AUROC / FPR95 of the same score that learns nothing; kept, rejected: known and \
-             unknown images on the right side of the method's own threshold.",
-            self.settings.batch
+             unknown images on the right side of the method's own threshold.{note}",
+            batch
         )
     }
 }

@@ -197,6 +197,9 @@ impl PromptError {
             Self::UnresolvedClassList { .. } => {
                 "check the path, or separate names by commas; a single class is written `cat,`"
             }
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::IsADirectory => {
+                "name a file in it, or write the entries themselves"
+            }
             Self::Read { .. } => "check that the file exists and is readable",
             Self::TooLarge { .. } => "pass a text file with one entry per line",
             Self::NotUtf8 { .. } => "save the file as UTF-8",

@@ -153,7 +153,12 @@ fn write_check(out: &mut impl Write, check: &BenchmarkCheck) -> std::io::Result<
             } else {
                 ""
             };
-            parts.push(format!("missing {}{more}", set.missing_names.join(", ")));
+            let names: Vec<String> = set
+                .missing_names
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
+            parts.push(format!("missing {}{more}", names.join(", ")));
         }
         if let Some(expected) = set
             .expected

@@ -24,7 +24,7 @@ pub(crate) enum ClassifierCommand {
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Class names: a file with one per line, imagenet-1k, or "a,b,c"
+    /// Class names: a file with one per line, imagenet-1k, cifar10, or "a,b,c"
     #[arg(long, value_name = "FILE|NAME|LIST")]
     pub classes: String,
     #[command(flatten)]

@@ -127,9 +127,15 @@ fn choose_again(
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let _lock = lock(&args.change)?;
     let bundle = open(&args.change)?;
-    let classifier = bundle
-        .classifier()
-        .without_classes(&names(&args.classes)?)?;
+    let removed = names(&args.classes)?;
+    let own = bundle.classifier().class_names();
+    if own.iter().all(|name| removed.contains(name)) {
+        return Err(CliError::usage_with_hint(
+            format!("no class of {} would be left", args.change.bundle.display()),
+            "leave one in, or build another bundle with `clipn classifier build`",
+        ));
+    }
+    let classifier = bundle.classifier().without_classes(&removed)?;
     let templates = bundle.templates().clone();
     let bundle = bundle.with_templates(templates.with_sentences_only_of(classifier.class_names()));
     write(&args.change, bundle, classifier)

@@ -352,6 +352,7 @@ impl Adapter {
 fn without_negatives(method: AdaptiveMethod) -> CliError {
     CliError::usage_with_hint(
         format!("--adapt {method} without negatives"),
-        "give some with --negatives, such as --negatives wordnet",
+        "give some where the classifier is built, with --classes or by `clipn classifier build`: \
+         --negatives wordnet",
     )
 }

@@ -144,6 +144,30 @@ impl SourceArgs {
         }
         Ok(())
     }
+
+    /// Refuses paths of which none exists, before an output is begun.
+    pub(crate) fn check_exists(&self) -> Result<(), CliError> {
+        if !self.list.is_empty() {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        for path in &self.paths {
+            let text = path.to_string_lossy();
+            let is_other =
+                text == "-" || text.contains("://") || text.contains(['*', '?', '[', '{']);
+            match std::fs::symlink_metadata(path) {
+                Err(source) if !is_other => missing.push((path, source)),
+                _ => return Ok(()),
+            }
+        }
+        match missing.into_iter().next() {
+            Some((path, source)) => Err(CliError::ReadFile {
+                path: path.clone(),
+                source,
+            }),
+            None => Ok(()),
+        }
+    }
 }
 
 fn parse_fraction(text: &str) -> Result<f64, String> {

@@ -1,8 +1,30 @@
 //! False discovery rate control over all images of a run.
 
-use clipn::calibration::benjamini_hochberg;
+use clipn::calibration::{Calibration, benjamini_hochberg};
 
 use super::rows::Row;
+use crate::common::error::CliError;
+use crate::common::messages::{hint, warning};
+
+/// Refuses a detector without p-values, and warns of a rate below the smallest one.
+pub(crate) fn check(q: f64, calibration: Option<&Calibration>) -> Result<(), CliError> {
+    let Some(calibration) = calibration else {
+        return Err(CliError::usage_with_hint(
+            "--fdr needs p-values, and this detector has none",
+            "give a --bundle that `clipn calibrate` has calibrated, without --score and --threshold",
+        ));
+    };
+    let smallest = 1.0 / (calibration.len() as f64 + 1.0);
+    if q < smallest {
+        warning(format_args!(
+            "--fdr {q}: no p-value of {} calibration images is below {smallest:.4}, so that no image is \
+             rejected",
+            calibration.len()
+        ));
+        hint("calibrate with more images, or give a higher rate");
+    }
+    Ok(())
+}
 
 /// Labels the images unknown that the Benjamini-Hochberg procedure rejects at rate `q`, and all
 /// others with their best class, regardless of the threshold. Rows without a p-value, those of

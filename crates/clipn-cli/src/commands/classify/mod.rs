@@ -67,11 +67,8 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     if args.adapt.adapt.is_none() {
         args.detector.warn_of_unread_negatives(&opened.detector);
     }
-    if args.fdr.is_some() && opened.detector.calibration().is_none() {
-        return Err(CliError::usage_with_hint(
-            "--fdr needs p-values, and this detector has none",
-            "give a --bundle that `clipn calibrate` has calibrated, without --score and --threshold",
-        ));
+    if let Some(q) = args.fdr {
+        fdr::check(q, opened.detector.calibration())?;
     }
     let mut run = ClassifyRun {
         args,

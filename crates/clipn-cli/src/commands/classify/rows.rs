@@ -81,6 +81,11 @@ impl Row {
 
     /// The row of an image that could not be read.
     pub(crate) fn failed(path: String, error: &str) -> Self {
+        // The row names the image already.
+        let own = error.strip_prefix(path.as_str());
+        let error = own
+            .and_then(|rest| rest.strip_prefix(": "))
+            .unwrap_or(error);
         Self {
             // One line: a torn CSV row is recognized by its missing newline.
             error: Some(error.replace(['\n', '\r'], " ")),

@@ -24,6 +24,7 @@ use clipn::image::Preprocessing;
 
 pub(super) fn run(args: &EmbedImagesArgs) -> Result<(), CliError> {
     args.sources.check()?;
+    args.sources.check_exists()?;
     let shard = ShardSpec::from_args(&args.shard)?;
     let target = Target::new(&args.output, shard)?;
     if !(args.output.resume || args.output.force) {

@@ -43,7 +43,7 @@ pub(crate) struct EvalArgs {
     pub key: WeightsKeyArgs,
     #[command(flatten)]
     pub downloads: DownloadArgs,
-    /// Class names: a file, imagenet-1k, or "a,b,c"; class folders are matched by name, synset id or
+    /// Class names: a file, imagenet-1k, cifar10, or "a,b,c"; class folders are matched by name, synset id or
     /// number, else by position [default: from the benchmark, else the names of the folders]
     #[arg(long, value_name = "FILE|NAME|LIST")]
     pub classes: Option<String>,

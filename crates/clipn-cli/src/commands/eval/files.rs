@@ -46,15 +46,19 @@ const FILES: [&str; 8] = [
     "report.html",
 ];
 
-/// Refuses a directory that has results already.
+/// Refuses a directory that has results already, or files that would be replaced by results.
 pub(crate) fn refuse_existing(directory: &Path) -> Result<(), CliError> {
-    if directory.join(EvaluationRecord::FILE_NAME).exists() {
-        return Err(CliError::usage_with_hint(
-            format!("{} has results already", directory.display()),
-            "give another --output, or --force to replace them",
-        ));
-    }
-    Ok(())
+    let Some(found) = FILES.iter().find(|name| directory.join(name).exists()) else {
+        return Ok(());
+    };
+    let problem = match *found {
+        EvaluationRecord::FILE_NAME => format!("{} has results already", directory.display()),
+        name => format!("{} has a file {name} already", directory.display()),
+    };
+    Err(CliError::usage_with_hint(
+        problem,
+        "give another --output, or --force to replace them",
+    ))
 }
 
 /// Removes the files of an earlier evaluation, also those of its runs, so that none is left beside the

@@ -363,9 +363,16 @@ impl EvaluatedModel {
             let (kept, images) = kept(&set.rows);
             format!("{} of {images} of {}", images - kept, set.name)
         });
+        let rounding = match precision {
+            ScorePrecision::F64 => "",
+            _ => {
+                "; an image at the threshold may be decided otherwise than by `clipn classify`, which has \
+                  --score-precision f64"
+            }
+        };
         status(format_args!(
             "at the bundle's threshold ({} {threshold:.4}): kept {known} of {images} images of {}; \
-             rejected {}",
+             rejected {}{rounding}",
             score.display_name(),
             evaluation.id.name,
             rejected.collect::<Vec<_>>().join(", ")

@@ -35,7 +35,7 @@ pub(crate) struct InspectArgs {
     /// with --classes; up to 64 of them are used
     #[arg(long, value_name = "DIR", requires = "precision")]
     pub images: Option<PathBuf>,
-    /// Class names for --precision: a file, imagenet-1k, or "a,b,c"
+    /// Class names for --precision: a file, imagenet-1k, cifar10, or "a,b,c"
     #[arg(long, value_name = "FILE|NAME|LIST", requires = "precision")]
     pub classes: Option<String>,
     /// Directory of images of no class for --precision: compares the AUROC of every score

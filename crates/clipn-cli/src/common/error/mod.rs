@@ -185,6 +185,8 @@ pub(crate) enum CliError {
         /// Exit code, that of a requeue if the system gave notice of the end.
         exit_code: u8,
     },
+    #[error("interrupted after {step} of {steps} steps of training")]
+    DemoInterrupted { step: u64, steps: u64 },
     #[error("interrupted in the step `{step}`")]
     RecipeInterrupted { step: String },
     #[error("cannot read the recipe {}", path.display())]
@@ -273,6 +275,7 @@ impl CliError {
                 | Self::ClassifyInterrupted { .. }
                 | Self::EmbedInterrupted { .. }
                 | Self::TrainingInterrupted { .. }
+                | Self::DemoInterrupted { .. }
                 | Self::BenchInterrupted { .. }
                 | Self::RecipeInterrupted { .. }
                 | Self::Classifier(ClassifierError::Cancelled)

@@ -83,7 +83,8 @@ fn score(error: &ScoreError) -> Option<&'static str> {
              with words; or teach \"no\" with `clipn train`"
         }
         ScoreError::NeedsNegatives { .. } => {
-            "give words that are no class: --negatives wordnet, or --reject \"a hand, an empty table\""
+            "give words that are no class where the classifier is built, with --classes or by `clipn \
+             classifier build`: --negatives wordnet, or --reject \"a hand, an empty table\""
         }
         ScoreError::NeedsLocal { .. } => {
             "score images on the CPU: features in files and towers on GPUs have no patches"

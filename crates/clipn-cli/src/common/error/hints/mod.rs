@@ -66,6 +66,7 @@ fn program_hint(error: &CliError) -> Option<String> {
         CliError::ClassifyInterrupted { .. } | CliError::EmbedInterrupted { .. } => {
             "run the same command with --resume to continue there"
         }
+        CliError::NothingEncoded { .. } => "start over with --force",
         CliError::SourcesLost { .. } => {
             "the rows with errors name them; repair or download them again"
         }
@@ -79,6 +80,7 @@ fn program_hint(error: &CliError) -> Option<String> {
         }
         CliError::DamagedRow { .. } => "start over with --force",
         CliError::TrainingInterrupted { .. } => "continue with --resume latest",
+        CliError::DemoInterrupted { .. } => "the demo begins again with another --output",
         CliError::RecipeInterrupted { .. } => "run the same command to continue there",
         #[cfg(feature = "serve")]
         CliError::Serve(clipn_serve::ServeError::Bind { .. }) => {
