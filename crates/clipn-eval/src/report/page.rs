@@ -84,7 +84,7 @@ pub fn render_html(
     );
     let page = Page {
         title: &options.title,
-        lead: lead(evaluation, results),
+        lead: lead(evaluation, results) + &model(&options.settings),
         classes: Some(evaluation.class_names.len()),
         results,
         spread: options.spread.as_ref(),
@@ -135,7 +135,8 @@ pub fn render_record_html(record: &EvaluationRecord, title: &str) -> String {
     sets.dedup();
     let page = Page {
         title,
-        lead: summary_line(results, sets.len(), sets.iter().map(|(_, n)| n).sum()),
+        lead: summary_line(results, sets.len(), sets.iter().map(|(_, n)| n).sum())
+            + &model(settings),
         classes: settings["classes"]
             .as_u64()
             .and_then(|n| usize::try_from(n).ok()),
@@ -207,6 +208,22 @@ fn lead(evaluation: &Evaluation, results: &Results) -> String {
         .map(|set| set.rows.iter().filter(|r| r.outcome.is_ok()).count())
         .sum();
     summary_line(results, evaluation.ood.len(), outside)
+}
+
+/// Returns the model of the settings, which follows the description; empty if they name none.
+fn model(settings: &Value) -> String {
+    let named = settings["bundle"]
+        .as_str()
+        .or(settings["pretrained"].as_str());
+    let Some(weights) = named else {
+        return String::new();
+    };
+    let architecture = settings["model"]["name"].as_str();
+    format!(
+        ", scored by <bdi>{}</bdi>{}",
+        escape(weights),
+        architecture.map_or(String::new(), |name| format!(" ({})", escape(name)))
+    )
 }
 
 /// Returns a one-line description of the evaluation.

@@ -79,8 +79,17 @@ fn scores(results: &Results) -> Vec<&'static str> {
 
 fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>> {
     let mut groups = Vec::new();
+    let mut sets: Vec<&OodResult> = Vec::new();
+    for result in &results.results {
+        if sets.iter().all(|set| set.ood != result.ood) {
+            sets.push(result);
+        }
+    }
     for kind in [None, Some(OodKind::Near), Some(OodKind::Far)] {
-        if results.averages.iter().any(|average| average.kind == kind) {
+        let members = sets.iter().filter(|set| kind.is_none() || set.kind == kind);
+        // The mean over one set is its column.
+        let is_mean = members.count() > 1;
+        if is_mean && results.averages.iter().any(|average| average.kind == kind) {
             let name = kind.map_or("mean of all".to_owned(), |kind| format!("mean of {kind}"));
             let cell = move |score: &str| {
                 let found = results
@@ -101,12 +110,6 @@ fn groups<'a>(results: &'a Results, spread: Option<&'a Spread>) -> Vec<Group<'a>
                 detail: String::new(),
                 cell: Box::new(cell),
             });
-        }
-    }
-    let mut sets: Vec<&OodResult> = Vec::new();
-    for result in &results.results {
-        if sets.iter().all(|set| set.ood != result.ood) {
-            sets.push(result);
         }
     }
     groups.extend(sets.into_iter().map(|set| {

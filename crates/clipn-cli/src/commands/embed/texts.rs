@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use clipn::dataset::KeyKind;
 use clipn::model::{FeatureMatrix, NoSideOrigin, TextTower, has_direction};
 use clipn::progress::Progress;
+use clipn::scores::LOGIT_SCALE;
 use clipn::tokenizer::Tokenizer;
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use super::{Finished, differs, print_complete};
 use crate::commands::classify::{RunSettings, ShardSpec};
 use crate::common::args::PromptArgs;
 use crate::common::error::CliError;
-use crate::common::messages::warning;
+use crate::common::messages::{status, warning};
 use crate::common::model::LoadedModel;
 use crate::common::progress::Bar;
 use crate::common::{classes, interrupt};
@@ -121,7 +122,15 @@ fn class_rows(
     for (name, row) in names.names.iter().zip(rows).skip(done) {
         output.push(name.clone(), Ok(row.to_vec()))?;
     }
-    finish(args, output, target, dim, before)
+    finish(args, output, target, dim, before)?;
+    // Files of rows have no place for it.
+    let scale = classifier.scale();
+    if scale != LOGIT_SCALE {
+        status(format_args!(
+            "the logit scale of these weights is {scale}: give --scale {scale} with --text-features"
+        ));
+    }
+    Ok(())
 }
 
 /// Creates the output, or resumes it after the texts that are in it.

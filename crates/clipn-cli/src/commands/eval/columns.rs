@@ -19,9 +19,14 @@ pub(super) fn axes(results: &Results) -> (Vec<Set<'_>>, Vec<&'static str>, Vec<O
             scores.push(r.score);
         }
     }
+    // The mean over one set is its column.
+    let has_mean = |kind: &Option<OodKind>| {
+        let members = sets.iter().filter(|set| kind.is_none() || set.1 == *kind);
+        members.count() > 1 && results.averages.iter().any(|a| a.kind == *kind)
+    };
     let kinds = [Some(OodKind::Near), Some(OodKind::Far), None]
         .into_iter()
-        .filter(|kind| results.averages.iter().any(|a| a.kind == *kind))
+        .filter(has_mean)
         .collect();
     (sets, scores, kinds)
 }
