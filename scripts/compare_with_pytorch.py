@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Compares clipn with PyTorch on this machine: measures both alternately in one run, and prints Markdown tables.
+"""Compares clipn with PyTorch, and with onnxruntime if it is named, on this machine: measures them alternately in one run,
+and prints Markdown tables.
 
     python3 scripts/compare_with_pytorch.py --clipn target/release/clipn --python /path/to/torch/bin/python
 
 Every round runs each task once in clipn and once in PyTorch, so that other load on the machine affects both; the median of
 the rounds counts. Needs only Python's standard library; the interpreter of --python needs torch, and pillow for the task
-pixels. The reference is torch_reference.py, the towers in plain PyTorch.
+pixels. The reference is torch_reference.py, the towers in plain PyTorch. With --onnxruntime, the interpreter needs onnx and
+onnxruntime too; tasks in int8 are compared with PyTorch in f32 and onnxruntime's dynamic int8.
 """
 import argparse
 import json
@@ -24,6 +26,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 TASKS = {
     "image-b32": ("image-b32", 1.05, "image tower, ViT-B-32, 32 images"),
     "image-b16": ("image-b16", 1.25, "image tower, ViT-B-16, 16 images"),
+    "image-b32-single": ("image-b32-single", 1.2, "image tower, ViT-B-32, one image"),
+    "image-b32-int8": ("image-b32", 4.5, "image tower in int8, ViT-B-32, 32 images"),
+    "image-b16-int8": ("image-b16", 4.5, "image tower in int8, ViT-B-16, 16 images"),
+    "image-b32-single-int8": ("image-b32-single", None, "image tower in int8, ViT-B-32, one image"),
+    "text77-int8": ("text77", None, "text tower in int8, 32 texts of 77 ids"),
     "text77": ("text77", 1.3, "text tower, 32 texts of 77 ids"),
     "text16": ("text16", 1.1, "text tower, 64 texts of 16 ids"),
     "train77": ("train77", 1.25, "text training step, 32 texts of 77 ids"),
@@ -34,7 +41,9 @@ TASKS = {
     "pixels": ("pixels", 1.6, "decode, resize and crop, one thread"),
     "metrics": (None, None, "metrics of 50,000 + 10,000 images"),
 }
-OWN_SCRIPT = {"step", "classifier"}
+OWN_SCRIPT = {"step", "classifier", "image-b32-single"}
+# Tasks with a counterpart in onnxruntime.
+ONNX = {"image-b32", "image-b16", "image-b32-single", "text77", "text16"}
 LINE = re.compile(r"median ([\d.]+) s, best ([\d.]+) s, ([\d.]+) (\w+)/s, peak (\d+) MiB")
 
 
@@ -80,6 +89,19 @@ def measure_pytorch(args, task):
     return float(found[3]), float(found[5]), found[4]
 
 
+def measure_onnxruntime(args, task):
+    """Returns rate, peak memory and unit of a task in onnxruntime; None if it has no counterpart."""
+    tower = task.removesuffix("-int8")
+    if tower not in ONNX:
+        return None
+    settings = ["--reference", args.reference, "--threads", str(args.threads), "--reps", str(args.reps)]
+    int8 = ["--int8"] if tower != task else []
+    found = LINE.search(output_of([args.python, str(HERE / "onnxruntime_towers.py"), tower, *settings, *int8]))
+    if not found:
+        fail(f"no measurement in the output of onnxruntime's {task}")
+    return float(found[3]), float(found[5]), found[4]
+
+
 def timed(command):
     """Returns wall seconds and peak MiB of a command that must succeed."""
     with tempfile.TemporaryFile() as errors:
@@ -97,13 +119,16 @@ def timed(command):
 
 def measure(args):
     """Returns the measurements as {task: {program: [(rate, memory, unit), ...]}}."""
-    results = {task: {"clipn": [], "PyTorch": []} for task in args.tasks}
+    results = {task: {"clipn": [], "PyTorch": [], "onnxruntime": []} for task in args.tasks}
     for number in range(1, args.rounds + 1):
         known = {}
         for task in args.tasks:
             theirs = TASKS[task][0]
             log(f"round {number} of {args.rounds}: {task}")
             results[task]["clipn"].append(measure_clipn(args, task))
+            other = measure_onnxruntime(args, task) if args.onnxruntime else None
+            if other is not None:
+                results[task]["onnxruntime"].append(other)
             if theirs is None:
                 continue
             # Two tasks have the same counterpart.
@@ -126,7 +151,9 @@ def number(value, unit=""):
 
 
 def speed_table(args, results):
-    print("| task | clipn | PyTorch | ratio | target | met |\n|---|---|---|---|---|---|")
+    onnx = args.onnxruntime
+    more = " onnxruntime | ratio |" if onnx else ""
+    print(f"| task | clipn | PyTorch | ratio |{more} target | met |\n|---|---|---|---|---|---|{'---|---|' if onnx else ''}")
     for task, runs in results.items():
         _, target, what = TASKS[task]
         target = args.targets.get(task, target)
@@ -139,6 +166,11 @@ def speed_table(args, results):
             number(ours, f" {unit}/s"),
             number(theirs, f" {unit}/s") if theirs else "–",
             number(ratio, "×"),
+        ]
+        if onnx:
+            other = median(runs["onnxruntime"], 0)
+            cells += [number(other, f" {unit}/s") if other else "–", number(ours / other if other else None, "×")]
+        cells += [
             f"≥ {target}×" if target is not None else "–",
             met,
         ]
@@ -215,6 +247,7 @@ def arguments():
     parser.add_argument("--model", help="architecture of --pretrained, for the start of `clipn classify`")
     parser.add_argument("--pretrained", help="weights for the start of `clipn classify`")
     parser.add_argument("--image", help="image for the start of `clipn classify`")
+    parser.add_argument("--onnxruntime", action="store_true", help="measure onnxruntime too")
     parser.add_argument("--target", type=target, action="append", default=[], metavar="TASK=RATIO")
     parser.add_argument("--no-start", action="store_true", help="skip the start and the build")
     args = parser.parse_args()

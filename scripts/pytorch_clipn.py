@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""The published training step and classifier in PyTorch, with the towers of torch_reference.py.
+"""The published training step and classifier, and the latency of one image, in PyTorch, with the towers of
+torch_reference.py.
 
     python pytorch_clipn.py TASK --reference torch_reference.py [--threads 2] [--reps 7]
 
 TASK is step (32 pairs, ViT-B-32: image and "yes" tower without gradient, "no" tower with its prompts forward and backward,
-AdamW over the "no" tower with its dense token table; texts padded to 77, as in the published code), or classifier (64 class
-names, one template at a time, texts padded to 77, "yes" and "no").
+AdamW over the "no" tower with its dense token table; texts padded to 77, as in the published code), classifier (64 class
+names, one template at a time, texts padded to 77, "yes" and "no"), or image-b32-single (the image tower of ViT-B-32 on one
+image).
 Weights are random; only the time is meaningful. The output format is that of torch_reference.py.
 """
 import argparse
@@ -30,7 +32,7 @@ def load_reference(reference, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["step", "classifier"])
+    parser.add_argument("task", choices=["step", "classifier", "image-b32-single"])
     parser.add_argument("--reference", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--reps", type=int, default=7)
@@ -66,6 +68,11 @@ def main():
         with torch.inference_mode():
             return found["timed"](lambda: (yes(ids), no(ids, no.prompt_no.mean(0)))), NAMES, "pairs"
 
+    def single():
+        tower, pixels = found["Vision"](32).eval(), torch.randn(1, 3, 224, 224)
+        with torch.inference_mode():
+            return found["timed"](lambda: tower(pixels)), 1, "images"
+
     def step():
         image, yes, no = found["Vision"](32).eval(), found["Text"]().eval(), NoText()
         pixels = torch.randn(BATCH, 3, 224, 224)
@@ -95,7 +102,7 @@ def main():
 
     # The reference's functions read its parsed arguments.
     found["a"].task, found["a"].reps = args.task, args.reps
-    times, count, unit = {"step": step, "classifier": classifier}[args.task]()
+    times, count, unit = {"step": step, "classifier": classifier, "image-b32-single": single}[args.task]()
     found["report"](times, count, unit)
 
 
