@@ -313,6 +313,7 @@ fn training_runs() {
             &train(&["--batch-size", "1"]),
             &train(&["--epochs", "0"]),
             &train(&["--batch-size", "8", "--resume", "photos"]),
+            &train(&["--batch-size", "8", "--resume", "nowhere", "--logs", "none"]),
             &train(&["--crop-scale", "0.5,1", "--augmentation", "none"]),
             &[
                 "train",
@@ -330,6 +331,7 @@ fn training_runs() {
             ]),
         ],
     );
+    assert!(!s.path("none").exists(), "a wrong path begins no run");
 }
 
 #[test]

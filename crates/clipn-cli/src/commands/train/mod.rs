@@ -53,6 +53,7 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     };
     overrides::check_objective(settings.objective.name, &args.given)?;
     settings.check()?;
+    check_resumed(args)?;
     let requested_model = settings.model.clone();
     rank_0_first(ranks, || locate_weights(&mut settings, args))?;
     check_pretrained(&settings, args.resume.is_some())?;
@@ -164,6 +165,18 @@ fn report(run: &TrainRun) {
     ));
     if settings.objective.name == ObjectiveName::ClipnHandcrafted {
         detail(format_args!("templates {}", settings.templates));
+    }
+}
+
+/// Checks that the checkpoint of `--resume` is there, before the directory of the run is made.
+fn check_resumed(args: &TrainArgs) -> Result<(), CliError> {
+    match args.resume.as_deref() {
+        None | Some("latest") => Ok(()),
+        Some(path) if Path::new(path).exists() => Ok(()),
+        Some(path) => Err(CliError::usage_with_hint(
+            format!("cannot resume {path}: no such file or directory"),
+            "give --resume latest, or a step-N or epoch-N directory",
+        )),
     }
 }
 
