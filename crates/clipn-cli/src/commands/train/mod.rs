@@ -170,13 +170,13 @@ fn report(run: &TrainRun) {
 
 /// Checks that the checkpoint of `--resume` is there, before the directory of the run is made.
 fn check_resumed(args: &TrainArgs) -> Result<(), CliError> {
-    match args.resume.as_deref() {
-        None | Some("latest") => Ok(()),
-        Some(path) if Path::new(path).exists() => Ok(()),
-        Some(path) => Err(CliError::usage_with_hint(
-            format!("cannot resume {path}: no such file or directory"),
-            "give --resume latest, or a step-N or epoch-N directory",
-        )),
+    let path = match args.resume.as_deref() {
+        None | Some("latest") => return Ok(()),
+        Some(path) => PathBuf::from(path),
+    };
+    match std::fs::metadata(&path) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(CliError::ReadFile { path, source }),
     }
 }
 
