@@ -205,7 +205,7 @@ fn every_text_of_a_list_is_a_negative() {
 #[test]
 fn a_list_is_used_without_the_names_of_classes_and_noted() {
     let (weights, classes) = (weights(), class_rows(&["pizza", "goldfish"]));
-    let source = NegativeSource::list("a zeppelin, Goldfish, a hand, pizzas");
+    let source = NegativeSource::list("a zeppelin, Goldfish, a hand, pizza");
     let builder = NegativesBuilder::new(&source)
         .with_list_templates(templates())
         .with_class_names(&strings(&["pizza", "goldfish"]))
@@ -216,7 +216,7 @@ fn a_list_is_used_without_the_names_of_classes_and_noted() {
         built.notes,
         [
             "dropped texts to reject that name classes: 2, such as `Goldfish`",
-            "texts to reject with words that did not occur in the training captions: 1 of 2, such as \
+            "texts to reject with words that did not occur in the training captions: 2 of 2, such as \
              `zeppelin`; they reject unreliably"
         ]
     );
