@@ -83,8 +83,8 @@ fn a_list_to_reject_may_be_a_file_and_is_checked() {
     let reject = |list: &str| {
         let command = ["classify", "--classes", CLASSES, "--score", "neglabel"];
         let output = s.clipn(&[&command[..], &["--reject", list, "noise"]].concat());
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        (output.status.code(), out.to_owned(), err.to_owned())
+        let code = output.status.code();
+        (code, text(&output.stdout), text(&output.stderr))
     };
     let (code, rows, _) = reject("reject.txt");
     assert_eq!((code, rows), (Some(0), reject("a hand, an empty table").1));

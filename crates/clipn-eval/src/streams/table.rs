@@ -27,10 +27,9 @@ impl StreamRecord {
             _ => "\nThe order has no effect on a stream that is no longer than a batch.",
         };
         format!(
-            "Scores that learn from the stream of images: {orders}, batches of {}, in %.\n\
+            "Scores that learn from the stream of images: {orders}, batches of {batch}, in %.\n\
              without memory: AUROC / FPR95 of the same score that learns nothing; kept, rejected: known and \
-             unknown images on the right side of the method's own threshold.{note}",
-            batch
+             unknown images on the right side of the method's own threshold.{note}"
         )
     }
 }
