@@ -94,6 +94,16 @@ def test_classes_are_added_and_removed(classifier, model):
         clipn.Classifier.build("pizza", pretrained=model)
     with pytest.raises(clipn.ClassifierError) as caught:
         clipn.Classifier.build(["pizza", "pizza"], pretrained=model)
+
+
+def test_unread_words_and_rejected_classes_are_warnings(model):
+    with pytest.warns(UserWarning) as caught:
+        clipn.Classifier.build(["pizza", "zeppelin"], pretrained=model, reject=["a plate", "Pizza"])
+    texts = [str(warning.message) for warning in caught]
+    assert len(texts) == 2, texts
+    assert texts[0].startswith("1 of 2 classes have words that did not occur") and texts[0].endswith("`zeppelin`")
+    assert texts[1] == "dropped texts to reject that name classes: 1, such as `Pizza`"
+    assert all(warning.filename == __file__ for warning in caught)
     assert "pizza" in str(caught.value)
 
 

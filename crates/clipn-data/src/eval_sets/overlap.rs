@@ -12,7 +12,7 @@ use crate::eval_sets::ImageSet;
 /// table; copies of an image are different images.
 ///
 /// ```
-/// use clipn_data::eval_sets::{ImagePaths, read_path_list};
+/// use clipn_data::{ImagePaths, read_path_list};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let list = |name: &str, lines: &str| {
