@@ -94,6 +94,7 @@ def test_classes_are_added_and_removed(classifier, model):
         clipn.Classifier.build("pizza", pretrained=model)
     with pytest.raises(clipn.ClassifierError) as caught:
         clipn.Classifier.build(["pizza", "pizza"], pretrained=model)
+    assert "pizza" in str(caught.value)
 
 
 def test_unread_words_and_rejected_classes_are_warnings(model):
@@ -104,7 +105,6 @@ def test_unread_words_and_rejected_classes_are_warnings(model):
     assert texts[0].startswith("1 of 2 classes have words that did not occur") and texts[0].endswith("`zeppelin`")
     assert texts[1] == "dropped texts to reject that name classes: 1, such as `Pizza`"
     assert all(warning.filename == __file__ for warning in caught)
-    assert "pizza" in str(caught.value)
 
 
 def test_detections_equal_those_of_the_program(bundle_path, images):
