@@ -7,7 +7,7 @@ use std::sync::Once;
 use clap::Args;
 use clipn::checkpoint::escape_for_display;
 use clipn::download::{DownloadSettings, FetchPurpose, HubName, WeightsName};
-use clipn::model::PretrainedWeights;
+use clipn::model::{ModelConfig, PretrainedWeights};
 
 use crate::common::error::CliError;
 use crate::common::messages::{detail, note, warning};
@@ -185,17 +185,21 @@ fn weights_and_model<'a>(
         )),
         (None, None) => match model {
             None => Ok((demonstration_model()?, None)),
-            Some(model) => Err(CliError::usage_with_hint(
-                format!("--model {model} is an architecture without weights"),
-                if PretrainedWeights::HAS_MINI {
-                    format!(
-                        "give --pretrained too ({WEIGHTS}), or neither for the built-in {}",
-                        PretrainedWeights::MINI
-                    )
-                } else {
-                    format!("give --pretrained too ({WEIGHTS})")
-                },
-            )),
+            Some(model) => {
+                // An unknown name is no architecture.
+                ModelConfig::resolve(model)?;
+                Err(CliError::usage_with_hint(
+                    format!("--model {model} is an architecture without weights"),
+                    if PretrainedWeights::HAS_MINI {
+                        format!(
+                            "give --pretrained too ({WEIGHTS}), or neither for the built-in {}",
+                            PretrainedWeights::MINI
+                        )
+                    } else {
+                        format!("give --pretrained too ({WEIGHTS})")
+                    },
+                ))
+            }
         },
     }
 }

@@ -154,6 +154,14 @@ fn models() {
                 "a,b",
                 "photos",
             ],
+            &[
+                "classify",
+                "--model",
+                "ViT-B-99",
+                "--classes",
+                "a,b",
+                "photos",
+            ],
             &["classify", "--bundle", "epoch_10.pt", "photos"],
         ],
     );

@@ -21,23 +21,24 @@ pub(super) fn tiles(results: &Results, spread: Option<&Spread>, classes: Option<
         .averages
         .iter()
         .filter(|average| average.kind.is_none());
+    let mut sets: Vec<&str> = results.results.iter().map(|r| r.ood.as_str()).collect();
+    sets.sort_unstable();
+    sets.dedup();
+    let best_of = |metric: &str, score: &str| {
+        let mean = if sets.len() > 1 { "mean " } else { "" };
+        format!("best {mean}{metric}, {}", title(score))
+    };
     let varied = |average: &Average, of: fn(&MetricSpreads) -> MetricSpread| {
         spread.and_then(|spread| Some((spread, of(spread.average(average.score, average.kind)?))))
     };
     if let Some(best) = means.clone().max_by(|a, b| a.auroc.total_cmp(&b.auroc)) {
         let figure = format_with_spread(best.auroc, varied(best, |v| v.auroc));
-        tiles.push((
-            figure + " %",
-            format!("best mean AUROC, {}", title(best.score)),
-        ));
+        tiles.push((figure + " %", best_of("AUROC", best.score)));
     }
     if let Some(best) = means.min_by(|a, b| a.fpr95.total_cmp(&b.fpr95)) {
         let figure = format_with_spread(best.fpr95, varied(best, |v| v.fpr95));
         let ties = format_ties(best.wide_ties());
-        tiles.push((
-            figure + &ties + " %",
-            format!("best mean FPR95, {}", title(best.score)),
-        ));
+        tiles.push((figure + &ties + " %", best_of("FPR95", best.score)));
     }
     if let Some(accuracy) = results.accuracy {
         let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
