@@ -17,7 +17,7 @@ use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::messages::warning;
 use crate::common::model::LoadedModel;
-use crate::common::negatives::{NegativesArgs, warn_of_unread_negatives};
+use crate::common::negatives::{NegativesArgs, warn_if_unread};
 use crate::common::pixels::PixelArgs;
 
 /// A bundle, or class names with a model; and the decision rule.
@@ -146,9 +146,8 @@ impl DetectorArgs {
 
     /// Warns of negatives that have no part in the decisions of the detector.
     pub(crate) fn warn_of_unread_negatives(&self, detector: &Detector) {
-        let score = detector.rule().score();
-        if self.negatives.are_given() && !self.no_reject && !score.uses_negatives() {
-            warn_of_unread_negatives(score);
+        if self.negatives.are_given() && !self.no_reject {
+            warn_if_unread(detector.rule().score());
         }
     }
 

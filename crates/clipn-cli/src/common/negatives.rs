@@ -117,8 +117,11 @@ impl NegativesArgs {
     }
 }
 
-/// Warns of negatives that have no part in the decisions of a score.
-pub(crate) fn warn_of_unread_negatives(score: &dyn Score) {
+/// Warns of negatives that are given, if they have no part in the decisions of a score.
+pub(crate) fn warn_if_unread(score: &dyn Score) {
+    if score.uses_negatives() {
+        return;
+    }
     warning(format_args!(
         "the score {} does not read negatives: they name what an image resembles, and reject none",
         score.display_name()

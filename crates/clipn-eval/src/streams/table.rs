@@ -22,9 +22,10 @@ impl StreamRecord {
         };
         let batch = self.settings.batch;
         let is_one_batch = |result: &StreamResult| result.n_id + result.n_ood <= batch;
-        let note = match self.results.iter().filter(|r| is_one_batch(r)).count() {
-            0 => "",
-            _ => "\nThe order has no effect on a stream that is no longer than a batch.",
+        let note = if self.results.iter().any(is_one_batch) {
+            "\nThe order has no effect on a stream that is no longer than a batch."
+        } else {
+            ""
         };
         format!(
             "Scores that learn from the stream of images: {orders}, batches of {batch}, in %.\n\

@@ -28,7 +28,7 @@ use crate::common::error::CliError;
 use crate::common::fitting::FitPlan;
 use crate::common::locks;
 use crate::common::messages::{hint, note_of_skipped, status, warning};
-use crate::common::negatives::warn_of_unread_negatives;
+use crate::common::negatives::warn_if_unread;
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
 use args::ScoreChoice;
@@ -173,8 +173,8 @@ fn report_choice(bundle: &Bundle, score: &dyn Score) {
             earlier.len()
         ));
     }
-    if bundle.classifier().negatives().is_some() && !score.uses_negatives() {
-        warn_of_unread_negatives(score);
+    if bundle.classifier().negatives().is_some() {
+        warn_if_unread(score);
     }
 }
 

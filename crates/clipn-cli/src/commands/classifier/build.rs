@@ -9,7 +9,7 @@ use crate::common::classes;
 use crate::common::detector::preprocessing;
 use crate::common::error::CliError;
 use crate::common::model::LoadedModel;
-use crate::common::negatives::warn_of_unread_negatives;
+use crate::common::negatives::warn_if_unread;
 use crate::common::progress::Bar;
 
 /// `clipn classifier build`.
@@ -35,9 +35,8 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     let rule = bundle.classifier().score_inputs().default_rule();
     if let Some(rule) = rule
         && args.negatives.are_given()
-        && !rule.score().uses_negatives()
     {
-        warn_of_unread_negatives(rule.score());
+        warn_if_unread(rule.score());
     }
     Ok(())
 }

@@ -150,21 +150,20 @@ impl SourceArgs {
         if !self.list.is_empty() {
             return Ok(());
         }
-        let mut missing = Vec::new();
+        let mut first_missing = None;
         for path in &self.paths {
             let text = path.to_string_lossy();
             let is_other =
                 text == "-" || text.contains("://") || text.contains(['*', '?', '[', '{']);
             match std::fs::symlink_metadata(path) {
-                Err(source) if !is_other => missing.push((path, source)),
+                Err(source) if !is_other => {
+                    first_missing.get_or_insert((path.clone(), source));
+                }
                 _ => return Ok(()),
             }
         }
-        match missing.into_iter().next() {
-            Some((path, source)) => Err(CliError::ReadFile {
-                path: path.clone(),
-                source,
-            }),
+        match first_missing {
+            Some((path, source)) => Err(CliError::ReadFile { path, source }),
             None => Ok(()),
         }
     }

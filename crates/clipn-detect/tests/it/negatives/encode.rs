@@ -227,7 +227,7 @@ fn a_list_is_used_without_the_names_of_classes_and_noted() {
         only_classes.build(&classes, &tower()),
         Err(NegativesError::NoWords { .. })
     ));
-    // The hash tells lists apart.
+    // Other lists have other hashes.
     let other = NegativesBuilder::new(&NegativeSource::list("a hand"))
         .with_list_templates(templates())
         .build(&classes, &tower())
