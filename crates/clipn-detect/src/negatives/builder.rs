@@ -4,7 +4,7 @@ use clipn_base::progress::{NoProgress, Progress};
 use clipn_model::{Real, TextTower, TrainingVocabulary};
 use clipn_text::prompts::Template;
 use clipn_text::tokenizer::Tokenizer;
-use clipn_text::wordnet::{Corpus, ExclusionReason, WordNet};
+use clipn_text::wordnet::{Corpus, ExclusionReason, Exclusions, WordNet};
 
 use crate::negatives::choice::{Choice, Chosen, Grouping, check_rows};
 use crate::negatives::half_rows::round_to_half;
@@ -336,7 +336,7 @@ impl<'a> NegativesBuilder<'a> {
 
     /// Drops the texts of a list that name classes, which would reject the images of their own class.
     fn drop_class_names(&mut self) -> Option<String> {
-        let exclusions = WordNet::get().exclusions(&self.class_names);
+        let exclusions = Exclusions::of_names(&self.class_names);
         let names_class =
             |word: &String| exclusions.reason(word) == Some(ExclusionReason::ClassName);
         let mut dropped = Vec::new();

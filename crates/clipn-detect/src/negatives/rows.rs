@@ -1,7 +1,7 @@
 use clipn_checkpoint::Tensor;
 use clipn_engine::PackedRows;
 use clipn_model::Real;
-use clipn_text::wordnet::{ExclusionReason, WordNet};
+use clipn_text::wordnet::{ExclusionReason, Exclusions, WordNet};
 use sha2::{Digest, Sha256};
 
 use crate::negatives::choice::check_rows;
@@ -141,8 +141,12 @@ impl<T: Real> Negatives<T> {
     /// [`NegativesError::NoWords`] if no word is left, and the errors of
     /// [`Grouping::apply`](crate::negatives::choice::Grouping::apply).
     pub fn for_classes(&self, class_names: &[String]) -> Result<Self, NegativesError> {
-        let exclusions = WordNet::get().exclusions(class_names);
         let is_list = self.origin.selection == Selection::UserList;
+        let exclusions = if is_list {
+            Exclusions::of_names(class_names)
+        } else {
+            WordNet::get().exclusions(class_names)
+        };
         let is_kept = |word: &String| match exclusions.reason(word) {
             None => true,
             Some(reason) => is_list && reason != ExclusionReason::ClassName,

@@ -77,6 +77,22 @@ pub struct Exclusions {
 }
 
 impl Exclusions {
+    /// Leaves out the names of classes and words that end with them, without looking up what they mean.
+    pub fn of_names(class_names: &[String]) -> Self {
+        let mut exclusions = Self {
+            class_names: HashSet::new(),
+            reasons: HashMap::new(),
+            found: Vec::new(),
+            not_found: Vec::new(),
+        };
+        for name in class_names {
+            let spelled = normalize(name);
+            exclusions.insert(&spelled, ExclusionReason::ClassName);
+            exclusions.class_names.insert(spelled);
+        }
+        exclusions
+    }
+
     /// Reason why a word is no negative label, or `None` if it may be one.
     pub fn reason(&self, word: &str) -> Option<ExclusionReason> {
         let word = normalize(word);
@@ -118,17 +134,9 @@ impl WordNet {
     /// is not replaced by its last word: `rescue bus` leaves other buses in. Cost: O(number of
     /// synsets), whatever the number of classes.
     pub fn exclusions(&self, class_names: &[String]) -> Exclusions {
-        let mut exclusions = Exclusions {
-            class_names: HashSet::new(),
-            reasons: HashMap::new(),
-            found: Vec::new(),
-            not_found: Vec::new(),
-        };
+        let mut exclusions = Exclusions::of_names(class_names);
         let mut matched = Vec::new();
         for name in class_names {
-            let spelled = normalize(name);
-            exclusions.insert(&spelled, ExclusionReason::ClassName);
-            exclusions.class_names.insert(spelled);
             let synsets = self.lookup(name);
             if synsets.len() == 0 {
                 exclusions.not_found.push(name.clone());
