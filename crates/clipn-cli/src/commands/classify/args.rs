@@ -145,7 +145,7 @@ impl SourceArgs {
         Ok(())
     }
 
-    /// Refuses paths of which none exists, before an output is begun.
+    /// Refuses a list of paths where no path exists, before an output is begun.
     pub(crate) fn check_exists(&self) -> Result<(), CliError> {
         if !self.list.is_empty() {
             return Ok(());
