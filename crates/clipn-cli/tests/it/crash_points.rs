@@ -7,10 +7,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::common::{Sandbox, text, with_model};
+use crate::common::{MODEL, Sandbox, text, with_model};
 
-/// Number of points that are tried of a command with more, spread over all.
-const MAX_POINTS: u64 = 60;
+/// Number of points that are tried of a command with more, spread over all. `CLIPN_TEST_CRASH_POINTS`
+/// sets another.
+const MAX_POINTS: u64 = 24;
 /// Runs at the same time.
 const THREADS: usize = 2;
 
@@ -27,6 +28,8 @@ struct Case<'a> {
     prepare: &'a (dyn Fn(&Sandbox, &Path) + Sync),
     /// File whose content is old or new after a kill, if there was an old one.
     in_place: Option<&'a str>,
+    /// Message with which the command refuses to repeat what it has finished.
+    finished: Option<&'a str>,
     /// Files that differ between runs, such as logs with times.
     ignored: &'a [&'a str],
 }
@@ -39,6 +42,7 @@ impl<'a> Case<'a> {
             endpoint: "http://127.0.0.1:1",
             prepare: &|_, _| {},
             in_place: None,
+            finished: None,
             ignored: &[],
         }
     }
@@ -98,7 +102,7 @@ impl<'a> Case<'a> {
         let expected = self.files(&s.path(&reference));
         let points = std::fs::read_to_string(&log).unwrap().lines().count() as u64;
         assert!(points > 0, "{}", self.name);
-        let step = points.div_ceil(MAX_POINTS);
+        let step = points.div_ceil(max_points());
         let next = AtomicU64::new(1);
         let killed = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -155,8 +159,10 @@ impl<'a> Case<'a> {
             );
         }
         let second = self.command(s, &out).output().unwrap();
+        let is_finished =
+            (self.finished).is_some_and(|message| text(&second.stderr).contains(message));
         assert!(
-            second.status.success(),
+            second.status.success() || is_finished,
             "{} at {point}, again: {}",
             self.name,
             text(&second.stderr)
@@ -179,6 +185,10 @@ impl<'a> Case<'a> {
         std::fs::remove_dir_all(s.path(&out)).unwrap();
         is_killed
     }
+}
+
+fn max_points() -> u64 {
+    std::env::var("CLIPN_TEST_CRASH_POINTS").map_or(MAX_POINTS, |points| points.parse().unwrap())
 }
 
 fn classify(output: &str) -> Vec<&str> {
@@ -265,6 +275,36 @@ fn bundles_are_old_or_new_at_every_point() {
         ],
     )
     .check(&s);
+    let bundle = "{out}/a.clipn";
+    Case {
+        finished: Some("the bundle already has the class `zebra`"),
+        ..case(
+            "classifier add",
+            vec!["classifier", "add", bundle, "--classes", "zebra,yak"],
+        )
+    }
+    .check(&s);
+    Case {
+        finished: Some("unknown class `goldfish`"),
+        ..case(
+            "classifier remove",
+            vec!["classifier", "remove", bundle, "--classes", "goldfish"],
+        )
+    }
+    .check(&s);
+}
+
+#[test]
+fn features_are_continued_from_every_point() {
+    let s = Sandbox::new();
+    let embed = |output| {
+        let data = ["--resume", "--batch-size", "2", "--output", output, "noise"];
+        [&["embed", "images"][..], &MODEL, &data].concat()
+    };
+    Case::new("embed npy", embed("{out}/features.npy")).check(&s);
+    Case::new("embed safetensors", embed("{out}/features.safetensors")).check(&s);
+    #[cfg(feature = "parquet")]
+    Case::new("embed parquet", embed("{out}/features.parquet")).check(&s);
 }
 
 #[test]
@@ -380,6 +420,33 @@ fn results_are_written_again_after_every_point() {
         ],
     );
     Case::new("eval", arguments).check(&s);
+    for seed in ["seed-1", "seed-2"] {
+        let sets = ["--id", "id", "--ood", "noise=noise", "--output", seed];
+        s.done(&with_model("eval", &sets));
+    }
+    let merge = ["results", "merge", "seed-1", "seed-2", "--output"];
+    let arguments = [&merge[..], &["{out}/merged", "--force"]].concat();
+    Case::new("results merge", arguments).check(&s);
+}
+
+#[test]
+fn a_recipe_resumes_from_every_point() {
+    let s = Sandbox::new();
+    s.training_set();
+    s.write(
+        "recipe.toml",
+        "[[steps]]\nname = \"clip\"\ncommand = \"train\"\n[steps.flags]\nobjective = \"clip\"\n\
+         model = \"{recipe}/small.json\"\ntrain-data = \"captions.tsv\"\nbatch-size = 8\nworkers = 1\n\
+         epochs = 1\ntrain-num-samples = 16\n\
+         [[steps]]\nname = \"look\"\ncommand = \"eval\"\n[steps.flags]\nmodel = \"{recipe}/small.json\"\n\
+         pretrained = \"{clip}\"\nid = \"id\"\nood = \"noise=noise\"\n",
+    );
+    Case {
+        // They have times, and the path of the weights.
+        ignored: &["log.jsonl", "tensorboard", "results.json", "report.html"],
+        ..Case::new("recipe", vec!["recipe", "recipe.toml", "--output", "{out}"])
+    }
+    .check(&s);
 }
 
 #[cfg(feature = "download")]

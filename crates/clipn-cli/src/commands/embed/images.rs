@@ -9,7 +9,7 @@ use clipn::progress::Progress;
 use serde_json::{Value, json};
 
 use super::args::{ElementType, EmbedImagesArgs};
-use super::output::{EmbedOutput, RowShape};
+use super::output::{EmbedOutput, RowShape, remove_leftovers};
 use super::target::Target;
 use super::{Finished, differs, print_complete};
 use crate::commands::classify::{ImageStream, RunSettings, ShardSpec, without_query};
@@ -38,6 +38,7 @@ pub(super) fn run(args: &EmbedImagesArgs) -> Result<(), CliError> {
     let settings = settings(args, shard, &loaded, &preprocessing);
     if args.output.resume && target.is_complete() {
         settings.check(&target.path, &target.settings)?;
+        remove_leftovers(&target)?;
         return print_complete(&target);
     }
     ImageRun {

@@ -228,6 +228,15 @@ impl EmbedOutput {
     }
 }
 
+/// Removes the log of a complete run that was killed before it did so itself.
+pub(super) fn remove_leftovers(target: &Target) -> Result<(), CliError> {
+    if target.log.exists() {
+        let _locked = open_log(target)?;
+        remove(&target.log)?;
+    }
+    Ok(())
+}
+
 fn write_keys(path: &Path, kind: KeyKind, keys: &[String]) -> Result<(), CliError> {
     if extension(path) == "parquet" {
         return keys_table(path, kind, keys);

@@ -11,7 +11,7 @@ use clipn::tokenizer::Tokenizer;
 use serde_json::json;
 
 use super::args::{ElementType, EmbedTextsArgs, Side};
-use super::output::{EmbedOutput, RowShape};
+use super::output::{EmbedOutput, RowShape, remove_leftovers};
 use super::target::Target;
 use super::{Finished, differs, print_complete};
 use crate::commands::classify::{RunSettings, ShardSpec};
@@ -48,6 +48,7 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
     let settings = settings(args, shard, &loaded);
     if args.output.resume && target.is_complete() {
         settings.check(&target.path, &target.settings)?;
+        remove_leftovers(&target)?;
         return print_complete(&target);
     }
     let bar = Bar::default();
