@@ -4,7 +4,7 @@
 //! hub has the repositories, and demo and benchmarks are shrunk.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::shards::{samples, tar};
 use crate::common::{Sandbox, text};
@@ -267,6 +267,7 @@ fn every_documented_command_works() {
                 .unwrap();
             let arguments = arguments(line);
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let start = Instant::now();
             let output = match installations().first().filter(|_| ranks > 1) {
                 Some(mpi) => {
                     let mut command = mpi.command(ranks, Path::new(env!("CARGO_BIN_EXE_clipn")));
@@ -289,6 +290,7 @@ fn every_documented_command_works() {
                 !output.stdout.is_empty(),
                 "{file}: {command} printed nothing"
             );
+            println!("{:6.1} s  {file}: {command}", start.elapsed().as_secs_f64());
             run += 1;
         }
     }

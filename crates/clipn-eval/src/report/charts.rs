@@ -2,7 +2,7 @@
 
 use clipn_ood::metrics::Roc;
 
-use super::html::escape;
+use super::html::{escape, format_percent};
 use super::svg::{Axis, Chart};
 
 /// Number of bars in a histogram.
@@ -123,22 +123,63 @@ fn steps(bars: &[f64], low: f64, high: f64) -> Vec<(f64, f64)> {
 const CURVE_STYLES: usize = 16;
 
 /// Returns the CSS classes of the curve at `index`; that of the deciding score is solid and wide.
-pub(super) fn curve_class(index: usize, is_deciding: bool) -> String {
+fn curve_class(index: usize, is_deciding: bool) -> String {
     let deciding = if is_deciding { " deciding" } else { "" };
     format!("s{}{deciding}", index % CURVE_STYLES)
 }
 
-/// Draws one ROC curve per score, each with its CSS classes.
-pub(super) fn roc_curves(title: &str, curves: &[(String, Roc)]) -> String {
+/// The ROC curve of a score on a set.
+#[derive(Debug, Clone)]
+pub(super) struct ScoreCurve {
+    pub name: String,
+    /// Position of the score, which is its style in every chart.
+    pub index: usize,
+    /// Whether the score decides which example images are kept.
+    pub is_deciding: bool,
+    /// Fraction.
+    pub auroc: f64,
+    pub roc: Roc,
+}
+
+/// Number of curves with styles and names of their own: that of the deciding score, and the best of
+/// the others.
+const NAMED_CURVES: usize = 6;
+
+/// Returns the chart of ROC curves and its legend. Beyond [`NAMED_CURVES`], curves are faint and share
+/// an entry of the legend.
+pub(super) fn roc_curves(title: &str, curves: &[ScoreCurve]) -> (String, String) {
     let x = Axis::percent(1.0, 5, "out-of-distribution images kept, %");
     let y = Axis::percent(1.0, 5, "in-distribution images kept, %");
     let mut chart = Chart::new(340.0, 330.0, x, y);
     chart.line(&[(0.0, 0.0), (1.0, 1.0)], "line chance");
     chart.line(&[(0.0, 0.95), (1.0, 0.95)], "line level");
-    for (class, curve) in curves {
-        chart.line(&thinned(curve), &format!("line {class}"));
+    let mut best: Vec<&ScoreCurve> = curves.iter().collect();
+    best.sort_by(|a, b| (b.is_deciding.cmp(&a.is_deciding)).then(b.auroc.total_cmp(&a.auroc)));
+    let (named, faint) = best.split_at(best.len().min(NAMED_CURVES));
+    for curve in faint {
+        chart.line(&thinned(&curve.roc), "line faint");
     }
-    chart.finish(title)
+    let mut named = named.to_vec();
+    named.sort_by_key(|curve| curve.index);
+    let mut entries = Vec::new();
+    for curve in named {
+        let class = curve_class(curve.index, curve.is_deciding);
+        chart.line(&thinned(&curve.roc), &format!("line {class}"));
+        let name = format!("{} {}", curve.name, format_percent(curve.auroc));
+        entries.push((class, name));
+    }
+    if let (Some(best), Some(worst)) = (faint.first(), faint.last()) {
+        let range = match faint.len() {
+            1 => format!("{} {}", best.name, format_percent(best.auroc)),
+            many => format!(
+                "{many} other scores, {} to {}",
+                format_percent(worst.auroc),
+                format_percent(best.auroc)
+            ),
+        };
+        entries.push(("faint".to_owned(), range));
+    }
+    (chart.finish(title), legend(&entries))
 }
 
 /// Returns the points of a curve without those that look equal to the previous one.
@@ -174,6 +215,30 @@ pub(super) fn legend(lines: &[(String, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn curves_beyond_the_best_are_faint() {
+        let curve = |index: usize| ScoreCurve {
+            name: format!("score {index}"),
+            index,
+            is_deciding: index == 0,
+            auroc: index as f64 / 100.0,
+            roc: Roc {
+                fpr: vec![0.0, 1.0],
+                tpr: vec![0.0, 1.0],
+                thresholds: vec![f64::INFINITY, 0.0],
+            },
+        };
+        let legend = |count| roc_curves("t", &(0..count).map(curve).collect::<Vec<_>>()).1;
+        let all = legend(NAMED_CURVES);
+        assert!(!all.contains("faint") && all.matches("<li>").count() == NAMED_CURVES);
+        assert!(legend(NAMED_CURVES + 1).contains("score 1 1.00"));
+        let many = legend(10);
+        assert!(many.contains("4 other scores, 1.00 to 4.00"), "{many}");
+        for (named, is_named) in [("score 0 ", true), ("score 4 ", false), ("score 5 ", true)] {
+            assert_eq!(many.contains(named), is_named, "{named}: {many}");
+        }
+    }
 
     #[test]
     fn every_score_is_counted_in_a_bar() {

@@ -3,10 +3,10 @@
 use std::cell::Cell;
 use std::path::PathBuf;
 
-use clipn_ood::metrics::{RankedScores, Roc};
+use clipn_ood::metrics::RankedScores;
 use clipn_ood::scores::Score;
 
-use super::charts::{curve_class, histogram, legend, roc_curves};
+use super::charts::{ScoreCurve, histogram, roc_curves};
 use super::decisions::{Example, KEPT_FRACTION, SetDecisions, threshold_for_fraction};
 use super::error::ReportError;
 use super::gallery::{Gallery, GalleryRow, common_parent, published};
@@ -98,8 +98,7 @@ impl<'a> Sections<'a> {
     /// Returns the section of the out-of-distribution set `set`, whose position is `number`.
     pub(super) fn ood(&self, number: usize, set: &SetScores) -> Result<String, ReportError> {
         let evaluation = self.evaluation;
-        let mut curves: Vec<(String, Roc)> = Vec::new();
-        let mut names: Vec<(String, String)> = Vec::new();
+        let mut curves = Vec::new();
         let mut histograms = String::new();
         for (index, score) in evaluation.scores.iter().enumerate() {
             let (id, ood) = (column(&evaluation.id, index), column(set, index));
@@ -112,14 +111,13 @@ impl<'a> Sections<'a> {
             let is_deciding = self
                 .deciding_score
                 .is_some_and(|(deciding, _)| deciding == index);
-            let class = curve_class(index, is_deciding);
-            curves.push((class.clone(), ranked.roc()));
-            let name = format!(
-                "{} {}",
-                score.display_name(),
-                format_percent(ranked.auroc())
-            );
-            names.push((class, name));
+            curves.push(ScoreCurve {
+                name: score.display_name().to_owned(),
+                index,
+                is_deciding,
+                auroc: ranked.auroc(),
+                roc: ranked.roc(),
+            });
             let threshold = self
                 .deciding_score
                 .filter(|(deciding_score, _)| *deciding_score == index)
@@ -134,8 +132,8 @@ impl<'a> Sections<'a> {
             escape(&set.name)
         );
         if !curves.is_empty() {
-            let roc = roc_curves(&format!("ROC curves on {}", set.name), &curves);
-            let legend = legend(&names);
+            let title = format!("ROC curves on {}", set.name);
+            let (roc, legend) = roc_curves(&title, &curves);
             html += &format!(
                 "<div class=\"charts\"><figure class=\"chart roc\"><h3>ROC curves, AUROC in %</h3>{roc}{legend}</figure>\
                  <div class=\"histograms\">{histograms}</div></div>"
