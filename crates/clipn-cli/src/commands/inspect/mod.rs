@@ -222,6 +222,9 @@ fn shape(tensor: &Tensor) -> String {
         .join("×")
 }
 
+/// Width of the names of lines; more where metadata have longer ones.
+const MIN_KEY_WIDTH: usize = 10;
+
 fn summary(
     out: &mut impl Write,
     pretrained: &PretrainedWeights,
@@ -237,42 +240,44 @@ fn summary(
         .iter()
         .map(|(dtype, count)| format!("{count} {dtype}"))
         .collect();
-    writeln!(out, "file        {}", checkpoint.path().display())?;
-    writeln!(out, "source      {}", pretrained.kind())?;
-    writeln!(out, "kind        {}", kind_line(checkpoint))?;
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    let mut row = |key, text: String| rows.push((key, text));
+    row("file", checkpoint.path().display().to_string());
+    row("source", pretrained.kind().to_string());
+    row("kind", kind_line(checkpoint));
     if checkpoint.layout() != Layout::OpenClip {
-        writeln!(
-            out,
-            "names       {}, shown as open_clip's",
-            checkpoint.layout()
-        )?;
+        row(
+            "names",
+            format!("{}, shown as open_clip's", checkpoint.layout()),
+        );
     }
-    writeln!(
-        out,
-        "tensors     {} ({}), {:.2} M values",
-        checkpoint.len(),
-        dtypes.join(", "),
-        parameters(checkpoint) as f64 / 1e6
-    )?;
+    row(
+        "tensors",
+        format!(
+            "{} ({}), {:.2} M values",
+            checkpoint.len(),
+            dtypes.join(", "),
+            parameters(checkpoint) as f64 / 1e6
+        ),
+    );
     if !checkpoint.stripped_prefix().is_empty() {
-        writeln!(
-            out,
-            "prefix      `{}` before each name, not shown",
-            escape_for_display(checkpoint.stripped_prefix())
-        )?;
+        let prefix = escape_for_display(checkpoint.stripped_prefix());
+        row("prefix", format!("`{prefix}` before each name, not shown"));
     }
     if !checkpoint.other_models().is_empty() {
         let names = checkpoint.other_models().iter();
         let names: Vec<String> = names.map(|name| escape_for_display(name)).collect();
-        writeln!(out, "others      {} (--weights-key)", names.join(", "))?;
+        row("others", format!("{} (--weights-key)", names.join(", ")));
     }
     if let [first, ..] = checkpoint.ignored() {
-        writeln!(
-            out,
-            "left out    {} tensors that are no part of the model, such as {}",
-            checkpoint.ignored().len(),
-            escape_for_display(first)
-        )?;
+        row(
+            "left out",
+            format!(
+                "{} tensors that are no part of the model, such as {}",
+                checkpoint.ignored().len(),
+                escape_for_display(first)
+            ),
+        );
     }
     // The line `config` shows it.
     let has_config = pretrained.kind() == PretrainedKind::EmbeddedConfig;
@@ -281,21 +286,18 @@ fn summary(
         .iter()
         .filter(|(key, _)| !(has_config && *key == "open_clip_config"))
     {
-        writeln!(out, "{key:<10}  {}", shortened(value))?;
+        row(key, shortened(value));
     }
     for (part, text) in sketch.describe() {
-        writeln!(out, "{part:<10}  {text}")?;
+        row(part, text);
     }
-    writeln!(
-        out,
-        "config      {}",
-        describe(pretrained.config(), config_line)
-    )?;
-    writeln!(
-        out,
-        "pixels      {}",
-        describe(pretrained.preprocessing(), pixels_line)
-    )?;
+    row("config", describe(pretrained.config(), config_line));
+    row("pixels", describe(pretrained.preprocessing(), pixels_line));
+    let width = |(key, _): &(&str, String)| key.chars().count();
+    let width = rows.iter().map(width).fold(MIN_KEY_WIDTH, usize::max);
+    for (key, text) in &rows {
+        writeln!(out, "{key:<width$}  {text}")?;
+    }
     if every_tensor {
         writeln!(out)?;
         let mut table = Table::new(["name", "dtype", "shape"], 2);
