@@ -61,6 +61,12 @@ impl Launcher {
         }
     }
 
+    /// Whether this process is a job script, `variable` being its environment: Slurm sets the variables of
+    /// the tasks there too, but runs the script once. Only `srun` sets the number of a step.
+    pub fn is_job_script(self, variable: impl Fn(&str) -> Option<String>) -> bool {
+        self == Self::Slurm && variable("SLURM_STEP_ID").is_none()
+    }
+
     /// Returns the number of processes that the first launcher of `launchers` names, with that
     /// launcher; `None` if no variable has a number.
     pub fn announced(

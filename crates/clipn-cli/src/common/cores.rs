@@ -9,7 +9,7 @@ use clipn::launcher::Launcher;
 pub(crate) struct Cores {
     /// Cores that this process may use.
     pub(crate) available: usize,
-    /// Cores of the machine, or of the container.
+    /// Cores of the machine or of the container, or those that Slurm gave to its tasks on this machine.
     pub(crate) machine: usize,
     /// Processes of the launcher on this machine.
     pub(crate) processes: usize,
@@ -19,10 +19,12 @@ impl Cores {
     /// Reads the cores of this process; `None` if the system does not report those of the machine, as
     /// only Linux does.
     pub(crate) fn of_this_process() -> Option<Self> {
+        let variable = |name: &str| std::env::var(name).ok();
+        let processes = local_processes(variable);
         Some(Self {
             available: available(),
-            machine: of_machine()?,
-            processes: local_processes(|name| std::env::var(name).ok()),
+            machine: of_machine()?.min(of_slurm(variable, processes)),
+            processes,
         })
     }
 
@@ -48,7 +50,9 @@ impl Cores {
                 format!("start with `mpirun --map-by slot:PE={share}`, or `--bind-to none`")
             }
             Some(Launcher::Slurm) => format!("start with `srun --cpus-per-task={share}`"),
-            Some(Launcher::Pmi) => "start with `mpiexec -bind-to none`".to_owned(),
+            Some(Launcher::Pmi) => format!(
+                "start with `mpiexec -bind-to none`, or under Slurm with `srun --cpus-per-task={share}`"
+            ),
             _ => format!("give each process {share} cores"),
         }
     }
@@ -76,6 +80,16 @@ fn local_processes(variable: impl Fn(&str) -> Option<String>) -> usize {
     .find_map(|name| leading(variable(name)?))
     .unwrap_or(1)
     .max(1)
+}
+
+/// Cores that Slurm gave to the tasks of this machine: on a shared machine, the others are other users'.
+fn of_slurm(variable: impl Fn(&str) -> Option<String>, processes: usize) -> usize {
+    let number = |name| variable(name)?.trim().parse::<usize>().ok();
+    let per_task = number("SLURM_CPUS_PER_TASK").map(|cores| cores.saturating_mul(processes));
+    per_task
+        .or_else(|| number("SLURM_CPUS_ON_NODE"))
+        .unwrap_or(usize::MAX)
+        .max(1)
 }
 
 /// Cores of the machine: those that are online, or fewer if a container is limited to some.
@@ -109,6 +123,23 @@ mod tests {
         for invalid in ["", "a", "3-1", "1-"] {
             assert_eq!(count(invalid), None, "{invalid}");
         }
+    }
+
+    #[test]
+    fn cores_of_slurm_are_those_of_the_tasks() {
+        let of = |variables: &[(&str, &str)], processes| {
+            let variable = |name: &str| {
+                let set = variables.iter().find(|(n, _)| *n == name);
+                set.map(|(_, value)| (*value).to_owned())
+            };
+            of_slurm(variable, processes)
+        };
+        let per_task = ("SLURM_CPUS_PER_TASK", "4");
+        let on_node = ("SLURM_CPUS_ON_NODE", "16");
+        assert_eq!(of(&[per_task, on_node], 2), 8);
+        assert_eq!(of(&[on_node], 2), 16);
+        assert_eq!(of(&[], 2), usize::MAX);
+        assert_eq!(of(&[("SLURM_CPUS_ON_NODE", "many")], 2), usize::MAX);
     }
 
     #[test]

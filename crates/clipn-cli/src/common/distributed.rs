@@ -115,6 +115,16 @@ impl DistributedArgs {
         if !is_wanted {
             return Ok(Arc::new(SingleProcess));
         }
+        if let Some((launcher, tasks)) = self.announced().filter(|(by, _)| is_job_script(*by)) {
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "{} is {tasks}, but this process is the job script, which runs once",
+                    launcher.size_variable()
+                ),
+                "start with `srun --mpi=pmix` (Open MPI) or `srun --mpi=pmi2` (MPICH), or work alone with \
+                 --distributed none",
+            ));
+        }
         let settings = MpiSettings::default()
             .with_library(self.mpi_library.clone())
             .with_reduction(reduction);
@@ -187,7 +197,7 @@ impl DistributedArgs {
         let Ok(Some(launched)) = launched else {
             return error;
         };
-        if self.announced().is_none() {
+        if self.announced().is_none_or(|(by, _)| is_job_script(by)) {
             return error;
         }
         if launched.rank > 0 {
@@ -233,13 +243,14 @@ pub(crate) fn rank_0_first<R>(
     }
 }
 
+fn is_job_script(launcher: Launcher) -> bool {
+    launcher.is_job_script(|name| std::env::var(name).ok())
+}
+
 /// Refuses to run a command in each of several processes, which would write the same files.
 pub(crate) fn refuse_several(command: &str) -> Result<(), CliError> {
-    // A job script has Slurm's variables too, but runs once.
-    let is_script =
-        |launcher| launcher == Launcher::Slurm && std::env::var_os("SLURM_STEP_ID").is_none();
     match Launcher::announced_in_environment() {
-        Some((launcher, processes)) if processes > 1 && !is_script(launcher) => {
+        Some((launcher, processes)) if processes > 1 && !is_job_script(launcher) => {
             Err(CliError::usage_with_hint(
                 format!(
                     "`{command}` runs in one process, but {} is {processes}",

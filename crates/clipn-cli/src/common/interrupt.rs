@@ -1,10 +1,12 @@
 //! Ctrl-C, termination signals and closed pipes: what requests a stop.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::common::distributed;
 use crate::common::error::{self, CliError};
+use crate::common::messages::note;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static PIPE_CLOSED: AtomicBool = AtomicBool::new(false);
@@ -15,6 +17,17 @@ static UNSTOPPABLE: AtomicBool = AtomicBool::new(false);
 static OBSERVED: AtomicBool = AtomicBool::new(false);
 /// Whether work that has seen the request may take its time, as to write a checkpoint.
 static STOPS_SLOWLY: AtomicBool = AtomicBool::new(false);
+
+/// Whether work is in steps of any length, and looks for requests between them.
+static IN_LONG_STEPS: AtomicBool = AtomicBool::new(false);
+/// Time of the first signal.
+static FIRST_SIGNAL: OnceLock<Instant> = OnceLock::new();
+/// Exit code after a notice of the program's end, if work is abandoned.
+static NOTICE_CODE: AtomicU8 = AtomicU8::new(error::INTERRUPTED);
+
+/// Time within which signals count as one. A terminal and a launcher both pass a Ctrl-C on, and Slurm sends
+/// SIGTERM twice at a preemption, 20 ms apart.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// Time after which a requested stop exits at once: work may wait for a file or a pipe that never comes.
 const STOP_TIMEOUT: Duration = Duration::from_millis(1800);
@@ -39,13 +52,23 @@ pub(crate) fn install() -> Result<(), CliError> {
 }
 
 fn on_signal() {
-    if INTERRUPTED.swap(true, Ordering::SeqCst) || UNSTOPPABLE.load(Ordering::SeqCst) {
+    let first = *FIRST_SIGNAL.get_or_init(Instant::now);
+    let is_repeated = INTERRUPTED.swap(true, Ordering::SeqCst);
+    if is_repeated && first.elapsed() < ONE_SIGNAL {
+        return;
+    }
+    if is_repeated || UNSTOPPABLE.load(Ordering::SeqCst) {
         exit();
     }
     let watchdog = std::thread::Builder::new().name("stop".to_owned());
     let watch = || {
         std::thread::sleep(STOP_TIMEOUT);
-        if !(STOPS_SLOWLY.load(Ordering::SeqCst) && OBSERVED.load(Ordering::SeqCst)) {
+        let is_seen = OBSERVED.load(Ordering::SeqCst);
+        if IN_LONG_STEPS.load(Ordering::SeqCst) {
+            if !is_seen {
+                note("the run stops after this step; another signal abandons it");
+            }
+        } else if !(STOPS_SLOWLY.load(Ordering::SeqCst) && is_seen) {
             // On a thread of its own: what waits may hold the terminal.
             std::thread::spawn(|| eprintln!("error: interrupted; work in progress was abandoned"));
             std::thread::sleep(Duration::from_millis(50));
@@ -58,8 +81,26 @@ fn on_signal() {
 }
 
 fn exit() -> ! {
-    distributed::abort_all(error::INTERRUPTED.into());
-    std::process::exit(error::INTERRUPTED.into())
+    let code = match is_noticed() {
+        true => NOTICE_CODE.load(Ordering::SeqCst),
+        false => error::INTERRUPTED,
+    };
+    distributed::abort_all(code.into());
+    std::process::exit(code.into())
+}
+
+/// Sets the exit code of work that is abandoned after a notice: what has been saved can be resumed.
+pub(crate) fn set_notice_code(code: u8) {
+    NOTICE_CODE.store(code, Ordering::SeqCst);
+}
+
+/// Runs work in steps of any length, which looks for requests to stop between them: a stop waits for the
+/// end of a step. A second signal still exits at once.
+pub(crate) fn in_long_steps<R>(work: impl FnOnce() -> R) -> R {
+    IN_LONG_STEPS.store(true, Ordering::SeqCst);
+    let result = work();
+    IN_LONG_STEPS.store(false, Ordering::SeqCst);
+    result
 }
 
 /// Lets work that has seen a request to stop take its time: a run writes a checkpoint, a server finishes

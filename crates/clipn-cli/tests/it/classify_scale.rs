@@ -475,7 +475,11 @@ fn launcher_variables_count_only_with_distributed() {
     );
     let slurm = run(
         &["--distributed"],
-        &[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "3")],
+        &[
+            ("SLURM_PROCID", "0"),
+            ("SLURM_NTASKS", "3"),
+            ("SLURM_STEP_ID", "0"),
+        ],
     );
     assert_eq!(names(&rows(&text(&slurm.stdout))), [NOISE[0], NOISE[3]]);
     for (variables, part) in [

@@ -116,8 +116,14 @@ fn hang_up_train(s: &Sandbox, setup: &str, name: &str) -> (Option<i32>, String) 
 fn a_notice_of_the_end_writes_a_checkpoint_and_requests_a_requeue() {
     let s = Sandbox::new();
     s.training_set();
-    for (name, code) in [("-USR1", 75), ("-TERM", 75), ("-INT", 130)] {
-        let run = &name[1..];
+    // Slurm sends SIGTERM twice.
+    for (name, times, code) in [
+        ("-USR1", 1, 75),
+        ("-TERM", 1, 75),
+        ("-TERM", 2, 75),
+        ("-INT", 1, 130),
+    ] {
+        let run = &format!("{}{times}", &name[1..]);
         let arguments = [
             "train",
             "--objective",
@@ -139,7 +145,7 @@ fn a_notice_of_the_end_writes_a_checkpoint_and_requests_a_requeue() {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let first = lines.find(|line| line.as_ref().unwrap().starts_with("step "));
         first.unwrap().unwrap();
-        signal(&child, name);
+        (0..times).for_each(|_| signal(&child, name));
         let rest: Vec<String> = lines.map(Result::unwrap).collect();
         let rest = rest.join("\n");
         assert_eq!(child.wait().unwrap().code(), Some(code), "{name}: {rest}");
@@ -150,6 +156,44 @@ fn a_notice_of_the_end_writes_a_checkpoint_and_requests_a_requeue() {
         );
         assert!(!s.path(&format!("logs/{run}/finished.json")).exists());
     }
+}
+
+#[test]
+fn a_stop_waits_for_the_end_of_a_long_step() {
+    let s = Sandbox::new();
+    s.training_set();
+    s.write(
+        "slow.json",
+        r#"{"embed_dim": 64,
+            "vision_cfg": {"image_size": 224, "layers": 4, "width": 256, "patch_size": 16},
+            "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}}"#,
+    );
+    let arguments = [
+        "train",
+        "--objective",
+        "clip",
+        "--model",
+        "slow.json",
+        "--train-data",
+        "captions.tsv",
+        "--batch-size",
+        "16",
+        "--epochs",
+        "40",
+        "--requeue-exit-code",
+        "75",
+        "--name",
+        "slow",
+    ];
+    let mut child = spawn(&s, "true", &arguments);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = lines.find(|line| line.as_ref().unwrap().starts_with("step "));
+    first.unwrap().unwrap();
+    signal(&child, "-USR1");
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    let rest = rest.join("\n");
+    assert_eq!(child.wait().unwrap().code(), Some(75), "{rest}");
+    assert!(rest.contains("wrote logs/"), "{rest}");
 }
 
 #[test]

@@ -92,23 +92,23 @@ fn decode_closed(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, Imag
         (ColorType::GrayscaleAlpha, BitDepth::Eight) => {
             samples::first_channel_to_rgb(&buffer, channels)
         }
-        (ColorType::Rgba, BitDepth::Eight) => samples::first_three_channels(&buffer, channels),
+        (ColorType::Rgba, BitDepth::Eight) => samples::first_three_channels(buffer, channels),
         // 16-bit grayscale may have a transparent value (tRNS), which the decoder converts to
         // alpha.
         (ColorType::Grayscale | ColorType::GrayscaleAlpha, BitDepth::Sixteen)
             if header.is_gray() =>
         {
             let first: Vec<u16> = samples::big_endian_u16(&buffer).step_by(channels).collect();
+            drop(buffer);
             samples::gray16_to_rgb(&first, options)?
         }
         (ColorType::GrayscaleAlpha, BitDepth::Sixteen) => {
             let first: Vec<u16> = samples::big_endian_u16(&buffer).step_by(channels).collect();
+            drop(buffer);
             samples::gray_to_rgb(&samples::wide_to_bytes(&first, options)?)
         }
         (ColorType::Rgb | ColorType::Rgba, BitDepth::Sixteen) => {
-            let wide: Vec<u16> = samples::big_endian_u16(&buffer).collect();
-            let rgb = samples::first_three_channels(&wide, channels);
-            samples::wide_to_bytes(&rgb, options)?
+            samples::big_endian_to_rgb(buffer, channels, options)?
         }
         (color, depth) => {
             let bits = depth as u8;

@@ -56,7 +56,7 @@ fn to_rgb(
     let max_value = match (max_value, options.sample_bits) {
         (65_535, Some(bits)) => (1 << bits) - 1,
         (65_535, None) if options.scale_16_bit => {
-            samples::check_brightness(values)?;
+            samples::check_brightness(values.iter().copied())?;
             max_value
         }
         _ => max_value,

@@ -42,12 +42,17 @@ pub(super) fn first_channel_to_rgb(samples: &[u8], channels: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Returns the first three of `channels` channels: alpha is dropped, not composited.
-pub(super) fn first_three_channels<T: Copy>(samples: &[T], channels: usize) -> Vec<T> {
+/// Keeps the first three of `channels` channels: alpha is dropped, not composited. It moves samples within
+/// their buffer, as a second one doubled the memory of large images.
+pub(super) fn first_three_channels<T: Copy>(mut samples: Vec<T>, channels: usize) -> Vec<T> {
+    let pixels = samples.len() / channels;
+    for pixel in 0..pixels {
+        let from = pixel * channels;
+        samples.copy_within(from..from + 3, pixel * 3);
+    }
+    samples.truncate(pixels * 3);
+    samples.shrink_to_fit();
     samples
-        .chunks_exact(channels)
-        .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
-        .collect()
 }
 
 /// Makes an image of three of the channels of `image`, counted from 1.
@@ -116,18 +121,32 @@ pub(super) fn wide_to_bytes(
     samples: &[u16],
     options: &DecodeOptions,
 ) -> Result<Vec<u8>, ImageError> {
+    check_wide(samples.iter().copied(), options)?;
+    let to_byte = byte_of_wide(options);
+    Ok(samples.iter().map(|value| to_byte(*value)).collect())
+}
+
+/// Rejects what [`wide_to_bytes`] rejects.
+fn check_wide(
+    samples: impl Iterator<Item = u16>,
+    options: &DecodeOptions,
+) -> Result<(), ImageError> {
     if options.scale_16_bit && options.sample_bits.is_none() {
         check_brightness(samples)?;
     }
+    Ok(())
+}
+
+/// The conversion of [`wide_to_bytes`].
+fn byte_of_wide(options: &DecodeOptions) -> impl Fn(u16) -> u8 + use<> {
     let shift = options.sample_bits.unwrap_or(16).saturating_sub(8);
-    let to_byte = |value: &u16| (value >> shift).min(255) as u8;
-    Ok(samples.iter().map(to_byte).collect())
+    move |value: u16| (value >> shift).min(255) as u8
 }
 
 /// Rejects 16-bit samples without one that is bright enough to be seen, unless all are 0.
-pub(super) fn check_brightness(samples: &[u16]) -> Result<(), ImageError> {
-    match samples.iter().max() {
-        Some(&highest @ 1..=DIM) => Err(ImageError::DimSamples {
+pub(super) fn check_brightness(samples: impl Iterator<Item = u16>) -> Result<(), ImageError> {
+    match samples.max() {
+        Some(highest @ 1..=DIM) => Err(ImageError::DimSamples {
             origin: ImageOrigin::Memory,
             highest,
         }),
@@ -142,6 +161,35 @@ pub(super) fn big_endian_u16(bytes: &[u8]) -> impl Iterator<Item = u16> {
         .0
         .iter()
         .map(|pair| u16::from_be_bytes(*pair))
+}
+
+/// Converts the first three of `channels` channels of 16-bit samples, which are stored with the high byte
+/// first, as [`wide_to_bytes`] does, within their buffer.
+///
+/// # Errors
+/// Same as [`wide_to_bytes`].
+pub(super) fn big_endian_to_rgb(
+    mut bytes: Vec<u8>,
+    channels: usize,
+    options: &DecodeOptions,
+) -> Result<Vec<u8>, ImageError> {
+    let size = 2 * channels;
+    let first_three = bytes.chunks_exact(size).flat_map(|pixel| {
+        let pairs = pixel.as_chunks::<2>().0.iter().take(3);
+        pairs.map(|pair| u16::from_be_bytes(*pair))
+    });
+    check_wide(first_three, options)?;
+    let to_byte = byte_of_wide(options);
+    let pixels = bytes.len() / size;
+    for pixel in 0..pixels {
+        for channel in 0..3 {
+            let at = pixel * size + 2 * channel;
+            bytes[pixel * 3 + channel] = to_byte(u16::from_be_bytes([bytes[at], bytes[at + 1]]));
+        }
+    }
+    bytes.truncate(pixels * 3);
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 /// Converts CMYK (0 = no ink) to RGB, with Pillow's rounded division by 255.
@@ -213,6 +261,34 @@ mod tests {
             gray16_to_rgb(&values, &DecodeOptions::for_display()).unwrap()[..],
             [[0; 3], [0; 3], [1; 3], [255; 3]].concat()
         );
+    }
+
+    #[test]
+    fn channels_are_converted_within_their_buffer() {
+        let samples: Vec<u8> = (0..40).collect();
+        for channels in [3, 4, 5] {
+            let expected: Vec<u8> = (samples.chunks_exact(channels))
+                .flat_map(|pixel| &pixel[..3])
+                .copied()
+                .collect();
+            assert_eq!(first_three_channels(samples.clone(), channels), expected);
+            let wide: Vec<u16> = samples
+                .iter()
+                .map(|value| 900 * u16::from(*value))
+                .collect();
+            let stored: Vec<u8> = wide.iter().flat_map(|value| value.to_be_bytes()).collect();
+            for options in [
+                DecodeOptions::for_display(),
+                DecodeOptions::faithful().with_sample_bits(12),
+            ] {
+                let expected =
+                    wide_to_bytes(&first_three_channels(wide.clone(), channels), &options);
+                let found = big_endian_to_rgb(stored.clone(), channels, &options);
+                assert_eq!(found.unwrap(), expected.unwrap(), "{channels}");
+            }
+        }
+        let dim = [1u16, 2, 3, u16::MAX].map(u16::to_be_bytes).concat();
+        assert!(big_endian_to_rgb(dim, 4, &DecodeOptions::for_display()).is_err());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let mut buffer = vec![0; size.ok_or_else(|| corrupt(NAME, "pixels do not fit into memory"))?];
     decoder.read_image(&mut buffer).map_err(convert_error)?;
     let pixels = if decoder.has_alpha() {
-        samples::first_three_channels(&buffer, 4)
+        samples::first_three_channels(buffer, 4)
     } else {
         buffer
     };

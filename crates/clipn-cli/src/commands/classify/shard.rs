@@ -62,7 +62,7 @@ impl ShardSpec {
                 .then(|| "shards are counted from 0".to_owned()),
             message: format!("--distributed: {error}"),
         };
-        let launched = Launched::from_variables(&Launcher::ALL, variable).map_err(invalid)?;
+        let launched = Launched::from_variables(&Launcher::ALL, &variable).map_err(invalid)?;
         let Some(launched) = launched else {
             let names = Launcher::ALL.map(Launcher::rank_variable);
             return Err(CliError::usage_with_hint(
@@ -75,6 +75,15 @@ impl ShardSpec {
             rank,
             world_size,
         } = launched;
+        if world_size > 1 && launcher.is_job_script(&variable) {
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "--distributed: {} is {world_size}, but this process is the job script, which runs once",
+                    launcher.size_variable()
+                ),
+                "start with srun, or leave out --distributed",
+            ));
+        }
         let shard = Self {
             index: rank as u64,
             count: world_size as u64,
@@ -144,10 +153,10 @@ mod tests {
             ("OMPI_COMM_WORLD_SIZE", "3"),
         ];
         assert_eq!(from_variables(&both), Ok(ShardSpec { index: 2, count: 3 }));
-        assert_eq!(
-            from_variables(&both[..2]),
-            Ok(ShardSpec { index: 0, count: 3 })
-        );
+        let error = from_variables(&both[..2]).unwrap_err();
+        assert!(error.contains("is the job script"), "{error}");
+        let step = [both[0], both[1], ("SLURM_STEP_ID", "0")];
+        assert_eq!(from_variables(&step), Ok(ShardSpec { index: 0, count: 3 }));
         for (wrong, word) in [
             (&[][..], "none of"),
             (&[("RANK", "0")][..], "WORLD_SIZE is not"),

@@ -31,6 +31,7 @@ use observer::RunReporter;
 
 /// `clipn train`: trains, and prints the path of the newest weights.
 pub(crate) fn run(args: &TrainArgs) -> Result<(), CliError> {
+    interrupt::set_notice_code(args.requeue_exit_code);
     args.distribution.run(args.reduce, |ranks| {
         let weights = train_on(args, ranks)?;
         if ranks.rank() > 0 {
@@ -130,7 +131,7 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
         ));
     }
     let reporter = RunReporter::new(args, run.settings().objective.name, benchmark)?;
-    let outcome = run.run(&reporter)?;
+    let outcome = interrupt::in_long_steps(|| run.run(&reporter))?;
     drop(reporter);
     if outcome.interrupted {
         return Err(CliError::TrainingInterrupted {

@@ -321,7 +321,7 @@ impl Storage {
                 Ok(samples::premultiplied_to_rgb(&samples, channels))
             }
             photometric::RGB if channels >= 3 => {
-                Ok(samples::first_three_channels(&samples, channels))
+                Ok(samples::first_three_channels(samples, channels))
             }
             photometric::CMYK if channels == 4 => Ok(samples::cmyk_to_rgb(&samples)),
             photometric::YCBCR if self.is_subsampled() => {
