@@ -1,4 +1,5 @@
-//! Sets `CLIPN_COMMIT`: the Git commit of a checkout or of a packaged crate, or `unknown`.
+//! Sets `CLIPN_COMMIT`: the variable of that name, else the Git commit of a checkout or of a packaged crate, or
+//! `unknown`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +10,8 @@ fn main() {
     // Anywhere else this crate is a dependency, and the repository around it is not its own.
     let is_checkout = root.join(".git").exists() && root.join("crates/clipn-cli").exists();
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=CLIPN_COMMIT");
+    let given = std::env::var("CLIPN_COMMIT").ok();
     let commit = if is_checkout {
         rerun_if_head_changes(&root);
         git(&root, &["rev-parse", "--short=12", "HEAD"])
@@ -16,6 +19,8 @@ fn main() {
         let packaged = std::fs::read_to_string(directory.join(".cargo_vcs_info.json")).ok();
         packaged.as_deref().and_then(packaged_commit)
     };
+    let given = given.filter(|commit| !commit.is_empty());
+    let commit = given.or(commit);
     let commit = commit.as_deref().unwrap_or("unknown");
     println!("cargo:rustc-env=CLIPN_COMMIT={commit}");
 }

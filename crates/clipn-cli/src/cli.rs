@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clipn::simd::SimdLevel;
 
@@ -166,8 +167,18 @@ impl Cli {
     pub(crate) fn parse_words(
         words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
-        let matches = command.try_get_matches_from_mut(words)?;
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let mut command = usage::with_variables(Self::command(), |_| true);
+        let matches = match command.try_get_matches_from_mut(&words) {
+            // A flag takes precedence over the variable of another that conflicts with it.
+            Err(error) if error.kind() == ErrorKind::ArgumentConflict => {
+                let is_kept = |name: &str| name != "bundle";
+                command = usage::with_variables(Self::command(), is_kept);
+                // A conflict that is left is between flags.
+                command.try_get_matches_from_mut(&words)?
+            }
+            matches => matches?,
+        };
         let mut cli =
             Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         if let (Command::Train(args), Some((_, matches))) = (&mut cli.command, matches.subcommand())

@@ -2,10 +2,28 @@
 
 use std::ffi::OsString;
 
+use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 
 use crate::common::terminal::print_line;
+
+/// The command with the environment variables of the arguments that `is_kept` names. An empty variable
+/// counts as one that is not set.
+pub(crate) fn with_variables(command: Command, is_kept: fn(&str) -> bool) -> Command {
+    let argument = |argument: Arg| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        match value {
+            Some(value) if value.is_empty() || !is_kept(argument.get_id().as_str()) => {
+                argument.env(Resettable::Reset)
+            }
+            _ => argument,
+        }
+    };
+    command
+        .mut_args(argument)
+        .mut_subcommands(|subcommand| with_variables(subcommand, is_kept))
+}
 
 /// Prints help and version unchanged, and an error of the command line like every other error; returns the
 /// exit code.

@@ -244,3 +244,34 @@ fn works_within_a_limit_of_memory() {
     };
     assert_eq!(succeeded(&limited(1_000_000)).lines().count(), 2);
 }
+
+#[test]
+fn flags_take_precedence_over_variables_and_empty_ones_are_not_set() {
+    let s = Sandbox::new();
+    let arguments = with_model("classify", &["--classes", "classes.txt", "photos"]);
+    let run = |arguments: &[&str], bundle: &str| {
+        (s.command("http://127.0.0.1:1", arguments))
+            .env("CLIPN_BUNDLE", bundle)
+            .env("CLIPN_COPY_WEIGHTS", "")
+            .output()
+            .unwrap()
+    };
+    for bundle in ["/data/none.clipn", ""] {
+        let output = run(&arguments, bundle);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    let alone = run(&["classify", "photos"], "/data/none.clipn");
+    assert!(
+        text(&alone.stderr).contains("/data/none.clipn"),
+        "{}",
+        text(&alone.stderr)
+    );
+    let both = [&arguments[..], &["--bundle", "x.clipn"]].concat();
+    let output = run(&both, "/data/none.clipn");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("cannot be used with"),
+        "{}",
+        text(&output.stderr)
+    );
+}

@@ -13,6 +13,9 @@ use super::error::{ApiError, shown};
 use super::state::App;
 use crate::ServeSettings;
 
+/// Paths that say how the server is, and nothing of what it does.
+const PROBES: [&str; 2] = ["/health", "/ready"];
+
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Middleware that refuses requests without a host, and those for other hosts or from other sites where
@@ -37,7 +40,9 @@ fn refusal(settings: &ServeSettings, request: &Request) -> Option<ApiError> {
     if !settings.checks_hosts() {
         return None;
     }
-    if let Some(host) = host.filter(|host| !is_allowed(settings, host)) {
+    // Probes of Kubernetes and load balancers go to the address of the server, which its settings cannot know.
+    let is_probe = !settings.host.is_loopback() && PROBES.contains(&request.uri().path());
+    if let Some(host) = host.filter(|host| !is_probe && !is_allowed(settings, host)) {
         let message = format!("the host {} is not allowed", shown(&host));
         return Some(ApiError::new(403, "host_not_allowed", message));
     }
@@ -184,5 +189,17 @@ mod tests {
         assert_eq!(host(&allow(&["shop.example"]), "127.0.0.1"), 200);
         assert_eq!(host(&allow(&["shop.example"]), "evil.example"), 403);
         assert_eq!(host(&allow(&["a", "*"]), "evil.example"), 200);
+        let probe = |settings: &ServeSettings, fields: &[(&str, &str)]| {
+            code(
+                settings,
+                "GET",
+                "/health",
+                &[&[("host", "10.2.3.4:8080")], fields].concat(),
+            )
+        };
+        assert_eq!(probe(&allow(&["shop.example"]), &[]), 200);
+        let foreign = [("origin", "http://evil.example")];
+        assert_eq!(probe(&allow(&["shop.example"]), &foreign), 403);
+        assert_eq!(probe(&ServeSettings::default(), &[]), 403);
     }
 }
