@@ -335,6 +335,12 @@ fn a_killed_run_has_every_row_once() {
     let errors = |name: &str| std::fs::read_to_string(s.path(name)).unwrap();
     assert_eq!(errors("cut.errors.jsonl"), errors("whole.errors.jsonl"));
     assert_eq!(errors("cut.errors.jsonl").lines().count(), 429);
+    // A row names its image once.
+    for line in errors("cut.errors.jsonl").lines() {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let (key, error) = (row["key"].as_str().unwrap(), row["error"].as_str().unwrap());
+        assert!(!error.is_empty() && !error.contains(key), "{line}");
+    }
     assert!(s.done(&arguments).contains("is complete"));
     assert!(!s.path("cut.npy.partial").exists() && !s.path("cut.npy.rows.jsonl").exists());
 }

@@ -13,6 +13,7 @@ mod sources;
 
 pub(crate) use args::{ClassifyArgs, ShardArgs, SourceArgs};
 pub(crate) use outputs::beside;
+pub(crate) use rows::without_path;
 pub(crate) use settings::RunSettings;
 pub(crate) use shard::ShardSpec;
 pub(crate) use sources::{ImageStream, without_query};

@@ -52,6 +52,13 @@ pub(crate) struct Adaptation {
     pub fixed_p_value: Option<f64>,
 }
 
+/// The error of an image without the name that it begins with, for rows that name the image.
+pub(crate) fn without_path<'a>(path: &str, error: &'a str) -> &'a str {
+    let own = error.strip_prefix(path);
+    own.and_then(|rest| rest.strip_prefix(": "))
+        .unwrap_or(error)
+}
+
 /// What the columns of CSV and Parquet rows depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Columns {
@@ -81,11 +88,7 @@ impl Row {
 
     /// The row of an image that could not be read.
     pub(crate) fn failed(path: String, error: &str) -> Self {
-        // The row names the image already.
-        let own = error.strip_prefix(path.as_str());
-        let error = own
-            .and_then(|rest| rest.strip_prefix(": "))
-            .unwrap_or(error);
+        let error = without_path(&path, error);
         Self {
             // One line: a torn CSV row is recognized by its missing newline.
             error: Some(error.replace(['\n', '\r'], " ")),

@@ -12,7 +12,7 @@ use super::args::{ElementType, EmbedImagesArgs};
 use super::output::{EmbedOutput, RowShape, remove_leftovers};
 use super::target::Target;
 use super::{Finished, differs, print_complete};
-use crate::commands::classify::{ImageStream, RunSettings, ShardSpec, without_query};
+use crate::commands::classify::{ImageStream, RunSettings, ShardSpec, without_path, without_query};
 use crate::common::detector::preprocessing;
 use crate::common::device::Device;
 use crate::common::error::hints::flag_for_image;
@@ -106,7 +106,8 @@ impl ImageRun<'_> {
             Err(error) if args.run.strict => Err(CliError::from_item(name, error)),
             Err(error) => {
                 advice.extend(flag_for_image(&error).filter(|flag| !advice.contains(flag)));
-                output.push(name, Err(chain_in_one_line(&error)))
+                let error = without_path(&name, &chain_in_one_line(&error)).to_owned();
+                output.push(name, Err(error))
             }
         };
         let outcome = FeaturePipeline::new(&*tower, &preprocessing)
