@@ -246,21 +246,23 @@ async fn from_form(
     };
     let mut settings = Vec::new();
     while let Some(part) = form.next_field().await.map_err(bad)? {
-        if part.file_name().is_none()
-            && let Some(name) = part.name()
-            && !IMAGE_FIELDS.contains(&name)
-        {
-            check_setting(name, &mut settings)?;
+        let kind = FormField::of(&part)?;
+        if kind != FormField::Image {
+            if settings.contains(&kind) {
+                let name = part.name().unwrap_or_default();
+                return Err(ApiError::bad_request(format!("duplicate field `{name}`")));
+            }
+            settings.push(kind);
         }
-        match part.name() {
-            Some("top") => {
+        match kind {
+            FormField::Top => {
                 let text = part.text().await.map_err(bad)?;
                 let number = text.trim().parse();
                 input.top = number.map_err(|_| {
                     ApiError::bad_request(format!("invalid `top`: expected 1 to {MAX_TOP}"))
                 })?;
             }
-            Some("explain") => {
+            FormField::Explain => {
                 let text = part.text().await.map_err(bad)?;
                 input.explain = match text.trim() {
                     "true" => true,
@@ -272,29 +274,42 @@ async fn from_form(
                     }
                 };
             }
-            Some("classes") => {
+            FormField::Classes => {
                 input.classes = Some(parse_class_list(&part.text().await.map_err(bad)?)?);
             }
-            _ if input.images.len() >= max_images => return Err(too_many_images(max_images)),
-            _ => input.images.push(file(part).await.map_err(bad)?),
+            FormField::Image if input.images.len() >= max_images => {
+                return Err(too_many_images(max_images));
+            }
+            FormField::Image => input.images.push(file(part).await.map_err(bad)?),
         }
     }
     Ok(input)
 }
 
-/// Checks that a field is a known setting, and that it is the first of its name.
-fn check_setting(name: &str, seen: &mut Vec<String>) -> Result<(), ApiError> {
-    if !["top", "explain", "classes"].contains(&name) {
-        return Err(ApiError::bad_request(format!(
-            "unknown field `{}`: expected top, explain, classes or a file",
-            shown(name)
-        )));
+/// What a field of a form is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FormField {
+    Top,
+    Explain,
+    Classes,
+    Image,
+}
+
+impl FormField {
+    /// A field with a file name is an image, whatever its name.
+    fn of(part: &Field<'_>) -> Result<Self, ApiError> {
+        match part.name().filter(|_| part.file_name().is_none()) {
+            None => Ok(Self::Image),
+            Some("top") => Ok(Self::Top),
+            Some("explain") => Ok(Self::Explain),
+            Some("classes") => Ok(Self::Classes),
+            Some(name) if IMAGE_FIELDS.contains(&name) => Ok(Self::Image),
+            Some(name) => Err(ApiError::bad_request(format!(
+                "unknown field `{}`: expected top, explain, classes or a file",
+                shown(name)
+            ))),
+        }
     }
-    if seen.iter().any(|known| known == name) {
-        return Err(ApiError::bad_request(format!("duplicate field `{name}`")));
-    }
-    seen.push(name.to_owned());
-    Ok(())
 }
 
 async fn file(part: Field<'_>) -> Result<InputImage, multer::Error> {

@@ -52,6 +52,8 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
         Some(path) => overrides::apply(&TrainSettings::load(path)?, &settings(args)?, &args.given)?,
         None => settings(args)?,
     };
+    // 0 in settings of the command line, and in those of earlier versions.
+    let threads_of_file = settings.threads;
     overrides::check_objective(settings.objective.name, &args.given)?;
     settings.check()?;
     check_resumed(args)?;
@@ -110,6 +112,13 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
             "resuming with {} threads a checkpoint that was trained with {before}: the last bits of the weights \
              differ from those of an uninterrupted run",
             run.settings().threads
+        ));
+    }
+    let threads = run.settings().threads;
+    if run.step() == 0 && ![0, threads].contains(&threads_of_file) {
+        note(format_args!(
+            "training with {threads} threads, and the settings are of a run with {threads_of_file}: the last bits of \
+             the weights differ from that run's; --threads {threads_of_file} repeats it"
         ));
     }
     if !run.changed_settings().is_empty() {

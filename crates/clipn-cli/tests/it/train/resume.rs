@@ -229,6 +229,32 @@ fn flags_replace_values_of_a_settings_file() {
     s.done(&[&again[..], &["same"]].concat());
     s.done(&[&again[..], &["other", "--seed", "5", "--epochs", "2"]].concat());
     assert_same_end(s, "first", "same", "epoch-1");
+    for (threads, is_noted) in [("1", true), ("2", false)] {
+        let file = std::fs::read_to_string(s.path("logs/first/settings.toml")).unwrap();
+        let of_two: String = (file.lines())
+            .map(|line| {
+                if line.starts_with("threads = ") {
+                    "threads = 2"
+                } else {
+                    line
+                }
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        s.write("two.toml", of_two);
+        let more = [
+            "train",
+            "--settings",
+            "two.toml",
+            "--threads",
+            threads,
+            "--name",
+            threads,
+        ];
+        let error = text(&s.clipn(&more).stderr);
+        let note = "training with 1 threads, and the settings are of a run with 2";
+        assert_eq!(error.contains(note), is_noted, "{error}");
+    }
     assert_eq!(steps(&log(s, "other")), (1..=12).collect::<Vec<_>>());
     let settings = std::fs::read_to_string(s.path("logs/other/settings.toml")).unwrap();
     assert!(
