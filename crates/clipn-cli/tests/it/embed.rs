@@ -337,7 +337,7 @@ fn a_killed_run_has_every_row_once() {
     assert_eq!(errors("cut.errors.jsonl").lines().count(), 429);
     // A row names its image once.
     for line in errors("cut.errors.jsonl").lines() {
-        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        let row: Value = serde_json::from_str(line).unwrap();
         let (key, error) = (row["key"].as_str().unwrap(), row["error"].as_str().unwrap());
         assert!(!error.is_empty() && !error.contains(key), "{line}");
     }
