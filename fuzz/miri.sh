@@ -16,7 +16,6 @@ fi
 # threads outlive the tests, which Miri takes for leaks.
 export PROPTEST_CASES=${PROPTEST_CASES:-3}
 export MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-ignore-leaks -Zmiri-tree-borrows"
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/miri
 for features in "" "+avx2,+fma,+f16c,+bmi1,+bmi2,+lzcnt,+popcnt,+movbe"; do
     for test in "${tests[@]}"; do
         echo "== $test ${features:-(no features)}"
