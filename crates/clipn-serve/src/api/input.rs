@@ -296,18 +296,19 @@ enum FormField {
 }
 
 impl FormField {
-    /// A field with a file name is an image, whatever its name.
+    /// Settings may come from files, as in curl's `-F classes=@names.txt`; every other file is an image.
     fn of(part: &Field<'_>) -> Result<Self, ApiError> {
-        match part.name().filter(|_| part.file_name().is_none()) {
-            None => Ok(Self::Image),
+        match part.name() {
             Some("top") => Ok(Self::Top),
             Some("explain") => Ok(Self::Explain),
             Some("classes") => Ok(Self::Classes),
-            Some(name) if IMAGE_FIELDS.contains(&name) => Ok(Self::Image),
-            Some(name) => Err(ApiError::bad_request(format!(
-                "unknown field `{}`: expected top, explain, classes or a file",
-                shown(name)
-            ))),
+            Some(name) if part.file_name().is_none() && !IMAGE_FIELDS.contains(&name) => {
+                Err(ApiError::bad_request(format!(
+                    "unknown field `{}`: expected top, explain, classes or a file",
+                    shown(name)
+                )))
+            }
+            _ => Ok(Self::Image),
         }
     }
 }

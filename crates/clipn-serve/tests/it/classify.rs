@@ -224,14 +224,17 @@ fn rejects_malformed_requests() {
         assert_eq!(response.error(400), "bad_request");
         assert!(response.text().contains(message), "{}", response.text());
     }
-    let (content_type, body) = form(&[("classes", None, b"red,, blue"), file]);
-    let response = server.post("/v1/classify", &content_type, &body);
-    assert_eq!(response.error(422), "bad_classes");
-    assert!(
-        response.text().contains("class 2 has an empty name"),
-        "{}",
-        response.text()
-    );
+    // As a value, and from a file.
+    for name in [None, Some("names.txt")] {
+        let (content_type, body) = form(&[("classes", name, b"red,, blue"), file]);
+        let response = server.post("/v1/classify", &content_type, &body);
+        assert_eq!(response.error(422), "bad_classes");
+        assert!(
+            response.text().contains("class 2 has an empty name"),
+            "{}",
+            response.text()
+        );
+    }
     for query in ["top=0", "top=1001", "top=x", "tops=1"] {
         let response = server.post(&format!("/v1/classify?{query}"), "image/bmp", &image(1));
         assert_eq!(response.error(400), "bad_request", "{query}");
