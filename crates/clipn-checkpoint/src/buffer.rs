@@ -74,7 +74,7 @@ impl FileBytes {
         })
     }
 
-    fn is_mapped(&self) -> bool {
+    pub(crate) fn is_mapped(&self) -> bool {
         matches!(self.source, Source::Mapped(_))
     }
 

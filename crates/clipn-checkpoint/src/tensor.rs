@@ -351,6 +351,15 @@ impl Tensor {
         }
     }
 
+    /// Whether the elements are in a memory-mapped file and so take no memory of their own.
+    pub fn is_mapped(&self) -> bool {
+        match &self.inner.data {
+            Data::Bytes { bytes, .. } => bytes.is_mapped(),
+            Data::F32(values) => values.is_mapped(),
+            Data::Scaled { integers, .. } => integers.is_mapped(),
+        }
+    }
+
     /// Returns the pages of a mapped tensor to the operating system. They are read from the file
     /// again at the next access.
     pub fn release(&self) {

@@ -29,13 +29,74 @@ pub struct ClassEncoder {
     cache: Arc<Mutex<LruCache<String, ClassRows>>>,
 }
 
-/// Text towers with the thread that runs them.
+/// Source of the text towers, with the thread that runs them.
 struct TextTowers {
+    state: Mutex<TowerState>,
+    vocabulary: Option<TrainingVocabulary>,
+    pool: ThreadPool,
+}
+
+/// Text towers, which are built when the first class is encoded.
+enum TowerState {
+    Weights {
+        weights: Box<ModelWeights>,
+        factory: Arc<dyn TowerFactory>,
+    },
+    Built(Arc<TowerPair>),
+}
+
+/// The text towers of a model.
+struct TowerPair {
     yes: Box<dyn TextTower<f32>>,
     /// `None` if the model has not learned "no".
     no: Option<Box<dyn TextTower<f32>>>,
-    vocabulary: Option<TrainingVocabulary>,
-    pool: ThreadPool,
+}
+
+impl TowerPair {
+    fn build(weights: &ModelWeights, factory: &dyn TowerFactory) -> Result<Self, ModelError> {
+        let pair = Self {
+            yes: factory.text_tower(weights, TextSide::Yes)?,
+            no: match weights.no_side_origin() {
+                NoSideOrigin::Stored => Some(factory.text_tower(weights, TextSide::No)?),
+                NoSideOrigin::CopiedFromYes => None,
+            },
+        };
+        weights.release_pages();
+        Ok(pair)
+    }
+
+    fn check_unchanged(&self) -> Result<(), ModelError> {
+        self.yes.check_unchanged()?;
+        self.no.as_ref().map_or(Ok(()), |no| no.check_unchanged())
+    }
+}
+
+impl TextTowers {
+    /// Returns the towers, and builds them if this is the first time.
+    fn pair(&self) -> Result<Arc<TowerPair>, ModelError> {
+        let mut state = self.state();
+        let pair = match &*state {
+            TowerState::Built(pair) => return Ok(Arc::clone(pair)),
+            TowerState::Weights { weights, factory } => {
+                weights.check_unchanged()?;
+                Arc::new(TowerPair::build(weights, &**factory)?)
+            }
+        };
+        *state = TowerState::Built(Arc::clone(&pair));
+        Ok(pair)
+    }
+
+    fn check_unchanged(&self) -> Result<(), ModelError> {
+        let pair = match &*self.state() {
+            TowerState::Weights { weights, .. } => return weights.check_unchanged(),
+            TowerState::Built(pair) => Arc::clone(pair),
+        };
+        pair.check_unchanged()
+    }
+
+    fn state(&self) -> MutexGuard<'_, TowerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Rows of the `W_yes` and, if there is one, the `W_no` matrix for one class, each `[D]`.
@@ -50,23 +111,27 @@ impl fmt::Debug for ClassEncoder {
 }
 
 impl ClassEncoder {
-    /// Builds the text towers from the weights: "yes" and, unless it is a copy, "no". They stay in
-    /// memory.
+    /// Creates an encoder with the text towers of the weights: "yes" and, unless it is a copy, "no".
+    ///
+    /// They are built when the first class is encoded, and then stay in memory: most servers never encode a
+    /// class, and the towers of a ViT-B-32 take 250 MB. Weights that are not memory-mapped would take as much until
+    /// then, so that their towers are built at once.
     ///
     /// # Errors
-    /// [`ServeError::SpawnThreads`] if the text encoding thread cannot be started.
+    /// - [`ServeError::SpawnThreads`] if the text encoding thread cannot be started.
+    /// - [`ServeError::Model`] if towers that are built at once fail.
     pub fn new(weights: &ModelWeights, prompts: ClassPrompts) -> Result<Self, ServeError> {
-        Self::new_on(weights, prompts, &CpuFactory)
+        Self::new_on(weights, prompts, Arc::new(CpuFactory))
     }
 
-    /// Same as [`new`](Self::new), with the text towers on the device of `towers`.
+    /// Same as [`new`](Self::new), with the text towers on the device of `factory`.
     ///
     /// # Errors
-    /// Same as [`new`](Self::new), and [`ServeError::Model`] if the device fails.
+    /// Same as [`new`](Self::new).
     pub fn new_on(
         weights: &ModelWeights,
         prompts: ClassPrompts,
-        factory: &dyn TowerFactory,
+        factory: Arc<dyn TowerFactory>,
     ) -> Result<Self, ServeError> {
         // One thread: new names are rare, and encoding them must not delay images.
         let pool = ThreadPoolBuilder::new()
@@ -77,12 +142,18 @@ impl ClassEncoder {
             what: "the text encoding thread",
             reason: error.to_string(),
         };
+        let state = if weights.is_mapped() {
+            // Pages that a hash of the weights has read.
+            weights.release_pages();
+            TowerState::Weights {
+                weights: Box::new(weights.clone()),
+                factory,
+            }
+        } else {
+            TowerState::Built(Arc::new(TowerPair::build(weights, &*factory)?))
+        };
         let towers = TextTowers {
-            yes: factory.text_tower(weights, TextSide::Yes)?,
-            no: match weights.no_side_origin() {
-                NoSideOrigin::Stored => Some(factory.text_tower(weights, TextSide::No)?),
-                _ => None,
-            },
+            state: Mutex::new(state),
             vocabulary: weights.training_vocabulary().cloned(),
             pool: pool.map_err(failed)?,
         };
@@ -105,9 +176,7 @@ impl ClassEncoder {
 
     /// Checks that the weights of the text towers were not changed on disk.
     pub(crate) fn check_unchanged(&self) -> Result<(), ModelError> {
-        let TextTowers { yes, no, .. } = &*self.towers;
-        yes.check_unchanged()?;
-        no.as_ref().map_or(Ok(()), |no| no.check_unchanged())
+        self.towers.check_unchanged()
     }
 
     /// Words of a class name that did not occur in the training captions. Empty if the weights do
@@ -145,9 +214,12 @@ impl ClassEncoder {
             let builder = ClassifierBuilder::new(chunk)
                 .with_prompts(self.prompts.clone())
                 .with_progress(progress);
-            let TextTowers { yes, no, pool, .. } = &*self.towers;
-            let no = no.as_deref();
-            let built = pool.install(|| builder.build_with_towers(&**yes, no))?;
+            let pair = self.towers.pair()?;
+            let (yes, no) = (&*pair.yes, pair.no.as_deref());
+            let built = self
+                .towers
+                .pool
+                .install(|| builder.build_with_towers(yes, no))?;
             let mut cache = self.cache();
             for (index, name) in chunk.iter().enumerate() {
                 let rows = class_rows(&built, index);

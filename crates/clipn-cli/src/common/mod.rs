@@ -1,6 +1,8 @@
 //! What several commands share: arguments, opening of models, errors, messages, output.
 
 pub(crate) mod adaptation;
+#[cfg(feature = "serve")]
+pub(crate) mod allocator;
 pub(crate) mod args;
 #[cfg(all(unix, feature = "serve"))]
 pub(crate) mod children;

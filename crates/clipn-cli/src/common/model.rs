@@ -234,6 +234,11 @@ impl LoadedModel {
         Ok(self.towers.image_tower(&self.weights)?)
     }
 
+    /// The factory of [`towers`](Self::towers), to keep.
+    pub(crate) fn factory(&self) -> Arc<dyn TowerFactory> {
+        Arc::clone(&self.towers)
+    }
+
     /// Makes towers on the device of the model.
     pub(crate) fn towers(&self) -> &dyn TowerFactory {
         &*self.towers

@@ -39,8 +39,7 @@ pub(crate) struct NegativesArgs {
     #[arg(long, value_name = "NAME|FILE", value_parser = parse_source)]
     pub negatives: Option<NegativeSource>,
     /// Things to reject, such as "a hand, an empty table", or a file of them; the answer names the one
-    /// that is most alike. With weights that have learned "no", take a score that reads them: neglabel,
-    /// atd-neg or ctw-neg
+    /// that is most alike
     #[arg(long, value_name = "LIST|FILE", conflicts_with = "negatives")]
     pub reject: Option<String>,
 }

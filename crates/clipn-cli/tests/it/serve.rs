@@ -483,11 +483,15 @@ fn weights_that_are_changed_on_disk_are_not_mixed_with_those_in_memory() {
     let weights = mapped_weights(&s);
     let path = s.path("m.safetensors");
     let whole = std::fs::read(&path).unwrap();
-    // In place, and cut short, which would end a reader of the mapped file by SIGBUS.
-    for changed in [whole.clone(), whole[..whole.len() / 2].to_vec()] {
+    // In place, and cut short, which would end a reader of the mapped file by SIGBUS; after the text towers are
+    // built, and before.
+    let cut = &whole[..whole.len() / 2];
+    for (changed, has_towers) in [(&whole[..], true), (cut, true), (cut, false)] {
         std::fs::write(&path, &whole).unwrap();
         let served = serve(&s, &weights);
-        assert_eq!(new_class(&served, &s, "zebra").0, 200);
+        if has_towers {
+            assert_eq!(new_class(&served, &s, "zebra").0, 200);
+        }
         std::thread::sleep(Duration::from_millis(20));
         std::fs::write(&path, changed).unwrap();
         assert_eq!(
@@ -496,7 +500,9 @@ fn weights_that_are_changed_on_disk_are_not_mixed_with_those_in_memory() {
         );
         // What is in memory stays right.
         assert_eq!(served.classify(&s.path("photos/red.bmp")).0, 200);
-        assert_eq!(new_class(&served, &s, "zebra").0, 200);
+        if has_towers {
+            assert_eq!(new_class(&served, &s, "zebra").0, 200);
+        }
         let (status, health) = served.request("GET", "/health", "", b"");
         assert_eq!(status, 503);
         let problem = health["problems"][0].as_str().unwrap();

@@ -220,7 +220,7 @@ impl Detector {
 
     /// Creates a detector from a classifier and the image tower of the same model, without a bundle
     /// or a calibrated threshold. The rule is [`ScoreInputs::default_rule`]: the published ATD rule with
-    /// "no" rows, else NegLabel with negatives. A classifier without either has nothing to reject with:
+    /// "no" rows, NegLabel with negatives, ATD-Neg with both. A classifier without either has nothing to reject with:
     /// every image gets its best label ([`DecisionRule::AcceptAll`]) until [`with_rule`](Self::with_rule)
     /// sets a threshold.
     ///

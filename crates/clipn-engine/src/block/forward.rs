@@ -50,8 +50,9 @@ impl Sequence {
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     pub(super) normed: Vec<f32>,
-    pub(super) qkv: Vec<f32>,
-    pub(super) hidden: Vec<f32>,
+    /// The widest rows, which are not needed at the same time: queries, keys and values in attention, the
+    /// hidden layer in the MLP.
+    pub(super) wide: Vec<f32>,
     pub(super) quantized: QuantizedRows,
     pub(super) attention: AttentionScratch,
 }
@@ -100,7 +101,7 @@ impl Transformer<'_> {
         };
         let mut pooled = self.attend_pooled(x, last, &layers, sequences, scratch, threads);
         // The scratch holds keys and values of every row.
-        let values = gather(&scratch.qkv, 2 * width, width);
+        let values = gather(&scratch.wide, 2 * width, width);
         self.mlp(&mut pooled, last, &layers, scratch, threads);
         let mut local = gather(x, width, 0);
         layers
@@ -153,7 +154,7 @@ impl Transformer<'_> {
     ) {
         let (normed, quantized) = (&mut scratch.normed, &mut scratch.quantized);
         let input = layers.normalize(x, &block.ln_1, normed, quantized);
-        let qkv = first_n(&mut scratch.qkv, 3 * x.len());
+        let qkv = first_n(&mut scratch.wide, 3 * x.len());
         self.projections(qkv, input, layers, threads);
         let out = first_n(&mut scratch.normed, x.len());
         self.attention(out, qkv, sequences, threads);
@@ -175,7 +176,7 @@ impl Transformer<'_> {
     ) -> Vec<f32> {
         let normed = first_n(&mut scratch.normed, x.len());
         layer_norm(normed, x, &block.ln_1);
-        let kv = first_n(&mut scratch.qkv, 2 * x.len());
+        let kv = first_n(&mut scratch.wide, 2 * x.len());
         let queries = self.pooled_projections(kv, normed, layers, sequences, threads);
         let mut attention_output = vec![0.0; queries.len()];
         self.pooled_attention(
@@ -239,7 +240,7 @@ impl Transformer<'_> {
         let (normed, quantized) = (&mut scratch.normed, &mut scratch.quantized);
         let input = layers.normalize(x, &block.ln_2, normed, quantized);
         let hidden = first_n(
-            &mut scratch.hidden,
+            &mut scratch.wide,
             x.len() / self.width * block.c_fc.bias.len(),
         );
         layers

@@ -176,7 +176,7 @@ impl Transformer<'_> {
             .c_fc
             .without_bias()
             .apply(&mut hidden, input, false, threads);
-        let activated = first_n(&mut scratch.hidden, hidden.len());
+        let activated = first_n(&mut scratch.wide, hidden.len());
         activate_into(activated, &hidden, &block.c_fc.bias, self.activation);
         let mut out = after_attention.to_vec();
         let input = LayerInput::Values(activated);

@@ -125,6 +125,19 @@ impl ModelWeights {
         self.checkpoint.path()
     }
 
+    /// Whether all tensors are in memory-mapped files, so that they take no memory of their own.
+    pub fn is_mapped(&self) -> bool {
+        self.checkpoint.iter().all(|(_, tensor)| tensor.is_mapped())
+    }
+
+    /// Checks that no file of the tensors was changed since it was opened.
+    ///
+    /// # Errors
+    /// [`ModelError::Checkpoint`] if one was changed in place.
+    pub fn check_unchanged(&self) -> Result<(), ModelError> {
+        Ok(self.checkpoint.check_unchanged()?)
+    }
+
     /// Returns the resident memory of a mapped file to the system, for use after a tower is no
     /// longer needed. Pages that a tower still uses are read again on access.
     pub fn release_pages(&self) {

@@ -1,4 +1,4 @@
-use super::{Atd, DecisionRule, FittedScoreSet, NegLabel, Score, ScoreError, all};
+use super::{Atd, AtdNeg, DecisionRule, FittedScoreSet, NegLabel, Score, ScoreError, all};
 
 /// Inputs that a model offers to the scores.
 ///
@@ -67,11 +67,12 @@ impl ScoreInputs {
         }
     }
 
-    /// The rule that rejects with these inputs and needs no calibration: ATD with a trained "no" side,
-    /// else NegLabel at 0.5 with negatives. `None` if there is nothing to reject with.
+    /// The rule that rejects with all of these inputs and needs no calibration: ATD with a trained "no" side,
+    /// NegLabel at 0.5 with negatives, and ATD-Neg at 0.5 with both. `None` if there is nothing to reject with.
     pub fn default_rule(&self) -> Option<DecisionRule> {
         let score: &dyn Score = match (self.has_no, self.has_negatives) {
-            (true, _) => &Atd,
+            (true, true) => &AtdNeg,
+            (true, false) => &Atd,
             (false, true) => &NegLabel,
             (false, false) => return None,
         };
@@ -115,6 +116,24 @@ mod tests {
         assert_eq!(names(1, false, true), "maxlogit energy neglabel");
         assert_eq!(names(5, true, true).split(' ').count(), all().len() - 10);
         assert_eq!(names(0, true, true), "");
+    }
+
+    #[test]
+    fn the_default_rule_reads_everything_that_rejects() {
+        let score = |has_no, has_negatives| {
+            let inputs = ScoreInputs {
+                classes: 5,
+                has_no,
+                has_negatives,
+                has_local: false,
+                fitted: FittedScoreSet::default(),
+            };
+            inputs.default_rule().map(|rule| rule.score().name())
+        };
+        assert_eq!(score(true, true), Some("atd-neg"));
+        assert_eq!(score(true, false), Some("atd"));
+        assert_eq!(score(false, true), Some("neglabel"));
+        assert_eq!(score(false, false), None);
     }
 
     #[test]

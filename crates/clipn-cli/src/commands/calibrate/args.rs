@@ -95,7 +95,7 @@ pub(crate) struct CalibrateArgs {
     #[command(flatten)]
     pub downloads: DownloadArgs,
     /// Write the calibrated bundle here instead of replacing the input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "output", value_name = "FILE")]
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub run: RunArgs,

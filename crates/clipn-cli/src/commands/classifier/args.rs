@@ -42,7 +42,7 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub device: DeviceArgs,
     /// Bundle to write
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "output", value_name = "FILE")]
     pub out: PathBuf,
     /// Replace an existing file
     #[arg(long)]
@@ -69,7 +69,7 @@ pub(crate) struct ChangeArgs {
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
     /// Write the changed bundle here instead of replacing the input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "output", value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Replace an existing file
     #[arg(long, requires = "out")]

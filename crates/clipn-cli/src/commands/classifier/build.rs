@@ -9,7 +9,6 @@ use crate::common::classes;
 use crate::common::detector::preprocessing;
 use crate::common::error::CliError;
 use crate::common::model::LoadedModel;
-use crate::common::negatives::warn_if_unread;
 use crate::common::progress::Bar;
 
 /// `clipn classifier build`.
@@ -32,12 +31,6 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     };
     bundle.write(&args.out)?;
     report_written(&bundle, &args.out)?;
-    let rule = bundle.classifier().score_inputs().default_rule();
-    if let Some(rule) = rule
-        && args.negatives.are_given()
-    {
-        warn_if_unread(rule.score());
-    }
     Ok(())
 }
 

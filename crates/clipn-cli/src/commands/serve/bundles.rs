@@ -69,7 +69,7 @@ fn open_one(
     let encoder = if loaded.weights.has_text_towers(&identity.text_towers_hash) {
         Some(match with_texts {
             Some(encoder) => encoder.with_prompts(prompts),
-            None => ClassEncoder::new_on(&loaded.weights, prompts, loaded.towers())?,
+            None => ClassEncoder::new_on(&loaded.weights, prompts, loaded.factory())?,
         })
     } else {
         warning(format_args!(

@@ -17,7 +17,7 @@ use crate::common::detector::{DetectorArgs, OpenedDetector};
 use crate::common::device::Device;
 use crate::common::error::CliError;
 use crate::common::progress::Bar;
-use crate::common::{interrupt, messages};
+use crate::common::{allocator, interrupt, messages};
 
 /// `clipn serve`.
 pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
@@ -27,6 +27,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     #[cfg(unix)]
     crate::common::children::discard_as_first_process()?;
     // Check the settings before the model is read.
+    allocator::return_freed_memory();
     let settings = args.settings()?;
     let allows_remote_access_without_key = settings.allows_remote_access_without_key();
     log::install(args.log_format, args.log_level);
@@ -91,7 +92,7 @@ fn open_classes(args: &DetectorArgs, device: &Device) -> Result<ServedModel, Cli
             Some(ClassEncoder::new_on(
                 &loaded.weights,
                 prompts,
-                loaded.towers(),
+                loaded.factory(),
             )?)
         }
         None => None,
