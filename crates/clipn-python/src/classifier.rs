@@ -4,10 +4,7 @@ use clipn::classifier::{ClassPrompts, Classifier as Inner, ClassifierBuilder, Cl
 use clipn::engine::TextEncoder;
 use clipn::inference::unit_features;
 use clipn::model::{LogitScale, TextSide};
-use clipn::negatives::choice::Grouping;
-use clipn::negatives::{
-    NegativeSource, Negatives, NegativesBuilder, NegativesError, NegativesOrigin, TemplateJoin,
-};
+use clipn::negatives::{NegativeSource, Negatives, NegativesBuilder, NegativesError};
 use clipn::prompts::{PromptVariant, TemplateSet};
 use numpy::PyArray2;
 use pyo3::prelude::*;
@@ -181,16 +178,9 @@ impl Classifier {
             None => None,
             Some(array) => {
                 let (rows, values) = rows(array, "negative features")?;
-                let features = unit_features(values, dim);
                 let words = negative_names
                     .unwrap_or_else(|| (0..rows).map(|word| word.to_string()).collect());
-                let origin = NegativesOrigin::user_list(
-                    Vec::new(),
-                    TemplateJoin::default(),
-                    Grouping::default(),
-                );
-                let groups = vec![rows];
-                Some(Negatives::new(words, features.values(), groups, origin).or_raise()?)
+                Some(Negatives::from_features(words, values, count).or_raise()?)
             }
         };
         let inner = classifier

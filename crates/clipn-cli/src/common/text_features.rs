@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use clipn::classifier::Classifier;
 use clipn::dataset::FeatureFile;
+use clipn::negatives::Negatives;
 
 use crate::common::classes;
 use crate::common::error::CliError;
@@ -22,6 +23,10 @@ pub(crate) struct TextFeatureArgs {
     /// Features of the "no" texts of the same classes
     #[arg(long, value_name = "FILE", requires = "text_features")]
     pub no_features: Option<PathBuf>,
+    /// Features of texts that are no class, to reject with, one row [D] per text; keys of the file name
+    /// them
+    #[arg(long, value_name = "FILE", requires = "text_features")]
+    pub negative_features: Option<PathBuf>,
     /// Factor from cosines to logits, with --text-features: that with which the model was trained, or
     /// the published 100 [default: 100]
     #[arg(long, value_name = "X", requires = "text_features", conflicts_with = "logit_scale", value_parser = parse_scale)]
@@ -59,10 +64,46 @@ impl TextFeatureArgs {
             }
             None => None,
         };
+        let negatives = match &self.negative_features {
+            Some(path) => Some(negatives(path, yes.dim(), &names)?),
+            None => None,
+        };
         let classifier = Classifier::new(names, yes.read_all()?, no)?;
         let own = classifier.scale();
-        Ok(Some(classifier.with_scale(self.scale.unwrap_or(own))))
+        let classifier = classifier.with_scale(self.scale.unwrap_or(own));
+        Ok(Some(classifier.with_negatives(negatives)?))
     }
+}
+
+/// The negatives of a file, for these classes.
+fn negatives(path: &Path, dim: usize, class_names: &[String]) -> Result<Negatives, CliError> {
+    let mut file = FeatureFile::open(path)?;
+    file.check_dim(dim)?;
+    let words = match file.keys() {
+        Some(keys) => keys.to_vec(),
+        None => {
+            note("the negatives have no names; they are called by their index");
+            (0..file.len())
+                .map(|row| format!("negative {row}"))
+                .collect()
+        }
+    };
+    let is_class = |word: &&String| class_names.iter().any(|class| is_same_name(class, word));
+    if let Some(word) = words.iter().find(is_class) {
+        return Err(CliError::usage_with_hint(
+            format!("`{word}` of {} is the name of a class", path.display()),
+            "leave out the rows of the classes: they would outweigh themselves",
+        ));
+    }
+    Ok(Negatives::from_features(
+        words,
+        file.read_all()?,
+        class_names.len(),
+    )?)
+}
+
+fn is_same_name(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
 }
 
 fn parse_scale(text: &str) -> Result<f64, String> {

@@ -83,6 +83,7 @@ fn words(command: &str) -> Vec<String> {
 
 /// Writes the data that the docs mention: ImageNet's folders with one image each, and more.
 fn write_data(sandbox: &Sandbox) {
+    sandbox.write("things.txt", "a hand\nan empty table\n");
     sandbox.write("list.txt", "photos/red.bmp\nphotos/gradient.bmp\n");
     for part in 0..2 {
         sandbox.write(

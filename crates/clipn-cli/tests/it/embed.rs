@@ -105,6 +105,49 @@ fn features_have_the_metrics_of_their_images() {
 }
 
 #[test]
+fn features_of_negatives_reject_as_their_texts() {
+    let s = embedded();
+    let things: String = ('a'..='z').map(|c| format!("{c}{c} thing\n")).collect();
+    s.write("things.txt", &things);
+    s.done(&embed(
+        "texts",
+        &[
+            "things.txt",
+            "--templates",
+            "simple",
+            "--output",
+            "things.npy",
+        ],
+    ));
+    let texts = ["--templates", "simple", "--classes", "classes.txt"];
+    let model = [&["eval"][..], &MODEL, &texts, &FEATURES].concat();
+    let expected = results(&s, &[&model[..], &["--negatives", "things.txt"]].concat());
+    let with_negatives = [&TEXTS[..], &["--negative-features", "things.npy"]].concat();
+    let found = results(&s, &[&["eval"][..], &FEATURES, &with_negatives].concat());
+    assert_eq!(found, expected);
+    assert!(expected.to_string().contains("atd-neg"), "{expected}");
+    // They decide, and are named.
+    let row = ["--format", "json", "--features", "noise.npy"];
+    let rows = s.done(&[&["classify"][..], &row, &with_negatives].concat());
+    assert!(rows.contains(" thing\""), "{rows}");
+    let error = s.clipn(
+        &[
+            &["eval"][..],
+            &FEATURES,
+            &TEXTS,
+            &["--negative-features", "yes.npy"],
+        ]
+        .concat(),
+    );
+    assert_eq!(error.status.code(), Some(2));
+    assert!(
+        text(&error.stderr).contains("is the name of a class"),
+        "{}",
+        text(&error.stderr)
+    );
+}
+
+#[test]
 fn features_are_labeled_as_their_images() {
     let s = embedded();
     let flags = [

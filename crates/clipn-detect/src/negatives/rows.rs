@@ -1,12 +1,12 @@
 use clipn_checkpoint::Tensor;
 use clipn_engine::PackedRows;
-use clipn_model::Real;
+use clipn_model::{Real, normalize_row};
 use clipn_text::wordnet::{ExclusionReason, Exclusions, WordNet};
 use sha2::{Digest, Sha256};
 
-use crate::negatives::choice::check_rows;
+use crate::negatives::choice::{Grouping, check_rows};
 use crate::negatives::half_rows::{to_half, words_from_half};
-use crate::negatives::{NegativesError, NegativesOrigin, Selection};
+use crate::negatives::{NegativesError, NegativesOrigin, Selection, TemplateJoin};
 
 /// M words that are no class, as rows of the "yes" text tower `[M, D]`, in groups.
 ///
@@ -71,6 +71,42 @@ impl<T: Real> Negatives<T> {
             });
         }
         Self::from_half_rows(words, to_half(rows, dim)?, group_ends, origin)
+    }
+
+    /// Creates negatives from text features `[M, D]` that were computed elsewhere: M texts of a user, in groups
+    /// for a number of classes. The rows are normalized, and ordered by group.
+    ///
+    /// ```
+    /// use clipn_detect::negatives::Negatives;
+    ///
+    /// let words: Vec<String> = (0..40).map(|word| format!("word {word}")).collect();
+    /// let negatives = Negatives::from_features(words, vec![3.0f32; 40 * 2], 10)?;
+    /// // For 10 classes, groups have about 17 words.
+    /// assert_eq!(negatives.group_ends(), [20, 40]);
+    /// # Ok::<(), clipn_detect::negatives::NegativesError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Same as [`new`](Self::new).
+    pub fn from_features(
+        words: Vec<String>,
+        mut features: Vec<T>,
+        classes: usize,
+    ) -> Result<Self, NegativesError> {
+        let count = words.len();
+        let dim = features.len().checked_div(count).unwrap_or(0).max(1);
+        features.chunks_exact_mut(dim).for_each(normalize_row);
+        let grouping = Grouping::default();
+        let origin = NegativesOrigin::user_list(Vec::new(), TemplateJoin::default(), grouping);
+        let one_group = Self::new(words, &features, vec![count], origin.clone())?;
+        let groups = grouping.apply(count, classes)?;
+        let words = groups.order.iter().map(|&i| one_group.words[i].clone());
+        let rows = groups
+            .order
+            .iter()
+            .flat_map(|&i| &features[i * dim..][..dim]);
+        let rows: Vec<T> = rows.copied().collect();
+        Self::new(words.collect(), &rows, groups.ends, origin)
     }
 
     /// Creates negatives from rows in `f16`, a matrix with a row per word.

@@ -244,7 +244,8 @@ class Classifier:
         Args:
             yes: Features of the classes, ``[K, D]``; they are normalized.
             no: Features of the "no" texts of the same classes, ``[K, D]``.
-            negatives: Features of words that are no class, ``[M, D]``.
+            negatives: Features of words that are no class, ``[M, D]``. They are split into groups that suit K
+                classes, and ordered by group, as :attr:`negative_names` says.
             classes: Names of the classes [default: their indices].
             negative_names: The words [default: their indices].
             scale: Factor between cosines and logits.

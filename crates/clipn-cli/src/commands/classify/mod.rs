@@ -498,6 +498,10 @@ fn feature_settings(args: &ClassifyArgs, shard: ShardSpec, detector: &Detector) 
         ("classes", json!(classifier.class_names())),
         ("text features", json!(args.text_features.text_features)),
         ("no features", json!(args.text_features.no_features)),
+        (
+            "negative features",
+            json!(args.text_features.negative_features),
+        ),
         ("bundle", json!(args.detector.bundle)),
         ("logit scale", json!(classifier.scale())),
         ("rule", json!(detector.rule())),
