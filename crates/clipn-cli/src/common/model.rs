@@ -235,6 +235,7 @@ impl LoadedModel {
     }
 
     /// The factory of [`towers`](Self::towers), to keep.
+    #[cfg(feature = "serve")]
     pub(crate) fn factory(&self) -> Arc<dyn TowerFactory> {
         Arc::clone(&self.towers)
     }

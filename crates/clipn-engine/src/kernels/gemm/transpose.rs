@@ -1,6 +1,7 @@
 //! Transposition of matrices, in squares that stay in cache and, where the instruction set allows,
 //! in registers.
 
+#[cfg(target_arch = "x86_64")]
 use pulp::Arch;
 
 use crate::kernels::Matrix;
