@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder, ClassifierError};
 use clipn::engine::CpuFactory;
@@ -79,19 +79,27 @@ impl TextTowers {
             TowerState::Built(pair) => return Ok(Arc::clone(pair)),
             TowerState::Weights { weights, factory } => {
                 weights.check_unchanged()?;
-                Arc::new(TowerPair::build(weights, &**factory)?)
+                let pair = TowerPair::build(weights, &**factory)?;
+                // What was read before a change is right, and what came after it is not.
+                weights.check_unchanged()?;
+                Arc::new(pair)
             }
         };
         *state = TowerState::Built(Arc::clone(&pair));
         Ok(pair)
     }
 
+    /// Does not wait for towers that are being built, which is checked there.
     fn check_unchanged(&self) -> Result<(), ModelError> {
-        let pair = match &*self.state() {
-            TowerState::Weights { weights, .. } => return weights.check_unchanged(),
-            TowerState::Built(pair) => Arc::clone(pair),
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(()),
         };
-        pair.check_unchanged()
+        match &*state {
+            TowerState::Weights { weights, .. } => weights.check_unchanged(),
+            TowerState::Built(pair) => pair.check_unchanged(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, TowerState> {
