@@ -122,7 +122,7 @@ impl ClassEncoder {
     /// Creates an encoder with the text towers of the weights: "yes" and, unless it is a copy, "no".
     ///
     /// They are built when the first class is encoded, and then stay in memory: most servers never encode a
-    /// class, and the towers of a ViT-B-32 take 250 MB. Weights that are not memory-mapped would take as much until
+    /// class, and the tower of a ViT-B-32 takes 170 MB. Weights that are not memory-mapped would take as much until
     /// then, so that their towers are built at once.
     ///
     /// # Errors
