@@ -180,7 +180,7 @@ impl Classifier {
                 let (rows, values) = rows(array, "negative features")?;
                 let words = negative_names
                     .unwrap_or_else(|| (0..rows).map(|word| word.to_string()).collect());
-                Some(Negatives::from_features(words, values, count).or_raise()?)
+                Some(Negatives::from_features(&words, values, count).or_raise()?)
             }
         };
         let inner = classifier

@@ -96,7 +96,7 @@ fn negatives(path: &Path, dim: usize, class_names: &[String]) -> Result<Negative
         ));
     }
     Ok(Negatives::from_features(
-        words,
+        &words,
         file.read_all()?,
         class_names.len(),
     )?)

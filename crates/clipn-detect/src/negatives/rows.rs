@@ -55,21 +55,7 @@ impl<T: Real> Negatives<T> {
         group_ends: Vec<usize>,
         origin: NegativesOrigin,
     ) -> Result<Self, NegativesError> {
-        let dim = rows.len().checked_div(words.len()).unwrap_or(0);
-        if words.is_empty() {
-            return Err(NegativesError::NoWords {
-                candidates: 0,
-                chosen: 0,
-            });
-        }
-        if dim == 0 || check_rows("the negatives", rows.len(), dim)? != words.len() {
-            return Err(NegativesError::InvalidShape {
-                what: "the negatives",
-                rows: words.len(),
-                dim,
-                found: rows.len(),
-            });
-        }
+        let dim = dim_of(words.len(), rows.len())?;
         Self::from_half_rows(words, to_half(rows, dim)?, group_ends, origin)
     }
 
@@ -80,7 +66,7 @@ impl<T: Real> Negatives<T> {
     /// use clipn_detect::negatives::Negatives;
     ///
     /// let words: Vec<String> = (0..40).map(|word| format!("word {word}")).collect();
-    /// let negatives = Negatives::from_features(words, vec![3.0f32; 40 * 2], 10)?;
+    /// let negatives = Negatives::from_features(&words, vec![3.0f32; 40 * 2], 10)?;
     /// // For 10 classes, groups have about 17 words.
     /// assert_eq!(negatives.group_ends(), [20, 40]);
     /// # Ok::<(), clipn_detect::negatives::NegativesError>(())
@@ -89,24 +75,17 @@ impl<T: Real> Negatives<T> {
     /// # Errors
     /// Same as [`new`](Self::new).
     pub fn from_features(
-        words: Vec<String>,
+        words: &[String],
         mut features: Vec<T>,
         classes: usize,
     ) -> Result<Self, NegativesError> {
-        let count = words.len();
-        let dim = features.len().checked_div(count).unwrap_or(0).max(1);
+        let dim = dim_of(words.len(), features.len())?;
         features.chunks_exact_mut(dim).for_each(normalize_row);
         let grouping = Grouping::default();
         let origin = NegativesOrigin::user_list(Vec::new(), TemplateJoin::default(), grouping);
-        let one_group = Self::new(words, &features, vec![count], origin.clone())?;
-        let groups = grouping.apply(count, classes)?;
-        let words = groups.order.iter().map(|&i| one_group.words[i].clone());
-        let rows = groups
-            .order
-            .iter()
-            .flat_map(|&i| &features[i * dim..][..dim]);
-        let rows: Vec<T> = rows.copied().collect();
-        Self::new(words.collect(), &rows, groups.ends, origin)
+        let groups = grouping.apply(words.len(), classes)?;
+        let (words, rows) = in_order(&groups.order, words, &features, dim);
+        Self::new(words, &rows, groups.ends, origin)
     }
 
     /// Creates negatives from rows in `f16`, a matrix with a row per word.
@@ -198,15 +177,7 @@ impl<T: Real> Negatives<T> {
         }
         let groups = self.origin.grouping.apply(kept.len(), class_names.len())?;
         let order: Vec<usize> = groups.order.iter().map(|&index| kept[index]).collect();
-        let words = order
-            .iter()
-            .map(|&index| self.words[index].clone())
-            .collect();
-        let rows: Vec<T> = order
-            .iter()
-            .flat_map(|&index| &self.rows[index * self.dim..][..self.dim])
-            .copied()
-            .collect();
+        let (words, rows) = in_order(&order, &self.words, &self.rows, self.dim);
         Self::new(words, &rows, groups.ends, self.origin.clone())
     }
 
@@ -237,6 +208,40 @@ impl<T: Real> Negatives<T> {
     pub(super) fn half_rows(&self) -> &Tensor {
         &self.half
     }
+}
+
+/// Returns the dimension of the rows of words, if every word has one.
+fn dim_of(words: usize, values: usize) -> Result<usize, NegativesError> {
+    if words == 0 {
+        return Err(NegativesError::NoWords {
+            candidates: 0,
+            chosen: 0,
+        });
+    }
+    let dim = values / words;
+    if dim == 0 || check_rows("the negatives", values, dim)? != words {
+        return Err(NegativesError::InvalidShape {
+            what: "the negatives",
+            rows: words,
+            dim,
+            found: values,
+        });
+    }
+    Ok(dim)
+}
+
+/// Returns the words and their rows in an order, which may leave some out.
+fn in_order<T: Copy>(
+    order: &[usize],
+    words: &[String],
+    rows: &[T],
+    dim: usize,
+) -> (Vec<String>, Vec<T>) {
+    let row = |&index: &usize| &rows[index * dim..][..dim];
+    (
+        order.iter().map(|&index| words[index].clone()).collect(),
+        order.iter().flat_map(row).copied().collect(),
+    )
 }
 
 /// Checks that the ends are a partition of `words` rows into groups whose sizes differ by at most one.

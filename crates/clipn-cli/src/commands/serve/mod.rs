@@ -26,8 +26,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     }
     #[cfg(unix)]
     crate::common::children::discard_as_first_process()?;
-    // Check the settings before the model is read.
     allocator::return_freed_memory();
+    // Check the settings before the model is read.
     let settings = args.settings()?;
     let allows_remote_access_without_key = settings.allows_remote_access_without_key();
     log::install(args.log_format, args.log_level);
