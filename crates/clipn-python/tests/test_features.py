@@ -22,6 +22,8 @@ def embedded(images, tmp_path_factory):
     run("embed", "images", *images, "--output", folder / "npy/img_emb_0.npy", "--keys", folder / "metadata/metadata_0.parquet")
     run("embed", "images", *images, "--output", folder / "table/f.parquet")
     run("embed", "images", *images, "--output", folder / "f.safetensors", "--dtype", "f16")
+    (folder / "half").mkdir()
+    run("embed", "images", *images, "--output", folder / "half/f.parquet", "--dtype", "f16")
     return folder
 
 
@@ -38,6 +40,27 @@ def test_numpy_pandas_and_pyarrow(embedded, images, model):
     assert str(table.schema.field("embedding").type).startswith("list<element: float")
     keys = pandas.read_parquet(embedded / "metadata/metadata_0.parquet")
     assert keys["image_path"].tolist() == frame["image_path"].tolist()
+
+
+def test_parquet_in_16_bits(embedded, images, model):
+    import pandas
+    import pyarrow.parquet
+
+    expected = model.image(images).astype(np.float16)
+    table = pyarrow.parquet.read_table(embedded / "half/f.parquet")
+    assert str(table.schema.field("embedding").type).startswith("list<element: halffloat")
+    column = np.stack(pandas.read_parquet(embedded / "half/f.parquet")["embedding"])
+    assert column.dtype == np.float16 and np.array_equal(column, expected)
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_parquet(str(embedded / "half/f.parquet"), cache_dir=str(embedded / "cache"))
+    assert np.array_equal(np.array(data["embedding"], dtype=np.float16), expected)
+    reader_of = pytest.importorskip("embedding_reader")
+    reader = reader_of.EmbeddingReader(
+        embeddings_folder=str(embedded / "half"), file_format="parquet", embedding_column="embedding",
+        meta_columns=["image_path"],
+    )
+    rows, _ = next(iter(reader(batch_size=5, start=0, end=5, show_progress=False)))
+    assert np.array_equal(rows, expected)
 
 
 def test_safetensors(embedded, images, model):

@@ -519,6 +519,14 @@ fn parquet_has_keys_and_features_in_one_table() {
     std::fs::rename(s.path("meta.parquet"), s.path("f.keys.parquet")).unwrap();
     assert_eq!(keys(&s.path("f.parquet")), keys(&s.path("f.npy")));
     assert!(!s.path("f.parquet.partial").exists());
+    for output in ["half.parquet", "half.npy"] {
+        s.done(&embed(
+            "images",
+            &["id", "--output", output, "--dtype", "f16"],
+        ));
+    }
+    assert_eq!(rows(&s.path("half.parquet")), rows(&s.path("half.npy")));
+    assert_ne!(rows(&s.path("half.parquet")), rows(&s.path("f.parquet")));
 }
 
 #[test]

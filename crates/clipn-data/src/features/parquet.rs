@@ -6,9 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clipn_checkpoint::{Dtype, Tensor};
+use half::f16;
 use parquet::basic::{Compression, ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{ByteArray, ByteArrayType, DataType, FloatType};
+use parquet::data_type::{
+    ByteArray, ByteArrayType, DataType, FixedLenByteArray, FixedLenByteArrayType, FloatType,
+};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -267,8 +270,8 @@ fn read_strings(file: &SerializedFileReader<File>, leaf: &Leaf) -> Result<Vec<St
 }
 
 /// Writes the rows of `features` with their keys as a Parquet table: a column of strings named as
-/// [`KeyKind::column`] says, and the column `embedding` of lists of `f32`. Opens in pandas, pyarrow,
-/// `datasets` and `embedding-reader`.
+/// [`KeyKind::column`] says, and the column `embedding` of lists: of `f16` if `features` are in 16 bits,
+/// else of `f32`. Opens in pandas, pyarrow, `datasets` and `embedding-reader`.
 ///
 /// # Errors
 /// [`FeatureError::Write`], the errors of reading `features`, and [`FeatureError::Count`] if there is not
@@ -289,11 +292,20 @@ pub fn write_feature_table(
         });
     }
     let failed = |error| failed(path, error);
-    let mut file = create(path, kind, true).map_err(failed)?;
+    let element = match features.dtype() {
+        "f16" => Element::F16,
+        _ => Element::F32,
+    };
+    let mut file = create(path, kind, Some(element)).map_err(failed)?;
     let dim = features.dim();
     for (group, keys) in keys.chunks(ROW_GROUP).enumerate() {
-        let rows = features.read_rows(group * ROW_GROUP, keys.len())?;
-        write_group(&mut file, keys, Some((&rows, dim))).map_err(failed)?;
+        let values = features.read_rows(group * ROW_GROUP, keys.len())?;
+        let lists = Lists {
+            element,
+            values: &values,
+            dim,
+        };
+        write_group(&mut file, keys, Some(&lists)).map_err(failed)?;
     }
     close(file).map_err(failed)
 }
@@ -310,7 +322,7 @@ pub fn write_keys_table(
 ) -> Result<(), FeatureError> {
     let path = path.as_ref();
     let failed = |error| failed(path, error);
-    let mut file = create(path, kind, false).map_err(failed)?;
+    let mut file = create(path, kind, None).map_err(failed)?;
     for keys in keys.chunks(ROW_GROUP) {
         write_group(&mut file, keys, None).map_err(failed)?;
     }
@@ -319,16 +331,38 @@ pub fn write_keys_table(
 
 type TableWriter = SerializedFileWriter<BufWriter<File>>;
 
-fn create(path: &Path, kind: KeyKind, has_features: bool) -> Result<TableWriter, ParquetError> {
+/// Number format of the features of a table that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Element {
+    F16,
+    F32,
+}
+
+/// Rows of features, `[N, dim]`.
+struct Lists<'a> {
+    element: Element,
+    values: &'a [f32],
+    dim: usize,
+}
+
+fn create(
+    path: &Path,
+    kind: KeyKind,
+    features: Option<Element>,
+) -> Result<TableWriter, ParquetError> {
     let key = Type::primitive_type_builder(kind.column(), Physical::BYTE_ARRAY)
         .with_repetition(Repetition::REQUIRED)
         .with_logical_type(Some(LogicalType::String))
         .build()?;
     let mut fields = vec![Arc::new(key)];
-    if has_features {
-        let element = Type::primitive_type_builder("element", Physical::FLOAT)
-            .with_repetition(Repetition::REQUIRED)
-            .build()?;
+    if let Some(element) = features {
+        let element = match element {
+            Element::F32 => Type::primitive_type_builder("element", Physical::FLOAT),
+            Element::F16 => Type::primitive_type_builder("element", Physical::FIXED_LEN_BYTE_ARRAY)
+                .with_length(2)
+                .with_logical_type(Some(LogicalType::Float16)),
+        };
+        let element = element.with_repetition(Repetition::REQUIRED).build()?;
         let list = Type::group_type_builder("list")
             .with_repetition(Repetition::REPEATED)
             .with_fields(vec![Arc::new(element)])
@@ -356,7 +390,7 @@ fn create(path: &Path, kind: KeyKind, has_features: bool) -> Result<TableWriter,
 fn write_group(
     file: &mut TableWriter,
     keys: &[String],
-    features: Option<(&[f32], usize)>,
+    features: Option<&Lists<'_>>,
 ) -> Result<(), ParquetError> {
     let mut group = file.next_row_group()?;
     if let Some(mut column) = group.next_column()? {
@@ -369,16 +403,29 @@ fn write_group(
             .write_batch(&keys, None, None)?;
         column.close()?;
     }
-    if let Some((values, dim)) = features
+    if let Some(lists) = features
         && let Some(mut column) = group.next_column()?
     {
+        let values = lists.values;
         let definition = vec![1; values.len()];
         let repetition: Vec<i16> = (0..values.len())
-            .map(|index| i16::from(index % dim != 0))
+            .map(|index| i16::from(index % lists.dim != 0))
             .collect();
-        column
-            .typed::<FloatType>()
-            .write_batch(values, Some(&definition), Some(&repetition))?;
+        let levels = (Some(&definition[..]), Some(&repetition[..]));
+        match lists.element {
+            Element::F32 => {
+                let column = column.typed::<FloatType>();
+                column.write_batch(values, levels.0, levels.1)?;
+            }
+            Element::F16 => {
+                let values: Vec<FixedLenByteArray> = values
+                    .iter()
+                    .map(|&value| f16::from_f32(value).to_le_bytes().to_vec().into())
+                    .collect();
+                let column = column.typed::<FixedLenByteArrayType>();
+                column.write_batch(&values, levels.0, levels.1)?;
+            }
+        }
         column.close()?;
     }
     group.close()?;
@@ -434,5 +481,29 @@ mod tests {
         assert_eq!(FeatureFile::open(&array).unwrap().keys(), Some(&keys[..]));
         let error = write_feature_table(&table, KeyKind::Image, &keys[1..], &mut features);
         assert!(error.unwrap_err().to_string().contains("got 4098"));
+    }
+
+    #[test]
+    fn features_in_16_bits_keep_their_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let (array, table) = (folder.path().join("a.npy"), folder.path().join("a.parquet"));
+        let mut writer = FeatureWriter::create(&array, FeatureFormat::Npy, true, 3).unwrap();
+        for row in [[0.1, -0.0, 65504.0], [6e-8, 1.0, -0.333]] {
+            writer.push(&row).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut features = FeatureFile::open(&array).unwrap();
+        let keys = ["a".to_owned(), "b".to_owned()];
+        write_feature_table(&table, KeyKind::Text, &keys, &mut features).unwrap();
+        let mut read = FeatureFile::open(&table).unwrap();
+        assert_eq!((read.dtype(), features.dtype()), ("f16", "f16"));
+        let bits = |file: &mut FeatureFile| -> Vec<u32> {
+            file.read_all()
+                .unwrap()
+                .iter()
+                .map(|v| v.to_bits())
+                .collect()
+        };
+        assert_eq!(bits(&mut read), bits(&mut features));
     }
 }

@@ -34,7 +34,7 @@ pub(crate) struct EmbedOutputArgs {
     /// [default: NAME.keys.jsonl beside the output; a .parquet output has a column of them]
     #[arg(long, value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// Number format of the features; .parquet has f32
+    /// Number format of the features
     #[arg(long, value_enum, default_value = "f32")]
     pub dtype: ElementType,
     /// Leave the features as the tower returns them instead of normalizing them to length 1

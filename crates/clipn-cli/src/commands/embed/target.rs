@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clipn::dataset::{FeatureFormat, keys_beside};
 
-use super::args::{ElementType, EmbedOutputArgs};
+use super::args::EmbedOutputArgs;
 use crate::commands::classify::{ShardSpec, beside};
 use crate::common::error::CliError;
 
@@ -76,12 +76,6 @@ impl Target {
             return Err(CliError::usage_with_hint(
                 "this clipn was built without the feature `parquet`",
                 "write .npy or .safetensors with keys in .jsonl, or build clipn with --features parquet",
-            ));
-        }
-        if format == OutputFormat::Parquet && args.dtype == ElementType::F16 {
-            return Err(CliError::usage_with_hint(
-                "features in Parquet are f32",
-                "leave out --dtype, or write .npy or .safetensors",
             ));
         }
         if path.is_dir() {
