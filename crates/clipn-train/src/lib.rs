@@ -103,7 +103,7 @@ pub use optimizer::{
 };
 pub use run::{
     DataSettings, DatasetKind, OpenLearner, RunBuilder, RunObserver, RunOutcome, RunStart,
-    StepEvent, TrainRun, TrainSettings,
+    StepEvent, TrainRun, TrainSettings, UnseenWords,
 };
 pub use schedule::{Schedule, ScheduleError};
 pub use setting_difference::SettingDifference;

@@ -133,6 +133,16 @@ pub(crate) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     for left_out in &converted.omitted {
         note(format_args!("left out: {left_out}"));
     }
+    if let Some(words) = converted.training_words
+        && !args.only_seen_words
+        && args.to == ConversionTarget::Clipn
+    {
+        note(format_args!(
+            "the token tables have a row for every token, and the model was trained on {} words; \
+             --only-seen-words keeps the rows of these",
+            thousands(words)
+        ));
+    }
     let mut out = std::io::stdout().lock();
     match args.format {
         Format::Table => table(&mut Escaped(&mut out), &from, &converted).map_err(CliError::Output),

@@ -528,7 +528,12 @@ fn keeps_only_the_rows_of_seen_words() {
             .concat(),
         )
     };
-    s.done(&["convert", &weights, "whole.safetensors"]);
+    let whole = s.clipn(&["convert", &weights, "whole.safetensors"]);
+    let stderr = String::from_utf8_lossy(&whole.stderr);
+    assert!(
+        whole.status.success() && stderr.contains("--only-seen-words keeps the rows"),
+        "{stderr}"
+    );
     let stdout = s.done(&["convert", &weights, "seen.safetensors", "--only-seen-words"]);
     assert!(
         stdout.contains("format      a safetensors file with its config"),

@@ -588,6 +588,35 @@ fn captions_that_are_cut_are_counted() {
 }
 
 #[test]
+fn captions_with_words_that_yes_has_not_read_are_counted() {
+    let s = Sandbox::new();
+    s.training_set();
+    let train = |more: &[&str]| {
+        let common = ["train", "--model", "small.json", "--train-data"];
+        let size = ["--batch-size", "8", "--epochs", "1", "--workers", "1"];
+        let output = s.clipn(&[&common[..], &[more[0]], &size, &more[1..]].concat());
+        let stderr = text(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        (text(&output.stdout).trim().to_owned(), stderr)
+    };
+    let (clip, stderr) = train(&["captions.tsv", "--objective", "clip", "--name", "clip"]);
+    assert!(!stderr.contains("not trained on"), "{stderr}");
+    let table = std::fs::read_to_string(s.path("captions.tsv")).unwrap();
+    s.write("other.tsv", table.replacen("a red ", "a zeppelin ", 5));
+    let no = ["--no-prompts", "2", "--pretrained", &clip, "--name"];
+    let (_, stderr) = train(&[&["captions.tsv"], &no[..], &["same"]].concat());
+    assert!(!stderr.contains("not trained on"), "{stderr}");
+    let (_, stderr) = train(&[&["other.tsv"], &no[..], &["other"]].concat());
+    assert!(
+        stderr.contains(
+            "warning: in epoch 1, 5 of 48 captions have words that the \"yes\" tower was not trained \
+             on, such as zeppelin"
+        ),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn the_public_sets_have_their_accuracy() {
     let Some(root) = test_data("cases/public") else {
         return;

@@ -12,7 +12,7 @@ use crate::convert::quantize::quantized;
 use crate::convert::write::{Writer, written_files};
 use crate::convert::{ConversionTarget, ConvertError};
 use crate::pretrained::PretrainedWeights;
-use crate::weights::{LogitScale, ModelWeights, WeightsMetadata};
+use crate::weights::{LogitScale, ModelWeights, TrainingVocabulary, WeightsMetadata};
 
 /// Names of tensors that other programs store but that are not parameters: sizes, which the config
 /// contains, and the mask of causal attention.
@@ -77,6 +77,8 @@ pub struct ConversionSummary {
     pub parameters: ParameterCounts,
     /// Parts of the input that are not in the output.
     pub omitted: Vec<OmittedPart>,
+    /// Number of words of training, if the input has them.
+    pub training_words: Option<usize>,
 }
 
 /// Names and tensors.
@@ -228,6 +230,7 @@ impl WeightsConversion {
             dtypes,
             parameters,
             omitted,
+            training_words: weights.training_vocabulary().map(TrainingVocabulary::len),
         })
     }
 

@@ -14,13 +14,13 @@ use crate::communicator::{Communicator, SingleProcess};
 use crate::error::TrainingError;
 use crate::learner::Learner;
 use crate::objective::ObjectiveName;
-use crate::run::TrainRun;
 use crate::run::finished::FinishedMark;
 use crate::run::frozen_features::{CacheImages, FrozenFeatures, image_identity};
 use crate::run::initial_state::InitialState;
 use crate::run::ranks::{LoaderPeers, Ranks, check_same_digest, check_same_setup};
 use crate::run::settings::{DatasetKind, TrainSettings};
 use crate::run::text_sampler::TextSampler;
+use crate::run::{TrainRun, UnseenWords};
 use crate::state::{CheckpointStore, SavedCheckpoint, StateError};
 use crate::towers::{CpuImageTower, CpuTowers, TrainableTowers};
 use crate::trainer::Trainer;
@@ -241,6 +241,7 @@ impl<'a> RunBuilder<'a> {
             epoch: state.epoch,
             position: state.position,
             truncated_captions: 0,
+            unseen_words: UnseenWords::default(),
             notes: state.notes,
             changed_settings: state.changed_settings,
             changed_threads: state.threads.filter(|threads| *threads != settings_threads),

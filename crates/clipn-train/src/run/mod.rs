@@ -11,10 +11,12 @@ mod ranks;
 mod saving;
 mod settings;
 mod text_sampler;
+mod unseen_words;
 
 pub use builder::{OpenLearner, RunBuilder, RunStart};
 pub use observer::{RunObserver, RunOutcome, StepEvent};
 pub use settings::{DataSettings, DatasetKind, TrainSettings};
+pub use unseen_words::UnseenWords;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -61,6 +63,8 @@ pub struct TrainRun {
     position: Option<EpochPosition>,
     /// Captions of the current epoch, since the start of this process, that exceed the context length.
     truncated_captions: u64,
+    /// Captions of the current epoch with words that the frozen "yes" tower was not trained on.
+    unseen_words: UnseenWords,
     /// Metadata saved with the weights: templates, logit scale, and, if known, the words in the
     /// captions that the "yes" tower was trained on.
     notes: WeightsMetadata,
@@ -159,6 +163,12 @@ impl TrainRun {
         self.truncated_captions
     }
 
+    /// Returns the captions of the current epoch with words that the frozen "yes" tower was not trained
+    /// on, counted like [`truncated_captions`](Self::truncated_captions).
+    pub fn unseen_words(&self) -> &UnseenWords {
+        &self.unseen_words
+    }
+
     /// Returns why other processes cannot be kept from writing to the run's directory or its feature
     /// caches, as on file systems without locks.
     pub fn lock_warnings(&self) -> Vec<String> {
@@ -208,6 +218,7 @@ impl TrainRun {
         let mut newest = None;
         while self.epoch < self.settings.epochs {
             self.truncated_captions = 0;
+            self.unseen_words = UnseenWords::default();
             let mut data = match self.position.take() {
                 Some(position) => self.loader.resume(position)?,
                 None => self.loader.epoch(self.epoch)?,
@@ -246,9 +257,11 @@ impl TrainRun {
         if self.ranks.world_size() == 1 {
             return Ok(());
         }
-        let mut truncated = [self.truncated_captions as f64];
-        self.ranks.all_reduce_sum(&mut truncated)?;
-        self.truncated_captions = truncated[0] as u64;
+        let unseen = self.unseen_words.captions();
+        let mut counts = [self.truncated_captions as f64, unseen as f64];
+        self.ranks.all_reduce_sum(&mut counts)?;
+        self.truncated_captions = counts[0] as u64;
+        self.unseen_words.set_captions(counts[1] as u64);
         if let Some(frozen) = &mut self.frozen {
             frozen.flush()?;
             self.ranks.barrier()?;
@@ -329,6 +342,9 @@ impl TrainRun {
             let mut truncated = sampled.truncated;
             let (cached, yes) = match &mut self.frozen {
                 Some(frozen) => {
+                    if let Some(vocabulary) = &self.notes.training_vocabulary {
+                        self.unseen_words.count(&sampled.yes, vocabulary);
+                    }
                     let cached = frozen.images(batch, size, towers)?;
                     let yes = TextInput::Features(frozen.yes(&sampled.yes, towers)?);
                     (cached, yes)

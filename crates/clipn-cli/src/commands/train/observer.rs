@@ -247,12 +247,25 @@ impl RunObserver for RunReporter {
         if skipped.total() > 0 {
             self.warn(&format!("epoch {epoch} skipped {skipped}"));
         }
+        let captions = run.steps_per_epoch() * run.samples_per_step();
         let truncated = run.truncated_captions();
         if truncated > 0 {
             self.warn(&format!(
-                "epoch {epoch} cut {truncated} of {} captions to {} tokens",
-                run.steps_per_epoch() * run.samples_per_step(),
+                "epoch {epoch} cut {truncated} of {captions} captions to {} tokens",
                 run.config().text.context_length
+            ));
+        }
+        let unseen = run.unseen_words();
+        if unseen.captions() > 0 {
+            let examples = match unseen.examples() {
+                // Other ranks read them.
+                [] => String::new(),
+                words => format!(", such as {}", words.join(", ")),
+            };
+            self.warn(&format!(
+                "in epoch {epoch}, {} of {captions} captions have words that the \"yes\" tower was not \
+                 trained on{examples}",
+                unseen.captions(),
             ));
         }
         let Some(periodic) = &self.evaluation else {
