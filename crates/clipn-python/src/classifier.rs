@@ -157,6 +157,7 @@ impl Classifier {
         classes: Option<Vec<String>>,
         negative_names: Option<Vec<String>>,
         scale: f64,
+        no_scale: f64,
     ) -> PyResult<Self> {
         let yes = Matrix::extract(yes, "the yes features")?;
         let [count, dim] = yes.shape();
@@ -184,7 +185,8 @@ impl Classifier {
             }
         };
         let inner = classifier
-            .with_scale(scale)
+            .with_scale(factor(scale, "scale")?)
+            .with_no_scale(factor(no_scale, "no_scale")?)
             .with_negatives(negatives)
             .or_raise()?;
         Ok(Self {
@@ -209,6 +211,12 @@ impl Classifier {
     #[getter]
     fn scale(&self) -> f64 {
         self.inner.scale()
+    }
+
+    /// Factor of the "no" logits over "yes" logits of the same cosine.
+    #[getter]
+    fn no_scale(&self) -> f64 {
+        self.inner.no_scale()
     }
 
     /// Names of the negatives.
@@ -336,4 +344,12 @@ impl Classifier {
             }
         )
     }
+}
+
+/// Checks a factor of logits.
+fn factor(value: f64, name: &str) -> PyResult<f64> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(value);
+    }
+    Err(invalid(format!("expected a positive {name}, got {value}")))
 }

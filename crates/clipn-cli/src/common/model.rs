@@ -185,10 +185,14 @@ impl LoadedModel {
             None => format!("{} templates", templates.len()),
         };
         detail(format_args!(
-            "{texts} of {}, variant {}; logit scale {}",
+            "{texts} of {}, variant {}; logit scale {}{}",
             templates.name(),
             prompts.variant(),
-            classifier.scale()
+            classifier.scale(),
+            match classifier.no_scale() {
+                1.0 => String::new(),
+                factor => format!(", \"no\" times {factor}"),
+            }
         ));
         Ok((classifier, prompts))
     }

@@ -31,6 +31,10 @@ pub(crate) struct TextFeatureArgs {
     /// the published 100 [default: 100]
     #[arg(long, value_name = "X", requires = "text_features", conflicts_with = "logit_scale", value_parser = parse_scale)]
     pub scale: Option<f64>,
+    /// Factor of the "no" logits over "yes" logits of the same cosine, with --no-features: that with which
+    /// "no" was trained [default: 1]
+    #[arg(long, value_name = "X", requires = "no_features", value_parser = parse_scale)]
+    pub no_scale: Option<f64>,
 }
 
 impl TextFeatureArgs {
@@ -70,7 +74,9 @@ impl TextFeatureArgs {
         };
         let classifier = Classifier::new(names, yes.read_all()?, no)?;
         let own = classifier.scale();
-        let classifier = classifier.with_scale(self.scale.unwrap_or(own));
+        let classifier = classifier
+            .with_scale(self.scale.unwrap_or(own))
+            .with_no_scale(self.no_scale.unwrap_or(1.0));
         Ok(Some(classifier.with_negatives(negatives)?))
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use clipn::checkpoint::{Checkpoint, write_safetensors};
 use clipn::dataset::FeatureFile;
 use serde_json::Value;
 
@@ -102,6 +103,72 @@ fn features_have_the_metrics_of_their_images() {
     assert_eq!(scores.lines().count(), 1 + 12 + 5 + 5);
     assert!(scores.contains("noise/0.bmp"), "{scores}");
     assert!(s.path("out/report.html").is_file());
+}
+
+#[test]
+fn the_factor_of_the_no_logits_is_that_of_the_weights_or_of_the_flag() {
+    let s = embedded();
+    let [_, model, _, weights] = MODEL;
+    let checkpoint = Checkpoint::open(s.path(weights)).unwrap();
+    let tensors = checkpoint
+        .iter()
+        .map(|(name, tensor)| (name.to_owned(), tensor.clone()));
+    let metadata = [("no_scale".to_owned(), "2.5".to_owned())].into();
+    write_safetensors(s.path("factor.safetensors"), tensors, &metadata).unwrap();
+    let texts = ["--templates", "simple", "--classes", "classes.txt"];
+    let model = ["--model", model, "--pretrained", "factor.safetensors"];
+    let expected = results(&s, &[&["eval"][..], &model, &texts, &FEATURES].concat());
+    let given = |flags: &[&str]| {
+        let all = [&["eval"][..], &FEATURES, &TEXTS, flags].concat();
+        results(&s, &all)
+    };
+    assert_eq!(given(&["--no-scale", "2.5"]), expected);
+    assert_ne!(given(&[]), expected);
+    let output = s.clipn(
+        &[
+            &["embed", "texts", "classes.txt", "--side", "no"][..],
+            &model,
+            &["--templates", "simple", "--output", "n.npy"],
+        ]
+        .concat(),
+    );
+    assert!(
+        text(&output.stderr).contains("give --no-scale 2.5"),
+        "{}",
+        text(&output.stderr)
+    );
+
+    // In a bundle, and in a conversion.
+    s.done(
+        &[
+            &[
+                "convert",
+                "factor.safetensors",
+                "half.safetensors",
+                "--dtype",
+                "f16",
+            ][..],
+            &model[..2],
+        ]
+        .concat(),
+    );
+    let half = ["--model", model[1], "--pretrained", "half.safetensors"];
+    s.done(
+        &[
+            &["classifier", "build", "--out", "a.clipn"][..],
+            &half,
+            &texts,
+        ]
+        .concat(),
+    );
+    assert!(
+        s.done(&["classifier", "show", "a.clipn"])
+            .contains("2.5 times these")
+    );
+    let shown: Value =
+        serde_json::from_str(&s.done(&["classifier", "show", "a.clipn", "--format", "json"]))
+            .unwrap();
+    assert_eq!(shown["no_scale"], 2.5);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Bundle file format: a safetensors file with these tensors, and the rest as JSON under the
 //! metadata key `bundle`.
 //!
-//! - `classifier.yes` `[K, D]`, `classifier.no` `[K, D]` unless the model has not learned "no", and
-//!   `classifier.scale` `[1]`;
+//! - `classifier.yes` `[K, D]`, `classifier.no` `[K, D]` unless the model has not learned "no",
+//!   `classifier.scale` `[1]`, and `classifier.no_scale` `[1]` unless it is 1;
 //! - with negatives, `negatives.rows` `[M, D]` in f16 and `negatives.group_ends` `[G]`;
 //! - with fitted scores, their state `fit.*` in f64, and the features that are compared with, `fit.bank`
 //!   `[B, D]` in f16, with `fit.bank_energies` `[B]`;
@@ -39,12 +39,16 @@ const VERSION_WITH_SENTENCES: u64 = 3;
 const VERSION_WITH_PRECISION: u64 = 4;
 /// Version of bundles with scores that were fitted to images, which earlier versions of clipn do not know.
 const VERSION_WITH_FIT: u64 = 5;
+/// Version of bundles whose "no" logits have a factor of their own, which earlier versions of clipn would
+/// ignore.
+const VERSION_WITH_NO_SCALE: u64 = 6;
 /// Latest version.
-const LATEST_VERSION: u64 = VERSION_WITH_FIT;
+const LATEST_VERSION: u64 = VERSION_WITH_NO_SCALE;
 
 const YES: &str = "classifier.yes";
 const NO: &str = "classifier.no";
 const SCALE: &str = "classifier.scale";
+const NO_SCALE: &str = "classifier.no_scale";
 /// Prefix of the tensors of negatives.
 const NEGATIVES: &str = "negatives";
 /// Prefix of the tensors of fitted scores.
@@ -160,6 +164,10 @@ impl Bundle {
             _ => Err(corrupt(format!("{name} contains NaN or infinite values"))),
         };
         let scale = number(SCALE)?;
+        let no_scale = match checkpoint.get(NO_SCALE) {
+            Some(_) => number(NO_SCALE)?,
+            None => 1.0,
+        };
         let yes = rows(YES)?;
         let no = match version {
             // Version 1 stored a copy of the "yes" rows for a model that has not learned "no".
@@ -173,6 +181,7 @@ impl Bundle {
         };
         let classifier = Classifier::new(description.class_names, yes, no)?
             .with_scale(scale)
+            .with_no_scale(no_scale)
             .with_negatives(negatives)?;
         let classifier = match description.fit {
             Some(summary) => {
@@ -222,7 +231,9 @@ impl Bundle {
 
     /// Lowest version of the format that can express the bundle.
     fn version(&self) -> u64 {
-        if self.classifier.fit().is_some() {
+        if self.classifier.no_scale() != 1.0 {
+            VERSION_WITH_NO_SCALE
+        } else if self.classifier.fit().is_some() {
             VERSION_WITH_FIT
         } else if self.identity.precision != Precision::F32 || self.has_quantized_tower() {
             VERSION_WITH_PRECISION
@@ -293,6 +304,10 @@ impl Bundle {
         ];
         if let Some(no) = classifier.no_weights() {
             tensors.push((NO.to_owned(), Tensor::from_f32(&rows, no.to_vec())?));
+        }
+        if classifier.no_scale() != 1.0 {
+            let value = Tensor::from_f64(&[1], &[classifier.no_scale()])?;
+            tensors.push((NO_SCALE.to_owned(), value));
         }
         if let Some(negatives) = classifier.negatives() {
             tensors.extend(negatives.to_tensors(NEGATIVES)?);

@@ -54,6 +54,8 @@ pub struct ClassifierBuilder<'a> {
     metadata_templates: Option<String>,
     /// Logit scale that the metadata of the weights names.
     metadata_scale: Option<LogitScale>,
+    /// Factor of the "no" logits that the metadata of the weights names.
+    metadata_no_scale: Option<f64>,
     progress: &'a dyn Progress,
     towers: &'a dyn TowerFactory,
 }
@@ -69,6 +71,7 @@ impl<'a> ClassifierBuilder<'a> {
             allow_duplicates: false,
             metadata_templates: None,
             metadata_scale: None,
+            metadata_no_scale: None,
             progress: &NoProgress,
             towers: &CpuFactory,
         }
@@ -80,12 +83,14 @@ impl<'a> ClassifierBuilder<'a> {
         Self { towers, ..self }
     }
 
-    /// Takes the defaults of templates and logit scale from the metadata of the weights.
+    /// Takes the defaults of templates and logit scale, and the factor of the "no" logits, from the metadata
+    /// of the weights.
     #[must_use]
     pub fn with_metadata(self, metadata: &WeightsMetadata) -> Self {
         Self {
             metadata_templates: metadata.templates.clone(),
             metadata_scale: metadata.logit_scale,
+            metadata_no_scale: metadata.no_scale,
             ..self
         }
     }
@@ -192,6 +197,7 @@ impl<'a> ClassifierBuilder<'a> {
             LogitScale::Trained => built.classifier.with_scale(weights.logit_scale()),
             LogitScale::Published => built.classifier,
         };
+        let classifier = classifier.with_no_scale(weights.no_scale());
         let built = BuiltClassifier {
             classifier,
             ..built
@@ -238,7 +244,8 @@ impl<'a> ClassifierBuilder<'a> {
         }
         let variant = self.variant.unwrap_or_default();
         let prompts = ClassPrompts::new(self.resolve_templates()?, variant);
-        Ok(self.encode(&prompts, yes, no)?.classifier)
+        let classifier = self.encode(&prompts, yes, no)?.classifier;
+        Ok(classifier.with_no_scale(self.metadata_no_scale.unwrap_or(1.0)))
     }
 
     fn encode<T: Real>(
@@ -301,6 +308,7 @@ impl fmt::Debug for ClassifierBuilder<'_> {
             .field("allow_duplicates", &self.allow_duplicates)
             .field("metadata_templates", &self.metadata_templates)
             .field("metadata_scale", &self.metadata_scale)
+            .field("metadata_no_scale", &self.metadata_no_scale)
             .finish_non_exhaustive()
     }
 }

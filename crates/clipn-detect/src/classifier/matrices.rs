@@ -45,6 +45,7 @@ pub struct Classifier<T: Real = f32> {
     fit: Option<Arc<AttachedFit>>,
     dim: usize,
     scale: f64,
+    no_scale: f64,
 }
 
 impl<T: Real> Classifier<T> {
@@ -93,6 +94,7 @@ impl<T: Real> Classifier<T> {
             fit: None,
             dim,
             scale: LOGIT_SCALE,
+            no_scale: 1.0,
         })
     }
 
@@ -107,6 +109,25 @@ impl<T: Real> Classifier<T> {
             fit: None,
             ..self
         }
+    }
+
+    /// Sets the factor of the "no" logits over "yes" logits of the same cosine, which is 1 by default, as
+    /// published. The model's own, with which "no" was trained, is
+    /// [`no_scale`](clipn_model::ModelWeights::no_scale).
+    ///
+    /// ```
+    /// use clipn_detect::classifier::Classifier;
+    /// use clipn_model::FeatureMatrix;
+    ///
+    /// let classifier = Classifier::new(vec!["cat".to_owned()], vec![1.0, 0.0], vec![0.6, 0.8])?
+    ///     .with_no_scale(2.5);
+    /// let logits = classifier.logits(&FeatureMatrix::new(vec![1.0, 0.0], 2))?;
+    /// assert_eq!((logits.yes(), logits.no()), (&[100.0][..], &[150.0][..]));
+    /// # Ok::<(), clipn_detect::classifier::ClassifierError>(())
+    /// ```
+    #[must_use]
+    pub fn with_no_scale(self, no_scale: f64) -> Self {
+        Self { no_scale, ..self }
     }
 
     /// Sets the negatives, or removes them.
@@ -188,6 +209,11 @@ impl<T: Real> Classifier<T> {
         self.scale
     }
 
+    /// Returns the factor of the "no" logits over "yes" logits of the same cosine.
+    pub fn no_scale(&self) -> f64 {
+        self.no_scale
+    }
+
     /// Returns the K class names, in row order.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
@@ -223,7 +249,7 @@ impl<T: Real> Classifier<T> {
         self.no.is_some()
     }
 
-    /// Concatenates two classifiers, with the classes of `other` last and the scale of `self`. The result
+    /// Concatenates two classifiers, with the classes of `other` last and the scales of `self`. The result
     /// has no negatives, as those of one may describe the classes of the other, and no fitted scores.
     ///
     /// # Errors
@@ -262,6 +288,7 @@ impl<T: Real> Classifier<T> {
             fit: None,
             dim: self.dim,
             scale: self.scale,
+            no_scale: self.no_scale,
         })
     }
 
@@ -296,12 +323,14 @@ impl<T: Real> Classifier<T> {
         let no = self.no_weights().map(rows);
         Ok(Self {
             negatives: self.negatives.clone(),
-            ..Self::new(names, rows(self.yes_weights()), no)?.with_scale(self.scale)
+            ..Self::new(names, rows(self.yes_weights()), no)?
+                .with_scale(self.scale)
+                .with_no_scale(self.no_scale)
         })
     }
 
     /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and, if there are
-    /// "no" rows, scale·f·W_noᵀ, each `[N, K]`; with negatives also their logits `[N, M]`, and the values
+    /// "no" rows, no_scale·scale·f·W_noᵀ, each `[N, K]`; with negatives also their logits `[N, M]`, and the values
     /// of scores that were fitted.
     ///
     /// # Errors
@@ -314,7 +343,7 @@ impl<T: Real> Classifier<T> {
             });
         }
         let no = match &self.no {
-            Some(no) => no.logits(features.values(), self.scale)?,
+            Some(no) => no.logits(features.values(), self.scale * self.no_scale)?,
             None => Vec::new(),
         };
         let yes = self.yes.logits(features.values(), self.scale)?;
@@ -353,7 +382,7 @@ impl<T: Real> Classifier<T> {
         };
         if evidence {
             if let Some(no) = &self.no {
-                local.no = no.logits(patches.values(), self.scale)?;
+                local.no = no.logits(patches.values(), self.scale * self.no_scale)?;
             }
             if let Some(attached) = &self.negatives {
                 // Block by block: an image has hundreds of patches, and there are thousands of words.

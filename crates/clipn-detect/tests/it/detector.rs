@@ -55,6 +55,36 @@ fn bundle(weights: &ModelWeights, source: Option<&str>) -> Bundle {
     )
 }
 
+#[test]
+fn a_bundle_keeps_the_factor_of_the_no_logits() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.clipn");
+    let weights = mini();
+    let version = |path: &Path| {
+        let checkpoint = Checkpoint::open(path).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(checkpoint.metadata().get("bundle").unwrap()).unwrap();
+        json["version"].as_u64().unwrap()
+    };
+    for (factor, expected) in [(1.0, 1), (2.5, 6)] {
+        let classifier = classifier(&weights, &NAMES).with_no_scale(factor);
+        let bundle = Bundle::new(
+            classifier.clone(),
+            prompts(),
+            ModelIdentity::from_weights(&weights, None),
+            Preprocessing::clip(weights.config().vision.image_size),
+        );
+        bundle.write(&path).unwrap();
+        assert_eq!(version(&path), expected);
+        let read = Bundle::open(&path).unwrap();
+        assert_eq!(read.classifier(), &classifier);
+        let fewer = classifier.without_classes(&["pizza".to_owned()]).unwrap();
+        assert_eq!(fewer.no_scale(), factor);
+        let other = self::classifier(&weights, &["teapot"]);
+        assert_eq!(classifier.concat(&other).unwrap().no_scale(), factor);
+    }
+}
+
 /// Creates an image of one color with some texture.
 fn test_image(seed: u32) -> RgbImage {
     let pixel = |at: u32| ((at / 5 * (seed + 3) + seed * 70) % 256) as u8;

@@ -205,6 +205,7 @@ impl WeightsConversion {
                 templates: self.templates.clone(),
                 logit_scale: self.logit_scale,
                 training_vocabulary: None,
+                no_scale: None,
             },
             out,
             progress,

@@ -11,6 +11,7 @@ use crate::weights::TrainingVocabulary;
 const TEMPLATES: &str = "templates";
 const LOGIT_SCALE: &str = "logit_scale";
 const TRAINING_VOCABULARY: &str = "seen_words";
+const NO_SCALE: &str = "no_scale";
 
 /// Factor from cosine similarities to logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl FromStr for LogitScale {
 }
 
 /// Metadata that this project stores in its safetensors weights.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct WeightsMetadata {
     /// Name of the embedded template set that suits the model; `None` means the published set.
     pub templates: Option<String>,
@@ -55,6 +56,9 @@ pub struct WeightsMetadata {
     pub logit_scale: Option<LogitScale>,
     /// Words that occurred in training, for a model trained from scratch; `None` if unknown.
     pub training_vocabulary: Option<TrainingVocabulary>,
+    /// Factor of the "no" logits over "yes" logits of the same cosine, with which "no" was trained;
+    /// positive and finite. `None` means 1, as published.
+    pub no_scale: Option<f64>,
 }
 
 impl WeightsMetadata {
@@ -65,6 +69,9 @@ impl WeightsMetadata {
             templates: text(TEMPLATES).map(str::to_owned),
             logit_scale: text(LOGIT_SCALE).and_then(|name| name.parse().ok()),
             training_vocabulary: text(TRAINING_VOCABULARY).map(TrainingVocabulary::parse),
+            no_scale: text(NO_SCALE)
+                .and_then(|value| value.parse().ok())
+                .filter(|&factor: &f64| factor.is_finite() && factor > 0.0),
         }
     }
 
@@ -78,6 +85,7 @@ impl WeightsMetadata {
             (TEMPLATES, self.templates.clone()),
             (LOGIT_SCALE, self.logit_scale.map(|scale| scale.to_string())),
             (TRAINING_VOCABULARY, training_vocabulary),
+            (NO_SCALE, self.no_scale.map(|factor| factor.to_string())),
         ];
         entries
             .into_iter()
@@ -109,6 +117,7 @@ mod tests {
             templates: Some("simple".to_owned()),
             logit_scale: Some(LogitScale::Trained),
             training_vocabulary: Some(TrainingVocabulary::parse("a goldfish .")),
+            no_scale: Some(2.3),
         };
         assert_eq!(reopened(&metadata), metadata);
         assert_eq!(

@@ -63,6 +63,7 @@ pub struct ModelWeights {
     checkpoint: Checkpoint,
     no_side: NoSideOrigin,
     training_vocabulary: Option<TrainingVocabulary>,
+    no_scale: f64,
     precision: Precision,
 }
 
@@ -78,12 +79,13 @@ impl ModelWeights {
         } else {
             NoSideOrigin::CopiedFromYes
         };
-        let training_vocabulary = WeightsMetadata::from_checkpoint(&checkpoint).training_vocabulary;
+        let metadata = WeightsMetadata::from_checkpoint(&checkpoint);
         Self {
             config,
             checkpoint,
             no_side,
-            training_vocabulary,
+            training_vocabulary: metadata.training_vocabulary,
+            no_scale: metadata.no_scale.unwrap_or(1.0),
             precision: Precision::F32,
         }
         .validated()
@@ -100,6 +102,7 @@ impl ModelWeights {
             checkpoint,
             no_side: NoSideOrigin::CopiedFromYes,
             training_vocabulary: None,
+            no_scale: 1.0,
             precision: Precision::F32,
         }
         .validated_image_tower()
@@ -198,6 +201,12 @@ impl ModelWeights {
             .copied()
             .unwrap_or_default()
             .exp()
+    }
+
+    /// Returns the factor of the "no" logits over "yes" logits of the same cosine, with which "no" was
+    /// trained: 1, as published, unless the metadata names another.
+    pub fn no_scale(&self) -> f64 {
+        self.no_scale
     }
 
     /// Returns the parameters of a ViT image tower, or empty ones if the config has a ResNet.

@@ -238,6 +238,7 @@ class Classifier:
         classes: Sequence[str] | None = None,
         negative_names: Sequence[str] | None = None,
         scale: float = 100.0,
+        no_scale: float = 1.0,
     ) -> Classifier:
         """Takes text features of any model.
 
@@ -249,6 +250,7 @@ class Classifier:
             classes: Names of the classes [default: their indices].
             negative_names: The words [default: their indices].
             scale: Factor between cosines and logits.
+            no_scale: Factor of the "no" logits over "yes" logits of the same cosine.
         """
         native = _clipn.Classifier.from_features(
             floats(yes, "yes features", 2),
@@ -257,6 +259,7 @@ class Classifier:
             None if classes is None else _names(classes),
             None if negative_names is None else _names(negative_names),
             scale,
+            no_scale,
         )
         return cls(native)
 
@@ -303,6 +306,11 @@ class Classifier:
     def dim(self) -> int:
         """Dimension D of the features."""
         return self._native.dim
+
+    @property
+    def no_scale(self) -> float:
+        """Factor of the "no" logits over "yes" logits of the same cosine, with which "no" was trained."""
+        return self._native.no_scale
 
     @property
     def scale(self) -> float:

@@ -89,6 +89,7 @@ class Classifier:
     scores: list[str]
     dim: int
     scale: float
+    no_scale: float
     yes_weights: Any
     no_weights: Any
     @staticmethod
@@ -105,7 +106,13 @@ class Classifier:
     ) -> Classifier: ...
     @staticmethod
     def from_features(
-        yes: Any, no: Any, negatives: Any, classes: list[str] | None, negative_names: list[str] | None, scale: float
+        yes: Any,
+        no: Any,
+        negatives: Any,
+        classes: list[str] | None,
+        negative_names: list[str] | None,
+        scale: float,
+        no_scale: float,
     ) -> Classifier: ...
     def add(self, other: Classifier) -> Classifier: ...
     def remove(self, names: list[str]) -> Classifier: ...

@@ -91,17 +91,18 @@ impl Default for LossWeights {
 /// L = w_yes·L_yes + w_no·L_no + w_tso·L_tso ([CLIPN](https://arxiv.org/abs/2308.12213), section
 /// 3.3, and its published code).
 ///
-/// With x_ij = s·f_i·(g_j − n_j), the difference of the "yes" and "no" logits, and softplus(x) =
+/// With x_ij = s·f_i·(g_j − r·n_j), the difference of the "yes" and "no" logits, and softplus(x) =
 /// ln(1 + eˣ): L_yes = mean_i softplus(−x_ii), L_no = mean over i ≠ j of softplus(x_ij). This
 /// equals the published softmax over the two logits followed by a logarithm, without its underflow.
-/// One product `[N, N]` serves both logits.
+/// One product `[N, N]` serves both logits. The factor r is 1 as published; a larger one lets "no" differ
+/// more between images than unit vectors can.
 ///
 /// If the weight of outliers is not 0, w_outlier·(L_inlier + L_outlier) is added, a term of clipn's own:
 /// with p_ij the softmax of the "yes" logits over the texts of the batch, L_inlier = mean_i Σ_j p_ij
 /// softplus(−x_ij), and L_outlier = mean_m Σ_j p_mj softplus(x_mj) over the outliers m. They are bounds of
 /// −ln ATD of images and of −ln(1 − ATD) of outliers: the texts count as much as they would in
 /// ATD, so that "no" must be right about the best of many names.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clipn {
     /// Variant, which determines the texts of the towers. The losses are the same.
     pub variant: PromptVariant,
@@ -109,6 +110,20 @@ pub struct Clipn {
     pub tso: TsoForm,
     /// Weights of the terms.
     pub weights: LossWeights,
+    /// r, the factor of the "no" logits over "yes" logits of the same cosine.
+    pub no_scale: f64,
+}
+
+impl Default for Clipn {
+    /// The published losses.
+    fn default() -> Self {
+        Self {
+            variant: PromptVariant::default(),
+            tso: TsoForm::default(),
+            weights: LossWeights::default(),
+            no_scale: 1.0,
+        }
+    }
 }
 
 impl<T: Real> Objective<T> for Clipn {
@@ -142,12 +157,13 @@ impl<T: Real> Objective<T> for Clipn {
             image: features.image,
             yes: features.yes,
             no,
+            no_scale: T::from_f64(self.no_scale),
         };
         let opposite: Vec<T> = pair
             .yes
             .par_iter()
             .zip(pair.no)
-            .map(|(&g, &n)| g - n)
+            .map(|(&g, &n)| g - pair.no_scale * n)
             .collect();
         let products = matmul_transposed(pair.image, &opposite, pair.dim);
         let of_images = self.weights.uses_outliers().then(|| products.clone());
@@ -165,6 +181,7 @@ impl<T: Real> Objective<T> for Clipn {
                 dim: pair.dim,
                 yes: pair.yes,
                 opposite: &opposite,
+                no_scale: pair.no_scale,
             };
             self.add_outliers(&mut result, &texts, of_images, features, scale, mask)?;
         }
@@ -176,7 +193,7 @@ impl<T: Real> Objective<T> for Clipn {
 }
 
 impl Clipn {
-    /// Adds L_inlier and L_outlier, given the products `of_images` f_i·(g_j − n_j), `[N, N]`.
+    /// Adds L_inlier and L_outlier, given the products `of_images` f_i·(g_j − r·n_j), `[N, N]`.
     fn add_outliers<T: Real>(
         &self,
         result: &mut LossAndGradients<T>,
@@ -218,6 +235,7 @@ struct Pair<'a, T> {
     image: &'a [T],
     yes: &'a [T],
     no: &'a [T],
+    no_scale: T,
 }
 
 /// The two ITBO terms, and the gradient of their weighted sum.
@@ -230,7 +248,7 @@ struct Itbo<T> {
     d_scale: T,
 }
 
-/// Evaluates the terms from the products f_i·(g_j − n_j), `[N, N]`.
+/// Evaluates the terms from the products f_i·(g_j − r·n_j), `[N, N]`.
 fn itbo<T: Real>(mut products: Vec<T>, scale: T, weights: LossWeights) -> Itbo<T> {
     let rows = products.len().isqrt();
     let n = rows as f64;
@@ -320,12 +338,13 @@ fn gradients<T: Real>(
     let image = mask
         .image
         .then(|| combine(&itbo.d_x, opposite, dim, rows.clone(), scale));
-    // x contains g − n, so the gradients of ITBO for g and n are opposites.
+    // x contains g − r·n, so the gradient of ITBO for n is −r times that for g.
     let mut yes = (mask.yes || mask.no)
         .then(|| combine_transposed(&itbo.d_x, pair.image, dim, rows.clone(), scale));
     let mut no = None;
     if mask.no {
-        let mut d_no: Vec<T> = yes.iter().flatten().map(|&v| -v).collect();
+        let d_g = yes.iter().flatten();
+        let mut d_no: Vec<T> = d_g.map(|&v| -pair.no_scale * v).collect();
         add_scaled_rows(&mut d_no, pair.yes, &tso.d_cosine, dim, &rows);
         no = Some(d_no);
     }

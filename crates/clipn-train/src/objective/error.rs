@@ -26,6 +26,12 @@ pub enum ObjectiveError {
         /// The rejected value.
         value: f64,
     },
+    /// The factor of the "no" logits is not positive and finite.
+    #[error("factor of the \"no\" logits: expected a positive number, got {value}")]
+    InvalidNoScale {
+        /// The rejected value.
+        value: f64,
+    },
     /// Features are not `[N, D]` with the same N.
     #[error("`{what}` features: expected {expected}, got {length} values")]
     Shape {

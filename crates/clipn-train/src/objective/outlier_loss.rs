@@ -8,11 +8,13 @@ use crate::objective::features::{FeatureGradients, GradientMask};
 use crate::objective::matmul::{combine, combine_transposed, matmul_transposed};
 use crate::objective::{sigmoid, softplus};
 
-/// Texts of a batch: "yes" features and "yes" minus "no" features, `[N, dim]` each.
+/// Texts of a batch: "yes" features g and g − r·n with "no" features n, `[N, dim]` each.
 pub(super) struct Texts<'a, T> {
     pub(super) dim: usize,
     pub(super) yes: &'a [T],
     pub(super) opposite: &'a [T],
+    /// The factor r of the "no" logits.
+    pub(super) no_scale: T,
 }
 
 /// L_inlier and L_outlier, and the gradient of weight·(L_inlier + L_outlier).
@@ -48,11 +50,12 @@ pub(super) fn outlier_loss<T: Real>(
         add(&mut sum, &rest);
         sum
     };
-    // x contains g − n, so the gradients for g and n through x are opposites; p depends on g alone.
+    // x contains g − r·n, so the gradient for n is −r times that for g through x; p depends on g alone.
     let through_x = (mask.yes || mask.no).then(|| over_images(&inlier.d_x, &outlier.d_x));
-    let no = mask
-        .no
-        .then(|| through_x.iter().flatten().map(|&v| -v).collect());
+    let no = mask.no.then(|| {
+        let d_g = through_x.iter().flatten();
+        d_g.map(|&v| -texts.no_scale * v).collect()
+    });
     let yes = through_x.filter(|_| mask.yes).map(|mut d_yes| {
         add(&mut d_yes, &over_images(&inlier.d_y, &outlier.d_y));
         d_yes

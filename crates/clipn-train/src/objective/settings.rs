@@ -17,6 +17,10 @@ pub struct ObjectiveSettings {
     /// Form of TSO; only CLIPN's objectives use it.
     #[serde(default)]
     pub tso: TsoForm,
+    /// Factor of the "no" logits over "yes" logits of the same cosine; only CLIPN's objectives use it. `None`
+    /// means that of the initial weights, which is 1 unless their metadata names another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_scale: Option<f64>,
     /// Weights of CLIPN's terms.
     #[serde(default)]
     pub weights: LossWeights,
@@ -31,7 +35,8 @@ impl ObjectiveSettings {
     /// Builds the objective.
     ///
     /// # Errors
-    /// [`ObjectiveError::InvalidWeight`] if a weight is not finite.
+    /// [`ObjectiveError::InvalidWeight`] if a weight is not finite, [`ObjectiveError::InvalidNoScale`] if
+    /// the factor of the "no" logits is not positive and finite.
     pub fn build<T: Real>(&self) -> Result<Box<dyn Objective<T>>, ObjectiveError> {
         let LossWeights {
             yes,
@@ -49,11 +54,16 @@ impl ObjectiveSettings {
                 return Err(ObjectiveError::InvalidWeight { what, value });
             }
         }
+        let no_scale = self.no_scale.unwrap_or(1.0);
+        if !(no_scale.is_finite() && no_scale > 0.0) {
+            return Err(ObjectiveError::InvalidNoScale { value: no_scale });
+        }
         let clipn = |variant| {
             Box::new(Clipn {
                 variant,
                 tso: self.tso,
                 weights: self.weights,
+                no_scale,
             })
         };
         Ok(match self.name {

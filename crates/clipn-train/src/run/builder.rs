@@ -183,6 +183,7 @@ impl<'a> RunBuilder<'a> {
         settings
             .schedule(steps_per_epoch * settings.epochs)
             .check()?;
+        settings.objective = state.objective;
         let objective = settings.objective.build::<f32>()?;
         let mut towers = state.towers;
         // Packing the weights does not pay off for a tower that encodes each image only once.

@@ -8,7 +8,7 @@ use clipn_model::{
 };
 
 use crate::error::TrainingError;
-use crate::objective::ObjectiveName;
+use crate::objective::{ObjectiveName, ObjectiveSettings};
 use crate::optimizer::AdamW;
 use crate::run::differences::differences;
 use crate::run::settings::TrainSettings;
@@ -21,6 +21,8 @@ use crate::towers::CpuTowers;
 pub(crate) struct InitialState {
     pub(crate) towers: CpuTowers,
     pub(crate) notes: WeightsMetadata,
+    /// Settings of the objective, with the factor of the "no" logits of the weights unless another is set.
+    pub(crate) objective: ObjectiveSettings,
     pub(crate) optimizer: AdamW<f32>,
     /// Number of completed steps.
     pub(crate) step: u64,
@@ -52,7 +54,7 @@ impl InitialState {
 
     fn fresh(settings: &TrainSettings, config: &ModelConfig) -> Result<Self, TrainingError> {
         settings.check_start()?;
-        let (towers, notes) = match &settings.pretrained {
+        let (towers, mut notes) = match &settings.pretrained {
             None => {
                 let notes = WeightsMetadata {
                     training_vocabulary: Some(TrainingVocabulary::default()),
@@ -69,9 +71,11 @@ impl InitialState {
                 )
             }
         };
+        let objective = resolved(settings.objective, &mut notes);
         Ok(Self {
             towers,
             notes,
+            objective,
             optimizer: AdamW::new(settings.optimizer)?,
             step: 0,
             epoch: 0,
@@ -98,9 +102,14 @@ impl InitialState {
                 found: settings.objective.name,
             });
         }
-        let changed_settings = differences(&state.settings, settings);
         let threads = state.settings.get("threads").and_then(|n| n.as_u64());
-        let notes = WeightsMetadata::from_checkpoint(&model);
+        let mut notes = WeightsMetadata::from_checkpoint(&model);
+        let objective = resolved(settings.objective, &mut notes);
+        let settings = &TrainSettings {
+            objective,
+            ..settings.clone()
+        };
+        let changed_settings = differences(&state.settings, settings);
         let weights = ModelWeights::new(config.clone(), model)?;
         let towers = CpuTowers::from_weights(&weights, no_prompts(settings))?;
         let position =
@@ -111,6 +120,7 @@ impl InitialState {
         Ok(Self {
             towers,
             notes,
+            objective,
             optimizer,
             step: state.step,
             epoch: state.epoch,
@@ -129,9 +139,12 @@ impl InitialState {
     ) -> Result<Self, TrainingError> {
         let published = PublishedCheckpoint::<f32>::open(path)?;
         let weights = ModelWeights::new(config.clone(), published.model)?;
+        let mut notes = WeightsMetadata::default();
+        let objective = resolved(settings.objective, &mut notes);
         Ok(Self {
             towers: CpuTowers::from_weights(&weights, no_prompts(settings))?,
-            notes: WeightsMetadata::default(),
+            notes,
+            objective,
             optimizer: published.optimizer,
             step: published.epoch * steps_per_epoch,
             epoch: published.epoch,
@@ -140,6 +153,17 @@ impl InitialState {
             threads: None,
         })
     }
+}
+
+/// Takes the factor of the "no" logits from the metadata of the weights unless another is set, and records
+/// in `notes` the one that "no" is trained with.
+fn resolved(mut objective: ObjectiveSettings, notes: &mut WeightsMetadata) -> ObjectiveSettings {
+    if objective.name.uses_no() {
+        let factor = objective.no_scale.or(notes.no_scale);
+        objective.no_scale = factor.filter(|&factor| factor != 1.0);
+    }
+    notes.no_scale = objective.no_scale;
+    objective
 }
 
 /// Returns the number of "no" prompts of the run's "no" tower; `None` for no "no" tower.

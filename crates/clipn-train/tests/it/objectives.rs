@@ -244,7 +244,13 @@ fn losses_of_a_training_step_match_the_published_ones() {
 }
 
 /// CLIPN's losses as in the paper: softmax over the two logits of a pair, then a logarithm.
-fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: TsoForm, weights: LossWeights) -> [f64; 4] {
+fn naive_clipn(batch: &Batch<f64>, scale: f64, objective: &Clipn) -> [f64; 4] {
+    let &Clipn {
+        tso,
+        weights,
+        no_scale,
+        ..
+    } = objective;
     let (n, dim) = (batch.rows(), batch.dim);
     let dot = |a: &[f64], i: usize, b: &[f64], j: usize| {
         (0..dim)
@@ -254,7 +260,7 @@ fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: TsoForm, weights: LossWeight
     // 1 − p_no is the probability of "yes"; computed as a difference, it would lose digits.
     let probability = |i: usize, j: usize, of_yes: bool| {
         let y = (scale * dot(&batch.image, i, &batch.yes, j)).exp();
-        let z = (scale * dot(&batch.image, i, &batch.no, j)).exp();
+        let z = (no_scale * scale * dot(&batch.image, i, &batch.no, j)).exp();
         if of_yes { y / (y + z) } else { z / (y + z) }
     };
     let yes = -(0..n).map(|i| probability(i, i, true).ln()).sum::<f64>() / n as f64;
@@ -276,7 +282,7 @@ fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: TsoForm, weights: LossWeight
     let outliers = if weights.outlier == 0.0 {
         0.0
     } else {
-        let [inlier, outlier] = naive_outlier_terms(batch, scale);
+        let [inlier, outlier] = naive_outlier_terms(batch, scale, no_scale);
         weights.outlier * (inlier + outlier)
     };
     [
@@ -288,17 +294,20 @@ fn naive_clipn(batch: &Batch<f64>, scale: f64, tso: TsoForm, weights: LossWeight
 }
 
 /// L_inlier and L_outlier from probabilities.
-fn naive_outlier_terms(batch: &Batch<f64>, scale: f64) -> [f64; 2] {
+fn naive_outlier_terms(batch: &Batch<f64>, scale: f64, no_scale: f64) -> [f64; 2] {
     let mean = |images: &[f64], of_yes: bool| {
         let rows = images.chunks(batch.dim).map(|image| {
-            let logits = |texts: &[f64]| -> Vec<f64> {
+            let logits = |texts: &[f64], scale: f64| -> Vec<f64> {
                 let dot = |text: &[f64]| image.iter().zip(text).map(|(a, b)| a * b).sum::<f64>();
                 texts
                     .chunks(batch.dim)
                     .map(|text| (scale * dot(text)).exp())
                     .collect()
             };
-            let (y, z) = (logits(&batch.yes), logits(&batch.no));
+            let (y, z) = (
+                logits(&batch.yes, scale),
+                logits(&batch.no, no_scale * scale),
+            );
             let total: f64 = y.iter().sum();
             y.iter()
                 .zip(&z)
@@ -389,13 +398,14 @@ proptest! {
     fn clipn_matches_its_definition(
         rows in 2usize..9, dim in 2usize..20, seed: u64, scale in 0.5f64..30.0, cosine: bool,
         weights in (0.0f64..2.0, 0.0f64..2.0, 0.0f64..2.0, prop_oneof![Just(0.0), 0.1f64..2.0]),
+        no_scale in prop_oneof![Just(1.0), 0.3f64..4.0],
     ) {
         let tso = if cosine { TsoForm::Cosine } else { TsoForm::L2 };
         let weights = LossWeights { yes: weights.0, no: weights.1, tso: weights.2, outlier: weights.3 };
-        let objective = Clipn { tso, weights, ..Clipn::default() };
+        let objective = Clipn { tso, weights, no_scale, ..Clipn::default() };
         let mut batch = Batch::<f64>::random(rows, dim, seed);
-        let expected = naive_clipn(&batch, scale, tso, weights);
-        // The rounding of a logit is below 30·20·2⁻⁵³; the root in TSO amplifies roundings by up to 100.
+        let expected = naive_clipn(&batch, scale, &objective);
+        // The rounding of a logit is below 4·30·20·2⁻⁵³; the root in TSO amplifies roundings by up to 100.
         for (found, expected) in losses(&evaluate(&objective, &batch, scale)).into_iter().zip(expected) {
             prop_assert!((found - expected).abs() < 1e-11, "{found} {expected}");
         }

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use clipn_base::progress::{NoProgress, Progress};
+use clipn_checkpoint::Checkpoint;
 use clipn_image::{Augmentation, RgbImage};
+use clipn_model::WeightsMetadata;
 use clipn_train::training_log::{TrainingLog, read_log};
 use clipn_train::{
     ObjectiveName, RunObserver, RunStart, StepEvent, TrainRun, TrainSettings, TrainableTowers,
@@ -125,6 +127,58 @@ fn a_resumed_run_has_the_losses_of_an_uninterrupted_one() {
     assert_eq!(second.step(), 3);
     second.run(&NoProgress).unwrap();
     assert_eq!(losses("parts"), losses("whole"));
+}
+
+#[test]
+fn the_factor_of_the_no_logits_is_recorded_and_taken_from_the_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = clipn_settings(dir.path());
+    settings.objective.no_scale = Some(2.5);
+    let metadata = |checkpoint: &Path| {
+        let path = checkpoint.join("model.safetensors");
+        WeightsMetadata::from_checkpoint(&Checkpoint::open(path).unwrap()).no_scale
+    };
+    let run = |settings: &TrainSettings, name: &str| {
+        let mut run = TrainRun::open(settings.clone(), dir.path().join(name)).unwrap();
+        let outcome = run.run(&NoProgress).unwrap();
+        let log = read_log(dir.path().join(name).join(TrainingLog::LINES_FILE)).unwrap();
+        (
+            outcome.checkpoint,
+            log[0].losses["yes"],
+            run.settings().objective.no_scale,
+        )
+    };
+    let (first, yes, _) = run(&settings, "first");
+    assert_eq!(metadata(&first), Some(2.5));
+    // "No" starts as a copy of "yes", so that q is one half of everything without a factor.
+    assert!((yes - 2f64.ln()).abs() > 0.1, "{yes}");
+
+    // Resumed without the flag, and continued from the weights, it stays; another one replaces it.
+    let mut parts = TrainRun::open(settings.clone(), dir.path().join("parts")).unwrap();
+    parts.run(&CancelAfter(Mutex::new(3))).unwrap();
+    drop(parts);
+    settings.objective.no_scale = None;
+    let mut parts = TrainRun::builder(settings.clone(), dir.path().join("parts"))
+        .with_start(RunStart::Latest)
+        .open()
+        .unwrap();
+    let outcome = parts.run(&NoProgress).unwrap();
+    assert_eq!(metadata(&outcome.checkpoint), Some(2.5));
+    let bytes = |checkpoint: &Path| std::fs::read(checkpoint.join("model.safetensors")).unwrap();
+    assert!(bytes(&outcome.checkpoint) == bytes(&first));
+    settings.pretrained = Some(first.join("model.safetensors"));
+    assert_eq!(metadata(&run(&settings, "continued").0), Some(2.5));
+    settings.objective.no_scale = Some(1.0);
+    let (published, _, recorded) = run(&settings, "published");
+    assert_eq!((metadata(&published), recorded), (None, None));
+    settings.objective.no_scale = Some(f64::NAN);
+    let error = TrainRun::open(settings, dir.path().join("bad")).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("expected a positive number, got NaN"),
+        "{error}"
+    );
 }
 
 #[test]

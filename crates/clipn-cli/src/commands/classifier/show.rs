@@ -95,6 +95,9 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         "logits       {} times the cosines",
         (classifier.scale() * 1000.0).round() / 1000.0
     )?;
+    if classifier.no_scale() != 1.0 {
+        writeln!(out, "\"no\" logits  {} times these", classifier.no_scale())?;
+    }
     if !classifier.has_no() {
         writeln!(out, "no           not learned: a plain CLIP")?;
     }
@@ -182,6 +185,7 @@ fn object(bundle: &Bundle) -> Value {
         "templates": bundle.templates(),
         "wording": bundle.prompt_variant(),
         "logit_scale": bundle.classifier().scale(),
+        "no_scale": bundle.classifier().no_scale(),
         "text_cosines": bundle.classifier().text_cosines(),
         "has_no": bundle.classifier().has_no(),
         "negatives": bundle.classifier().negatives().map(|negatives| json!({

@@ -517,8 +517,16 @@ fn feature_settings(args: &ClassifyArgs, shard: ShardSpec, detector: &Detector) 
     let named = settings.map(|(name, value)| (name.to_owned(), value));
     let mut settings = named.into_iter().collect();
     describe_negatives(classifier, &mut settings);
+    describe_no_scale(classifier, &mut settings);
     adapt::describe(&args.adapt, &mut settings);
     RunSettings::new(settings)
+}
+
+/// Notes the factor of the "no" logits. Outputs of earlier versions, all with 1, do not have it.
+fn describe_no_scale(classifier: &Classifier, settings: &mut Map<String, Value>) {
+    if classifier.no_scale() != 1.0 {
+        settings.insert("no scale".to_owned(), json!(classifier.no_scale()));
+    }
 }
 
 /// Everything that rows depend on except the contents of the images. The names are part of the file
@@ -578,6 +586,7 @@ fn run_settings(
     .into_iter()
     .collect();
     describe_negatives(classifier, &mut settings);
+    describe_no_scale(classifier, &mut settings);
     if let Some(key) = &args.sources.image_key {
         settings.insert("image key".to_owned(), json!(key));
     }

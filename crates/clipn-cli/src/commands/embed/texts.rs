@@ -131,6 +131,13 @@ fn class_rows(
             "the logit scale of these weights is {scale}: give --scale {scale} with --text-features"
         ));
     }
+    let factor = classifier.no_scale();
+    if args.side == Side::No && factor != 1.0 {
+        status(format_args!(
+            "the \"no\" logits of these weights have the factor {factor}: give --no-scale {factor} with \
+             --no-features"
+        ));
+    }
     Ok(())
 }
 

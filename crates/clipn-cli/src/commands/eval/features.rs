@@ -14,8 +14,8 @@ use super::model::{self, EvaluatedModel};
 use super::overlaps::warn_of_shared_features;
 use super::train::{check_bundle, with_fitted_file};
 use super::{
-    EvalArgs, EvaluationData, files, print, remove_results, settings, streams, tracking,
-    warn_of_ties,
+    EvalArgs, EvaluationData, describe_no_scale, files, print, remove_results, settings, streams,
+    tracking, warn_of_ties,
 };
 use crate::common::args::named_path;
 use crate::common::classes::{self, ClassesToEncode};
@@ -245,6 +245,7 @@ impl Judge {
                 "no_features": args.text_features.no_features,
             }),
         };
+        describe_no_scale(classifier, &mut all);
         args.train.describe(classifier.fit(), &mut all);
         all
     }

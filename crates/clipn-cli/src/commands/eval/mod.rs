@@ -306,11 +306,19 @@ fn settings(
         "batch_size": options.parallelism.batch_size,
         "workers": options.parallelism.workers,
     });
+    describe_no_scale(classifier, &mut settings);
     args.train.describe(classifier.fit(), &mut settings);
     if let (Some(settings), Value::Object(model)) = (settings.as_object_mut(), model.describe()) {
         settings.extend(model);
     }
     settings
+}
+
+/// Notes the factor of the "no" logits, if it is not the published 1.
+fn describe_no_scale(classifier: &Classifier, settings: &mut Value) {
+    if classifier.no_scale() != 1.0 {
+        settings["no_scale"] = json!(classifier.no_scale());
+    }
 }
 
 fn write(

@@ -262,6 +262,7 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
         objective: ObjectiveSettings {
             name: args.objective.into(),
             tso: args.tso,
+            no_scale: args.no_scale,
             weights: LossWeights {
                 outlier: args.outlier_weight,
                 ..args.loss_weights

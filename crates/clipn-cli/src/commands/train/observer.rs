@@ -121,7 +121,8 @@ impl RunReporter {
             .with_variant(variant)
             .with_duplicates(is_built_in(&periodic.benchmark))
             .with_progress(self)
-            .build_with_towers(&towers.yes, no)?;
+            .build_with_towers(&towers.yes, no)?
+            .with_no_scale(run.settings().objective.no_scale.unwrap_or(1.0));
         let preprocessing = Preprocessing {
             gray: periodic.benchmark.gray,
             ..Preprocessing::clip(run.config().vision.image_size)

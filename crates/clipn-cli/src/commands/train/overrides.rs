@@ -9,7 +9,7 @@ use super::args::TrainArgs;
 use crate::common::error::CliError;
 
 /// The flags of `clipn train` whose values `settings.toml` has, with the keys that they set.
-const SETTINGS_FLAGS: [(&str, &[&str]); 44] = [
+const SETTINGS_FLAGS: [(&str, &[&str]); 45] = [
     ("objective", &["objective.name"]),
     ("model", &["model"]),
     ("pretrained", &["pretrained"]),
@@ -53,6 +53,7 @@ const SETTINGS_FLAGS: [(&str, &[&str]); 44] = [
     ),
     ("outlier_weight", &["objective.weights.outlier"]),
     ("tso", &["objective.tso"]),
+    ("no_scale", &["objective.no_scale"]),
     ("templates", &["templates"]),
     ("cache_image_features", &["cache_image_features"]),
     ("feature_cache", &["feature_cache"]),
@@ -98,7 +99,13 @@ pub(super) fn apply(
 /// Rejects flags on the command line that the objective does not use.
 pub(super) fn check_objective(objective: ObjectiveName, given: &[&str]) -> Result<(), CliError> {
     let unused: &[&str] = match objective {
-        ObjectiveName::Clip => &["no_prompts", "loss_weights", "outlier_weight", "tso"],
+        ObjectiveName::Clip => &[
+            "no_prompts",
+            "loss_weights",
+            "outlier_weight",
+            "tso",
+            "no_scale",
+        ],
         ObjectiveName::ClipnHandcrafted => &["no_prompts"],
         _ => &[],
     };
