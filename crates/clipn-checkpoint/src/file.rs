@@ -97,7 +97,11 @@ pub(crate) fn parse(
                 selection = Some(model);
                 found
             }
-            None => state_dict::find(path, &value)?,
+            None => match (wanted, value.as_tensor()) {
+                // An array that was saved by itself, which is no model.
+                (Wanted::Tensors, Some(tensor)) => state_dict::of_tensor(tensor),
+                _ => state_dict::find(path, &value)?,
+            },
         };
         (found.tensors, found.metadata)
     };

@@ -21,6 +21,17 @@ pub(crate) struct StateDict {
     pub(crate) metadata: IndexMap<String, String>,
 }
 
+/// Name of a tensor that is the whole object.
+const TENSOR: &str = "tensor";
+
+/// Takes a tensor that was saved by itself, without a dictionary.
+pub(crate) fn of_tensor(tensor: &Tensor) -> StateDict {
+    StateDict {
+        tensors: IndexMap::from([(TENSOR.to_owned(), tensor.clone())]),
+        metadata: IndexMap::new(),
+    }
+}
+
 /// Finds the weights: a dictionary of tensors under one of [`STATE_DICT_KEYS`], else the object
 /// itself.
 pub(crate) fn find(path: &Path, object: &Value) -> Result<StateDict, CheckpointError> {

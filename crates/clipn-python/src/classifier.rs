@@ -5,7 +5,7 @@ use clipn::engine::TextEncoder;
 use clipn::inference::unit_features;
 use clipn::model::{LogitScale, TextSide};
 use clipn::negatives::{NegativeSource, Negatives, NegativesBuilder, NegativesError};
-use clipn::prompts::{PromptVariant, TemplateSet};
+use clipn::prompts::{ClassList, ClassNames, PromptVariant, TemplateSet};
 use numpy::PyArray2;
 use pyo3::prelude::*;
 
@@ -162,6 +162,15 @@ impl Classifier {
         let yes = Matrix::extract(yes, "the yes features")?;
         let [count, dim] = yes.shape();
         let names = classes.unwrap_or_else(|| (0..count).map(|class| class.to_string()).collect());
+        if names.len() != count {
+            return Err(invalid(format!(
+                "expected {count} class names, one per row, got {}",
+                names.len()
+            )));
+        }
+        ClassNames::new(names.clone())
+            .and_then(|names| ClassList::new(names).check_names())
+            .or_raise()?;
         let rows = |array: &Bound<'_, PyAny>, name: &str| -> PyResult<(usize, Vec<f32>)> {
             let matrix = Matrix::extract(array, name)?;
             let [rows, found] = matrix.shape();
@@ -181,6 +190,12 @@ impl Classifier {
                 let (rows, values) = rows(array, "negative features")?;
                 let words = negative_names
                     .unwrap_or_else(|| (0..rows).map(|word| word.to_string()).collect());
+                if words.len() != rows {
+                    return Err(invalid(format!(
+                        "expected {rows} names of negatives, one per row, got {}",
+                        words.len()
+                    )));
+                }
                 Some(Negatives::from_features(&words, values, count).or_raise()?)
             }
         };

@@ -103,6 +103,8 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
             "clipn",
             "--outlier-weight",
             "2",
+            "--no-scale",
+            "2.5",
             "--pretrained",
             &text(&clip),
         ],

@@ -187,8 +187,8 @@ impl DetectorArgs {
         let Some(score) = self.score.or(default.map(|rule| rule.score())) else {
             return Err(CliError::usage_with_hint(
                 "nothing to reject with: the weights have not learned \"no\", and there are no negatives",
-                "give --negatives wordnet, calibrate a bundle, give --score and --threshold, or accept \
-                 every image with --no-reject",
+                "give --negatives wordnet (with --text-features, --no-features or --negative-features), \
+                 calibrate a bundle, give --score and --threshold, or accept every image with --no-reject",
             ));
         };
         inputs.check(score)?;

@@ -178,6 +178,20 @@ impl FeatureFile {
         }
     }
 
+    /// Checks that there are rows.
+    ///
+    /// # Errors
+    /// [`FeatureError::Format`] for a file without rows.
+    pub fn check_not_empty(&self) -> Result<(), FeatureError> {
+        if self.is_empty() {
+            return Err(FeatureError::Format {
+                path: self.path.clone(),
+                reason: "it has no rows".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// Checks the dimension.
     ///
     /// # Errors
@@ -337,17 +351,12 @@ fn open_tensor(path: &Path) -> Result<Contents, FeatureError> {
         .iter()
         .filter(|(_, tensor)| tensor.shape().len() == 2 && tensor.dtype().is_float())
         .collect();
-    let object = checkpoint
-        .object()
-        .and_then(clipn_checkpoint::Value::as_tensor);
     let named = TENSOR_NAMES
         .iter()
         .find_map(|wanted| matrices.iter().find(|(name, _)| name == wanted));
-    let tensor = match (named, matrices.as_slice(), object) {
-        (Some((_, tensor)), ..) => *tensor,
-        (None, [(_, tensor)], _) => *tensor,
-        (None, _, Some(tensor)) if tensor.shape().len() == 2 && tensor.dtype().is_float() => tensor,
-        (None, found, _) => {
+    let tensor = match (named, matrices.as_slice()) {
+        (Some((_, tensor)), _) | (None, [(_, tensor)]) => *tensor,
+        (None, found) => {
             let names: Vec<&str> = found.iter().map(|(name, _)| *name).take(5).collect();
             return Err(FeatureError::Format {
                 path: path.to_owned(),
@@ -427,6 +436,17 @@ mod tests {
                 rows[3..],
                 "{descr} {fortran}"
             );
+        }
+    }
+
+    #[test]
+    fn a_tensor_may_be_saved_by_itself() {
+        let rows = [0.5_f32, -1.0, 2.0, 0.25, 4.0, -8.0];
+        for name in ["tensor", "transposed_f16", "legacy"] {
+            let path = clipn_testing::fixture(&format!("features/{name}.pt"));
+            let mut file = FeatureFile::open(&path).unwrap();
+            assert_eq!((file.len(), file.dim()), (2, 3), "{name}");
+            assert_eq!(file.read_all().unwrap(), rows, "{name}");
         }
     }
 

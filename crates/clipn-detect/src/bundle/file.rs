@@ -164,14 +164,18 @@ impl Bundle {
             _ => Err(corrupt(format!("{name} contains NaN or infinite values"))),
         };
         let scale = number(SCALE)?;
-        let no_scale = match checkpoint.get(NO_SCALE) {
-            Some(_) => number(NO_SCALE)?,
-            None => 1.0,
+        let no_scale = match version {
+            VERSION_WITH_NO_SCALE => number(NO_SCALE)?,
+            _ => 1.0,
         };
+        if no_scale <= 0.0 {
+            return Err(corrupt(format!("{NO_SCALE} is {no_scale}, not positive")));
+        }
         let yes = rows(YES)?;
         let no = match version {
             // Version 1 stored a copy of the "yes" rows for a model that has not learned "no".
             VERSION => Some(rows(NO)?).filter(|no| *no != yes),
+            VERSION_WITH_NO_SCALE => Some(rows(NO)?),
             _ if checkpoint.get(NO).is_some() => Some(rows(NO)?),
             _ => None,
         };
@@ -231,7 +235,7 @@ impl Bundle {
 
     /// Lowest version of the format that can express the bundle.
     fn version(&self) -> u64 {
-        if self.classifier.no_scale() != 1.0 {
+        if self.has_no_scale() {
             VERSION_WITH_NO_SCALE
         } else if self.classifier.fit().is_some() {
             VERSION_WITH_FIT
@@ -244,6 +248,10 @@ impl Bundle {
         } else {
             VERSION_WITHOUT_NO
         }
+    }
+
+    fn has_no_scale(&self) -> bool {
+        self.classifier.has_no() && self.classifier.no_scale() != 1.0
     }
 
     fn has_quantized_tower(&self) -> bool {
@@ -305,7 +313,7 @@ impl Bundle {
         if let Some(no) = classifier.no_weights() {
             tensors.push((NO.to_owned(), Tensor::from_f32(&rows, no.to_vec())?));
         }
-        if classifier.no_scale() != 1.0 {
+        if self.has_no_scale() {
             let value = Tensor::from_f64(&[1], &[classifier.no_scale()])?;
             tensors.push((NO_SCALE.to_owned(), value));
         }

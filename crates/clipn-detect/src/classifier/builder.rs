@@ -224,7 +224,8 @@ impl<'a> ClassifierBuilder<'a> {
     ///     let classifier = ClassifierBuilder::new(names)
     ///         .with_templates(TemplateSet::built_in("simple")?)
     ///         .build_with_towers(&yes, Some(&no))?
-    ///         .with_scale(weights.logit_scale());
+    ///         .with_scale(weights.logit_scale())
+    ///         .with_no_scale(weights.no_scale());
     ///     assert_eq!(classifier.class_names(), names);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())

@@ -286,7 +286,9 @@ fn the_builder_takes_defaults_from_the_weights() {
     let given = ClassifierBuilder::new(names).with_prompts(prompts);
     let given = given.build_with_towers(&yes, Some(&no)).unwrap();
     assert_eq!(given.scale(), 100.0);
-    assert_eq!(given.with_scale(weights.logit_scale()), found);
+    assert_eq!((given.no_scale(), found.no_scale()), (1.0, 2.5));
+    let given = given.with_scale(weights.logit_scale());
+    assert_eq!(given.with_no_scale(weights.no_scale()), found);
 }
 
 #[test]

@@ -497,12 +497,17 @@ fn rejects_damaged_bundles() {
             .to_string();
         assert!(error.contains(part), "{from} → {to}: {error}");
     };
-    check_error(r#"\"version\":1"#, r#"\"version\":6"#, "expected 5, got 6");
+    check_error(r#"\"version\":6"#, r#"\"version\":7"#, "expected 6, got 7");
     check_error(r#"\"school bus\","#, "", "for classifier.yes, got");
     check_error(
         r#""classifier.no""#,
         r#""classifier.on""#,
         "classifier.no is missing",
+    );
+    check_error(
+        r#""classifier.no_scale""#,
+        r#""classifier.on_scale""#,
+        "classifier.no_scale is missing",
     );
     check_error(
         r#""calibration.scores""#,

@@ -43,10 +43,10 @@ def _progress(progress: Progress | bool | None) -> Progress | None:
     return show
 
 
-def _names(classes: str | Sequence[str]) -> list[str]:
-    if isinstance(classes, str):
-        raise InvalidArgumentError(f"expected a list of class names, got the string {classes!r}", f"give [{classes!r}]")
-    return [str(name) for name in classes]
+def _names(texts: str | Sequence[str], what: str = "class names") -> list[str]:
+    if isinstance(texts, str):
+        raise InvalidArgumentError(f"expected a list of {what}, got the string {texts!r}", f"give [{texts!r}]")
+    return [str(text) for text in texts]
 
 
 class Model:
@@ -224,7 +224,7 @@ class Classifier:
         assert model is not None
         native = _clipn.Classifier.build(
             _names(classes), model._native, templates, variant, logit_scale, allow_duplicates, negatives,
-            None if reject is None else list(reject), _progress(progress),
+            None if reject is None else _names(reject, "texts to reject"), _progress(progress),
         )
         return cls(native)
 
@@ -257,7 +257,7 @@ class Classifier:
             None if no is None else floats(no, "no features", 2),
             None if negatives is None else floats(negatives, "negative features", 2),
             None if classes is None else _names(classes),
-            None if negative_names is None else _names(negative_names),
+            None if negative_names is None else _names(negative_names, "names of negatives"),
             scale,
             no_scale,
         )
@@ -475,6 +475,8 @@ class Detector:
     ) -> Iterator[Detection]:
         """Classifies the images of an iterable, which may be endless, and yields the detections in order. Images are drawn a few
         batches ahead, on worker threads."""
+        if isinstance(images, (str, bytes, os.PathLike)):
+            raise InvalidArgumentError("expected an iterable of images, got one image", "give [image], or call `detect`")
         return self._native.stream(images, _keep(errors), batch_size, workers)
 
     @property

@@ -1,5 +1,7 @@
 //! Images or features that a threshold is calibrated on.
 
+use std::path::PathBuf;
+
 use clipn::classifier::Classifier;
 use clipn::dataset::{FeatureFile, SkippedFiles, read_labels};
 use clipn::detector::Detector;
@@ -40,9 +42,14 @@ pub(super) struct Run<'a> {
 impl Input {
     pub(super) fn open(args: &CalibrateArgs, skipped: &mut SkippedFiles) -> Result<Self, CliError> {
         if let Some(id) = &args.features {
-            let ood = args.ood_features.iter().map(FeatureFile::open);
+            let open = |path: &PathBuf| {
+                let file = FeatureFile::open(path)?;
+                file.check_not_empty()?;
+                Ok::<_, CliError>(file)
+            };
+            let ood = args.ood_features.iter().map(open);
             return Ok(Self::Features {
-                id: FeatureFile::open(id)?,
+                id: open(id)?,
                 ood: ood.collect::<Result<_, _>>()?,
             });
         }

@@ -168,7 +168,7 @@ fn report_choice(bundle: &Bundle, score: &dyn Score) {
     if let Some(earlier) = bundle.calibration() {
         status(format_args!(
             "replaces the threshold {:.4} of {}, from {} images",
-            earlier.threshold(),
+            earlier.score().from_stable(earlier.threshold()),
             earlier.score().display_name(),
             earlier.len()
         ));

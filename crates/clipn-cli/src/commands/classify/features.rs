@@ -35,6 +35,10 @@ impl FeatureStream {
         let files = paths.iter().map(FeatureFile::open);
         let files: Vec<FeatureFile> = files.collect::<Result<_, _>>()?;
         if let Some(first) = files.first() {
+            // One of many shards may have no rows.
+            if files.iter().all(FeatureFile::is_empty) {
+                first.check_not_empty()?;
+            }
             for file in &files {
                 file.check_dim(first.dim())?;
             }

@@ -100,7 +100,7 @@ pub(crate) struct EvalArgs {
     #[arg(
         long,
         value_name = "[NAME=]FILE",
-        conflicts_with_all = ["id", "benchmark", "feature_cache"],
+        conflicts_with_all = ["id", "benchmark", "feature_cache", "gray", "bands", "sample_bits", "pillow"],
         requires = "ood_features"
     )]
     pub features: Option<String>,
