@@ -65,7 +65,8 @@ def test_texts(model):
 def test_a_classifier_of_features_equals_that_of_names(classifier, model, images):
     features = model.image(images)
     copy = clipn.Classifier.from_features(
-        classifier.yes_weights, classifier.no_weights, classes=classifier.class_names, scale=classifier.scale
+        classifier.yes_weights, classifier.no_weights, classes=classifier.class_names, scale=classifier.scale,
+        no_scale=classifier.no_scale,
     )
     for own, other in zip(classifier.logits(features), copy.logits(features)):
         assert (own is None) == (other is None) and (own is None or np.array_equal(own, other))
@@ -80,6 +81,33 @@ def test_a_classifier_of_features_equals_that_of_names(classifier, model, images
         clipn.Classifier.from_features(np.array([[np.nan, 1.0]]))
     with pytest.raises(clipn.InvalidArgumentError, match="dimension 3, got 2"):
         clipn.Classifier.from_features(np.eye(3), np.eye(2))
+
+
+def test_features_are_checked_with_their_names_and_factors(model):
+    rows = np.eye(3, dtype=np.float32)
+    for arguments, text in [
+        (dict(classes=["a", "b"]), "expected 3 class names, one per row, got 2"),
+        (dict(classes=["a", "b", "A"]), "same"),
+        (dict(classes=["a", "b", "unknown"]), "unknown"),
+        (dict(negatives=-rows, negative_names=["x"]), "expected 3 names of negatives, one per row, got 1"),
+        (dict(negatives=-rows, negative_names="xyz"), "list of names of negatives"),
+        (dict(scale=float("nan")), "expected a positive scale"),
+        (dict(no_scale=0), "expected a positive no_scale"),
+    ]:
+        with pytest.raises(clipn.ClipnError, match=text):
+            clipn.Classifier.from_features(rows, **arguments)
+    with pytest.raises(clipn.InvalidArgumentError, match="list of texts to reject"):
+        clipn.Classifier.build(["goose"], pretrained=model, reject="plate")
+
+
+def test_the_no_logits_have_the_factor_of_the_weights(classifier, model, images):
+    assert classifier.no_scale == 2.5
+    features = model.image(images)
+    one = clipn.Classifier.from_features(
+        classifier.yes_weights, classifier.no_weights, classes=classifier.class_names, scale=classifier.scale
+    )
+    assert one.no_scale == 1.0
+    np.testing.assert_allclose(2.5 * one.logits(features)[1], classifier.logits(features)[1], rtol=1e-5)
 
 
 def test_classes_are_added_and_removed(classifier, model):
@@ -128,6 +156,11 @@ def test_one_many_and_stream(bundle_path, images):
     assert [next(endless).score for _ in range(12)] == [many[i % 5] for i in range(12)]
     endless.close()
     del endless
+
+
+def test_one_image_is_no_stream(bundle_path):
+    with pytest.raises(clipn.InvalidArgumentError, match="got one image"):
+        clipn.Detector.open(bundle_path).stream("photo.jpg")
 
 
 def test_tables(bundle_path, images, tmp_path):

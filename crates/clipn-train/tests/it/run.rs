@@ -164,7 +164,7 @@ fn the_factor_of_the_no_logits_is_recorded_and_taken_from_the_weights() {
         .unwrap();
     let outcome = parts.run(&NoProgress).unwrap();
     assert_eq!(metadata(&outcome.checkpoint), Some(2.5));
-    let bytes = |checkpoint: &Path| std::fs::read(checkpoint.join("model.safetensors")).unwrap();
+    let bytes = |checkpoint: &Path| fs::read(checkpoint.join("model.safetensors")).unwrap();
     assert!(bytes(&outcome.checkpoint) == bytes(&first));
     settings.pretrained = Some(first.join("model.safetensors"));
     assert_eq!(metadata(&run(&settings, "continued").0), Some(2.5));
