@@ -87,7 +87,7 @@ def test_features_are_checked_with_their_names_and_factors(model):
     rows = np.eye(3, dtype=np.float32)
     for arguments, text in [
         (dict(classes=["a", "b"]), "expected 3 class names, one per row, got 2"),
-        (dict(classes=["a", "b", "A"]), "same"),
+        (dict(classes=["a", "b", "A"]), "duplicate class names"),
         (dict(classes=["a", "b", "unknown"]), "unknown"),
         (dict(negatives=-rows, negative_names=["x"]), "expected 3 names of negatives, one per row, got 1"),
         (dict(negatives=-rows, negative_names="xyz"), "list of names of negatives"),
