@@ -329,8 +329,7 @@ impl Classes {
         let negatives = self.own.negatives();
         let negatives = negatives.map(|own| own.for_classes(names)).transpose()?;
         Classifier::new(names.to_vec(), yes, no)?
-            .with_scale(self.own.scale())
-            .with_no_scale(self.own.no_scale())
+            .with_scales_of(&self.own)
             .with_negatives(negatives)
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct TextFeatureArgs {
     pub scale: Option<f64>,
     /// Factor of the "no" logits over "yes" logits of the same cosine, with --no-features: that with which
     /// "no" was trained [default: 1]
-    #[arg(long, value_name = "X", requires = "no_features", value_parser = parse_scale)]
+    #[arg(long, value_name = "X", requires = "no_features", value_parser = parse_no_scale)]
     pub no_scale: Option<f64>,
 }
 
@@ -113,9 +113,18 @@ fn is_same_name(a: &str, b: &str) -> bool {
 }
 
 fn parse_scale(text: &str) -> Result<f64, String> {
+    parse_positive(text, "100")
+}
+
+/// Parses the factor of the "no" logits.
+pub(crate) fn parse_no_scale(text: &str) -> Result<f64, String> {
+    parse_positive(text, "2.5")
+}
+
+fn parse_positive(text: &str, example: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(scale) if scale > 0.0 && f64::is_finite(scale) => Ok(scale),
-        _ => Err("expected a positive number, such as 100".to_owned()),
+        Ok(number) if number > 0.0 && f64::is_finite(number) => Ok(number),
+        _ => Err(format!("expected a positive number, such as {example}")),
     }
 }
 

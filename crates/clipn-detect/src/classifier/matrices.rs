@@ -130,6 +130,13 @@ impl<T: Real> Classifier<T> {
         Self { no_scale, ..self }
     }
 
+    /// Takes both factors, that of all logits and that of the "no" logits, from another classifier of the
+    /// same model. Fitted scores are removed, as for [`with_scale`](Self::with_scale).
+    #[must_use]
+    pub fn with_scales_of(self, other: &Self) -> Self {
+        self.with_scale(other.scale).with_no_scale(other.no_scale)
+    }
+
     /// Sets the negatives, or removes them.
     ///
     /// # Errors
@@ -323,9 +330,7 @@ impl<T: Real> Classifier<T> {
         let no = self.no_weights().map(rows);
         Ok(Self {
             negatives: self.negatives.clone(),
-            ..Self::new(names, rows(self.yes_weights()), no)?
-                .with_scale(self.scale)
-                .with_no_scale(self.no_scale)
+            ..Self::new(names, rows(self.yes_weights()), no)?.with_scales_of(self)
         })
     }
 

@@ -175,8 +175,7 @@ fn in_order(classifier: &Classifier, names: &[String]) -> Result<Classifier, Cli
     };
     let no = classifier.no_weights().map(rows);
     let ordered = Classifier::new(names.to_vec(), rows(classifier.yes_weights()), no)?
-        .with_scale(classifier.scale())
-        .with_no_scale(classifier.no_scale())
+        .with_scales_of(classifier)
         .with_negatives(classifier.negatives().cloned())?;
     let fit = classifier.fit().cloned();
     let fit = fit.map(|fit| fit.with_class_order(&indices, &ordered.scaled_yes_weights()));

@@ -10,6 +10,7 @@ use crate::common::cores::Cores;
 use crate::common::device::DeviceArgs;
 use crate::common::distributed::DistributedArgs;
 use crate::common::error::CliError;
+use crate::common::text_features::parse_no_scale;
 use crate::common::weights::DownloadArgs;
 
 /// Training objective.
@@ -192,7 +193,7 @@ pub(crate) struct TrainArgs {
     pub outlier_weight: f64,
     /// Factor of the "no" logits over "yes" logits of the same cosine, recorded in the weights [default:
     /// that of the initial weights, else 1, as published]
-    #[arg(long, value_name = "FACTOR", value_parser = parse_factor)]
+    #[arg(long, value_name = "FACTOR", value_parser = parse_no_scale)]
     pub no_scale: Option<f64>,
     /// Distance of the loss L_tso
     #[arg(long, value_name = "l2|cosine", default_value = "l2")]
@@ -344,13 +345,6 @@ fn parse_weights(text: &str) -> Result<LossWeights, String> {
         tso,
         ..LossWeights::default()
     })
-}
-
-fn parse_factor(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(factor) if factor > 0.0 && f64::is_finite(factor) => Ok(factor),
-        _ => Err("expected a positive number, such as 2.5".to_owned()),
-    }
 }
 
 fn parse_range(text: &str) -> Result<[f64; 2], String> {
