@@ -33,7 +33,7 @@
 //! | [`DecodeOptions`] | EXIF orientation, 16-bit grayscale, maximum number of pixels |
 //! | [`Preprocessing`] | resize, center crop and normalization; from file to tensor in one call |
 //! | [`Augmentation`], [`random_crop_box`], [`resized_crop`] | torchvision's random crop, flip, color jitter, grayscale and erasing |
-//! | [`SyntheticOutlier`] | images without content, made from training images |
+//! | [`SyntheticOutlier`] | images that no caption describes, made from training images or drawn |
 //! | [`ImageSource`] | trait for images that a pipeline reads later |
 //!
 //! Files are not trusted: sizes are checked before memory is allocated, and a decoder that panics
@@ -54,7 +54,7 @@ pub use augment::{
 };
 pub use decode::{DecodeOptions, IMAGE_START_BYTES, decode_bytes, decode_file, is_image_start};
 pub use error::{ImageError, ImageOrigin};
-pub use outliers::SyntheticOutlier;
+pub use outliers::{OutlierMix, SyntheticOutlier};
 pub use preprocess::{Preprocessing, ResizeMode};
 pub use resample::PillowVersion;
 pub use rgb::RgbImage;

@@ -1,25 +1,24 @@
 //! Thresholds.
 
-use std::path::{Path, PathBuf};
-
 use clipn::calibration::{
-    CalibrationSample, CalibrationSettings, ComparisonSettings, ScoreColumn, calibrate,
-    check_calibration_set, compare_scores,
+    CalibrationSettings, ComparisonSettings, ScoreColumn, calibrate, check_calibration_set,
+    compare_scores,
 };
-use clipn::dataset::{ImageFolder, ListedClasses};
+use clipn::classifier::Classifier;
 use clipn::detector::Detector;
-use clipn::inference::{ItemError, map_features};
-use clipn::progress::Progress;
-use clipn::scores::{LogitsRow, MaxLogit, Score, by_name, stable};
+use clipn::error::chain_in_one_line;
+use clipn::fitted::{FitError, FitSettings, Fitted, ScoreFit};
+use clipn::fitting::{ClassifierFitter, FitSplit, FittingError, round_bank};
+use clipn::scores::{FittedScoreSet, MaxLogit, Score, ScoreInputs, by_name};
 use pyo3::prelude::*;
 
-use crate::arrays::{Floats, Matrix};
+use crate::arrays::Floats;
 use crate::bundle::Bundle;
 use crate::calibration::Calibration;
-use crate::errors::{IntoException, OrRaise, invalid};
-use crate::images::{InputImage, extract_all};
-use crate::interrupt::{Reporter, run};
-use crate::model::{Failed, Model, item_exception, parallelism};
+use crate::calibration_images::{Input, Scored};
+use crate::errors::{IntoException, OrRaise, exception, invalid, warn};
+use crate::interrupt::Reporter;
+use crate::model::Model;
 
 fn settings(
     score: &'static dyn Score,
@@ -62,141 +61,73 @@ pub(crate) fn calibrate_scores(
     })
 }
 
-/// A scored image: its sample, and the values of all candidates.
-type Scored = (CalibrationSample, Vec<f64>);
-
-fn score_row(candidates: &[&'static dyn Score], row: LogitsRow<'_, f32>) -> Scored {
-    let values: Vec<f64> = candidates.iter().map(|score| stable(*score, row)).collect();
-    let representative = candidates.iter().find(|score| score.uses_no());
-    let sample = CalibrationSample::from_logits(*representative.unwrap_or(&candidates[0]), row);
-    (sample, values)
-}
-
-/// Images or features to calibrate on.
-enum Input {
-    Images {
-        images: Vec<InputImage>,
-        /// Class folder of each image.
-        folders: Vec<Option<String>>,
-    },
-    Features(Vec<f32>),
-}
-
-impl Input {
-    fn extract(object: &Bound<'_, PyAny>, class_names: &[String], dim: usize) -> PyResult<Self> {
-        if let Ok(path) = object.extract::<PathBuf>()
-            && path.is_dir()
-        {
-            return Self::directory(&path, class_names);
-        }
-        if object.hasattr("dtype")? {
-            let matrix = Matrix::extract(object, "features")?;
-            let found = matrix.shape()[1];
-            if found != dim {
-                return Err(invalid(format!(
-                    "expected features of dimension {dim}, got {found}"
-                )));
-            }
-            return Ok(Self::Features(matrix.to_f32()?));
-        }
-        Ok(Self::Images {
-            images: extract_all(object)?,
-            folders: Vec::new(),
-        })
-    }
-
-    fn directory(path: &Path, class_names: &[String]) -> PyResult<Self> {
-        let set = ImageFolder::read(path).and_then(|folder| folder.unlabeled("images"));
-        let set = set.map_err(|error| {
-            let message = clipn::error::chain_in_one_line(&error);
-            crate::errors::exception("ImageError", &message, error.hint())
-        })?;
-        let folder = |file: &Path| {
-            let mut parts = file.strip_prefix(path).ok()?.components();
-            let first = parts.next()?.as_os_str().to_string_lossy().into_owned();
-            parts.next().map(|_| first)
-        };
-        let folders: Vec<Option<String>> = set
-            .samples
-            .iter()
-            .map(|sample| folder(&sample.path))
-            .collect();
-        let listed = ListedClasses::from(class_names.to_vec());
-        let named = folders
-            .iter()
-            .map(|folder| {
-                let name = folder.clone()?;
-                let class = listed.classes_of_directories(std::slice::from_ref(&name));
-                let class = class.first().copied().flatten();
-                Some(
-                    class
-                        .and_then(|class| class_names.get(class).cloned())
-                        .unwrap_or(name),
-                )
-            })
-            .collect();
-        let paths = set.samples.into_iter();
-        Ok(Self::Images {
-            images: paths.map(|sample| InputImage::Path(sample.path)).collect(),
-            folders: named,
-        })
-    }
-
-    /// Scores all images; returns the exceptions' texts of those that cannot be read too.
-    fn scored(
-        self,
-        py: Python<'_>,
-        detector: &Detector,
-        candidates: &[&'static dyn Score],
-        workers: Option<usize>,
-        reporter: &Reporter,
-    ) -> PyResult<(Vec<Scored>, Vec<String>)> {
-        match self {
-            Self::Features(values) => {
-                let rows = py.detach(|| {
-                    map_features(detector.classifier(), &values, |_, row| {
-                        row.map(|row| score_row(candidates, row))
-                    })
-                });
-                let rows = rows.or_raise()?.into_iter().enumerate();
-                let rows =
-                    rows.map(|(index, row)| row.map_err(|error| item_exception(index, &[], error)));
-                Ok((rows.collect::<PyResult<_>>()?, Vec::new()))
-            }
-            Self::Images { images, folders } => {
-                let (mut scored, mut skipped) = (Vec::new(), Vec::new());
-                let outcome = run(py, reporter, || -> Result<(), Failed> {
-                    reporter.begin("scoring images", images.len() as u64);
-                    let pipeline = detector
-                        .pipeline_for(candidates)?
-                        .with_parallelism(parallelism(16, workers))
-                        .with_progress(reporter);
-                    let mut index = 0;
-                    pipeline.run(
-                        images,
-                        |_, row| row.map(|row| score_row(candidates, row)),
-                        |row: Result<Scored, ItemError>| -> Result<(), Failed> {
-                            match row {
-                                Ok((sample, values)) => {
-                                    let folder = folders.get(index).cloned().flatten();
-                                    scored.push((CalibrationSample { folder, ..sample }, values));
-                                }
-                                Err(error) => skipped.push(clipn::error::chain_in_one_line(&error)),
-                            }
-                            index += 1;
-                            Ok(())
-                        },
-                    )
-                })?;
-                outcome.map_err(|error| error.into_py_err(&[]))?;
-                Ok((scored, skipped))
-            }
-        }
-    }
-}
-
 /// The figures of a comparison as JSON.
 type ComparisonJson = Option<String>;
+
+/// Scores to fit to a part of the in-distribution images.
+struct FitPlan {
+    scores: FittedScoreSet,
+    settings: FitSettings,
+    fraction: f64,
+    /// Whether the score was named: one that cannot be fitted is then an error.
+    is_strict: bool,
+}
+
+impl FitPlan {
+    /// What to fit; `None` if no candidate is fitted to images. A comparison of scores includes all that are if
+    /// there are images enough for the fit and, apart from these, for the comparison.
+    fn new(
+        candidates: &[&'static dyn Score],
+        comparison: Option<&ComparisonSettings>,
+        [id, ood]: [usize; 2],
+        (settings, fraction): (FitSettings, f64),
+    ) -> Option<Self> {
+        let named: FittedScoreSet = candidates
+            .iter()
+            .filter_map(|score| score.fitted())
+            .collect();
+        let plan = |scores, is_strict| Self {
+            scores,
+            settings,
+            fraction,
+            is_strict,
+        };
+        if !named.is_empty() {
+            return Some(plan(named, true));
+        }
+        let fitted = FitSplit::images_to_fit(id, fraction);
+        let has_enough = comparison?.check_counts(id - fitted, ood).is_ok();
+        (has_enough && fitted >= FitSplit::MIN_IMAGES).then(|| plan(FittedScoreSet::all(), false))
+    }
+
+    /// Fits the scores to the images of a split, and warns of what is unusual.
+    fn fit(
+        &self,
+        py: Python<'_>,
+        classifier: &Classifier,
+        (features, classes): (&[f32], &[Option<usize>]),
+    ) -> PyResult<ScoreFit> {
+        let fitted = py.detach(|| -> Result<Fitted, FittingError> {
+            let mut fitter = ClassifierFitter::new(classifier, self.scores, self.settings)?;
+            for (row, class) in features.chunks_exact(classifier.dim()).zip(classes) {
+                fitter.add(row, *class)?;
+            }
+            fitter.finish()
+        });
+        let Fitted { fit, left_out, .. } = fitted.or_raise()?;
+        for (score, error) in left_out {
+            let error = chain_in_one_line(&error);
+            if self.is_strict {
+                return Err(exception("CalibrationError", &error, None));
+            }
+            warn(py, &format!("left out {}: {error}", score.as_str()))?;
+        }
+        for message in &fit.summary().warnings {
+            warn(py, &message.to_string())?;
+        }
+        round_bank(fit, classifier).or_raise()
+    }
+}
 
 /// Calibrates a bundle; returns it with the images that could not be read, and the comparison of scores.
 #[pyfunction]
@@ -211,6 +142,8 @@ pub(crate) fn calibrate_bundle(
     target_tpr: f64,
     choice: &str,
     confidence: f64,
+    fit_fraction: f64,
+    fit_settings: Option<&str>,
     description: &str,
     workers: Option<usize>,
     progress: Option<Py<PyAny>>,
@@ -221,66 +154,165 @@ pub(crate) fn calibrate_bundle(
     let ood = ood
         .map(|ood| Input::extract(ood, names, classifier.dim()))
         .transpose()?;
+    if let Some(labels) = &labels
+        && labels.len() != id.len()
+    {
+        let (images, found) = (id.len(), labels.len());
+        return Err(invalid(format!("expected {images} labels, got {found}")));
+    }
+    if !(fit_fraction > 0.0 && fit_fraction < 1.0) {
+        return Err(invalid(format!(
+            "expected a fit_fraction between 0 and 1, got {fit_fraction}"
+        )));
+    }
+    let fit_settings = match fit_settings {
+        Some(text) => text
+            .parse()
+            .map_err(|error: FitError| invalid(error.to_string()))?,
+        None => FitSettings::default(),
+    };
     let detector = match model {
         Some(model) => Detector::new(bundle.inner.clone(), &model.weights),
         None if bundle.inner.has_image_tower() => Detector::from_bundle(bundle.inner.clone()),
         None => Detector::for_features_of(bundle.inner.clone()),
     };
-    let detector = detector.or_raise()?;
+    // Without the scores that an earlier calibration fitted.
+    let unfitted = classifier.clone().with_fit(None).or_raise()?;
+    let mut detector = detector
+        .and_then(|detector| detector.with_classifier(unfitted))
+        .or_raise()?;
     let inputs = detector.score_inputs();
-    let default: &'static dyn Score = inputs.default_rule().map_or(&MaxLogit, |rule| rule.score());
-    let is_comparison = score == Some("best") && ood.is_some();
-    let candidates = match score {
-        Some("best") if is_comparison => inputs.available(),
-        Some("best") | None => vec![default],
+    let default = default_score(bundle, &inputs);
+    let comparison = ComparisonSettings::default().with_target_tpr(target_tpr);
+    let comparison = (score == Some("best") && ood.is_some()).then_some(comparison);
+    let mut candidates = match score {
+        Some("best") if comparison.is_some() => inputs.available(),
+        Some("best") => {
+            let name = default.display_name();
+            warn(
+                py,
+                &format!(
+                    "cannot compare scores without out-of-distribution images: took the default, {name}"
+                ),
+            )?;
+            vec![default]
+        }
+        None => vec![default],
         Some(name) => vec![by_name(name).or_raise()?],
+    };
+    let counts = [id.len(), ood.as_ref().map_or(0, Input::len)];
+    if let Some(comparison) = &comparison {
+        // Before minutes of encoding; unreadable images count later.
+        comparison.check_counts(counts[0], counts[1]).or_raise()?;
+    }
+    let plan = FitPlan::new(
+        &candidates,
+        comparison.as_ref(),
+        counts,
+        (fit_settings, fit_fraction),
+    );
+    let inputs = ScoreInputs {
+        fitted: plan.as_ref().map_or(inputs.fitted, |plan| plan.scores),
+        ..inputs
     };
     for score in &candidates {
         inputs.check(*score).or_raise()?;
     }
     let reporter = Reporter::new(progress);
-    let (mut id, mut skipped) = id.scored(py, &detector, &candidates, workers, &reporter)?;
-    let (ood, more) = match ood {
+    let of_labels = |index: usize| labels.as_ref().and_then(|labels| labels[index]);
+    let mut held_out = None;
+    let (mut id, mut skipped) = match &plan {
+        None => id.scored(py, &detector, &candidates, workers, &reporter)?,
+        Some(plan) => {
+            let (rows, skipped) = id.features(py, &detector, workers, &reporter)?;
+            let of_folder = |folder: &Option<String>| {
+                let folder = folder.as_ref()?;
+                names.iter().position(|name| name == folder)
+            };
+            let classes = rows.indices.iter().zip(&rows.folders);
+            let classes: Vec<Option<usize>> = classes
+                .map(|(&index, folder)| of_labels(index).or_else(|| of_folder(folder)))
+                .collect();
+            let split = FitSplit::new(&classes, plan.fraction, plan.settings.seed);
+            let (features, of_features) =
+                split.rows_to_fit(&rows.features, &classes, classifier.dim());
+            let fit = plan.fit(py, detector.classifier(), (&features, &of_features))?;
+            let fitted = detector.classifier().clone().with_fit(fit).or_raise()?;
+            detector = detector.with_classifier(fitted).or_raise()?;
+            if comparison.is_some() {
+                candidates = detector.classifier().score_inputs().available();
+            }
+            held_out = Some(split.threshold);
+            (
+                rows.scored(py, detector.classifier(), &candidates)?,
+                skipped,
+            )
+        }
+    };
+    let (mut ood, more) = match ood {
         Some(ood) => ood.scored(py, &detector, &candidates, workers, &reporter)?,
         None => (Vec::new(), Vec::new()),
     };
     skipped.extend(more);
-    if let Some(labels) = labels {
-        if labels.len() != id.len() {
-            let (rows, found) = (id.len(), labels.len());
-            return Err(invalid(format!("expected {rows} labels, got {found}")));
-        }
-        for ((sample, _), label) in id.iter_mut().zip(labels) {
-            sample.folder = label.and_then(|label| names.get(label).cloned());
+    for image in &mut id {
+        if let Some(label) = of_labels(image.index) {
+            image.sample.folder = names.get(label).cloned();
         }
     }
-    let (index, comparison) = if is_comparison {
-        best(&candidates, &id, &ood, target_tpr)?
-    } else {
-        (0, None)
+    let held_out: Option<Vec<Scored>> =
+        held_out.map(|indices| indices.into_iter().map(|index| id[index].clone()).collect());
+    let (index, comparison) = match comparison {
+        Some(settings) => best(
+            &candidates,
+            held_out.as_ref().unwrap_or(&id),
+            &ood,
+            &settings,
+        )?,
+        None => (0, None),
     };
     let score = candidates[index];
-    for (sample, values) in &mut id {
-        sample.score = values[index];
+    let mut fit = None;
+    if let (Some(fitted), Some(held_out)) = (score.fitted(), held_out) {
+        fit = detector
+            .classifier()
+            .fit()
+            .map(|fit| fit.clone().only(fitted));
+        id = held_out;
+    }
+    for image in id.iter_mut().chain(&mut ood) {
+        image.sample.score = image.values[index];
         if !score.uses_no() {
-            sample.agreement = f64::NAN;
+            image.sample.agreement = f64::NAN;
         }
     }
-    let values = |images: &[Scored]| {
-        images
-            .iter()
-            .map(|(_, values)| values[index])
-            .collect::<Vec<_>>()
-    };
+    let values =
+        |images: &[Scored]| -> Vec<f64> { images.iter().map(|image| image.sample.score).collect() };
     let settings = settings(score, target_tpr, choice, confidence)?;
-    let samples: Vec<_> = id.iter().map(|(sample, _)| sample.clone()).collect();
+    let samples: Vec<_> = id.iter().map(|image| image.sample.clone()).collect();
     let warnings = check_calibration_set(&samples, names, &settings);
     let calibration = calibrate(&values(&id), &values(&ood), &settings)
         .map_err(IntoException::into_exception)?
         .with_description(description)
         .with_warnings(warnings);
-    let inner = bundle.inner.clone().with_calibration(calibration);
+    let classifier = detector.classifier().clone().with_fit(fit).or_raise()?;
+    let inner = bundle
+        .inner
+        .clone()
+        .with_classifier(classifier)
+        .with_calibration(calibration);
     Ok((Bundle { inner }, skipped, comparison))
+}
+
+/// The score of the calibration that is replaced, else the one that suits the classifier.
+fn default_score(bundle: &Bundle, inputs: &ScoreInputs) -> &'static dyn Score {
+    let calibrated = bundle
+        .inner
+        .calibration()
+        .map(|calibration| calibration.rule());
+    match calibrated.or_else(|| inputs.default_rule()) {
+        Some(rule) => rule.score(),
+        None => &MaxLogit,
+    }
 }
 
 /// Index of the best candidate, and the comparison.
@@ -288,29 +320,23 @@ fn best(
     candidates: &[&'static dyn Score],
     id: &[Scored],
     ood: &[Scored],
-    target_tpr: f64,
+    settings: &ComparisonSettings,
 ) -> PyResult<(usize, ComparisonJson)> {
     let column = |(index, score): (usize, &&'static dyn Score)| {
-        let values = |images: &[Scored]| images.iter().map(|(_, values)| values[index]).collect();
+        let values = |images: &[Scored]| images.iter().map(|image| image.values[index]).collect();
         ScoreColumn {
             score: *score,
             id: values(id),
             ood: values(ood),
         }
     };
-    let columns: Vec<ScoreColumn> = candidates.iter().enumerate().map(column).collect();
-    let finite: Vec<ScoreColumn> = columns
-        .into_iter()
-        .filter(|column| {
-            column
-                .id
-                .iter()
-                .chain(&column.ood)
-                .all(|value| value.is_finite())
-        })
-        .collect();
-    let settings = ComparisonSettings::default().with_target_tpr(target_tpr);
-    let comparison = compare_scores(&finite, &settings).or_raise()?;
+    let is_finite = |column: &ScoreColumn| {
+        let mut values = column.id.iter().chain(&column.ood);
+        values.all(|value| value.is_finite())
+    };
+    let columns = candidates.iter().enumerate().map(column);
+    let finite: Vec<ScoreColumn> = columns.filter(is_finite).collect();
+    let comparison = compare_scores(&finite, settings).or_raise()?;
     let best = comparison.best().score;
     let index = candidates.iter().position(|candidate| *candidate == best);
     let json = serde_json::to_string(&comparison).map_err(|error| invalid(error.to_string()))?;

@@ -88,6 +88,25 @@ impl Detection {
         serde_json::to_string(&self.inner).map_err(|error| invalid(error.to_string()))
     }
 
+    /// Reads what `to_json` returned.
+    #[staticmethod]
+    #[pyo3(signature = (text, path=None))]
+    fn from_json(text: &str, path: Option<String>) -> PyResult<Self> {
+        let inner = serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
+        Ok(Self { inner, path })
+    }
+
+    /// Pickles a detection, so that it can be sent to other processes.
+    fn __reduce__(slf: PyRef<'_, Self>) -> PyResult<(Bound<'_, PyAny>, (String, Option<String>))> {
+        let arguments = (slf.to_json()?, slf.path.clone());
+        let from_json = slf.py().get_type::<Self>().getattr("from_json")?;
+        Ok((from_json, arguments))
+    }
+
+    fn __eq__(&self, other: &Self) -> bool {
+        self.path == other.path && self.inner == other.inner
+    }
+
     fn __repr__(&self) -> String {
         let path = self
             .path

@@ -31,7 +31,48 @@ pub(crate) fn warn(py: Python<'_>, text: &str) -> PyResult<()> {
 }
 
 fn of_error(class: &str, error: &(dyn Error + 'static), hint: Option<String>) -> PyErr {
+    let hint = hint.and_then(|hint| in_python(&hint));
     exception(class, &chain_in_one_line(error), hint.as_deref())
+}
+
+/// What Rust's names in hints are in Python.
+const PYTHON_NAMES: [(&str, &str); 11] = [
+    ("`Bundle::build`", "`clipn.Bundle.build`"),
+    ("`BundleBuilder::with_image_tower`", "`image_tower=True`"),
+    (
+        "`Checkpoint::open_model`",
+        "`clipn convert --weights-key` on the command line",
+    ),
+    ("`Classifier::class_names`", "`Classifier.class_names`"),
+    (
+        "`Classifier::with_scale`",
+        "`scale=` of `Classifier.from_features`",
+    ),
+    ("`Classifier::without_classes`", "`Classifier.remove`"),
+    ("`Detector::new`", "`clipn.Detector(bundle, pretrained)`"),
+    ("`Detector::with_rule`", "`Detector.with_rule`"),
+    (
+        "scale the image down, or raise `DecodeOptions::max_pixels`",
+        "scale the image down",
+    ),
+    (
+        "name the bands of red, green and blue with `DecodeOptions::bands`",
+        "choose three bands with another program, and pass an array `[H, W, 3]`",
+    ),
+    (
+        "name the number of bits that the samples use with `DecodeOptions::sample_bits`; 16 if the image is meant to be that dark",
+        "scale the samples to 8 bits with another program, and pass an array",
+    ),
+];
+
+/// A hint in the words of a Python user; `None` if it advises what only Rust can do.
+fn in_python(hint: &str) -> Option<String> {
+    let hint = PYTHON_NAMES
+        .iter()
+        .fold(hint.to_owned(), |hint, (rust, python)| {
+            hint.replace(rust, python)
+        });
+    (!hint.contains("::")).then_some(hint)
 }
 
 /// Conversion of an error of the library.
@@ -58,6 +99,7 @@ exceptions! {
     clipn::classifier::ClassifierError => "ClassifierError" hint;
     clipn::detector::DetectorError => "DetectorError" hint;
     clipn::download::DownloadError => "DownloadError" hint;
+    clipn::fitting::FittingError => "CalibrationError";
     clipn::image::ImageError => "ImageError" hint;
     clipn::inference::InferenceError => "DetectorError";
     clipn::inference::ItemError => "ImageError" hint;

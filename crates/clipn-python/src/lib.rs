@@ -11,6 +11,7 @@ mod arrays;
 mod bundle;
 mod calibrate;
 mod calibration;
+mod calibration_images;
 mod classifier;
 mod convert;
 mod detection;

@@ -179,10 +179,20 @@ def test_tables(bundle_path, images, tmp_path):
     assert caught.value.hint is None or isinstance(caught.value.hint, str)
     again = pickle.loads(pickle.dumps(caught.value))
     assert type(again) is clipn.ImageError and str(again) == str(caught.value)
+    again = pickle.loads(pickle.dumps(detections[:5]))
+    assert again == detections[:5] and again[0].path == str(images[0]) and again[0] != again[1]
+    assert clipn.Detection.from_json(again[0].to_json()).top == again[0].top
     with pytest.raises(clipn.ImageError):
         list(detector.stream([broken]))
     with pytest.raises(clipn.ImageError, match="image 1"):
         detector.detect([images[0], b"no image"])
+
+
+def test_hints_have_the_names_of_python(bundle_path):
+    classifier = clipn.Bundle.open(bundle_path).classifier
+    with pytest.raises(clipn.ClassifierError, match="nothing") as caught:
+        classifier.remove(["nothing"])
+    assert caught.value.hint == "`Classifier.class_names` lists the classes"
 
 
 def test_errors_of_a_python_iterator_are_raised(bundle_path, images):
@@ -235,6 +245,46 @@ def test_calibration_equals_that_of_the_program(bundle_path, model, tmp_path):
     assert clipn.Detector.open(tmp_path / "c.clipn").detect(paths[0]).p_value is not None
     with pytest.raises(clipn.CalibrationError):
         clipn.calibrate(bundle, features[:3])
+
+
+def test_fitted_scores_are_compared_and_calibrated_as_in_the_program(bundle_path, model, tmp_path):
+    rng = np.random.default_rng(6)
+    for name, low, count in (("known/pizza", 100, 220), ("other", 0, 40)):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        for index in range(count):
+            Image.fromarray(rng.integers(low, 256, (16, 16, 3), dtype=np.uint8)).save(folder / f"{index:03}.png")
+    bundle = clipn.Bundle.open(bundle_path)
+    for score in ("best", "knn"):
+        out = tmp_path / f"{score}.clipn"
+        command = [
+            sys.executable, "-m", "clipn", "calibrate", "--bundle", bundle_path, "--id", tmp_path / "known", "--ood",
+            tmp_path / "other", "--score", score, "--fit-settings", "knn-k=10", "--out", out,
+        ]
+        if score == "best":
+            command = [word for word in command if word not in ("--fit-settings", "knn-k=10")]
+        subprocess.run(command, check=True, capture_output=True)
+        program = clipn.Bundle.open(out).calibration
+        settings = {"knn-k": 10} if score == "knn" else None
+        ours = clipn.calibrate(bundle, tmp_path / "known", tmp_path / "other", score=score, fit_settings=settings)
+        found = ours.calibration
+        assert (found.score, found.n) == (program.score, program.n)
+        assert found.threshold == pytest.approx(program.threshold, rel=1e-9)
+        if score == "best":
+            assert {"knn", "vim", "msp"} <= {row["score"] for row in ours.comparison["scores"]}
+        else:
+            assert found.n == 110 and ours.classifier.scores.count("knn") == 1
+            detector = clipn.Detector(ours, model)
+            assert detector.score_name == "knn"
+    # Labels are those of all images, also if one cannot be read.
+    images = [*sorted((tmp_path / "known/pizza").iterdir())[:40], b"no image"]
+    with pytest.warns(UserWarning, match="skipped 1 images"):
+        calibrated = clipn.calibrate(bundle, images, labels=["pizza"] * 41)
+    assert calibrated.calibration.n == 40
+    with pytest.raises(clipn.InvalidArgumentError, match="expected 41 labels, got 40"):
+        clipn.calibrate(bundle, images, labels=["pizza"] * 40)
+    with pytest.warns(UserWarning, match="cannot compare scores without"):
+        clipn.calibrate(bundle, images[:40], score="best")
 
 
 def test_progress_is_reported_and_its_errors_raised(bundle_path, images):

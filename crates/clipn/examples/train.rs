@@ -7,13 +7,8 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clipn::dataset::SkipLimit;
-use clipn::image::Augmentation;
-use clipn::model::Precision;
 use clipn::prelude::*;
-use clipn::training::{
-    AdamWSettings, DataSettings, GradientScaling, ObjectiveSettings, RunObserver, StepEvent,
-    TrainRun, TrainSettings,
-};
+use clipn::training::{DataSettings, RunObserver, StepEvent, TrainRun, TrainSettings};
 
 /// Prints the losses of every step.
 struct Printer;
@@ -50,35 +45,18 @@ pub(crate) fn train(
     let model = directory.join("model.json");
     std::fs::write(&model, config.to_open_clip().to_string())?;
 
+    let captions = captions.display().to_string();
     let settings = TrainSettings {
-        model: model.display().to_string(),
         pretrained: Some(PretrainedWeights::MINI.into()),
-        no_prompts: 16,
-        templates: TemplateSet::DEFAULT_NAME.to_owned(),
-        processes: 1,
-        precision: Precision::F32,
-        threads: 0,
         batch_size,
-        accum_freq: 1,
         epochs: 1,
-        lr: 3e-4,
-        warmup: 0,
-        constant_lr: false,
-        seed: 0,
         workers: 2,
-        cache_image_features: false,
-        feature_cache: None,
-        save_frequency: 1,
-        save_every: None,
         keep: 1,
-        objective: ObjectiveSettings::default(),
-        optimizer: AdamWSettings::default(),
-        gradient_scaling: GradientScaling::default(),
         data: DataSettings {
             max_bad: SkipLimit::Count(0),
-            ..DataSettings::new(captions.display().to_string())
+            ..DataSettings::new(captions.as_str())
         },
-        augmentation: Augmentation::published(),
+        ..TrainSettings::new(model.display().to_string(), captions.as_str())
     };
     let outcome = TrainRun::open(settings, directory)?.run(&Printer)?;
     Ok(outcome.checkpoint)

@@ -296,7 +296,7 @@ fn reads_environment_variables_and_keeps_keys_secret() {
     let refused = lines.iter().find(|line| line["status"] == 401).unwrap();
     assert_eq!(
         (&refused["error"], &refused["route"]),
-        (&"unauthorised".into(), &"/v1/info".into())
+        (&"unauthorized".into(), &"/v1/info".into())
     );
     assert!(
         refused["id"].is_string() && refused["ms"].is_f64() && refused["timestamp"].is_string(),

@@ -8,6 +8,7 @@ use clipn_data::{
     CachedImages, CaptionLoader, CaptionTable, CaptionTableFormat, LoaderSettings, Sampling,
     SkipLimit, SkipReason, TableQuoting, TrainBatch, TrainingDataError,
 };
+use clipn_image::OutlierMix;
 use clipn_testing::shards::{bmp, number};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -223,9 +224,9 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
 #[test]
 fn outliers_come_with_the_images_and_repeat() {
     let (_folder, path) = folder(30, rows(30).as_bytes());
-    let read = |synthetic_outliers, seed, epoch, workers, known: Option<u32>| {
+    let read = |outliers, seed, epoch, workers, known: Option<u32>| {
         let settings = LoaderSettings {
-            synthetic_outliers,
+            outliers,
             seed,
             workers,
             ..settings(4)
@@ -238,15 +239,16 @@ fn outliers_come_with_the_images_and_repeat() {
         let batches: Result<Vec<TrainBatch>, _> = loader.epoch(epoch).unwrap().collect();
         batches.unwrap()
     };
-    let without = read(false, 1, 0, 0, None);
-    let with = read(true, 1, 0, 0, None);
+    let usual = Some(OutlierMix::default());
+    let without = read(None, 1, 0, 0, None);
+    let with = read(usual, 1, 0, 0, None);
     for (with, without) in with.iter().zip(&without) {
         assert!(without.outliers.is_empty());
         assert_eq!((&with.pixels, &with.keys), (&without.pixels, &without.keys));
         assert_eq!(with.outliers.len(), with.pixels.len());
     }
     assert!(with.iter().any(|batch| batch.outliers != batch.pixels));
-    assert_eq!(with, read(true, 1, 0, 2, None));
+    assert_eq!(with, read(usual, 1, 0, 2, None));
     let outliers = |batches: &[TrainBatch]| {
         let pairs = batches.iter().flat_map(|batch| {
             let keys = batch.decoded.iter().map(|&i| batch.keys[i].clone());
@@ -254,19 +256,25 @@ fn outliers_come_with_the_images_and_repeat() {
         });
         pairs.collect::<std::collections::HashMap<_, _>>()
     };
-    let (first, second) = (outliers(&with), outliers(&read(true, 1, 1, 0, None)));
+    let (first, second) = (outliers(&with), outliers(&read(usual, 1, 1, 0, None)));
     let differ = |(key, pixels): (&String, &Vec<f32>)| second.get(key).is_some_and(|p| p != pixels);
     assert!(
         first.iter().any(differ),
         "the outliers of every epoch are the same"
     );
     // If features are cached, what an image's outlier is depends on nothing but the sample.
-    let cached = outliers(&read(true, 1, 0, 0, Some(1000)));
+    let cached = outliers(&read(usual, 1, 0, 0, Some(1000)));
     assert_eq!(cached.len(), first.len());
-    for (key, pixels) in outliers(&read(true, 9, 3, 2, Some(1000))) {
+    for (key, pixels) in outliers(&read(usual, 9, 3, 2, Some(1000))) {
         assert!(cached.get(&key).is_none_or(|p| *p == pixels), "{key}");
     }
-    for batch in read(true, 1, 0, 0, Some(3)) {
+    let illustrations = Some(OutlierMix { illustrations: 0.4 });
+    let mixed = outliers(&read(illustrations, 1, 0, 0, None));
+    let changed = mixed
+        .iter()
+        .filter(|(key, pixels)| first.get(*key) != Some(pixels));
+    assert!(changed.count() > 0, "no outlier is an illustration");
+    for batch in read(usual, 1, 0, 0, Some(3)) {
         assert_eq!(batch.outliers.len(), batch.pixels.len());
     }
 }

@@ -26,8 +26,10 @@
 
 mod error;
 mod fitter;
+mod split;
 mod tensors;
 
 pub use error::FittingError;
 pub use fitter::{ClassifierFitter, round_bank};
+pub use split::FitSplit;
 pub(crate) use tensors::{read_fit, write_fit};

@@ -2,7 +2,7 @@
 use clipn_base::random::RandomSource;
 
 /// A point in units of the side, x to the right and y down.
-type Point = [f64; 2];
+pub(super) type Point = [f64; 2];
 
 /// A shape in the unit square.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    fn contains(&self, point: Point) -> bool {
+    pub(super) fn contains(&self, point: Point) -> bool {
         match self {
             Self::Polygon(points) => is_in_polygon(points, point),
             Self::Stroke { points, width } => points
@@ -119,22 +119,27 @@ impl Canvas {
         }
     }
 
-    /// Fills a shape with a color; its outline is smoothed with four samples a pixel.
+    /// Fills a shape with a color; its outline is smoothed.
     pub(super) fn fill(&mut self, color: [u8; 3], shape: &Shape) {
+        self.paint(|point| shape.contains(point).then_some(color));
+    }
+
+    /// Paints over the canvas. `color` returns the color at a point of the unit square, or `None` to keep what
+    /// is there; each pixel is the mean of four points.
+    pub(super) fn paint(&mut self, mut color: impl FnMut(Point) -> Option<[u8; 3]>) {
         let side = self.side as f64;
         for (index, pixel) in self.pixels.iter_mut().enumerate() {
             let (row, column) = (index / self.side, index % self.side);
-            let samples = [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]];
-            let covered = samples
-                .iter()
-                .filter(|[x, y]| {
-                    shape.contains([(column as f64 + x) / side, (row as f64 + y) / side])
-                })
-                .count() as u32;
-            for (value, new) in pixel.iter_mut().zip(color) {
-                let mixed = u32::from(*value) * (4 - covered) + u32::from(new) * covered;
-                *value = (mixed / 4) as u8;
+            let old = *pixel;
+            let mut sums = [0; 3];
+            for [x, y] in [[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]] {
+                let point = [(column as f64 + x) / side, (row as f64 + y) / side];
+                let sample = color(point).unwrap_or(old);
+                for (sum, value) in sums.iter_mut().zip(sample) {
+                    *sum += u32::from(value);
+                }
             }
+            *pixel = sums.map(|sum| (sum / 4) as u8);
         }
     }
 

@@ -1,20 +1,23 @@
-//! Synthetic outliers: images made from training images so that nothing in them can be named.
+//! Synthetic outliers: images that no caption of the training data describes.
 mod drawing;
+mod illustration;
 
 use std::fmt;
 
 use clipn_base::random::RandomSource;
+use serde::{Deserialize, Serialize};
 
 use self::drawing::{Canvas, random_shape};
+use self::illustration::illustration;
 use crate::augment::{CropBox, resized_crop};
 use crate::error::ImageError;
 use crate::rgb::RgbImage;
 
-/// A way to make an outlier from an image of the training data.
+/// A way to make an outlier for an image of the training data.
 ///
-/// An outlier keeps colors or textures of its image, but nothing that a caption could name. A text
-/// tower that learns to say "no" to outliers says it to kinds of images that are not among them too.
-/// The idea is that of outlier exposure (Hendrycks et al., 2019, <https://arxiv.org/abs/1812.04606>),
+/// An outlier keeps colors or textures of its image, but nothing that a caption could name; or it is drawn from
+/// scratch. A text tower that learns to say "no" to outliers says it to kinds of images that are not among
+/// them too. The idea is that of outlier exposure (Hendrycks et al., 2019, <https://arxiv.org/abs/1812.04606>),
 /// with outliers that need no data.
 ///
 /// Two photographs blended, inverted colors or a small cut-out are no outliers: what they show can still be
@@ -22,11 +25,12 @@ use crate::rgb::RgbImage;
 ///
 /// ```
 /// use clipn_base::random::Xoshiro256;
-/// use clipn_image::{RgbImage, SyntheticOutlier};
+/// use clipn_image::{OutlierMix, RgbImage};
 ///
 /// let image = RgbImage::new(64, 64, (0..64 * 64 * 3).map(|i| (i % 251) as u8).collect())?;
 /// let mut random = Xoshiro256::new(7);
-/// let outlier = SyntheticOutlier::random(&mut random).apply(&image, &mut random)?;
+/// let kind = OutlierMix::default().draw(&mut random);
+/// let outlier = kind.apply(&image, &mut random)?;
 /// assert_eq!((outlier.width(), outlier.height()), (64, 64));
 /// # Ok::<(), clipn_image::ImageError>(())
 /// ```
@@ -49,11 +53,14 @@ pub enum SyntheticOutlier {
     TwoTone,
     /// One to six random shapes in flat colors, on a plain background.
     Drawn,
+    /// A figure in front of a ground, a pattern or a landscape, as in a children's book. Its image has no part
+    /// in it.
+    Illustration,
 }
 
 impl SyntheticOutlier {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Shuffled,
         Self::Noise,
         Self::Blurred,
@@ -62,14 +69,10 @@ impl SyntheticOutlier {
         Self::Edges,
         Self::TwoTone,
         Self::Drawn,
+        Self::Illustration,
     ];
 
-    /// Draws a kind, all equally likely.
-    pub fn random(random: &mut impl RandomSource) -> Self {
-        Self::ALL[random.below(Self::ALL.len() as u64) as usize]
-    }
-
-    /// Makes an outlier of this kind from an image `[H, W, 3]`, of the same size. The result depends only
+    /// Makes an outlier of this kind for an image `[H, W, 3]`, of the same size. The result depends only
     /// on the image and on the draws from `random`.
     ///
     /// # Errors
@@ -104,6 +107,10 @@ impl SyntheticOutlier {
             Self::Edges => edges(image, random),
             Self::TwoTone => two_tone(image, random),
             Self::Drawn => drawn(side, random),
+            Self::Illustration => {
+                let canvas = illustration(side as usize, random);
+                RgbImage::new(side, side, canvas.into_pixels())
+            }
         }
     }
 }
@@ -119,7 +126,32 @@ impl fmt::Display for SyntheticOutlier {
             Self::Edges => "edges",
             Self::TwoTone => "two-tone",
             Self::Drawn => "drawn",
+            Self::Illustration => "illustration",
         })
+    }
+}
+
+/// How often each kind of [`SyntheticOutlier`] occurs.
+///
+/// Illustrations teach "no" to say more to whatever is drawn or unusual, if known images are photographs. Where
+/// the training data has drawings with captions, they are no outliers: their share is 0 by default.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutlierMix {
+    /// Share of [illustrations](SyntheticOutlier::Illustration), 0 to 1. The other kinds are equally likely.
+    #[serde(default)]
+    pub illustrations: f64,
+}
+
+impl OutlierMix {
+    /// Draws a kind.
+    pub fn draw(&self, random: &mut impl RandomSource) -> SyntheticOutlier {
+        // Without illustrations nothing is drawn for them, so that the outliers are those of earlier versions.
+        if self.illustrations > 0.0 && random.unit() < self.illustrations {
+            return SyntheticOutlier::Illustration;
+        }
+        let others = SyntheticOutlier::ALL.len() as u64 - 1;
+        SyntheticOutlier::ALL[random.below(others) as usize]
     }
 }
 
@@ -352,6 +384,47 @@ mod tests {
             .collect();
         let mean = rows.iter().sum::<f64>() / 64.0;
         assert!(rows.iter().all(|row| (row - mean).abs() < 40.0), "{rows:?}");
+    }
+
+    #[test]
+    fn illustrations_have_nothing_of_the_image() {
+        let black = from_colors(64, |_, _| [0; 3]).unwrap();
+        for seed in 0..32 {
+            let draw = |image| {
+                let mut random = Xoshiro256::new(seed);
+                SyntheticOutlier::Illustration
+                    .apply(image, &mut random)
+                    .unwrap()
+            };
+            let drawn = draw(&black);
+            assert_eq!(drawn, draw(&image(64)));
+            // Something is drawn on the ground, in at least two colors.
+            let pixels = drawn.pixels().as_chunks::<3>().0;
+            let far = |pixel: &[u8; 3]| {
+                let differences = pixel.iter().zip(&pixels[0]).map(|(a, b)| a.abs_diff(*b));
+                differences.max().is_some_and(|difference| difference > 25)
+            };
+            assert!(
+                pixels.iter().filter(|pixel| far(pixel)).count() > 64,
+                "seed {seed}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_mix_has_its_share_of_illustrations_and_all_other_kinds() {
+        for (illustrations, expected) in [(0.0, 0..=0), (0.4, 1100..=1300), (1.0, 3000..=3000)] {
+            let mut random = Xoshiro256::new(11);
+            let mix = OutlierMix { illustrations };
+            let kinds: Vec<_> = (0..3000).map(|_| mix.draw(&mut random)).collect();
+            let count = |kind| kinds.iter().filter(|&&drawn| drawn == kind).count();
+            let drawn = count(SyntheticOutlier::Illustration);
+            assert!(expected.contains(&drawn), "{illustrations}: {drawn}");
+            for kind in &SyntheticOutlier::ALL[..8] {
+                let share = (3000 - drawn) / 8;
+                assert!(count(*kind).abs_diff(share) <= share / 4, "{kind}");
+            }
+        }
     }
 
     #[test]

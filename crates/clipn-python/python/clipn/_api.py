@@ -520,6 +520,8 @@ def calibrate(
     target_tpr: float = 0.95,
     choice: str = "on-average",
     confidence: float = 0.95,
+    fit_fraction: float = 0.5,
+    fit_settings: Mapping[str, Any] | None = None,
     description: str | None = None,
     workers: int | None = None,
     progress: Progress | bool | None = None,
@@ -534,13 +536,17 @@ def calibrate(
         id: In-distribution images: a directory, a list of images, or features ``[N, D]``. With scores in ``target``, the
             out-of-distribution scores.
         ood: Out-of-distribution images, in the same forms.
-        labels: Class of each in-distribution image, an index or a name, for warnings about other classes.
+        labels: Class of each in-distribution image, an index or a name [default: its folder], for warnings about other classes
+            and for scores that are fitted to images.
         pretrained: The model of the bundle, if its image tower is not in it.
-        score: Name of the score, or ``"best"`` to compare all by cross-validation [default: the bundle's].
+        score: Name of the score, or ``"best"`` to compare all by cross-validation [default: the bundle's]. Scores that are
+            fitted to images, such as ``"knn"``, are compared if there are at least 200 in-distribution images.
         target_tpr: Fraction of in-distribution images to accept.
         choice: ``"on-average"``, ``"guaranteed"`` (at least the fraction, with ``confidence``) or ``"best"`` (separates ``id`` and
             ``ood`` best).
         confidence: Confidence of intervals and of the guarantee.
+        fit_fraction: Fraction of the in-distribution images that such a score is fitted to; the threshold comes from the others.
+        fit_settings: Settings of such scores, as ``{"knn-k": 10}`` [default: those of OpenOOD].
         description: Description of the images, in the bundle [default: the directory].
         workers: Worker threads [default: one per core].
         progress: Function ``progress(stage, done, total)``, or ``True`` for a bar of tqdm.
@@ -566,6 +572,8 @@ def calibrate(
         target_tpr,
         choice,
         confidence,
+        fit_fraction,
+        None if fit_settings is None else ",".join(f"{key}={value}" for key, value in fit_settings.items()),
         description if description is not None else (os.fspath(id) if _is_path(id) else "images"),
         workers,
         _progress(progress),

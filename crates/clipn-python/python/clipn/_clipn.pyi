@@ -39,6 +39,9 @@ class Detection:
         """Top classes as tuples (label, p, q), p descending; q is None without "no"."""
     def to_json(self) -> str:
         """The serialized form of the program's rows."""
+    @staticmethod
+    def from_json(text: str, path: str | None = None) -> Detection:
+        """Reads what :meth:`to_json` returned."""
 
 class DetectionStream(Iterator[Detection]):
     """Iterator over the detections of a stream, in order."""
@@ -190,6 +193,8 @@ def calibrate_bundle(
     target_tpr: float,
     choice: str,
     confidence: float,
+    fit_fraction: float,
+    fit_settings: str | None,
     description: str,
     workers: int | None,
     progress: Any,

@@ -39,6 +39,8 @@ struct BundleInfo {
     model: String,
     /// Number of classes.
     classes: usize,
+    /// Whether the threshold was calibrated on images of the classes.
+    calibrated: bool,
     /// Time since which the model is in service, in seconds since the Unix epoch.
     since: u64,
     /// Number of times that the bundle was replaced because its file changed.
@@ -56,6 +58,7 @@ impl BundleInfo {
             name: slot.name().to_owned(),
             model: deployment.model.clone(),
             classes: deployment.detector.classifier().len(),
+            calibrated: deployment.is_calibrated(),
             since: since.map(|since| since.as_secs()).unwrap_or_default(),
             reloads: slot.reloads(),
             stale: slot.is_stale(),

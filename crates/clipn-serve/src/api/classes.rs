@@ -17,7 +17,7 @@ use super::status::RuleInfo;
 /// Class names to encode.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `classes`")]
 pub(crate) struct ClassesRequest {
     /// Class names.
     classes: Vec<String>,
@@ -79,16 +79,9 @@ pub(super) async fn classes(
     let detector = app
         .detector_for(&deployment, Some(request.classes), 1, deadline)
         .await?;
-    let unseen = |name: &String| {
-        deployment
-            .classes
-            .encoder()
-            .map(|encoder| encoder.unseen(name))
-            .unwrap_or_default()
-    };
     let info = |name: &String| ClassInfo {
         name: name.clone(),
-        unseen_words: unseen(name),
+        unseen_words: deployment.unseen_words(name),
     };
     let response = ClassesResponse {
         classes: detector

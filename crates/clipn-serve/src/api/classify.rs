@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -88,6 +89,13 @@ pub(super) async fn classify(
                  `explain` out",
             )
         })?;
+    let unseen_words = if own_classes {
+        BTreeMap::new()
+    } else {
+        let names = detector.classifier().class_names().iter();
+        let unseen = names.map(|name| (name.clone(), deployment.unseen_words(name)));
+        unseen.filter(|(_, words)| !words.is_empty()).collect()
+    };
     let tickets = deployment.engine.admit(images.len())?;
     let detections = images
         .into_iter()
@@ -108,7 +116,7 @@ pub(super) async fn classify(
             }
         });
     let results = join_all(detections).await;
-    respond(&deployment.model, results, started)
+    respond(&deployment.model, unseen_words, results, started)
 }
 
 /// Client's name for an image, and the image's decision or error.
@@ -116,7 +124,12 @@ type NamedResult = (Option<String>, Result<Detection, ClassifyError>);
 
 /// Builds the response: one result per image. If the only image failed, or if every image failed
 /// with a server error, the first error is the response.
-fn respond(model: &str, results: Vec<NamedResult>, started: Instant) -> Result<Response, ApiError> {
+fn respond(
+    model: &str,
+    unseen_words: BTreeMap<String, Vec<String>>,
+    results: Vec<NamedResult>,
+    started: Instant,
+) -> Result<Response, ApiError> {
     let errors = results.iter().map(|(_, result)| result.as_ref().err());
     let all_failed: Option<Vec<&ClassifyError>> = errors.collect();
     if let Some(errors) = all_failed {
@@ -137,6 +150,7 @@ fn respond(model: &str, results: Vec<NamedResult>, started: Instant) -> Result<R
     let response = ClassifyResponse {
         results: results.into_iter().enumerate().map(image_result).collect(),
         model: model.to_owned(),
+        unseen_words,
         duration_ms: (started.elapsed().as_secs_f64() * 1e5).round() / 100.0,
     };
     Ok(json(StatusCode::OK, &response).into_response())

@@ -19,7 +19,7 @@ pub(super) async fn require_api_key(
     {
         let message = "missing or invalid API key; \
                        send `Authorization: Bearer KEY` or `X-API-Key: KEY`";
-        return ApiError::new(401, "unauthorised", message).into_response();
+        return ApiError::new(401, "unauthorized", message).into_response();
     }
     next.run(request).await
 }

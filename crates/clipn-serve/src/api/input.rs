@@ -67,7 +67,7 @@ pub(crate) struct ClassifyQuery {
 /// Classification request in JSON.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `images`")]
 pub(crate) struct ClassifyRequest<'a> {
     /// Images to classify.
     #[serde(borrow)]
@@ -84,7 +84,7 @@ pub(crate) struct ClassifyRequest<'a> {
 /// Image in a JSON request.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `base64`")]
 struct JsonImage<'a> {
     /// Optional name, returned in the result.
     id: Option<String>,

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use clipn::detector::Detection;
 use serde::Serialize;
 
@@ -11,6 +13,10 @@ pub(crate) struct ClassifyResponse {
     pub(super) results: Vec<ImageResult>,
     /// Name of the model.
     pub(super) model: String,
+    /// Words that did not occur in the model's training, by the custom class of the request that has them.
+    /// Absent if there are none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) unseen_words: BTreeMap<String, Vec<String>>,
     /// Processing time from the request's last byte to the response, in milliseconds.
     pub(super) duration_ms: f64,
 }

@@ -38,6 +38,19 @@ impl Deployment {
             since: SystemTime::now(),
         }
     }
+
+    /// Words of a class name that did not occur in the training of the text towers, as far as it is known.
+    pub(crate) fn unseen_words(&self, name: &str) -> Vec<String> {
+        let encoder = self.classes.encoder();
+        encoder
+            .map(|encoder| encoder.unseen(name))
+            .unwrap_or_default()
+    }
+
+    /// Whether the threshold was calibrated on images.
+    pub(crate) fn is_calibrated(&self) -> bool {
+        self.detector.calibration().is_some()
+    }
 }
 
 impl From<&Deployment> for ServedModel {

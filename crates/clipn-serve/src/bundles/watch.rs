@@ -105,10 +105,21 @@ pub(crate) fn watch(bundles: &Bundles, resources: &Arc<Resources>, metrics: &Met
             Poll::Unchanged => None,
             Poll::Missing(problem) => Some(problem),
             Poll::Changed => {
+                let before = slot.current();
                 let failed = reload(slot, file, bundles, resources).err();
                 state.has_failed = failed.is_some();
                 if failed.is_none() {
-                    tracing::info!(bundle, %path, "bundle reloaded");
+                    let now = slot.current();
+                    let (classes, calibrated) =
+                        (now.detector.classifier().len(), now.is_calibrated());
+                    tracing::info!(bundle, %path, classes, calibrated, "bundle reloaded");
+                    if before.is_calibrated() && !calibrated {
+                        tracing::warn!(
+                            bundle, %path,
+                            "the reloaded bundle has no calibrated threshold, as the one before had; the published \
+                             rule of its score decides"
+                        );
+                    }
                     metrics.record_reload(bundle, true);
                 }
                 failed.map(|error| chain_in_one_line(&*error))

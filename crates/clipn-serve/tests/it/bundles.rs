@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::common::*;
 use clipn::bundle::{Bundle, BundleError};
+use clipn::calibration::{CalibrationSettings, calibrate};
 use clipn::detector::{Detector, DetectorError};
 use clipn::model::PretrainedWeights;
 use clipn_serve::{ServeSettings, ServedBundle, ServedModel, Server};
@@ -224,6 +225,22 @@ fn a_changed_bundle_is_reloaded_without_a_lost_request() {
         .unwrap()
         .len();
     assert_eq!(workers, settings().workers);
+}
+
+#[test]
+fn a_reload_that_loses_the_calibration_is_visible() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory, "shop.clipn");
+    let weights = PretrainedWeights::mini().unwrap();
+    let bundle = Bundle::build(["pizza", "goldfish"], &weights).unwrap();
+    let scores: Vec<f64> = (1..=40).map(|i| -f64::from(i) / 100.0).collect();
+    let calibration = calibrate(&scores, &[], &CalibrationSettings::default()).unwrap();
+    bundle.with_calibration(calibration).write(&path).unwrap();
+    let server = start_bundles(watching(), vec![served("shop", &path, &[])]);
+    assert_eq!(listed(&server, "shop")["calibrated"], true);
+    write(&path, &["pizza", "goldfish"]);
+    wait_for("the reload", || listed(&server, "shop")["reloads"] == 1);
+    assert_eq!(listed(&server, "shop")["calibrated"], false);
 }
 
 #[test]

@@ -327,6 +327,15 @@ fn encodes_custom_classes_in_advance() {
         post(json!({ "names": ["pizza"] })).error(400),
         "bad_request"
     );
+    let classified = |classes: &str| {
+        let path = format!("/v1/classify?classes={classes}");
+        server.post(&path, "image/bmp", &image(1)).json()
+    };
+    assert_eq!(
+        classified("pizza,zeppelin")["unseen_words"],
+        json!({ "zeppelin": ["zeppelin"] })
+    );
+    assert_eq!(classified("pizza").get("unseen_words"), None);
     // The server's own classes have not changed.
     assert_eq!(server.get("/v1/info").json()["classes"], json!(CLASSES));
 }

@@ -33,7 +33,7 @@ fn protected_routes_require_a_key() {
         ];
         for headers in wrong {
             let response = server.request(method, path, headers, b"");
-            assert_eq!(response.error(401), "unauthorised", "{path} {headers:?}");
+            assert_eq!(response.error(401), "unauthorized", "{path} {headers:?}");
             assert_eq!(response.header("www-authenticate"), Some("bearer"));
         }
         for headers in [

@@ -362,7 +362,7 @@ fn open_data(
     let mut loader = LoaderSettings::new(config.vision.image_size, batch_size);
     loader.preprocessing = Preprocessing::clip(config.vision.image_size);
     loader.augmentation = settings.augmentation;
-    loader.synthetic_outliers = settings.objective.uses_outliers();
+    loader.outliers = settings.outlier_mix();
     loader.seed = settings.seed;
     loader.workers = settings.workers;
     loader.sampling = data.sampling;
@@ -406,7 +406,7 @@ fn open_features(
     };
     let identity = image_identity(preprocessing, shared_data, settings.precision);
     let images = settings.cache_image_features.then_some(CacheImages {
-        outliers: settings.objective.uses_outliers(),
+        outliers: settings.outlier_mix(),
     });
     let rank = (ranks.rank(), ranks.world_size());
     FrozenFeatures::open(&dir, rank, towers, (&identity, settings.precision), images)

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use clipn_checkpoint::Buffer;
 use clipn_data::{CachedImages, TrainBatch};
-use clipn_image::{DecodeOptions, PillowVersion, Preprocessing, ResizeMode};
+use clipn_image::{DecodeOptions, OutlierMix, PillowVersion, Preprocessing, ResizeMode};
 use clipn_model::{
     ImageBatch, ImageTower, Precision, TextTower, TrainableImageTower, TrainableTextTower,
 };
@@ -46,16 +46,16 @@ pub(crate) struct FrozenFeatures {
 /// Which image features are cached.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CacheImages {
-    /// Whether those of outliers too.
-    pub(crate) outliers: bool,
+    /// Kinds of the outliers whose features are cached too.
+    pub(crate) outliers: Option<OutlierMix>,
 }
 
 /// Image features by sample name. The loader's threads query which names are cached.
 #[derive(Debug)]
 struct SharedImageCache {
     cache: RwLock<FeatureFiles>,
-    /// Whether each image has an outlier that is made from it.
-    outliers: bool,
+    /// Kinds of the outliers, if each image has one.
+    outliers: Option<OutlierMix>,
 }
 
 impl SharedImageCache {
@@ -102,13 +102,19 @@ impl CachedImages for SharedImageCache {
     fn is_cached(&self, key: &str) -> bool {
         let cache = self.read();
         cache.get(Digest::hash_text(key)).is_some()
-            && (!self.outliers || cache.get(outlier_key(key)).is_some())
+            && self
+                .outliers
+                .is_none_or(|mix| cache.get(outlier_key(key, mix)).is_some())
     }
 }
 
-/// Key of the outlier that is made from the image of a sample.
-fn outlier_key(key: &str) -> u128 {
-    Digest::hash_text(&format!("{key}\0outlier"))
+/// Key of the outlier that comes with the image of a sample. Other shares of illustrations make other outliers.
+fn outlier_key(key: &str, mix: OutlierMix) -> u128 {
+    let mut text = format!("{key}\0outlier");
+    if mix.illustrations > 0.0 {
+        text += &format!("\0{}", mix.illustrations);
+    }
+    Digest::hash_text(&text)
 }
 
 /// Normalized features of the images of a batch, `[N, D]`, and of their outliers, `[N, D]`.
@@ -286,11 +292,14 @@ impl FrozenFeatures {
             return Ok(None);
         };
         images.read().check_unchanged()?;
-        let keys = |digest: fn(&str) -> u128| batch.keys.iter().map(|key| digest(key)).collect();
-        let of_images: Vec<u128> = keys(Digest::hash_text);
+        let hashes = batch.keys.iter().map(|key| Digest::hash_text(key));
+        let of_images: Vec<u128> = hashes.collect();
         let mut is_complete =
             images.encode_missing(&of_images, batch, &batch.pixels, size, towers)?;
-        let of_outliers: Option<Vec<u128>> = images.outliers.then(|| keys(outlier_key));
+        let of_outliers: Option<Vec<u128>> = images.outliers.map(|mix| {
+            let keys = batch.keys.iter().map(|key| outlier_key(key, mix));
+            keys.collect()
+        });
         if let Some(keys) = &of_outliers {
             is_complete &= images.encode_missing(keys, batch, &batch.outliers, size, towers)?;
         }

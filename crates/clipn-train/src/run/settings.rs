@@ -7,7 +7,7 @@ use clipn_base::content::ContentKind;
 use clipn_data::{
     CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit, TableKind, is_archive_name,
 };
-use clipn_image::Augmentation;
+use clipn_image::{Augmentation, OutlierMix};
 use clipn_model::Precision;
 use clipn_text::prompts::TemplateSet;
 
@@ -74,6 +74,9 @@ pub struct TrainSettings {
     pub keep: usize,
     /// Objective and its parameters.
     pub objective: ObjectiveSettings,
+    /// Kinds of the outliers, if the objective uses outliers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub outliers: OutlierMix,
     /// AdamW's parameters.
     pub optimizer: AdamWSettings,
     /// Scale of each process's gradient in the sum over all processes.
@@ -180,6 +183,10 @@ fn is_zero(threads: &usize) -> bool {
     *threads == 0
 }
 
+fn is_default(outliers: &OutlierMix) -> bool {
+    *outliers == OutlierMix::default()
+}
+
 fn default_images() -> Vec<String> {
     SampleFields::default().images
 }
@@ -242,6 +249,7 @@ impl TrainSettings {
             save_every: None,
             keep: 3,
             objective: ObjectiveSettings::default(),
+            outliers: OutlierMix::default(),
             optimizer: AdamWSettings::default(),
             gradient_scaling: GradientScaling::True,
             data: DataSettings::new(train_data),
@@ -296,6 +304,11 @@ impl TrainSettings {
         self.batch_size
             .saturating_mul(self.accum_freq)
             .saturating_mul(self.processes)
+    }
+
+    /// Kinds of the outliers that the objective needs; `None` if it needs none.
+    pub(crate) fn outlier_mix(&self) -> Option<OutlierMix> {
+        self.objective.uses_outliers().then_some(self.outliers)
     }
 
     /// Returns the learning-rate schedule of a run of `total_steps`.
@@ -373,6 +386,19 @@ impl TrainSettings {
             return invalid(
                 "cache_image_features",
                 "needs a fixed crop, but `augmentation` is random",
+            );
+        }
+        let illustrations = self.outliers.illustrations;
+        if !(0.0..=1.0).contains(&illustrations) {
+            return invalid(
+                "outliers.illustrations",
+                &format!("expected a share from 0 to 1, got {illustrations}"),
+            );
+        }
+        if illustrations > 0.0 && !self.objective.uses_outliers() {
+            return invalid(
+                "outliers.illustrations",
+                "has no effect without outliers, whose weight is 0",
             );
         }
         self.optimizer.check()?;

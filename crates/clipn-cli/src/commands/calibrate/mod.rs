@@ -20,6 +20,7 @@ use clipn::calibration::{
 use clipn::classifier::Classifier;
 use clipn::dataset::SkippedFiles;
 use clipn::detector::Detector;
+use clipn::fitting::FitSplit;
 use clipn::inference::FeatureCache;
 use clipn::scores::{MaxLogit, Score, ScoreInputs};
 
@@ -33,7 +34,6 @@ use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
 use args::ScoreChoice;
 use choice::{choose, warn_of_guarantee};
-use fit::Split;
 use input::{Input, Run};
 use score::{ScoredImage, score_features, select};
 
@@ -238,7 +238,7 @@ impl Scored {
             Some(plan) => {
                 let rows = input.id_features(&detector, run)?;
                 let fraction = run.args.fit_fraction;
-                let split = Split::new(&rows.classes, fraction, plan.settings.seed);
+                let split = FitSplit::new(&rows.classes, fraction, plan.settings.seed);
                 let classifier = detector.classifier().clone();
                 let fit = fit::fit(&rows, &classifier, &split, plan)?;
                 detector = detector.with_classifier(classifier.with_fit(fit)?)?;

@@ -191,6 +191,10 @@ pub(crate) struct TrainArgs {
         default_value = "0"
     )]
     pub outlier_weight: f64,
+    /// Share of the outliers that are illustrations, from 0 to 1: figures and landscapes drawn from scratch;
+    /// for training data without drawings
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    pub illustrations: f64,
     /// Factor of the "no" logits over "yes" logits of the same cosine, recorded in the weights [default:
     /// that of the initial weights, else 1, as published]
     #[arg(long, value_name = "FACTOR", value_parser = parse_no_scale)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use clipn::dataset::Benchmark;
 use clipn::download::{DownloadError, FetchPurpose, HubName};
-use clipn::image::{Augmentation, Preprocessing, TrainingCrop};
+use clipn::image::{Augmentation, OutlierMix, Preprocessing, TrainingCrop};
 use clipn::model::{ModelConfig, Precision, PretrainedWeights};
 use clipn::training::{
     AdamWSettings, GradientScaling, LossWeights, ObjectiveName, ObjectiveSettings, OpenLearner,
@@ -267,6 +267,9 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
                 outlier: args.outlier_weight,
                 ..args.loss_weights
             },
+        },
+        outliers: OutlierMix {
+            illustrations: args.illustrations,
         },
         optimizer: AdamWSettings {
             beta1: args.beta1,

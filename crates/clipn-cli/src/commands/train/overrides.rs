@@ -9,7 +9,7 @@ use super::args::TrainArgs;
 use crate::common::error::CliError;
 
 /// The flags of `clipn train` whose values `settings.toml` has, with the keys that they set.
-const SETTINGS_FLAGS: [(&str, &[&str]); 45] = [
+const SETTINGS_FLAGS: [(&str, &[&str]); 46] = [
     ("objective", &["objective.name"]),
     ("model", &["model"]),
     ("pretrained", &["pretrained"]),
@@ -52,6 +52,7 @@ const SETTINGS_FLAGS: [(&str, &[&str]); 45] = [
         ],
     ),
     ("outlier_weight", &["objective.weights.outlier"]),
+    ("illustrations", &["outliers.illustrations"]),
     ("tso", &["objective.tso"]),
     ("no_scale", &["objective.no_scale"]),
     ("templates", &["templates"]),
@@ -103,6 +104,7 @@ pub(super) fn check_objective(objective: ObjectiveName, given: &[&str]) -> Resul
             "no_prompts",
             "loss_weights",
             "outlier_weight",
+            "illustrations",
             "tso",
             "no_scale",
         ],
@@ -159,7 +161,7 @@ mod tests {
         (super::super::settings(&args).unwrap(), args.given)
     }
 
-    const EVERY_FLAG: [&str; 42] = [
+    const EVERY_FLAG: [&str; 43] = [
         "--objective=clipn-handcrafted",
         "--model=ViT-B-32",
         "--pretrained=b.pt",
@@ -193,6 +195,7 @@ mod tests {
         "--no-prompts=11",
         "--loss-weights=1,2,3",
         "--outlier-weight=4",
+        "--illustrations=0.5",
         "--tso=cosine",
         "--templates=simple",
         "--cache-image-features",

@@ -16,7 +16,7 @@ pub struct TrainBatch {
     /// Normalized pixels of the samples in `decoded`, `[P, 3, S, S]`.
     pub pixels: Vec<f32>,
     /// Normalized pixels of the outliers made from the samples in `decoded`, `[P, 3, S, S]`; empty if
-    /// [`LoaderSettings::synthetic_outliers`](crate::LoaderSettings::synthetic_outliers) is off.
+    /// [`LoaderSettings::outliers`](crate::LoaderSettings::outliers) is `None`.
     pub outliers: Vec<f32>,
     /// Indices of the samples with pixels, ascending, `[P]`: all but those that
     /// [`CachedImages`](crate::CachedImages) lists.

@@ -209,7 +209,7 @@ impl CaptionLoader {
         let preparer = SamplePreparer {
             preprocessing: settings.preprocessing.clone(),
             augmentation: settings.augmentation,
-            synthetic_outliers: settings.synthetic_outliers,
+            outliers: settings.outliers,
             seed: settings.seed,
             epoch,
             cached: self.cached.clone(),

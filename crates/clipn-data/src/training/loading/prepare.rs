@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clipn_base::error::chain_in_one_line;
 use clipn_base::random::RandomSource;
 use clipn_image::{
-    Augmentation, ImageError, Preprocessing, RgbImage, SyntheticOutlier, decode_bytes, decode_file,
+    Augmentation, ImageError, OutlierMix, Preprocessing, RgbImage, decode_bytes, decode_file,
 };
 
 use crate::training::random::{KeyedRandom, Purpose};
@@ -36,7 +36,7 @@ pub(super) struct Prepared {
 pub(super) struct SamplePreparer {
     pub preprocessing: Preprocessing,
     pub augmentation: Augmentation,
-    pub synthetic_outliers: bool,
+    pub outliers: Option<OutlierMix>,
     pub seed: u64,
     pub epoch: u64,
     pub cached: Option<Arc<dyn CachedImages>>,
@@ -98,15 +98,15 @@ impl SamplePreparer {
     /// The outlier of a crop. If features are cached, it is the same in every epoch and with every seed,
     /// as the crop is.
     fn outlier(&self, crop: &RgbImage, id: SampleId) -> Result<Option<RgbImage>, ImageError> {
-        if !self.synthetic_outliers {
+        let Some(mix) = self.outliers else {
             return Ok(None);
-        }
+        };
         let mut random = if self.cached.is_some() {
             KeyedRandom::keyed(Purpose::Outlier, &[id.shard, id.index])
         } else {
             KeyedRandom::keyed(Purpose::Outlier, &self.key_words(id))
         };
-        let kind = SyntheticOutlier::random(&mut random);
+        let kind = mix.draw(&mut random);
         kind.apply(crop, &mut random).map(Some)
     }
 

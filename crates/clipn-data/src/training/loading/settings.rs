@@ -1,4 +1,4 @@
-use clipn_image::{Augmentation, Preprocessing};
+use clipn_image::{Augmentation, OutlierMix, Preprocessing};
 use serde::{Deserialize, Serialize};
 
 use crate::training::error::TrainingDataError;
@@ -70,10 +70,10 @@ pub struct LoaderSettings {
     pub preprocessing: Preprocessing,
     /// Random augmentation of images.
     pub augmentation: Augmentation,
-    /// Whether each image comes with a synthetic outlier that is made from it, see
-    /// [`SyntheticOutlier`](clipn_image::SyntheticOutlier).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub synthetic_outliers: bool,
+    /// Kinds of the synthetic outliers, see [`SyntheticOutlier`](clipn_image::SyntheticOutlier), of which
+    /// each image comes with one; `None` for no outliers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outliers: Option<OutlierMix>,
     /// Seed of the order and the augmentation, combined with the epoch.
     pub seed: u64,
     /// Index of this process, from 0.
@@ -107,7 +107,7 @@ impl LoaderSettings {
             batch_size,
             preprocessing: Preprocessing::clip(size),
             augmentation: Augmentation::published(),
-            synthetic_outliers: false,
+            outliers: None,
             seed: 0,
             rank: 0,
             world_size: 1,

@@ -201,7 +201,8 @@ fn classes_response() -> Value {
 fn bundles_response() -> Value {
     let bundle = |name: &str, classes: usize, reloads: u64| {
         json!({
-            "name": name, "model": "ViT-B-16", "classes": classes, "since": 1_750_000_000, "reloads": reloads,
+            "name": name, "model": "ViT-B-16", "classes": classes, "calibrated": name == "shop",
+            "since": 1_750_000_000, "reloads": reloads,
             "stale": false,
         })
     };
@@ -254,7 +255,7 @@ fn add_examples(
                 "invalid JSON: missing field `images` at line 1 column 2; see /docs",
             ),
             "401" => (
-                "unauthorised",
+                "unauthorized",
                 "missing or invalid API key; send `Authorization: Bearer KEY` or `X-API-Key: KEY`",
             ),
             "404" => ("unknown_bundle", "unknown bundle `shops`; see /v1/bundles"),
