@@ -5,6 +5,9 @@ use pyo3::prelude::*;
 
 use crate::errors::invalid;
 
+/// A function and its arguments, which restore an object.
+type Pickled<'py> = (Bound<'py, PyAny>, (String, Option<String>));
+
 /// Result of one image.
 #[pyclass(frozen, module = "clipn")]
 #[derive(Clone)]
@@ -97,7 +100,7 @@ impl Detection {
     }
 
     /// Pickles a detection, so that it can be sent to other processes.
-    fn __reduce__(slf: PyRef<'_, Self>) -> PyResult<(Bound<'_, PyAny>, (String, Option<String>))> {
+    fn __reduce__(slf: PyRef<'_, Self>) -> PyResult<Pickled<'_>> {
         let arguments = (slf.to_json()?, slf.path.clone());
         let from_json = slf.py().get_type::<Self>().getattr("from_json")?;
         Ok((from_json, arguments))

@@ -70,8 +70,8 @@ pub struct LoaderSettings {
     pub preprocessing: Preprocessing,
     /// Random augmentation of images.
     pub augmentation: Augmentation,
-    /// Kinds of the synthetic outliers, see [`SyntheticOutlier`](clipn_image::SyntheticOutlier), of which
-    /// each image comes with one; `None` for no outliers.
+    /// Kinds of the [synthetic outliers](clipn_image::SyntheticOutlier), one with each image; `None` for no
+    /// outliers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outliers: Option<OutlierMix>,
     /// Seed of the order and the augmentation, combined with the epoch.
