@@ -46,6 +46,18 @@ pub(crate) fn calibrate_scores(
     let score = by_name(score).or_raise()?;
     let values = |array: &Bound<'_, PyAny>| -> PyResult<Vec<f64>> {
         let values = Floats::extract(array, "scores")?.to_f64()?;
+        // Sums of probabilities in f32 exceed 1 a little.
+        let (range, expected) = if score.is_probability() {
+            (0.0..=1.0 + 1e-6, "from 0 to 1")
+        } else {
+            (f64::MIN..=f64::MAX, "that are finite")
+        };
+        if let Some(index) = values.iter().position(|value| !range.contains(value)) {
+            let (name, value) = (score.name(), values[index]);
+            return Err(invalid(format!(
+                "expected scores of `{name}` {expected}, got {value} at index {index}"
+            )));
+        }
         Ok(values
             .into_iter()
             .map(|value| score.to_stable(value))

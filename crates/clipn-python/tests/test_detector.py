@@ -239,6 +239,9 @@ def test_calibration_equals_that_of_the_program(bundle_path, model, tmp_path):
     by_scores = clipn.calibrate(scores, score=ours.score)
     assert by_scores.threshold == pytest.approx(ours.threshold, rel=1e-4)
     assert 0 < by_scores.p_value(by_scores.threshold) < 0.2
+    for wrong in (1.5, -0.1, -np.inf, np.nan):
+        with pytest.raises(clipn.InvalidArgumentError, match="from 0 to 1, got .* at index 2"):
+            clipn.calibrate([0.5, 0.6, wrong, *scores], score="atd")
     chosen = clipn.calibrate(bundle, features, model.image(rng.integers(0, 9, (20, 32, 32, 3), dtype=np.uint8)), score="best")
     assert chosen.calibration.score in bundle.classifier.scores and chosen.comparison
     chosen.write(tmp_path / "c.clipn")

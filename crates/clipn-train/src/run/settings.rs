@@ -405,3 +405,40 @@ impl TrainSettings {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn illustrations_are_a_share_of_outliers() {
+        let problem = |illustrations, weight| {
+            let mut settings = TrainSettings::new("ViT-B-16", "train.tar");
+            settings.outliers.illustrations = illustrations;
+            settings.objective.weights.outlier = weight;
+            settings.check().err().map(|error| error.to_string())
+        };
+        assert_eq!(problem(0.4, 1.0), None);
+        assert_eq!(problem(0.0, 0.0), None);
+        assert_eq!(
+            problem(1.5, 1.0).as_deref(),
+            Some("outliers.illustrations: expected a share from 0 to 1, got 1.5")
+        );
+        assert!(problem(f64::NAN, 1.0).is_some());
+        assert_eq!(
+            problem(0.4, 0.0).as_deref(),
+            Some("outliers.illustrations: has no effect without outliers, whose weight is 0")
+        );
+    }
+
+    #[test]
+    fn settings_without_illustrations_are_written_as_before() {
+        let mut settings = TrainSettings::new("ViT-B-16", "train.tar");
+        let text = toml::to_string_pretty(&settings).unwrap();
+        assert!(!text.contains("illustrations"), "{text}");
+        settings.outliers.illustrations = 0.25;
+        let text = toml::to_string_pretty(&settings).unwrap();
+        assert!(text.contains("[outliers]\nillustrations = 0.25"), "{text}");
+        assert_eq!(toml::from_str::<TrainSettings>(&text).unwrap(), settings);
+    }
+}

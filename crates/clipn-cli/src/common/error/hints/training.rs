@@ -47,13 +47,17 @@ fn training(error: &TrainingError) -> Option<&'static str> {
 fn training_setting(setting: &str) -> Option<&'static str> {
     Some(match setting {
         "pretrained" => {
-            "give trained CLIP weights with --pretrained, or train one with --objective clip"
+            "give trained CLIP weights with --pretrained, such as clipn-mini, which is built in, or train some \
+             with --objective clip"
         }
         "accum_freq" => "lower --accum-freq or --batch-size",
         "batch_size" => "give --batch-size 2 or more",
         "epochs" => "give --epochs 1 or more",
         "keep" => "give --keep 1 or more",
         "save_frequency and save_every" => "give --save-frequency and --save-every 1 or more",
+        "outliers.illustrations" => {
+            "give --illustrations from 0 to 1, and --outlier-weight for outliers at all"
+        }
         "cache_image_features" => {
             "give --augmentation none too, or leave --cache-image-features out, as \
              --objective clip requires"
