@@ -9,7 +9,7 @@ use clipn::detector::Detector;
 use clipn::error::chain_in_one_line;
 use clipn::fitted::{FitError, FitSettings, Fitted, ScoreFit};
 use clipn::fitting::{ClassifierFitter, FitSplit, FittingError, round_bank};
-use clipn::scores::{FittedScoreSet, MaxLogit, Score, ScoreInputs, by_name};
+use clipn::scores::{FittedScoreSet, Score, ScoreInputs, by_name};
 use pyo3::prelude::*;
 
 use crate::arrays::Floats;
@@ -91,7 +91,7 @@ impl FitPlan {
     fn new(
         candidates: &[&'static dyn Score],
         comparison: Option<&ComparisonSettings>,
-        [id, ood]: [usize; 2],
+        counts: [usize; 2],
         (settings, fraction): (FitSettings, f64),
     ) -> Option<Self> {
         let named: FittedScoreSet = candidates
@@ -107,9 +107,8 @@ impl FitPlan {
         if !named.is_empty() {
             return Some(plan(named, true));
         }
-        let fitted = FitSplit::images_to_fit(id, fraction);
-        let has_enough = comparison?.check_counts(id - fitted, ood).is_ok();
-        (has_enough && fitted >= FitSplit::MIN_IMAGES).then(|| plan(FittedScoreSet::all(), false))
+        FitSplit::is_possible(comparison?, counts, fraction)
+            .then(|| plan(FittedScoreSet::all(), false))
     }
 
     /// Fits the scores to the images of a split, and warns of what is unusual.
@@ -194,7 +193,7 @@ pub(crate) fn calibrate_bundle(
         .and_then(|detector| detector.with_classifier(unfitted))
         .or_raise()?;
     let inputs = detector.score_inputs();
-    let default = default_score(bundle, &inputs);
+    let default = bundle.inner.default_score(&inputs);
     let comparison = ComparisonSettings::default().with_target_tpr(target_tpr);
     let comparison = (score == Some("best") && ood.is_some()).then_some(comparison);
     let mut candidates = match score {
@@ -292,10 +291,7 @@ pub(crate) fn calibrate_bundle(
         id = held_out;
     }
     for image in id.iter_mut().chain(&mut ood) {
-        image.sample.score = image.values[index];
-        if !score.uses_no() {
-            image.sample.agreement = f64::NAN;
-        }
+        image.sample.choose(score, image.values[index]);
     }
     let values =
         |images: &[Scored]| -> Vec<f64> { images.iter().map(|image| image.sample.score).collect() };
@@ -313,18 +309,6 @@ pub(crate) fn calibrate_bundle(
         .with_classifier(classifier)
         .with_calibration(calibration);
     Ok((Bundle { inner }, skipped, comparison))
-}
-
-/// The score of the calibration that is replaced, else the one that suits the classifier.
-fn default_score(bundle: &Bundle, inputs: &ScoreInputs) -> &'static dyn Score {
-    let calibrated = bundle
-        .inner
-        .calibration()
-        .map(|calibration| calibration.rule());
-    match calibrated.or_else(|| inputs.default_rule()) {
-        Some(rule) => rule.score(),
-        None => &MaxLogit,
-    }
 }
 
 /// Index of the best candidate, and the comparison.

@@ -9,7 +9,7 @@ use clipn::detector::Detector;
 use clipn::error::chain_in_one_line;
 use clipn::inference::{FeaturePipeline, ItemError, map_features};
 use clipn::progress::Progress;
-use clipn::scores::{LogitsRow, Score, stable};
+use clipn::scores::{LogitsRow, Score};
 use pyo3::prelude::*;
 
 use crate::arrays::Matrix;
@@ -28,14 +28,21 @@ pub(crate) struct Scored {
     pub(crate) values: Vec<f64>,
 }
 
-fn score_row(
-    candidates: &[&'static dyn Score],
-    row: LogitsRow<'_, f32>,
-) -> (CalibrationSample, Vec<f64>) {
-    let values: Vec<f64> = candidates.iter().map(|score| stable(*score, row)).collect();
-    let representative = candidates.iter().find(|score| score.uses_no());
-    let sample = CalibrationSample::from_logits(*representative.unwrap_or(&candidates[0]), row);
-    (sample, values)
+/// A sink that gives every image that could be read to `keep`, with its index among all, and adds the errors of
+/// the others to `skipped`.
+fn readable<T>(
+    skipped: &mut Vec<String>,
+    mut keep: impl FnMut(usize, T),
+) -> impl FnMut(Result<T, ItemError>) -> Result<(), Failed> {
+    let mut index = 0;
+    move |image| {
+        match image {
+            Ok(image) => keep(index, image),
+            Err(error) => skipped.push(chain_in_one_line(&error)),
+        }
+        index += 1;
+        Ok(())
+    }
 }
 
 /// Features of the images that could be read.
@@ -58,7 +65,7 @@ impl FeatureRows {
     ) -> PyResult<Vec<Scored>> {
         let rows = py.detach(|| {
             map_features(classifier, &self.features, |_, row| {
-                row.map(|row| score_row(candidates, row))
+                row.map(|row| CalibrationSample::of_candidates(candidates, row))
             })
         });
         let rows = rows.or_raise()?.into_iter();
@@ -195,23 +202,14 @@ impl Input {
             let pipeline = FeaturePipeline::new(detector.tower(), detector.preprocessing())
                 .with_parallelism(parallelism(16, workers))
                 .with_progress(reporter);
-            let mut index = 0;
-            pipeline.run(
-                images,
-                |_, feature| feature.map(<[f32]>::to_vec),
-                |feature: Result<Vec<f32>, ItemError>| -> Result<(), Failed> {
-                    match feature {
-                        Ok(feature) => {
-                            rows.features.extend(feature);
-                            rows.indices.push(index);
-                            rows.folders.push(folders.get(index).cloned().flatten());
-                        }
-                        Err(error) => skipped.push(chain_in_one_line(&error)),
-                    }
-                    index += 1;
-                    Ok(())
-                },
-            )
+            let keep = |index: usize, feature: Vec<f32>| {
+                rows.features.extend(feature);
+                rows.indices.push(index);
+                rows.folders.push(folders.get(index).cloned().flatten());
+            };
+            let encode =
+                |_: &InputImage, feature: Result<&[f32], ItemError>| feature.map(<[f32]>::to_vec);
+            pipeline.run(images, encode, readable(&mut skipped, keep))
         })?;
         outcome.map_err(|error| error.into_py_err(&[]))?;
         Ok((rows, skipped))
@@ -240,27 +238,19 @@ impl Input {
                 .pipeline_for(candidates)?
                 .with_parallelism(parallelism(16, workers))
                 .with_progress(reporter);
-            let mut index = 0;
-            pipeline.run(
-                images,
-                |_, row| row.map(|row| score_row(candidates, row)),
-                |row: Result<(CalibrationSample, Vec<f64>), ItemError>| -> Result<(), Failed> {
-                    match row {
-                        Ok((sample, values)) => {
-                            let folder = folders.get(index).cloned().flatten();
-                            let sample = CalibrationSample { folder, ..sample };
-                            scored.push(Scored {
-                                index,
-                                sample,
-                                values,
-                            });
-                        }
-                        Err(error) => skipped.push(chain_in_one_line(&error)),
-                    }
-                    index += 1;
-                    Ok(())
-                },
-            )
+            let keep = |index: usize, (sample, values): (CalibrationSample, Vec<f64>)| {
+                let folder = folders.get(index).cloned().flatten();
+                let sample = CalibrationSample { folder, ..sample };
+                scored.push(Scored {
+                    index,
+                    sample,
+                    values,
+                });
+            };
+            let score = |_: &InputImage, row: Result<LogitsRow<'_, f32>, ItemError>| {
+                row.map(|row| CalibrationSample::of_candidates(candidates, row))
+            };
+            pipeline.run(images, score, readable(&mut skipped, keep))
         })?;
         outcome.map_err(|error| error.into_py_err(&[]))?;
         Ok((scored, skipped))

@@ -30,6 +30,7 @@ use clipn_checkpoint::Checkpoint;
 use clipn_image::Preprocessing;
 use clipn_model::{ModelWeights, Precision};
 use clipn_ood::calibration::Calibration;
+use clipn_ood::scores::{MaxLogit, Score, ScoreInputs};
 use clipn_text::prompts::{PromptVariant, TemplateSet};
 
 use crate::classifier::{ClassPrompts, Classifier};
@@ -108,6 +109,16 @@ impl Bundle {
     /// Returns the calibration, if there is one.
     pub fn calibration(&self) -> Option<&Calibration> {
         self.calibration.as_ref()
+    }
+
+    /// The score of a new calibration if none is named: that of the calibration that is replaced, else of the rule
+    /// that suits these inputs, else MaxLogit.
+    pub fn default_score(&self, inputs: &ScoreInputs) -> &'static dyn Score {
+        let calibrated = self.calibration().map(Calibration::rule);
+        match calibrated.or_else(|| inputs.default_rule()) {
+            Some(rule) => rule.score(),
+            None => &MaxLogit,
+        }
     }
 
     /// Whether the bundle contains the image tower.

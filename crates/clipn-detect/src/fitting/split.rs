@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clipn_base::random::{RandomSource, Xoshiro256};
+use clipn_ood::calibration::ComparisonSettings;
 
 /// Images that scores are fitted to, and those that the threshold comes from: a threshold from the images of the
 /// fit would accept too few others.
@@ -57,6 +58,17 @@ impl FitSplit {
     /// Number of images to fit to, of `images`.
     pub fn images_to_fit(images: usize, fraction: f64) -> usize {
         ((fraction * images as f64).round() as usize).min(images)
+    }
+
+    /// Whether scores can be fitted for a comparison of scores on `id` in-distribution and `ood` other images:
+    /// at least [`MIN_IMAGES`](Self::MIN_IMAGES) for the fit and, apart from these, enough for the comparison.
+    pub fn is_possible(
+        comparison: &ComparisonSettings,
+        [id, ood]: [usize; 2],
+        fraction: f64,
+    ) -> bool {
+        let fitted = Self::images_to_fit(id, fraction);
+        fitted >= Self::MIN_IMAGES && comparison.check_counts(id - fitted, ood).is_ok()
     }
 
     /// Features `[N, dim]` and classes `[N]` of the images to fit to, from those of all.

@@ -55,6 +55,30 @@ impl CalibrationSample {
             fingerprint: fingerprint(row),
         }
     }
+
+    /// Creates the sample of an image and the values of all candidate scores, at least one, in the unit of
+    /// [`Score::stable`](crate::scores::Score::stable). The sample has the first of these, and an agreement if
+    /// any candidate uses "no"; [`choose`](Self::choose) makes it that of another candidate.
+    pub fn of_candidates(
+        candidates: &[&'static dyn Score],
+        row: LogitsRow<'_, f32>,
+    ) -> (Self, Vec<f64>) {
+        let values: Vec<f64> = candidates.iter().map(|score| stable(*score, row)).collect();
+        let representative = candidates.iter().find(|score| score.uses_no());
+        let sample = Self {
+            score: values[0],
+            ..Self::from_logits(*representative.unwrap_or(&candidates[0]), row)
+        };
+        (sample, values)
+    }
+
+    /// Makes `value` of this score that of the sample, whose agreement is NaN unless the score uses "no".
+    pub fn choose(&mut self, score: &dyn Score, value: f64) {
+        self.score = value;
+        if !score.uses_no() {
+            self.agreement = f64::NAN;
+        }
+    }
 }
 
 /// Hashes the logits of an image.

@@ -18,7 +18,7 @@ pub(super) fn plan(
     args: &CalibrateArgs,
     candidates: &[&'static dyn Score],
     comparison: Option<&ComparisonSettings>,
-    [id, ood]: [usize; 2],
+    counts: [usize; 2],
 ) -> Result<Option<FitPlan>, CliError> {
     let settings = args.fit.fit_settings.unwrap_or_default();
     let plan = |scores, is_strict| {
@@ -33,11 +33,10 @@ pub(super) fn plan(
         return Ok(plan(named, true));
     }
     if let Some(comparison) = comparison {
-        let fitted = FitSplit::images_to_fit(id, args.fit_fraction);
-        let has_enough = comparison.check_counts(id - fitted, ood).is_ok();
-        if fitted >= FitSplit::MIN_IMAGES && has_enough {
+        if FitSplit::is_possible(comparison, counts, args.fit_fraction) {
             return Ok(plan(FittedScoreSet::all(), false));
         }
+        let fitted = FitSplit::images_to_fit(counts[0], args.fit_fraction);
         status(format_args!(
             "left out {}: they are fitted to at least {} images, got {fitted}",
             FittedScoreSet::all(),

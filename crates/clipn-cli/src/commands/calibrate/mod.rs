@@ -22,7 +22,7 @@ use clipn::dataset::SkippedFiles;
 use clipn::detector::Detector;
 use clipn::fitting::FitSplit;
 use clipn::inference::FeatureCache;
-use clipn::scores::{MaxLogit, Score, ScoreInputs};
+use clipn::scores::{Score, ScoreInputs};
 
 use crate::common::detector::open_bundle;
 use crate::common::error::CliError;
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     // Without the scores that an earlier calibration fitted.
     let detector = detector.with_classifier(bundle.classifier().clone().with_fit(None)?)?;
     let inputs = detector.score_inputs();
-    let default = default_score(&bundle, &inputs);
+    let default = bundle.default_score(&inputs);
     let candidates = candidates(args, &detector, default, is_comparison);
     let plan = fit::plan(args, &candidates, comparison, counts)?;
     let inputs = ScoreInputs {
@@ -151,15 +151,6 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         path.display()
     ));
     Ok(())
-}
-
-/// The score of the calibration that is replaced, else the one that suits the classifier.
-fn default_score(bundle: &Bundle, inputs: &ScoreInputs) -> &'static dyn Score {
-    let calibrated = bundle.calibration().map(|calibration| calibration.rule());
-    match calibrated.or_else(|| inputs.default_rule()) {
-        Some(rule) => rule.score(),
-        None => &MaxLogit,
-    }
 }
 
 /// Says what is kept and what is lost of an earlier calibration, and of negatives that have no part in the
@@ -284,7 +275,7 @@ impl Scored {
             self.id
                 .iter_mut()
                 .chain(&mut self.ood)
-                .for_each(|image| image.choose(index, score));
+                .for_each(|image| image.sample.choose(score, image.candidates[index]));
         }
         Ok((self.id, self.ood, self.classifier.with_fit(fit)?))
     }

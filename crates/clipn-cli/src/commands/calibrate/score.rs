@@ -11,7 +11,7 @@ use clipn::dataset::{
 use clipn::detector::Detector;
 use clipn::inference::{FeatureCache, InferenceError, ItemError, map_features};
 use clipn::progress::Progress;
-use clipn::scores::{LogitsRow, Score, stable};
+use clipn::scores::{LogitsRow, Score};
 
 use crate::common::args::RunArgs;
 use crate::common::device::Device;
@@ -44,33 +44,6 @@ pub(crate) struct ScoredImage {
     pub sample: CalibrationSample,
     /// Values of all candidates in the unit of [`Score::stable`], in their order.
     pub candidates: Vec<f64>,
-}
-
-impl ScoredImage {
-    /// Chooses the candidate at `index`, which is `score`.
-    pub(crate) fn choose(&mut self, index: usize, score: &dyn Score) {
-        self.sample.score = self.candidates[index];
-        if !score.uses_no() {
-            // As `CalibrationSample::from_logits` has it.
-            self.sample.agreement = f64::NAN;
-        }
-    }
-}
-
-/// Sample and values of all candidates for one image, from one pass over its logits. The sample has
-/// an agreement if any candidate uses "no".
-fn score_row(
-    candidates: &[&'static dyn Score],
-    row: LogitsRow<'_, f32>,
-) -> (CalibrationSample, Vec<f64>) {
-    let values: Vec<f64> = candidates.iter().map(|score| stable(*score, row)).collect();
-    let representative = candidates.iter().find(|score| score.uses_no());
-    let representative = representative.unwrap_or(&candidates[0]);
-    let sample = CalibrationSample {
-        score: values[0],
-        ..CalibrationSample::from_logits(*representative, row)
-    };
-    (sample, values)
 }
 
 /// Scored images, and the errors of the others.
@@ -190,7 +163,7 @@ pub(crate) fn score_features(
     candidates: &[&'static dyn Score],
 ) -> Result<Vec<ScoredImage>, CliError> {
     let scored = map_features(classifier, &rows.features, |_, row| {
-        row.map(|row| score_row(candidates, row))
+        row.map(|row| CalibrationSample::of_candidates(candidates, row))
     })?;
     let mut images = Vec::with_capacity(scored.len());
     for ((row, path), class) in scored.into_iter().zip(&rows.paths).zip(&rows.classes) {
@@ -229,7 +202,7 @@ pub(crate) fn score(
         .with_progress(bar);
     let paths = files.iter().map(|file| file.path.as_path());
     let compute = |_: &&Path, row: Result<LogitsRow<'_, f32>, ItemError>| {
-        row.map(|row| score_row(candidates, row))
+        row.map(|row| CalibrationSample::of_candidates(candidates, row))
     };
     let mut outcome = ScoringOutcome::default();
     let mut next = 0;
