@@ -40,6 +40,8 @@ pub enum ContentKind {
     Zstd,
     /// LZ4-compressed data.
     Lz4,
+    /// Archive of NumPy arrays (`.npz`).
+    NumPyArchive,
     /// 7-Zip archive.
     SevenZip,
     /// RAR archive.
@@ -161,6 +163,7 @@ impl ContentKind {
             Self::Bzip2 => "a bzip2 archive",
             Self::Zstd => "a zstd archive",
             Self::Lz4 => "an LZ4 archive",
+            Self::NumPyArchive => "an archive of NumPy arrays (.npz)",
             Self::SevenZip => "a 7-Zip archive",
             Self::Rar => "a RAR archive",
             Self::Tar => "a tar archive",
@@ -249,6 +252,7 @@ impl ContentKind {
             }
             Self::Empty | Self::Zeros => "download it again",
             Self::Xz | Self::Bzip2 | Self::Lz4 => "unpack it first",
+            Self::NumPyArchive => "save each array on its own with numpy.save",
             Self::Zip | Self::SevenZip | Self::Rar => "extract it and use the files inside",
             _ => return None,
         })
@@ -272,6 +276,11 @@ fn binary(start: &[u8]) -> Option<ContentKind> {
         [_, _, _, _, _, _, 0, 0, b'{', ..] => Kind::Safetensors,
         [b'P', b'A', b'R', b'1' | b'E', ..] => Kind::Parquet,
         [b'A', b'R', b'R', b'O', b'W', b'1', ..] => Kind::Arrow,
+        [b'P', b'K', 3, 4, ..]
+            if first_of_zip(start).is_some_and(|name| name.ends_with(b".npy")) =>
+        {
+            Kind::NumPyArchive
+        }
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Kind::Zip,
         [0x1f, 0x8b, ..] => Kind::Gzip,
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Kind::Xz,
@@ -288,6 +297,12 @@ fn binary(start: &[u8]) -> Option<ContentKind> {
         _ if start.starts_with(b"SQLite format 3\0") => Kind::Sqlite,
         _ => return None,
     })
+}
+
+/// Name of the first file of a ZIP archive, by its local header.
+fn first_of_zip(start: &[u8]) -> Option<&[u8]> {
+    let length = u16::from_le_bytes([*start.get(26)?, *start.get(27)?]);
+    start.get(30..30 + usize::from(length))
 }
 
 /// Images and other media.
@@ -419,6 +434,15 @@ mod tests {
         let mut tar = vec![b'a'; 512];
         tar[257..262].copy_from_slice(b"ustar");
         assert_eq!(named(&tar), "a tar archive");
+        let mut npz = b"PK\x03\x04".to_vec();
+        npz.resize(30, 0);
+        npz[26] = 5;
+        assert_eq!(
+            named(&[&npz[..], b"a.npy"].concat()),
+            "an archive of NumPy arrays (.npz)"
+        );
+        assert_eq!(named(&[&npz[..], b"a.pkl"].concat()), "a ZIP archive");
+        assert_eq!(named(&npz), "a ZIP archive");
         assert_eq!(named(b"BZhang is a name"), "a text file");
         assert_eq!(named(b"Parade"), "a text file");
     }

@@ -4,6 +4,7 @@
 //! | module | for |
 //! |---|---|
 //! | [`content`] | what a file is, from its first bytes |
+//! | [`count`] | numbers of things in words: 1 image, 2 images |
 //! | [`files`] | files that keep state: replaced as a whole, owned by one process, whole after a kill |
 //! | [`error`] | the messages of an error and of its sources in one line |
 //! | [`text`] | text from outside made safe to print: control characters escaped, length limited |
@@ -38,6 +39,7 @@
 //! The crate has no features.
 
 pub mod content;
+pub mod count;
 pub mod error;
 pub mod features;
 pub mod files;

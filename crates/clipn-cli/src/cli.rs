@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clipn::count::count;
 use clipn::simd::SimdLevel;
 
 use crate::commands::bench::{self, BenchArgs};
@@ -115,10 +116,10 @@ pub(crate) fn run(cli: Cli) -> Result<(), CliError> {
         interrupt::allow_slow_stop();
     }
     detail(format_args!(
-        "clipn {}, SIMD level {}, {} threads",
+        "clipn {}, SIMD level {}, {}",
         env!("CARGO_PKG_VERSION"),
         SimdLevel::current(),
-        rayon::current_num_threads()
+        count(rayon::current_num_threads(), "thread")
     ));
     dispatch(cli.command)
 }

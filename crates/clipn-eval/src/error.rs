@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use clipn_base::count::count;
 use thiserror::Error;
 
 use clipn_detect::adaptation::AdaptationError;
@@ -65,7 +66,7 @@ pub enum EvaluationError {
     #[error(transparent)]
     Adaptation(#[from] AdaptationError),
     /// No image of a set could be read.
-    #[error("none of the {count} images of `{set}` could be read; first error: {first}")]
+    #[error("none of the images of `{set}` ({count}) could be read; first error: {first}")]
     NoReadableImages {
         /// Name of the set.
         set: String,
@@ -170,7 +171,7 @@ pub enum EvaluationError {
         set: String,
     },
     /// Scoring was canceled.
-    #[error("interrupted after {done} of {total} images; nothing was written")]
+    #[error("interrupted after {done} of {}; nothing was written", count(*.total, "image"))]
     Interrupted {
         /// Number of scored images.
         done: usize,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use clipn_base::count::count;
 use indexmap::IndexSet;
 use serde_json::{Map, Value};
 
@@ -291,10 +292,10 @@ fn same_sets(a: &EvaluationRun, b: &EvaluationRun) -> Result<(), EvaluationError
             .join(", ")
     };
     check("the in-distribution set", &|r| {
-        format!("`{}` of {} images", r.id.name, r.id.n)
+        format!("`{}` of {}", r.id.name, count(r.id.n, "image"))
     })?;
     check("the list of sets that count as in-distribution", &|r| {
-        let part = |part: &IdPart| format!("`{}` of {} images", part.name, part.n);
+        let part = |part: &IdPart| format!("`{}` of {}", part.name, count(part.n, "image"));
         r.id.parts.iter().map(part).collect::<Vec<_>>().join(", ")
     })?;
     check("the list of scores", &|r| {
@@ -303,7 +304,7 @@ fn same_sets(a: &EvaluationRun, b: &EvaluationRun) -> Result<(), EvaluationError
     check("the list of out-of-distribution sets", &|r| {
         let set = |r: &OodResult| {
             let kind = r.kind.map_or(String::new(), |kind| format!("{kind}, "));
-            format!("{} ({kind}{} images)", r.ood, r.n_ood)
+            format!("{} ({kind}{})", r.ood, count(r.n_ood, "image"))
         };
         listed(r.results.iter().map(set).collect())
     })?;

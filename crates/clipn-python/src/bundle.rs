@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clipn::bundle::{Bundle as Inner, ModelIdentity};
+use clipn::count::count;
 use pyo3::prelude::*;
 
 use crate::calibration::Calibration;
@@ -92,8 +93,8 @@ impl Bundle {
 
     fn __repr__(&self) -> String {
         format!(
-            "<clipn.Bundle: {} classes, {}, {}>",
-            self.inner.classifier().len(),
+            "<clipn.Bundle: {}, {}, {}>",
+            count(self.inner.classifier().len(), "class"),
             self.inner.identity().config.name,
             if self.inner.calibration().is_some() {
                 "calibrated"

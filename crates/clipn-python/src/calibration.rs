@@ -1,6 +1,7 @@
 //! A calibrated threshold.
 
 use clipn::calibration::Calibration as Inner;
+use clipn::count::count;
 use pyo3::prelude::*;
 
 use crate::errors::invalid;
@@ -47,17 +48,17 @@ impl Calibration {
         self.inner.p_value(self.inner.score().to_stable(score))
     }
 
-    /// All figures as JSON.
-    fn metadata_json(&self) -> PyResult<String> {
-        serde_json::to_string(self.inner.metadata()).map_err(|error| invalid(error.to_string()))
+    /// All figures as JSON, with scores in their published unit.
+    fn to_json(&self) -> PyResult<String> {
+        serde_json::to_string(&self.inner.summary()).map_err(|error| invalid(error.to_string()))
     }
 
     fn __repr__(&self) -> String {
         format!(
-            "<clipn.Calibration: {} >= {:.6}, {} images>",
+            "<clipn.Calibration: {} >= {:.6}, {}>",
             self.score(),
             self.threshold(),
-            self.n()
+            count(self.n(), "image")
         )
     }
 }

@@ -1,6 +1,7 @@
 //! Classifiers: class names or features of texts.
 
 use clipn::classifier::{ClassPrompts, Classifier as Inner, ClassifierBuilder, ClassifierError};
+use clipn::count::count;
 use clipn::engine::TextEncoder;
 use clipn::inference::unit_features;
 use clipn::model::{LogitScale, TextSide};
@@ -345,8 +346,8 @@ impl Classifier {
 
     fn __repr__(&self) -> String {
         format!(
-            "<clipn.Classifier: {} classes, D={}{}{}>",
-            self.inner.len(),
+            "<clipn.Classifier: {}, D={}{}{}>",
+            count(self.inner.len(), "class"),
             self.inner.dim(),
             if self.inner.has_no() {
                 ", with \"no\""
@@ -354,7 +355,7 @@ impl Classifier {
                 ""
             },
             match self.inner.negatives() {
-                Some(negatives) => format!(", {} negatives", negatives.len()),
+                Some(negatives) => format!(", {}", count(negatives.len(), "negative")),
                 None => String::new(),
             }
         )

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use clipn::count::count;
 use clipn::detector::{DetectMany, Detection as InnerDetection, Detector as Inner, DetectorError};
 use clipn::image::{ImageError, ImageSource, Preprocessing};
 use clipn::inference::ItemError;
@@ -251,8 +252,8 @@ impl Detector {
 
     fn __repr__(&self) -> String {
         format!(
-            "<clipn.Detector: {} classes, decides by {}{}>",
-            self.inner.classifier().len(),
+            "<clipn.Detector: {}, decides by {}{}>",
+            count(self.inner.classifier().len(), "class"),
             self.inner.score_name(),
             if self.is_calibrated() {
                 ", calibrated"

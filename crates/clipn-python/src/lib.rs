@@ -11,7 +11,6 @@ mod arrays;
 mod bundle;
 mod calibrate;
 mod calibration;
-mod calibration_images;
 mod classifier;
 mod convert;
 mod detection;

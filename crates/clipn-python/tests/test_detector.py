@@ -130,7 +130,7 @@ def test_unread_words_and_rejected_classes_are_warnings(model):
         clipn.Classifier.build(["pizza", "zeppelin"], pretrained=model, reject=["a plate", "Pizza"])
     texts = [str(warning.message) for warning in caught]
     assert len(texts) == 2, texts
-    assert texts[0].startswith("1 of 2 classes have words that did not occur") and texts[0].endswith("`zeppelin`")
+    assert texts[0].endswith("did not occur in the training captions make 1 of 2 classes unreliable: `zeppelin`")
     assert texts[1] == "dropped texts to reject that name classes: 1, such as `Pizza`"
     assert all(warning.filename == __file__ for warning in caught)
 
@@ -273,6 +273,8 @@ def test_fitted_scores_are_compared_and_calibrated_as_in_the_program(bundle_path
         found = ours.calibration
         assert (found.score, found.n) == (program.score, program.n)
         assert found.threshold == pytest.approx(program.threshold, rel=1e-9)
+        figures = json.loads(found.to_json())
+        assert (figures["threshold"], figures["n"]) == (found.threshold, found.n)
         if score == "best":
             assert {"knn", "vim", "msp"} <= {row["score"] for row in ours.comparison["scores"]}
         else:
@@ -281,13 +283,19 @@ def test_fitted_scores_are_compared_and_calibrated_as_in_the_program(bundle_path
             assert detector.score_name == "knn"
     # Labels are those of all images, also if one cannot be read.
     images = [*sorted((tmp_path / "known/pizza").iterdir())[:40], b"no image"]
-    with pytest.warns(UserWarning, match="skipped 1 images"):
+    with pytest.warns(UserWarning, match="skipped 1 image that could not be read"):
         calibrated = clipn.calibrate(bundle, images, labels=["pizza"] * 41)
     assert calibrated.calibration.n == 40
     with pytest.raises(clipn.InvalidArgumentError, match="expected 41 labels, got 40"):
         clipn.calibrate(bundle, images, labels=["pizza"] * 40)
     with pytest.warns(UserWarning, match="cannot compare scores without"):
         clipn.calibrate(bundle, images[:40], score="best")
+    # Settings that no score reads are an error where one is named, and said where scores are compared.
+    with pytest.raises(clipn.InvalidArgumentError, match="fit_settings without a score that is fitted") as error:
+        clipn.calibrate(bundle, images[:40], score="msp", fit_settings={"knn-k": 10})
+    assert "give score= one of" in error.value.hint
+    with pytest.warns(UserWarning, match="they are fitted to at least 100 images, got 20"):
+        clipn.calibrate(bundle, images[:40], tmp_path / "other", score="best", fit_settings={"knn-k": 10})
 
 
 def test_progress_is_reported_and_its_errors_raised(bundle_path, images):

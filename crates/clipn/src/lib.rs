@@ -106,7 +106,9 @@ pub use clipn_detect::fitting;
 pub use clipn_detect::inference;
 pub use clipn_detect::negatives;
 
-pub use clipn_base::{content, error, files, launcher, ordered, progress, random, simd, text};
+pub use clipn_base::{
+    content, count, error, files, launcher, ordered, progress, random, simd, text,
+};
 pub use clipn_checkpoint as checkpoint;
 #[cfg(any(feature = "eval", feature = "train"))]
 pub use clipn_data as dataset;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
+use clipn::count::count;
 use clipn::inference::Parallelism;
 use clipn::model::{LogitScale, PretrainedWeights};
 use clipn::prompts::PromptVariant;
@@ -163,7 +164,9 @@ impl RunArgs {
             workers,
         } = self.parallelism(device);
         detail(format_args!(
-            "{workers} workers, batches of {batch_size} images"
+            "{}, batches of {}",
+            count(workers, "worker"),
+            count(batch_size, "image")
         ));
     }
 }

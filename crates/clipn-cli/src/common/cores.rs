@@ -2,6 +2,7 @@
 
 use std::num::NonZero;
 
+use clipn::count::count;
 use clipn::launcher::Launcher;
 
 /// Cores of a process and of its machine.
@@ -53,7 +54,7 @@ impl Cores {
             Some(Launcher::Pmi) => format!(
                 "start with `mpiexec -bind-to none`, or under Slurm with `srun --cpus-per-task={share}`"
             ),
-            _ => format!("give each process {share} cores"),
+            _ => format!("give each process {}", count(share, "core")),
         }
     }
 }
@@ -94,14 +95,14 @@ fn of_slurm(variable: impl Fn(&str) -> Option<String>, processes: usize) -> usiz
 
 /// Cores of the machine: those that are online, or fewer if a container is limited to some.
 fn of_machine() -> Option<usize> {
-    let online = count(&std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?)?;
+    let online = cpus_in(&std::fs::read_to_string("/sys/devices/system/cpu/online").ok()?)?;
     let container = std::fs::read_to_string("/sys/fs/cgroup/cpuset.cpus.effective");
-    let container = container.ok().and_then(|list| count(&list));
+    let container = container.ok().and_then(|list| cpus_in(&list));
     Some(container.map_or(online, |cores| cores.min(online)))
 }
 
 /// Number of cores in a list such as `0-3,8`.
-fn count(list: &str) -> Option<usize> {
+fn cpus_in(list: &str) -> Option<usize> {
     let mut total = 0;
     for range in list.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -117,11 +118,11 @@ mod tests {
 
     #[test]
     fn counts_lists_of_cores() {
-        assert_eq!(count("0-63\n"), Some(64));
-        assert_eq!(count("0-3,8,10-11"), Some(7));
-        assert_eq!(count("0"), Some(1));
+        assert_eq!(cpus_in("0-63\n"), Some(64));
+        assert_eq!(cpus_in("0-3,8,10-11"), Some(7));
+        assert_eq!(cpus_in("0"), Some(1));
         for invalid in ["", "a", "3-1", "1-"] {
-            assert_eq!(count(invalid), None, "{invalid}");
+            assert_eq!(cpus_in(invalid), None, "{invalid}");
         }
     }
 

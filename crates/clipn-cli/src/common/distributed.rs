@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use clipn::count::count;
 use clipn::evaluation::{EvaluationPeers, Evaluator};
 use clipn::launcher::{Launched, Launcher};
 use clipn::training::{Communicator, Mpi, MpiSettings, Reduction, SingleProcess};
@@ -324,8 +325,9 @@ fn gather_few(ranks: &dyn Communicator, cores: Option<Cores>) -> Result<(), CliE
         processes,
     };
     warning(format_args!(
-        "rank {rank} may use {available} of {machine} cores, fewer than the machine has for each of its \
+        "rank {rank} may use {available} of {}, fewer than the machine has for each of its \
          {processes} ranks; ranks with too few cores: {} of {}",
+        count(machine, "core"),
         few.len(),
         ranks.world_size(),
     ));

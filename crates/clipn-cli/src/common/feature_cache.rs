@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clipn::count::count;
 use clipn::image::Preprocessing;
 use clipn::inference::{FeatureCache, FeatureCacheModel, FeatureCacheUse};
 use clipn::model::{ModelConfig, Precision};
@@ -59,13 +60,15 @@ fn report(directory: &Path, used: FeatureCacheUse) {
     } = used;
     if damaged > 0 {
         warning(format_args!(
-            "{damaged} files of the feature cache {} end in an incomplete or damaged record; its \
-             images were encoded again",
+            "{} of the feature cache {} with an incomplete or damaged record at the end; its images \
+             were encoded again",
+            count(damaged, "file"),
             directory.display()
         ));
     }
     status(format_args!(
-        "feature cache {}: {found} images found, {encoded} encoded",
-        directory.display()
+        "feature cache {}: {} found, {encoded} encoded",
+        directory.display(),
+        count(found, "image")
     ));
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::dataset::FeatureFile;
 use clipn::fitted::{FitSettings, Fitted, ScoreFit};
 use clipn::fitting::ClassifierFitter;
@@ -109,8 +110,8 @@ where
     }
     if let Some(first) = errors.first() {
         warning(format_args!(
-            "skipped {} images to fit scores to; the first: {first}",
-            errors.len()
+            "skipped {} to fit scores to; the first: {first}",
+            count(errors.len(), "image")
         ));
     }
     finish(fitter, plan)

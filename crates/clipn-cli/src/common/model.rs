@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier, ClassifierBuilder};
+use clipn::count::count;
 use clipn::detector::DetectorError;
 use clipn::download::FetchPurpose;
 use clipn::image::Preprocessing;
@@ -181,8 +182,8 @@ impl LoadedModel {
         let classifier = self.build(&builder)?;
         let templates = prompts.templates();
         let texts = match templates.sentences() {
-            Some(sentences) => format!("{} sentences per class", sentences.sentences()),
-            None => format!("{} templates", templates.len()),
+            Some(sentences) => format!("{} per class", count(sentences.sentences(), "sentence")),
+            None => count(templates.len(), "template").to_string(),
         };
         detail(format_args!(
             "{texts} of {}, variant {}; logit scale {}{}",

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use clap::Args;
 use clipn::classifier::{ClassPrompts, Classifier};
+use clipn::count::count;
 use clipn::download::DownloadSettings;
 use clipn::model::{
     FeatureMatrix, ModelError, ModelWeights, NoSideOrigin, PromptSelection, TextSide, TextTower,
@@ -184,10 +185,10 @@ pub(crate) fn attach(
         _ => "as listed".to_owned(),
     };
     detail(format_args!(
-        "{} negatives of {}, {selection}; {} groups",
-        negatives.len(),
+        "{} of {}, {selection}; {}",
+        count(negatives.len(), "negative"),
         origin.source,
-        negatives.groups()
+        count(negatives.groups(), "group")
     ));
     Ok(classifier.with_negatives(negatives)?)
 }

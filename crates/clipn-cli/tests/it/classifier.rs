@@ -569,10 +569,10 @@ fn calibration_rejects_unsuitable_input() {
     let output = s.clipn(&calibrate(&["--id", "known"]));
     let said = text(&output.stderr);
     assert!(
-        output.status.success() && said.contains("60 images are few"),
+        output.status.success() && said.contains("only 60 images: "),
         "{said}"
     );
-    assert!(said.contains("skipped 1 images"), "{said}");
+    assert!(said.contains("skipped 1 image that"), "{said}");
     fails(
         &s,
         1,

@@ -604,7 +604,7 @@ fn texts_are_encoded_line_by_line() {
         "texts",
         &["texts.txt", "--output", "t.npy", "--format", "json"],
     ));
-    assert!(text(&output.stderr).contains("warning: 1 of 3 lines are empty"));
+    assert!(text(&output.stderr).contains("warning: empty lines: 1 of 3"));
     let counts: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&counts["rows"], &counts["failed"]), (&3.into(), &0.into()));
     assert_eq!(

@@ -201,7 +201,7 @@ fn output_files_have_the_table_and_one_row_per_image() {
     let output = sandbox.clipn(&eval(&["--output", "out/deep"]));
     assert!(output.status.success());
     assert!(
-        text(&output.stderr).contains("skipped 1 images that could not be read"),
+        text(&output.stderr).contains("skipped 1 image that could not be read"),
         "{}",
         text(&output.stderr)
     );

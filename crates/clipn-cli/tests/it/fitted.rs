@@ -113,7 +113,9 @@ fn images_to_fit_to_make_more_scores_available() {
     let stderr = text(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     assert!(
-        stderr.contains("warning: 72 of 72 images of --id-train are in train too, such as train"),
+        stderr.contains(
+            "warning: images of --id-train that are in train too: 72 of 72, such as train"
+        ),
         "{stderr}"
     );
     let scores = std::fs::read_to_string(s.path("same/scores.csv")).unwrap();

@@ -330,12 +330,14 @@ fn folders_get_the_labels_that_they_name() {
     let (by_name, stderr) = of("id", "school bus, pizza, goldfish");
     assert_eq!(by_name, right);
     assert!(
-        stderr.contains("3 class directories belong to 3 class names by name: goldfish = goldfish"),
+        stderr.contains(
+            "3 class directories matched with 3 class names by name: goldfish = goldfish"
+        ),
         "{stderr}"
     );
     let (by_number, stderr) = of("numbers", "goldfish, school bus, pizza");
     assert_eq!(by_number, right);
-    assert!(stderr.contains("note: 3 class directories belong to 3 class names by number: 0 = goldfish, 1 = school bus"), "{stderr}");
+    assert!(stderr.contains("note: 3 class directories matched with 3 class names by number: 0 = goldfish, 1 = school bus"), "{stderr}");
     let (by_id, stderr) = of("ids", "ids.txt");
     assert_eq!(by_id, right);
     assert!(
@@ -344,7 +346,7 @@ fn folders_get_the_labels_that_they_name() {
     );
     let (by_position, stderr) = of("others", "goldfish, pizza, school bus");
     assert_eq!(by_position, right);
-    assert!(stderr.contains("note: 3 class directories belong to 3 class names by position, in sorted order: a = goldfish"), "{stderr}");
+    assert!(stderr.contains("note: 3 class directories matched with 3 class names by position, in sorted order: a = goldfish"), "{stderr}");
 
     let command = with_model(
         "eval",
@@ -493,7 +495,7 @@ fn tables_are_evaluated_like_folders() {
     let (folders, _) = run(&[&["--id", "id", "--ood", "noise"], &classes[..]].concat());
     for (id, how) in [
         ("id/numbers.jsonl", "labels are indices of 3 class names"),
-        ("id/names.jsonl", "belong to 3 class names by name"),
+        ("id/names.jsonl", "matched with 3 class names by name"),
     ] {
         let arguments = ["--id", id, "--ood", "noise.jsonl"];
         let (found, stderr) = run(&[&arguments, &classes[..]].concat());

@@ -33,7 +33,7 @@ fn verbose_reports_what_was_chosen() {
         " threads\n",
         "note: weights epoch_10.pt\n",
         "from tiny.json; preprocessing of CLIP",
-        "1 templates of simple, variant learnable; logit scale 100",
+        "1 template of simple, variant learnable; logit scale 100",
         "2 workers, batches of 16 images",
     ] {
         assert!(notes.contains(part), "no {part:?} in {notes}");

@@ -288,7 +288,8 @@ fn what_is_wrong_or_unclear_is_an_error_with_the_line() {
     s.write("a.npy", npy_f32(&[0.5, f32::NAN]));
     s.write("b.npy", npy_f32(&[0.5]));
     s.write("objects.npy", npy("|O", std::iter::once(vec![0; 8])));
-    s.write("many.npz", b"PK\x03\x04 and more");
+    let header = [&b"PK\x03\x04"[..], &[0; 22], &[5, 0, 0, 0], b"a.npy"].concat();
+    s.write("many.npz", &header);
     for arguments in [
         &["ok.csv", "--scores", "mcm"][..],
         &["ok.csv", "--set-column", "split"],

@@ -51,8 +51,8 @@ fn warns_of_a_word_that_was_not_in_training() {
     assert_eq!(stderr.matches("warning: ").count(), 1, "{stderr}");
     assert!(
         stderr.contains(
-            "warning: 1 of 2 classes have words that did not occur in the training captions, and their \
-             predictions are unreliable: `zeppelin`\n"
+            "warning: words that did not occur in the training captions make 1 of 2 classes unreliable: \
+             `zeppelin`\n"
         ),
         "{stderr}"
     );

@@ -207,7 +207,7 @@ fn lists_the_cache_in_each_format() {
         "hf-hub:laion/CLIP-ViT-B-16-laion2B-s34B-b88K  ViT-B-16 laion2b_s34b_b88k  main (0123456789ab)  ",
         "    2  ",
         "  yes\n",
-        "\nIncomplete downloads: 1 files, 1.50 kB.\n",
+        "\nIncomplete downloads: 1 file, 1.50 kB.\n",
     ] {
         assert!(table.contains(part), "no {part:?} in {table}");
     }

@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
+use clipn_base::count::count;
 use unicode_normalization::UnicodeNormalization;
 
 use crate::error::{DatasetError, first_few};
@@ -132,15 +133,16 @@ impl fmt::Display for MatchedClasses {
     /// Describes in one line how class directories and names go together.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (directories, names) = (self.directories.len(), self.names.len());
+        let classes = count(names, "class name");
         let how = match &self.matching {
             ClassMatching::DirectoryNames => {
-                return write!(f, "{names} classes have the names of their directories");
+                return write!(f, "{classes} from the directories");
             }
             ClassMatching::LabelNames => {
-                return write!(f, "{names} classes have the names of the labels");
+                return write!(f, "{classes} from the labels");
             }
-            ClassMatching::Map => return write!(f, "{names} class names are from the map"),
-            ClassMatching::Labels => return write!(f, "labels are indices of {names} class names"),
+            ClassMatching::Map => return write!(f, "{classes} from the map"),
+            ClassMatching::Labels => return write!(f, "labels are indices of {classes}"),
             ClassMatching::Numbers { .. } => "by number",
             ClassMatching::Names => "by name",
             ClassMatching::SynsetIds => "by synset id",
@@ -148,7 +150,8 @@ impl fmt::Display for MatchedClasses {
         };
         write!(
             f,
-            "{directories} class directories belong to {names} class names {how}: {}",
+            "{} matched with {classes} {how}: {}",
+            count(directories, "class directory"),
             self.examples()
         )
     }

@@ -1,6 +1,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use clipn_base::content::ContentKind;
 use clipn_checkpoint::CheckpointError;
 use thiserror::Error;
 
@@ -31,6 +32,16 @@ pub enum FeatureError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A file is of another kind.
+    #[error("expected {expected}, got {kind}: {}", path.display())]
+    Kind {
+        /// Path of the file.
+        path: PathBuf,
+        /// The kinds that can be read.
+        expected: &'static str,
+        /// Kind of the file.
+        kind: ContentKind,
     },
     /// A safetensors or PyTorch file is damaged.
     #[error(transparent)]
@@ -68,12 +79,12 @@ pub enum FeatureError {
         found: usize,
     },
     /// A label is no index or name of a class.
-    #[error("label {index} of {}: {reason}", path.display())]
+    #[error("{}, {location}: {reason}", path.display())]
     Label {
         /// Path of the file.
         path: PathBuf,
-        /// Index of the label, from 0.
-        index: usize,
+        /// The line of a text, from 1, or the index in an array, from 0.
+        location: String,
         /// What is wrong.
         reason: String,
     },
@@ -92,6 +103,7 @@ impl FeatureError {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("check the path")
             }
+            Self::Kind { kind, .. } => kind.advice(),
             Self::Row { .. } => Some("remove the row with its key and label, or compute it again"),
             Self::Dimension { .. } => Some("use features of one model"),
             Self::Checkpoint(error) => error.hint(),

@@ -89,11 +89,10 @@ impl FeatureFile {
             ContentKind::Parquet => open_parquet(path)?,
             ContentKind::Safetensors | ContentKind::Zip | ContentKind::Pickle => open_tensor(path)?,
             kind => {
-                return Err(FeatureError::Format {
+                return Err(FeatureError::Kind {
                     path: path.to_owned(),
-                    reason: format!(
-                        "expected a NumPy array (.npy), safetensors or Parquet, got {kind}"
-                    ),
+                    expected: "features as a NumPy array (.npy), safetensors or Parquet",
+                    kind,
                 });
             }
         };
@@ -489,7 +488,10 @@ mod tests {
         let empty = message(&npy("<f4", "False", "(2, 0)", &[]));
         assert!(empty.ends_with("the rows are empty"), "{empty}");
         let text = message(b"1 2 3");
-        assert!(text.contains("expected a NumPy array (.npy)"), "{text}");
+        assert!(
+            text.contains("expected features as a NumPy array (.npy)"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use clipn_base::content::ContentKind;
+
 use crate::features::{FeatureError, npy};
 
 /// Reads one label per row of features: a `.npy` array of class indices, or a text file with one index
@@ -27,12 +29,12 @@ pub fn read_labels(
         path: path.to_owned(),
         source,
     })?;
-    let failed = |index, reason| FeatureError::Label {
+    let failed = |location, reason| FeatureError::Label {
         path: path.to_owned(),
-        index,
+        location,
         reason,
     };
-    let class = |(index, number): (usize, f64)| {
+    let class = |location: &dyn Fn() -> String, number: f64| {
         if number < 0.0 && number.fract() == 0.0 {
             return Ok(None);
         }
@@ -42,7 +44,7 @@ pub fn read_labels(
         }
         let last = class_names.len().saturating_sub(1);
         Err(failed(
-            index,
+            location(),
             format!("expected the index of a class from 0 to {last}, got {number}"),
         ))
     };
@@ -54,23 +56,25 @@ pub fn read_labels(
         numbers
             .into_iter()
             .enumerate()
-            .map(class)
+            .map(|(index, number)| class(&|| format!("index {index}"), number))
             .collect::<Result<_, _>>()?
     } else {
-        let text = std::str::from_utf8(&bytes).map_err(|error| FeatureError::Format {
+        let text = std::str::from_utf8(&bytes).map_err(|_| FeatureError::Kind {
             path: path.to_owned(),
-            reason: error.to_string(),
+            expected: "labels as a NumPy array (.npy) or a text file in UTF-8",
+            kind: ContentKind::detect(&bytes),
         })?;
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
         let label = |(index, line): (usize, &str)| {
+            let location = || format!("line {}", index + 1);
             // A class may be called by a number; its name wins.
             if let Some(class) = class_names.iter().position(|name| name == line) {
                 return Ok(Some(class));
             }
             match line.parse::<i64>() {
-                Ok(number) => class((index, number as f64)),
+                Ok(number) => class(&location, number as f64),
                 Err(_) => Err(failed(
-                    index,
+                    location(),
                     format!("expected the name or index of a class, got {line:?}"),
                 )),
             }
@@ -105,7 +109,11 @@ mod tests {
             read("cat\n0\n1\n-1", 4),
             Ok(vec![Some(0), Some(0), Some(1), None])
         );
-        assert!(read("0\n2\n", 2).unwrap_err().contains("label 1 of"));
+        assert!(
+            read("0\n2\n", 2)
+                .unwrap_err()
+                .contains(", line 2: expected")
+        );
         assert!(
             read("0\n2\n", 2)
                 .unwrap_err()

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use clipn_base::count::count;
 use clipn_image::ImageError;
 
 use crate::error::DatasetError;
@@ -48,9 +49,9 @@ pub enum TrainingDataError {
     },
     /// The number of samples is unknown.
     #[error(
-    "unknown number of samples in {shards} shards (first: {}): \
+    "unknown number of samples in {} (first: {}): \
      neither sizes.json nor __len__ beside them",
-    .first.display()
+    count(*.shards, "shard"), .first.display()
     )]
     UnknownSize {
         /// Number of shards without a size.
@@ -60,8 +61,8 @@ pub enum TrainingDataError {
     },
     /// There are fewer shards than processes, and shards of unknown size cannot be split.
     #[error(
-        "expected at least {world_size} shards of unknown size for {world_size} processes, \
-         got {shards}"
+        "expected at least {} of unknown size for {}, got {shards}",
+        count(*.world_size, "shard"), count(*.world_size, "process")
     )]
     TooFewShards {
         /// Number of shards.
@@ -71,8 +72,8 @@ pub enum TrainingDataError {
     },
     /// There is not one batch for every process.
     #[error(
-        "{samples} samples are not enough for one batch of {batch_size} \
-         in each of {world_size} processes"
+        "expected samples for one batch of {batch_size} in each of {}, got {samples}",
+        count(*.world_size, "process")
     )]
     TooFewSamples {
         /// Number of samples.

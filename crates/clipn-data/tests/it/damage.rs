@@ -62,7 +62,7 @@ fn a_lost_shard_weighs_what_its_neighbors_hold() {
             in_order(4, SkipLimit::Fraction(0.7))
         ),
         "3 of 4 shards cannot be read to the end: 1.tar is a Git LFS pointer, \
-         2.tar is an HTML page, 3.tar is a Git LFS pointer; about 102 of 136 samples are lost, \
+         2.tar is an HTML page, 3.tar is a Git LFS pointer; a loss of about 102 of 136 samples, \
          which exceeds the limit of 95"
     );
     refused(counted(folder.path()), in_order(4, SkipLimit::Count(101)));
@@ -191,7 +191,7 @@ fn damage_that_leaves_no_batch_is_not_called_too_little_data() {
     let folder = shards(&[&tar(&samples(0..3)), LFS_POINTER]);
     let error = refused(counted(folder.path()), in_order(5, SkipLimit::Unlimited));
     assert!(
-        error.ends_with("about 3 of 6 samples are lost, which leaves too few for one batch"),
+        error.ends_with("a loss of about 3 of 6 samples, which leaves too few for one batch"),
         "{error}"
     );
     let error = CaptionLoader::new(

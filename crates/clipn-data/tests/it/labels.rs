@@ -41,7 +41,7 @@ fn numbered_directories_are_labels_in_the_order_of_the_numbers() {
     assert_eq!(matched.matching, ClassMatching::Numbers { first: 0 });
     assert_eq!(
         matched.to_string(),
-        "12 class directories belong to 12 class names by number: 0 = class 0, 1 = class 1, \
+        "12 class directories matched with 12 class names by number: 0 = class 0, 1 = class 1, \
          2 = class 2, …"
     );
     for sample in &opened.id.samples {
@@ -91,7 +91,7 @@ fn other_directories_are_matched_by_position() {
     ));
     assert_eq!(
         found.to_string(),
-        "2 class directories belong to 2 class names by position, in sorted order: x = a, y = b"
+        "2 class directories matched with 2 class names by position, in sorted order: x = a, y = b"
     );
 }
 

@@ -279,7 +279,10 @@ fn rejects_invalid_settings() {
     for (invalid, expected) in [
         (settings(0), "batch_size"),
         (settings(usize::MAX), "batch_size"),
-        (settings(7), "6 samples are not enough for one batch of 7"),
+        (
+            settings(7),
+            "expected samples for one batch of 7 in each of 1 process, got 6",
+        ),
         (
             LoaderSettings {
                 rank: 1,
@@ -313,7 +316,7 @@ fn rejects_invalid_settings() {
                 train_num_samples: Some(0),
                 ..settings(1)
             },
-            "0 samples are not enough",
+            "got 0",
         ),
     ] {
         let error = CaptionLoader::new(open(folder.path()).into(), invalid)

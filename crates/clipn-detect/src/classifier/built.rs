@@ -1,5 +1,6 @@
 use std::fmt;
 
+use clipn_base::count::count;
 use clipn_model::{Real, TrainingVocabulary};
 use clipn_text::prompts::TemplateSet;
 
@@ -59,10 +60,9 @@ impl<T: Real> BuiltClassifier<T> {
     fn note_of_unseen(&self) -> Option<String> {
         (!self.unseen.is_empty()).then(|| {
             format!(
-                "{} of {} classes have words that did not occur in the training captions, and their \
-                 predictions are unreliable: {}",
+                "words that did not occur in the training captions make {} of {} unreliable: {}",
                 self.unseen.len(),
-                self.classifier.len(),
+                count(self.classifier.len(), "class"),
                 listed(&self.unseen)
             )
         })
@@ -72,14 +72,9 @@ impl<T: Real> BuiltClassifier<T> {
         let texts: usize = self.truncated.iter().map(|class| class.truncated).sum();
         (texts > 0).then(|| {
             format!(
-                "{texts} {} of {} {} cut to {} tokens: {}",
-                if texts == 1 { "text" } else { "texts" },
-                self.truncated.len(),
-                if self.truncated.len() == 1 {
-                    "class"
-                } else {
-                    "classes"
-                },
+                "{} of {} cut to {} tokens: {}",
+                count(texts, "text"),
+                count(self.truncated.len(), "class"),
                 self.context_length,
                 listed(&self.truncated)
             )
@@ -162,6 +157,11 @@ pub struct TruncatedClass {
 impl fmt::Display for TruncatedClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = shortened(&self.name);
-        write!(f, "`{name}` ({} of {} texts)", self.truncated, self.texts)
+        write!(
+            f,
+            "`{name}` ({} of {})",
+            self.truncated,
+            count(self.texts, "text")
+        )
     }
 }

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clipn_base::count::count;
 use clipn_image::ImageError;
 use clipn_model::ModelError;
 use clipn_ood::scores::ScoreError;
@@ -51,7 +52,7 @@ pub enum DetectorError {
     #[error(transparent)]
     Score(#[from] ScoreError),
     /// The number of images in a batch is not the expected one.
-    #[error("expected {expected} images, got {found}")]
+    #[error("expected {}, got {found}", count(*.expected, "image"))]
     ImageCount {
         /// Expected number of images.
         expected: usize,

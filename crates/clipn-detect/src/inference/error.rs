@@ -1,6 +1,7 @@
 use std::error::Error as StdError;
 use std::io;
 
+use clipn_base::count::count;
 use clipn_image::ImageError;
 use clipn_model::ModelError;
 use thiserror::Error;
@@ -19,7 +20,7 @@ pub enum InferenceError {
     #[error(transparent)]
     Classifier(#[from] ClassifierError),
     /// A thread pool could not be started.
-    #[error("cannot start {workers} workers")]
+    #[error("cannot start {}", count(*.workers, "worker"))]
     Workers {
         /// Number of workers requested.
         workers: usize,
@@ -30,7 +31,7 @@ pub enum InferenceError {
     #[error("cannot start a worker thread")]
     Thread(#[source] io::Error),
     /// The work was cancelled.
-    #[error("interrupted after {done} images")]
+    #[error("interrupted after {}", count(*.done, "image"))]
     Cancelled {
         /// Images finished.
         done: usize,

@@ -625,7 +625,7 @@ fn each_image_of_a_batch_has_its_own_classes() {
     assert_eq!(found[1].top.len(), 1);
 
     let error = own.detect_pixels_each(&pixels, &[&own]).unwrap_err();
-    assert_eq!(error.to_string(), "expected 1 images, got 3");
+    assert_eq!(error.to_string(), "expected 1 image, got 3");
 }
 
 #[test]

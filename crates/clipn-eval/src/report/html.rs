@@ -1,5 +1,6 @@
 //! HTML escaping and number formatting.
 
+use clipn_base::count::noun;
 use html_escape::encode_safe;
 
 /// Escapes text for any element or quoted attribute of the page. Control characters and characters
@@ -54,11 +55,7 @@ pub(super) fn format_count(value: usize) -> String {
 
 /// Formats a number of images: `1 image`, `2 images`.
 pub(super) fn format_images(value: usize) -> String {
-    format!(
-        "{} image{}",
-        format_count(value),
-        if value == 1 { "" } else { "s" }
-    )
+    format!("{} {}", format_count(value), noun(&value, "image"))
 }
 
 #[cfg(test)]

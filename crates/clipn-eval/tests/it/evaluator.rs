@@ -198,7 +198,7 @@ fn unreadable_images_are_rows_or_end_a_strict_run() {
     assert!(
         error
             .to_string()
-            .starts_with("none of the 1 images of `far` could be read; first error: "),
+            .starts_with("none of the images of `far` (1) could be read; first error: "),
         "{error}"
     );
 }

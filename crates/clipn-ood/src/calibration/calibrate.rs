@@ -58,6 +58,40 @@ pub struct CalibrationMetadata {
     description: String,
 }
 
+/// Figures of a calibration, with scores in their published unit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct CalibrationSummary<'a> {
+    /// Name of the score.
+    pub score: &'static str,
+    /// Threshold.
+    pub threshold: f64,
+    /// Interval of the threshold for the whole population, at the confidence.
+    #[serde(rename = "threshold_bounds")]
+    pub threshold_interval: [Option<f64>; 2],
+    /// How the threshold was chosen.
+    #[serde(rename = "choice")]
+    pub method: ThresholdMethod,
+    /// Target true positive rate, a fraction.
+    pub target_tpr: f64,
+    /// Confidence of intervals and of the guarantee, a fraction.
+    pub confidence: f64,
+    /// Description of the images.
+    #[serde(rename = "pictures")]
+    pub description: &'a str,
+    /// Number of in-distribution images N.
+    pub n: usize,
+    /// In-distribution images that the threshold keeps.
+    pub kept: Proportion,
+    /// Performance on out-of-distribution images, if there were any.
+    #[serde(rename = "unknown")]
+    pub ood_performance: Option<&'a OodPerformance>,
+    /// P-value of an image below all: 1 / (N + 1).
+    pub smallest_p_value: f64,
+    /// Warnings about the set of images.
+    pub warnings: Vec<String>,
+}
+
 /// Chooses a threshold from in-distribution scores `id`, `[N]`, and optional out-of-distribution
 /// scores `ood`, `[M]`, both in the unit of [`Score::stable`].
 ///
@@ -300,6 +334,37 @@ impl Calibration {
     /// that cannot be scored is the minimum.
     pub fn p_value_for_logits(&self, row: LogitsRow<'_, f32>) -> f64 {
         self.p_value(stable(self.metadata.score, row))
+    }
+
+    /// The figures for people and programs, with scores in their published unit.
+    ///
+    /// ```
+    /// use clipn_ood::calibration::{CalibrationSettings, calibrate};
+    /// use clipn_ood::scores::MaxLogit;
+    ///
+    /// let scores: Vec<f64> = (0..100).map(f64::from).collect();
+    /// let settings = CalibrationSettings::default().with_score(&MaxLogit);
+    /// let summary = calibrate(&scores, &[], &settings)?.summary();
+    /// assert_eq!((summary.score, summary.n), ("maxlogit", 100));
+    /// # Ok::<(), clipn_ood::calibration::CalibrationError>(())
+    /// ```
+    pub fn summary(&self) -> CalibrationSummary<'_> {
+        let score = self.score();
+        let published = |value: f64| score.from_stable(value);
+        CalibrationSummary {
+            score: score.name(),
+            threshold: published(self.threshold()),
+            threshold_interval: self.threshold_interval().map(|bound| bound.map(published)),
+            method: self.method(),
+            target_tpr: self.target_tpr(),
+            confidence: self.confidence(),
+            description: self.description(),
+            n: self.len(),
+            kept: self.kept(),
+            ood_performance: self.ood_performance(),
+            smallest_p_value: self.p_value(f64::NEG_INFINITY),
+            warnings: self.warnings().iter().map(ToString::to_string).collect(),
+        }
     }
 
     /// Everything but the threshold and the scores, for storage; see [`Calibration::from_parts`].

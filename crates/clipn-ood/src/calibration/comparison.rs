@@ -19,6 +19,22 @@ pub struct ScoreColumn {
     pub ood: Vec<f64>,
 }
 
+impl ScoreColumn {
+    /// Number of images with a value that is not finite. [`compare_scores`] takes columns without any.
+    ///
+    /// ```
+    /// use clipn_ood::calibration::ScoreColumn;
+    /// use clipn_ood::scores::Msp;
+    ///
+    /// let column = ScoreColumn { score: &Msp, id: vec![0.9, f64::NAN], ood: vec![0.5] };
+    /// assert_eq!(column.non_finite(), 1);
+    /// ```
+    pub fn non_finite(&self) -> usize {
+        let values = self.id.iter().chain(&self.ood);
+        values.filter(|value| !value.is_finite()).count()
+    }
+}
+
 /// Settings of [`compare_scores`].
 ///
 /// ```

@@ -1,3 +1,4 @@
+use clipn_base::count::count;
 use thiserror::Error;
 
 use crate::metrics::{MetricError, ScoreSet};
@@ -16,7 +17,8 @@ pub enum CalibrationError {
     },
     /// There are fewer images than the target requires.
     #[error(
-        "expected at least {required} images for a target of {percent} % kept, got {images}",
+        "expected at least {} for a target of {percent} % kept, got {images}",
+        count(*.required, "image"),
         percent = round_to_3_decimals(100.0 * target_tpr)
     )]
     TooFewImages {

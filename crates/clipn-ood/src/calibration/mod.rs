@@ -28,7 +28,7 @@ mod settings;
 mod threshold;
 mod warning;
 
-pub use calibrate::{Calibration, CalibrationMetadata, calibrate};
+pub use calibrate::{Calibration, CalibrationMetadata, CalibrationSummary, calibrate};
 pub use comparison::{
     ComparedScore, ComparisonSettings, ScoreColumn, ScoreComparison, compare_scores,
 };

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use clipn_base::count::count;
 use serde::{Deserialize, Serialize};
 
 use super::error::round_to_3_decimals;
@@ -84,22 +85,24 @@ impl fmt::Display for CalibrationWarning {
                 recommended,
             } => write!(
                 f,
-                "{images} images are few: the threshold keeps between {} and {} % of \
+                "only {}: the threshold keeps between {} and {} % of \
                  in-distribution images; about {recommended} images would narrow this interval \
                  to five percentage points",
+                count(*images, "image"),
                 percent(*lower),
                 percent(*upper)
             ),
             Self::ConfidentRejections {
-                count,
+                count: rejected,
                 total,
                 allowed,
             } => write!(
                 f,
-                "the model confidently rejects {count} of {total} images (q of at most {}), but \
+                "the model confidently rejects {rejected} of {} (q of at most {}), but \
                  the threshold may reject only {allowed}: either the set contains images of \
                  other classes, which the threshold then keeps too, or the model does not know \
                  these classes",
+                count(*total, "image"),
                 Self::CONFIDENT_REJECTION_Q
             ),
             Self::UnknownFolders { folders, count } => write!(
@@ -110,8 +113,9 @@ impl fmt::Display for CalibrationWarning {
             ),
             Self::FolderMismatch { correct, total } => write!(
                 f,
-                "the predicted class matches the folder for only {correct} of {total} images: the \
-                 folders are mixed up, or the model does not know these classes"
+                "the predicted class matches the folder for only {correct} of {}: the folders are \
+                 mixed up, or the model does not know these classes",
+                count(*total, "image")
             ),
             Self::Duplicates { count } => write!(
                 f,

@@ -1,4 +1,5 @@
 use super::FitSettings;
+use clipn_base::count::count;
 
 /// Errors of fitting scores to images, and of their settings.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -58,7 +59,7 @@ pub enum FitError {
     #[error("expected at least one image to fit scores to, got none")]
     NoImages,
     /// There are too few images for the K of a score.
-    #[error("the score `{score}` needs at least {required} images to compare with, got {images}")]
+    #[error("the score `{score}` needs at least {} to compare with, got {images}", count(*.required, "image"))]
     TooFewImages {
         /// Name of the score.
         score: &'static str,

@@ -1,5 +1,6 @@
 use std::fmt;
 
+use clipn_base::count::count;
 use serde::{Deserialize, Serialize};
 
 use super::FitSettings;
@@ -36,8 +37,12 @@ impl fmt::Display for FitSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "fitted {} to {} images, {} with a label, {} in the bank ({})",
-            self.scores, self.images, self.labeled, self.bank, self.settings
+            "fitted {} to {}, {} with a label, {} in the bank ({})",
+            self.scores,
+            count(self.images, "image"),
+            self.labeled,
+            self.bank,
+            self.settings
         )
     }
 }
@@ -93,21 +98,25 @@ impl fmt::Display for FitWarning {
         match self {
             Self::Sampled { bank, images } => write!(
                 f,
-                "kept the features of {bank} of {images} images: neighbors, ReAct's percentile and \
-                 ViM's alpha come from this random sample"
+                "kept the features of {bank} of {}: neighbors, ReAct's percentile and ViM's alpha come \
+                 from this random sample",
+                count(*images, "image")
             ),
             Self::PredictedLabels { unlabeled, images } => write!(
                 f,
-                "{unlabeled} of {images} images have no label: their predicted class stands in"
+                "{} without a label, of {images}: the predicted class stands in",
+                count(*unlabeled, "image")
             ),
             Self::ClassesWithoutImages { classes, first } => write!(
                 f,
-                "no image of {classes} classes, such as `{first}`: MDS and RMDS do not know them"
+                "no image of {}, such as `{first}`, which MDS and RMDS do not know",
+                count(*classes, "class")
             ),
             Self::NoneRightlyClassified { classes, first } => write!(
                 f,
-                "no image of {classes} classes, such as `{first}`, is rightly classified: SHE takes \
-                 the mean of all images of the class"
+                "no image of {}, such as `{first}`, is rightly classified: SHE takes the mean of all \
+                 images of the class",
+                count(*classes, "class")
             ),
             Self::SingularCovariance { score, rank, dim } => write!(
                 f,

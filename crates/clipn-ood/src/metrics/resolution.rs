@@ -60,7 +60,11 @@ impl fmt::Display for CoarseCause {
             Self::Bf16 => f.write_str("all scores are bfloat16 numbers, of 8 bits"),
             Self::F16 => f.write_str("all scores are float16 numbers, of 11 bits"),
             Self::Saturated { value, count } => {
-                write!(f, "{count} scores saturate at {value}")
+                write!(
+                    f,
+                    "{} saturated at {value}",
+                    clipn_base::count::count(*count, "score")
+                )
             }
             Self::Other => f.write_str("many scores are equal"),
         }

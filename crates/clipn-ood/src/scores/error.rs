@@ -1,4 +1,5 @@
 use super::registry::names;
+use clipn_base::count::count;
 
 /// Errors for names and lists of scores, and for scores whose inputs are missing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +58,7 @@ pub enum ScoreError {
         index: usize,
     },
     /// Images have different numbers of classes.
-    #[error("expected logits of {expected} classes for image {index}, got {got}")]
+    #[error("expected logits of {} for image {index}, got {got}", count(*.expected, "class"))]
     ClassCount {
         /// Index of the image.
         index: usize,

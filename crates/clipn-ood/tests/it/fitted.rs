@@ -321,7 +321,7 @@ fn what_is_unusual_is_a_warning_or_an_error() {
             .collect();
         assert!(
             warnings.contains(
-                &"no image of 10 classes, such as `class 2`: MDS and RMDS do not know them"
+                &"no image of 10 classes, such as `class 2`, which MDS and RMDS do not know"
                     .to_owned()
             ),
             "{warnings:?}"

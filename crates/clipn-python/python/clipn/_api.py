@@ -546,7 +546,8 @@ def calibrate(
             ``ood`` best).
         confidence: Confidence of intervals and of the guarantee.
         fit_fraction: Fraction of the in-distribution images that such a score is fitted to; the threshold comes from the others.
-        fit_settings: Settings of such scores, as ``{"knn-k": 10}`` [default: those of OpenOOD].
+        fit_settings: Settings of such scores, as ``{"knn-k": 10}`` [default: those of OpenOOD]. An error if ``score`` names
+            another one.
         description: Description of the images, in the bundle [default: the directory].
         workers: Worker threads [default: one per core].
         progress: Function ``progress(stage, done, total)``, or ``True`` for a bar of tqdm.
@@ -581,7 +582,8 @@ def calibrate(
     if skipped:
         import warnings
 
-        warnings.warn(f"skipped {len(skipped)} images that could not be read; the first: {skipped[0]}", stacklevel=2)
+        what = "1 image" if len(skipped) == 1 else f"{len(skipped)} images"
+        warnings.warn(f"skipped {what} that could not be read or scored; the first: {skipped[0]}", stacklevel=2)
     result = Bundle(bundle)
     result.comparison = json.loads(comparison) if comparison else None  # type: ignore[attr-defined]
     return result

@@ -68,8 +68,8 @@ class Calibration:
         """Warnings about the calibration set."""
     def p_value(self, score: float) -> float:
         """Conformal p-value of a score in its published unit."""
-    def metadata_json(self) -> str:
-        """All figures as JSON."""
+    def to_json(self) -> str:
+        """All figures as JSON, with the keys of ``clipn calibrate --format json`` and scores in their published unit."""
 
 class Model:
     name: str

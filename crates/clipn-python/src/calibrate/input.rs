@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clipn::calibration::CalibrationSample;
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::dataset::{ImageFolder, ListedClasses};
 use clipn::detector::Detector;
 use clipn::error::chain_in_one_line;
@@ -20,44 +21,56 @@ use crate::model::{Failed, item_exception, parallelism};
 
 /// A scored image.
 #[derive(Clone)]
-pub(crate) struct Scored {
-    /// Index of the image among those given.
-    pub(crate) index: usize,
-    pub(crate) sample: CalibrationSample,
+pub(super) struct Scored {
+    pub(super) sample: CalibrationSample,
     /// Values of all candidates, in the unit of `Score::stable`.
-    pub(crate) values: Vec<f64>,
+    pub(super) values: Vec<f64>,
 }
 
+/// How to run: workers and who hears of the progress.
+pub(super) type Run<'a> = (Option<usize>, &'a Reporter);
+
 /// A sink that gives every image that could be read to `keep`, with its index among all, and adds the errors of
-/// the others to `skipped`.
+/// the others and of `keep` to `skipped`.
 fn readable<T>(
     skipped: &mut Vec<String>,
-    mut keep: impl FnMut(usize, T),
+    mut keep: impl FnMut(usize, T) -> Result<(), String>,
 ) -> impl FnMut(Result<T, ItemError>) -> Result<(), Failed> {
     let mut index = 0;
     move |image| {
-        match image {
+        let kept = match image {
             Ok(image) => keep(index, image),
-            Err(error) => skipped.push(chain_in_one_line(&error)),
-        }
+            Err(error) => Err(chain_in_one_line(&error)),
+        };
+        skipped.extend(kept.err());
         index += 1;
         Ok(())
     }
 }
 
 /// Features of the images that could be read.
-pub(crate) struct FeatureRows {
+#[derive(Default)]
+pub(super) struct FeatureRows {
     /// Features, `[N, D]`.
-    pub(crate) features: Vec<f32>,
+    pub(super) features: Vec<f32>,
     /// Indices of the images among those given, `[N]`.
-    pub(crate) indices: Vec<usize>,
+    pub(super) indices: Vec<usize>,
     /// Class folder of each image, `[N]`.
-    pub(crate) folders: Vec<Option<String>>,
+    pub(super) folders: Vec<Option<String>>,
 }
 
 impl FeatureRows {
+    /// Class of each image, `[N]`; `None` in a folder of no class.
+    pub(super) fn classes(&self, class_names: &[String]) -> Vec<Option<usize>> {
+        let class_of = |folder: &Option<String>| {
+            let folder = folder.as_ref()?;
+            class_names.iter().position(|name| name == folder)
+        };
+        self.folders.iter().map(class_of).collect()
+    }
+
     /// Scores all rows with every candidate, at least one.
-    pub(crate) fn scored(
+    pub(super) fn scored(
         &self,
         py: Python<'_>,
         classifier: &Classifier,
@@ -75,31 +88,28 @@ impl FeatureRows {
                 let (sample, values) = row.map_err(|error| item_exception(index, &[], error))?;
                 let folder = folder.clone();
                 let sample = CalibrationSample { folder, ..sample };
-                Ok(Scored {
-                    index,
-                    sample,
-                    values,
-                })
+                Ok(Scored { sample, values })
             })
             .collect()
     }
 }
 
+enum Source {
+    Images(Vec<InputImage>),
+    /// Features, `[N, D]`.
+    Features(Vec<f32>),
+}
+
 /// Images or features to calibrate on.
-pub(crate) enum Input {
-    Images {
-        images: Vec<InputImage>,
-        /// Class folder of each image; empty for images without folders.
-        folders: Vec<Option<String>>,
-    },
-    Features {
-        features: Vec<f32>,
-        dim: usize,
-    },
+pub(super) struct Input {
+    source: Source,
+    /// Name of the class or of the folder of each image, `[N]`.
+    folders: Vec<Option<String>>,
 }
 
 impl Input {
-    pub(crate) fn extract(
+    /// Images of a directory, images, or features of dimension `dim`.
+    pub(super) fn extract(
         object: &Bound<'_, PyAny>,
         class_names: &[String],
         dim: usize,
@@ -111,19 +121,43 @@ impl Input {
         }
         if object.hasattr("dtype")? {
             let matrix = Matrix::extract(object, "features")?;
-            let found = matrix.shape()[1];
+            let [count, found] = matrix.shape();
             if found != dim {
                 return Err(invalid(format!(
                     "expected features of dimension {dim}, got {found}"
                 )));
             }
-            let features = matrix.to_f32()?;
-            return Ok(Self::Features { features, dim });
+            return Ok(Self {
+                source: Source::Features(matrix.to_f32()?),
+                folders: vec![None; count],
+            });
         }
-        Ok(Self::Images {
-            images: extract_all(object)?,
-            folders: Vec::new(),
+        let images = extract_all(object)?;
+        Ok(Self {
+            folders: vec![None; images.len()],
+            source: Source::Images(images),
         })
+    }
+
+    /// With these classes in place of the folders; `None` keeps the folder.
+    pub(super) fn with_labels(
+        mut self,
+        labels: &[Option<usize>],
+        class_names: &[String],
+    ) -> PyResult<Self> {
+        let (images, found) = (self.len(), labels.len());
+        if images != found {
+            return Err(invalid(format!(
+                "expected {}, got {found}",
+                count(images, "label")
+            )));
+        }
+        for (folder, label) in self.folders.iter_mut().zip(labels) {
+            if let Some(label) = label {
+                *folder = class_names.get(*label).cloned();
+            }
+        }
+        Ok(self)
     }
 
     fn directory(path: &Path, class_names: &[String]) -> PyResult<Self> {
@@ -157,55 +191,51 @@ impl Input {
             })
             .collect();
         let paths = set.samples.into_iter();
-        Ok(Self::Images {
-            images: paths.map(|sample| InputImage::Path(sample.path)).collect(),
+        Ok(Self {
+            source: Source::Images(paths.map(|sample| InputImage::Path(sample.path)).collect()),
             folders: named,
         })
     }
 
     /// Number of images.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Images { images, .. } => images.len(),
-            Self::Features { features, dim } => features.len() / (*dim).max(1),
-        }
+    pub(super) fn len(&self) -> usize {
+        self.folders.len()
     }
 
     /// Features of all images; returns the texts of the errors of those that cannot be read too.
-    pub(crate) fn features(
+    pub(super) fn features(
         self,
         py: Python<'_>,
         detector: &Detector,
-        workers: Option<usize>,
-        reporter: &Reporter,
+        (workers, reporter): Run<'_>,
     ) -> PyResult<(FeatureRows, Vec<String>)> {
-        let count = self.len();
-        let (images, folders) = match self {
-            Self::Features { features, .. } => {
-                let rows = FeatureRows {
-                    features,
-                    indices: (0..count).collect(),
-                    folders: vec![None; count],
-                };
-                return Ok((rows, Vec::new()));
+        let folders = self.folders;
+        let images = match self.source {
+            Source::Features(features) => {
+                let indices = (0..folders.len()).collect();
+                return Ok((
+                    FeatureRows {
+                        features,
+                        indices,
+                        folders,
+                    },
+                    Vec::new(),
+                ));
             }
-            Self::Images { images, folders } => (images, folders),
+            Source::Images(images) => images,
         };
-        let mut rows = FeatureRows {
-            features: Vec::new(),
-            indices: Vec::new(),
-            folders: Vec::new(),
-        };
+        let mut rows = FeatureRows::default();
         let mut skipped = Vec::new();
         let outcome = run(py, reporter, || -> Result<(), Failed> {
-            reporter.begin("encoding images", count as u64);
+            reporter.begin("encoding images", images.len() as u64);
             let pipeline = FeaturePipeline::new(detector.tower(), detector.preprocessing())
                 .with_parallelism(parallelism(16, workers))
                 .with_progress(reporter);
             let keep = |index: usize, feature: Vec<f32>| {
                 rows.features.extend(feature);
                 rows.indices.push(index);
-                rows.folders.push(folders.get(index).cloned().flatten());
+                rows.folders.push(folders[index].clone());
+                Ok(())
             };
             let encode =
                 |_: &InputImage, feature: Result<&[f32], ItemError>| feature.map(<[f32]>::to_vec);
@@ -215,21 +245,24 @@ impl Input {
         Ok((rows, skipped))
     }
 
-    /// Scores all images; returns the texts of the errors of those that cannot be read too.
-    pub(crate) fn scored(
+    /// Scores all images. Returns the texts of the errors of those that cannot be read too, and of those without
+    /// any finite score.
+    pub(super) fn scored(
         self,
         py: Python<'_>,
         detector: &Detector,
         candidates: &[&'static dyn Score],
-        workers: Option<usize>,
-        reporter: &Reporter,
+        (workers, reporter): Run<'_>,
     ) -> PyResult<(Vec<Scored>, Vec<String>)> {
         let (images, folders) = match self {
-            Self::Features { .. } => {
-                let (rows, skipped) = self.features(py, detector, workers, reporter)?;
+            Self {
+                source: Source::Images(images),
+                folders,
+            } => (images, folders),
+            features => {
+                let (rows, skipped) = features.features(py, detector, (workers, reporter))?;
                 return Ok((rows.scored(py, detector.classifier(), candidates)?, skipped));
             }
-            Self::Images { images, folders } => (images, folders),
         };
         let (mut scored, mut skipped) = (Vec::new(), Vec::new());
         let outcome = run(py, reporter, || -> Result<(), Failed> {
@@ -239,13 +272,13 @@ impl Input {
                 .with_parallelism(parallelism(16, workers))
                 .with_progress(reporter);
             let keep = |index: usize, (sample, values): (CalibrationSample, Vec<f64>)| {
-                let folder = folders.get(index).cloned().flatten();
+                if !values.iter().any(|value| value.is_finite()) {
+                    return Err(format!("image {index}: the score is not finite"));
+                }
+                let folder = folders[index].clone();
                 let sample = CalibrationSample { folder, ..sample };
-                scored.push(Scored {
-                    index,
-                    sample,
-                    values,
-                });
+                scored.push(Scored { sample, values });
+                Ok(())
             };
             let score = |_: &InputImage, row: Result<LogitsRow<'_, f32>, ItemError>| {
                 row.map(|row| CalibrationSample::of_candidates(candidates, row))

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use clipn::count::count;
 use multer::{Field, Multipart};
 use serde::Deserialize;
 
@@ -159,8 +160,10 @@ pub(super) async fn read(
 }
 
 fn too_many_images(max_images: usize) -> ApiError {
-    let message =
-        format!("the request exceeds the limit of {max_images} images; send several requests");
+    let message = format!(
+        "the request exceeds the limit of {}; send several requests",
+        count(max_images, "image")
+    );
     ApiError::new(413, "too_many_images", message)
 }
 

@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use clipn_base::count::count;
 use serde::{Deserialize, Serialize};
 
 use super::template_forms::{TemplateContent, content, with_own_placeholder};
@@ -196,9 +197,9 @@ impl TemplateSet {
         match content(&text, &origin)? {
             TemplateContent::PerClass(sentences) => {
                 let description = format!(
-                    "read {} sentences for {} classes from {origin}",
-                    sentences.sentences(),
-                    sentences.len()
+                    "read {} for {} from {origin}",
+                    count(sentences.sentences(), "sentence"),
+                    count(sentences.len(), "class")
                 );
                 Ok((Self::per_class(name, sentences), Some(description)))
             }
@@ -211,7 +212,7 @@ impl TemplateSet {
                     let text = own.map_or(line.text, |(text, _)| text);
                     yes.push(parse_at(&text, &origin, line.location)?);
                 }
-                let count = yes.len();
+                let templates = yes.len();
                 let set = Self::new(name, yes, None).map_err(|e| e.with_origin(&origin))?;
                 let parts = [
                     form.map(str::to_owned),
@@ -219,9 +220,9 @@ impl TemplateSet {
                 ];
                 let parts: Vec<String> = parts.into_iter().flatten().collect();
                 let description = (!parts.is_empty()).then(|| {
-                    let s = if count == 1 { "" } else { "s" };
                     format!(
-                        "read {count} template{s} from {origin}: {}",
+                        "read {} from {origin}: {}",
+                        count(templates, "template"),
                         parts.join(", ")
                     )
                 });

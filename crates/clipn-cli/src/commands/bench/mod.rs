@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use args::Task;
 use clap::ValueEnum;
+use clipn::count::count;
 use clipn::download::{FetchPurpose, HubName};
 use clipn::model::DeviceSpec;
 use compare::Comparison;
@@ -59,7 +60,8 @@ pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
         })
     };
     status(format_args!(
-        "measuring the machine's matrix products on {threads} threads"
+        "measuring the machine's matrix products on {}",
+        count(threads, "thread")
     ));
     let peak = measure(Task::ProductPeak, 0)?;
     let mut report = Report::new(threads, peak.gflops);

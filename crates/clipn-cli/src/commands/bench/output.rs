@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use clipn::count::count;
 use serde::Serialize;
 
 use super::args::Task;
@@ -50,9 +51,9 @@ impl Report {
         let same_machine = earlier.machine == self.machine && earlier.threads == self.threads;
         if !same_machine {
             warning(format_args!(
-                "compared with a run on {}, {} threads",
+                "compared with a run on {}, {}",
                 earlier.machine.as_deref().unwrap_or("an unknown machine"),
-                earlier.threads
+                count(earlier.threads, "thread")
             ));
         }
         self.compared = Some(earlier.compared(&self.tasks));
@@ -106,8 +107,8 @@ impl Report {
         if let Some(peak) = self.product_peak_gflops {
             writeln!(
                 out,
-                "\nPeak of f32 matrix products of {machine}, {} threads: {peak:.0} GFLOP/s.",
-                self.threads
+                "\nPeak of f32 matrix products of {machine}, {}: {peak:.0} GFLOP/s.",
+                count(self.threads, "thread")
             )?;
         }
         self.tasks

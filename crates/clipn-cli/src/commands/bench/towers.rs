@@ -1,5 +1,6 @@
 //! The towers alone, on images and on texts.
 
+use clipn::count::count;
 use clipn::model::{ImageBatch, ImageTower, ModelConfig, TextSide};
 use serde_json::Map;
 
@@ -32,7 +33,7 @@ fn images(model: &Model, tower: Box<dyn ImageTower<f32>>, batch: usize) -> Workl
             Ok(())
         }),
         model: Some(model.config.name.clone()),
-        shape: format!("{batch} images of {size} px"),
+        shape: format!("{} of {size} px", count(batch, "image")),
         items: batch as f64,
         unit: "images",
         flops: Some(model.config.image_flops() * batch as f64),

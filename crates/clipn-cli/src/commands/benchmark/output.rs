@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use clipn::count::noun;
 use clipn::dataset::{Benchmark, BenchmarkCheck, SetCheck, SetRole};
 use serde_json::{Value, json};
 
@@ -71,7 +72,9 @@ fn write_list(out: &mut impl Write, benchmarks: &[Benchmark]) -> std::io::Result
         let gap = if index == 0 { "" } else { "\n" };
         writeln!(out, "{gap}{}: {}", benchmark.name, benchmark.description)?;
         let set = |(name, role, images): DefinedSet<'_>| {
-            let images = images.map_or(String::new(), |n| format!(", {} images", thousands(n)));
+            let images = images.map_or(String::new(), |n| {
+                format!(", {} {}", thousands(n), noun(&n, "image"))
+            });
             format!("  {name} ({role}{images})")
         };
         for line in sets(benchmark).into_iter().map(set) {
@@ -165,8 +168,9 @@ fn write_check(out: &mut impl Write, check: &BenchmarkCheck) -> std::io::Result<
             .filter(|&n| n != set.images && set.problem.is_none())
         {
             parts.push(format!(
-                "{} images, expected {}",
+                "{} {}, expected {}",
                 thousands(set.images),
+                noun(&set.images, "image"),
                 thousands(expected)
             ));
         }

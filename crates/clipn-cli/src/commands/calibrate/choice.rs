@@ -2,6 +2,7 @@
 
 use clipn::calibration::{ComparedScore, ComparisonSettings, ScoreColumn, ScoreComparison};
 use clipn::calibration::{ThresholdMethod, compare_scores};
+use clipn::count::count;
 use clipn::scores::Score;
 
 use super::score::ScoredImage;
@@ -34,15 +35,12 @@ pub(crate) fn choose(
             id: values(id),
             ood: values(ood),
         };
-        let not_finite = |values: &[f64]| values.iter().filter(|value| !value.is_finite()).count();
-        let left_out = not_finite(&column.id) + not_finite(&column.ood);
-        if left_out > 0 {
-            warning(format_args!(
-                "left out {score}: not finite for {left_out} of {} images",
-                id.len() + ood.len()
-            ));
-        } else {
-            columns.push(column);
+        match column.non_finite() {
+            0 => columns.push(column),
+            left_out => warning(format_args!(
+                "left out {score}: not finite for {left_out} of {}",
+                count(id.len() + ood.len(), "image")
+            )),
         }
     }
     let comparison = compare_scores(&columns, settings)?;

@@ -2,6 +2,7 @@
 
 use clipn::calibration::ComparisonSettings;
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::fitted::ScoreFit;
 use clipn::fitting::{FitSplit, round_bank};
 use clipn::scores::{FittedScoreSet, Score};
@@ -62,8 +63,8 @@ pub(super) fn fit(
 ) -> Result<ScoreFit, CliError> {
     let (features, classes) = split.rows_to_fit(&rows.features, &rows.classes, classifier.dim());
     status(format_args!(
-        "split the {} in-distribution images at random: {} to fit scores to, {} for the threshold",
-        rows.classes.len(),
+        "split the {} at random: {} to fit scores to, {} for the threshold",
+        count(rows.classes.len(), "in-distribution image"),
         split.fit.len(),
         split.threshold.len()
     ));

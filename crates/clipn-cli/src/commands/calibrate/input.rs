@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::dataset::{FeatureFile, SkippedFiles, read_labels};
 use clipn::detector::Detector;
 use clipn::inference::{FeatureCache, FeaturePipeline, InferenceError, ItemError};
@@ -190,8 +191,8 @@ impl Run<'_> {
 fn warn_of_errors(errors: &[String]) {
     if let Some(first) = errors.first() {
         warning(format_args!(
-            "skipped {} images that could not be read or scored; the first: {first}",
-            errors.len()
+            "skipped {} that could not be read or scored; the first: {first}",
+            count(errors.len(), "image")
         ));
     }
 }

@@ -8,7 +8,6 @@ mod output;
 mod score;
 
 pub(crate) use args::CalibrateArgs;
-pub(crate) use output::object;
 
 use std::borrow::Cow;
 
@@ -18,6 +17,7 @@ use clipn::calibration::{
     check_calibration_set,
 };
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::dataset::SkippedFiles;
 use clipn::detector::Detector;
 use clipn::fitting::FitSplit;
@@ -158,10 +158,10 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
 fn report_choice(bundle: &Bundle, score: &dyn Score) {
     if let Some(earlier) = bundle.calibration() {
         status(format_args!(
-            "replaces the threshold {:.4} of {}, from {} images",
+            "replaces the threshold {:.4} of {}, from {}",
             earlier.score().from_stable(earlier.threshold()),
             earlier.score().display_name(),
-            earlier.len()
+            count(earlier.len(), "image")
         ));
     }
     if bundle.classifier().negatives().is_some() {

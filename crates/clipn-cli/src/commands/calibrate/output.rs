@@ -2,6 +2,7 @@ use std::io::Write;
 
 use clipn::bundle::Bundle;
 use clipn::calibration::{Calibration, ThresholdMethod};
+use clipn::count::count;
 use clipn::dataset::SkippedFiles;
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ pub(crate) fn print(format: Format, bundle: &Bundle, report: &Report) -> Result<
             Ok(())
         }
         Format::Json => {
-            let mut object = object(calibration);
+            let mut object = serde_json::to_value(calibration.summary())?;
             if let Some(fit) = bundle.classifier().fit() {
                 object["fit"] = json!(fit.summary());
             }
@@ -71,26 +72,6 @@ pub(crate) fn print(format: Format, bundle: &Bundle, report: &Report) -> Result<
         }
         Format::Csv => csv_row(out, calibration),
     }
-}
-
-/// A calibration as JSON, with scores in their published unit.
-pub(crate) fn object(calibration: &Calibration) -> Value {
-    let score = calibration.score();
-    let published = |value: f64| score.from_stable(value);
-    json!({
-        "score": score.name(),
-        "threshold": published(calibration.threshold()),
-        "threshold_bounds": calibration.threshold_interval().map(|bound| bound.map(published)),
-        "choice": calibration.method(),
-        "target_tpr": calibration.target_tpr(),
-        "confidence": calibration.confidence(),
-        "pictures": calibration.description(),
-        "n": calibration.len(),
-        "kept": calibration.kept(),
-        "unknown": calibration.ood_performance(),
-        "smallest_p_value": calibration.p_value(f64::NEG_INFINITY),
-        "warnings": calibration.warnings().iter().map(ToString::to_string).collect::<Vec<_>>(),
-    })
 }
 
 /// A comparison of scores as JSON.
@@ -155,9 +136,9 @@ fn table(
     let kept = calibration.kept();
     writeln!(
         out,
-        "accepts    {} of the {} images of {}; {} to {} of new images like them ({confidence} confidence)",
+        "accepts    {} of the {} of {}; {} to {} of new images like them ({confidence} confidence)",
         kept.count,
-        kept.total,
+        count(kept.total, "image"),
         calibration.description(),
         percent(kept.lower),
         percent(kept.upper)
@@ -166,9 +147,9 @@ fn table(
         let rejected = unknown.rejected;
         writeln!(
             out,
-            "rejects    {} of {} out-of-distribution images: {} ({} to {}), AUROC {:.2}",
+            "rejects    {} of {}: {} ({} to {}), AUROC {:.2}",
             rejected.count,
-            rejected.total,
+            count(rejected.total, "out-of-distribution image"),
             percent(rejected.rate()),
             percent(rejected.lower),
             percent(rejected.upper),

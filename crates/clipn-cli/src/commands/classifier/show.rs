@@ -2,6 +2,7 @@ use std::io::Write;
 
 use clipn::bundle::Bundle;
 use clipn::calibration::Calibration;
+use clipn::count::count;
 use clipn::model::Precision;
 use clipn::prompts::PromptVariant;
 use serde_json::{Value, json};
@@ -70,24 +71,19 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         PromptVariant::Learnable => "; both towers read the same lines",
         PromptVariant::HandCrafted => "; the \"no\" tower reads its own lines",
     };
-    let lines = if templates.len() == 1 {
-        "line"
-    } else {
-        "lines"
-    };
     match templates.sentences() {
         Some(sentences) => writeln!(
             out,
-            "prompts      {} ({} sentences of {} classes, each its own{wording})",
+            "prompts      {} ({} of {}, each its own{wording})",
             templates.name(),
-            sentences.sentences(),
-            sentences.len()
+            count(sentences.sentences(), "sentence"),
+            count(sentences.len(), "class")
         )?,
         None => writeln!(
             out,
-            "templates    {} ({} {lines}{wording})",
+            "templates    {} ({}{wording})",
             templates.name(),
-            templates.len()
+            count(templates.len(), "line")
         )?,
     }
     writeln!(
@@ -106,11 +102,10 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         let shown = words[..words.len().min(WORDS_SHOWN)].join(", ");
         writeln!(
             out,
-            "negatives    {} of {}, in {} group{}: {shown}{}",
+            "negatives    {} of {}, in {}: {shown}{}",
             words.len(),
             negatives.origin().source,
-            negatives.groups(),
-            if negatives.groups() == 1 { "" } else { "s" },
+            count(negatives.groups(), "group"),
             if words.len() > WORDS_SHOWN {
                 ", …"
             } else {
@@ -163,10 +158,10 @@ fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result
     let kept = calibration.kept();
     writeln!(
         out,
-        "threshold    {} {:.6}, calibrated on {} images ({}): accepts {:.1} to {:.1} % of such images",
+        "threshold    {} {:.6}, calibrated on {} ({}): accepts {:.1} to {:.1} % of such images",
         score.display_name(),
         score.from_stable(calibration.threshold()),
-        calibration.len(),
+        count(calibration.len(), "image"),
         calibration.description(),
         100.0 * kept.lower,
         100.0 * kept.upper
@@ -197,7 +192,7 @@ fn object(bundle: &Bundle) -> Value {
         "model": identity,
         "has_image_tower": bundle.has_image_tower(),
         "preprocessing": bundle.preprocessing(),
-        "calibration": bundle.calibration().map(crate::commands::calibrate::object),
+        "calibration": bundle.calibration().map(Calibration::summary),
     });
     if let Some(fit) = bundle.classifier().fit() {
         object["fit"] = json!(fit.summary());

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use clipn::adaptation::{AdaptiveMethod, AdaptiveScorer};
+use clipn::count::count;
 use clipn::files::StateLock;
 use clipn::streams::{AdaNegSettings, StreamScore, TanlSettings};
 use serde_json::{Map, Value, json};
@@ -142,7 +143,7 @@ impl Adapter {
                     (None, None) if args.detector.bundle.is_empty() => return Err(no_classes()),
                     _ => return Err(without_negatives(method)),
                 };
-                detail(format_args!("{method}: {} words", words.len()));
+                detail(format_args!("{method}: {}", count(words.len(), "word")));
                 let noise = noise_features(detector.tower())?;
                 AdaptiveScorer::tanl(classifier, &words, &noise, TanlSettings::default())?
             }
@@ -186,8 +187,8 @@ impl Adapter {
         if is_kept && file.path.exists() {
             self.scorer.load(&file.path)?;
             status(format_args!(
-                "the memory of {} images in {}",
-                self.scorer.images(),
+                "the memory of {} in {}",
+                count(self.scorer.images(), "image"),
                 file.path.display()
             ));
         }
@@ -301,10 +302,10 @@ impl Adapter {
         let fixed = row.label_or_unknown().unwrap_or_default().to_owned();
         let sign = if is_known { '≥' } else { '<' };
         let reason = format!(
-            "{} {:.4} {sign} {threshold:.4} after {} images of the stream; without memory {fixed}: {}",
+            "{} {:.4} {sign} {threshold:.4} after {} of the stream; without memory {fixed}: {}",
             method.display_name(),
             scored.score,
-            self.scorer.images(),
+            count(self.scorer.images(), "image"),
             row.reason.as_deref().unwrap_or_default()
         );
         let adaptation = Adaptation {

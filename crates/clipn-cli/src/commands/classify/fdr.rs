@@ -45,8 +45,9 @@ pub(crate) fn decide(rows: &mut [Row], q: f64) {
         row.threshold = None;
         let verdict = if is_rejected { "one of" } else { "not one of" };
         row.reason = Some(format!(
-            "p-value {p:.4}: {verdict} the {count} of {all} images rejected at false discovery rate \
-             {q} (Benjamini-Hochberg)"
+            "p-value {p:.4}: {verdict} the {count} of {} rejected at false discovery rate \
+             {q} (Benjamini-Hochberg)",
+            clipn::count::count(all, "image")
         ));
     }
 }

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::dataset::NamedImage;
 use clipn::detector::Detector;
 use clipn::inference::{ImageRows, InferenceError, ItemError};
@@ -339,8 +340,9 @@ impl ClassifyRun<'_> {
         match (remembered, &mut self.adapter) {
             (Some(position), _) if position > self.tally.rows() => Err(CliError::usage_with_hint(
                 format!(
-                    "cannot resume {}: its memory includes {position} rows, but it has {}",
+                    "cannot resume {}: its memory includes {}, but it has {}",
                     path.display(),
+                    count(position, "row"),
                     self.tally.rows()
                 ),
                 "start over with --force",
@@ -464,7 +466,8 @@ impl ClassifyRun<'_> {
         } = self.tally;
         if unreadable > 0 && !self.all_failed() {
             warning(format_args!(
-                "{unreadable} of {images} images could not be classified"
+                "{unreadable} of {} could not be classified",
+                count(images, "image")
             ));
         }
         advice.into_iter().for_each(hint);

@@ -12,6 +12,7 @@ pub(crate) use args::EmbedCommand;
 use std::io::Write;
 use std::path::Path;
 
+use clipn::count::noun;
 use serde_json::json;
 
 use args::{ElementType, EmbedOutputArgs};
@@ -115,7 +116,8 @@ impl Finished<'_> {
                 let kind = if normalized { "normalized " } else { "" };
                 writeln!(
                     out,
-                    "{rows} {kind}rows of {} features in {dtype}: {}; keys: {}",
+                    "{rows} {kind}{} of {} features in {dtype}: {}; keys: {}",
+                    noun(&rows, "row"),
                     self.dim,
                     printable(&output),
                     printable(&keys)

@@ -90,7 +90,7 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
     bar.end();
     if cut > 0 {
         let context = tower.context_length();
-        warning(format_args!("{cut} texts were cut to {context} tokens"));
+        warning(format_args!("texts cut to {context} tokens: {cut}"));
     }
     finish(args, output, &target, tower.embed_dim(), before)
 }
@@ -234,7 +234,7 @@ fn read_texts(input: &str, shard: ShardSpec) -> Result<Vec<String>, CliError> {
         return Err(CliError::usage(format!("{input} has no texts")));
     }
     if empty > 0 {
-        warning(format_args!("{empty} of {} lines are empty", texts.len()));
+        warning(format_args!("empty lines: {empty} of {}", texts.len()));
     }
     Ok(texts)
 }

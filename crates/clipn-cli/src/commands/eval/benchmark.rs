@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use clipn::count::count;
 use clipn::dataset::{
     Benchmark, BenchmarkClasses, ClassMatching, ClassSource, IdDefinition, ListFormat,
     ListedClasses, MatchedClasses, OodDefinition, OodKind, OpenedBenchmark, Selection, SetSource,
@@ -135,8 +136,10 @@ fn check_name(names: &[String], name: &String, flag: &str, index: usize) -> Resu
 pub(crate) fn warn_of_incomplete(benchmark: &OpenedBenchmark) {
     for set in &benchmark.incomplete {
         warning(format_args!(
-            "{} has {} images, the complete set {}; results cannot be compared with those of others",
-            set.name, set.images, set.expected
+            "{} has {}, the complete set {}; results cannot be compared with those of others",
+            set.name,
+            count(set.images, "image"),
+            set.expected
         ));
     }
     if !benchmark.incomplete.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use clipn::count::count;
 use clipn::evaluation::streams::StreamRecord;
 use clipn::evaluation::{EvaluationRecord, MetricSpread, MetricSpreads, Spread};
 
@@ -100,9 +101,9 @@ fn cell(
 /// What the table shows, in sentences.
 fn caption(record: &EvaluationRecord) -> String {
     let results = &record.results;
-    let mut caption = format!("{}: {} images", results.id.name, results.id.n);
+    let mut caption = format!("{}: {}", results.id.name, count(results.id.n, "image"));
     if let Some(classes) = record.settings["classes"].as_u64() {
-        caption += &format!(", {classes} classes");
+        caption += &format!(", {}", count(classes, "class"));
     }
     if let Some(accuracy) = results.accuracy {
         let varied = record

@@ -17,6 +17,7 @@ mod train;
 pub(crate) use args::EvalArgs;
 use args::ScoreList;
 pub(crate) use benchmark::{is_built_in, load as load_benchmark, report_matching};
+use clipn::count::count;
 pub(crate) use files::{lock_directory, refuse_existing, remove_results, write_merged};
 pub(crate) use tables::{print, write_tables};
 
@@ -374,8 +375,8 @@ fn warn_of_skipped(results: &Results) {
         return;
     };
     warning(format_args!(
-        "skipped {} images that could not be read; the first: {}",
-        results.skipped.len(),
+        "skipped {} that could not be read; the first: {}",
+        count(results.skipped.len(), "image"),
         first.error
     ));
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier};
+use clipn::count::count;
 use clipn::detector::Detector;
 use clipn::evaluation::{Evaluation, ScorePrecision};
 use clipn::image::Preprocessing;
@@ -371,9 +372,10 @@ impl EvaluatedModel {
             }
         };
         status(format_args!(
-            "at the bundle's threshold ({} {threshold:.4}): kept {known} of {images} images of {}; \
+            "at the bundle's threshold ({} {threshold:.4}): kept {known} of {} of {}; \
              rejected {}{rounding}",
             score.display_name(),
+            count(images, "image"),
             evaluation.id.name,
             rejected.collect::<Vec<_>>().join(", ")
         ));

@@ -16,10 +16,10 @@ pub(super) fn warn_of_shared_images(benchmark: &OpenedBenchmark, train: Option<&
         let shared = paths.shared_with(set);
         if let Some(first) = shared.first() {
             warning(format_args!(
-                "{} of {} images of {what} are in {} too, such as {}: {consequence}",
+                "images of {what} that are in {} too: {} of {}, such as {}: {consequence}",
+                benchmark.id.name,
                 shared.len(),
                 set.len(),
-                benchmark.id.name,
                 first.display()
             ));
         }

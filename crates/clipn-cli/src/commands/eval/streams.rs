@@ -6,6 +6,7 @@ use std::path::Path;
 use clap::Args;
 use clipn::adaptation::{AdaptiveMethod, AdaptiveScorer};
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::evaluation::Evaluation;
 use clipn::evaluation::streams::{StreamEvaluator, StreamRecord, StreamRow, StreamSettings};
 use clipn::progress::Progress;
@@ -125,8 +126,8 @@ pub(super) fn run(
             (AdaptiveMethod::Tanl, Some(model)) => {
                 let words = model.all_words(&args.negatives, progress)?;
                 status(format_args!(
-                    "TANL: {} words of {}",
-                    words.len(),
+                    "TANL: {} of {}",
+                    count(words.len(), "word"),
                     words.origin().source
                 ));
                 let noise = model.with_tower(noise_features)??;

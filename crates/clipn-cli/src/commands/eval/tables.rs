@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use clipn::count::count;
 use clipn::dataset::OodKind;
 use clipn::evaluation::{
     EvaluationRecord, FprFigure, MetricSpread, MetricSpreads, Results, Spread, write_openood_rows,
@@ -84,16 +85,16 @@ fn write_parts(
     classes: Option<u64>,
     convention: Option<FprConvention>,
 ) -> std::io::Result<()> {
-    write!(out, "{}: {} images", results.id.name, results.id.n)?;
+    write!(out, "{}: {}", results.id.name, count(results.id.n, "image"))?;
     if let Some(classes) = classes {
-        write!(out, ", {classes} classes")?;
+        write!(out, ", {}", count(classes, "class"))?;
     }
     if let Some(accuracy) = results.accuracy {
         let varied = spread.and_then(|spread| Some((spread, spread.accuracy?)));
         write!(out, ", accuracy {} %", percent(accuracy, varied))?;
     }
     for part in &results.id.parts {
-        write!(out, "\n  of them {}: {} images", part.name, part.n)?;
+        write!(out, "\n  of them {}: {}", part.name, count(part.n, "image"))?;
         if let Some(accuracy) = part.accuracy {
             write!(out, ", accuracy {} %", percent(accuracy, None))?;
         }

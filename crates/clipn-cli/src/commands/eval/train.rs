@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::dataset::{
     FeatureFile, MatchedClasses, NamedImage, TrainDefinition, TrainSet, read_labels,
 };
@@ -184,9 +185,9 @@ pub(super) fn fit_model(
         .collect();
     if indices.len() < set.images.len() {
         status(format_args!(
-            "left out {} of {} images to fit scores to, which belong to other classes",
+            "left out {} of {} to fit scores to, which belong to other classes",
             set.images.len() - indices.len(),
-            set.images.len()
+            count(set.images.len(), "image")
         ));
     }
     let class = |index: &usize| set.classes.as_ref().and_then(|classes| classes[*index]);

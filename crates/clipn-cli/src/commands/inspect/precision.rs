@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clipn::count::count;
 use clipn::dataset::FolderImages;
 use clipn::image::Preprocessing;
 use clipn::metrics::auroc;
@@ -238,17 +239,17 @@ impl PrecisionComparison {
     pub(super) fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(
             out,
-            "{:<10}  cosine to f32 {:.6} on average, {:.6} at least, on {} images",
+            "{:<10}  cosine to f32 {:.6} on average, {:.6} at least, on {}",
             self.precision.as_str(),
             self.mean_cosine,
             self.least_cosine,
-            self.images
+            count(self.images, "image")
         )?;
         if let Some(same) = self.same_labels {
             writeln!(
                 out,
-                "labels      the same for {same} of {} images",
-                self.images
+                "labels      the same for {same} of {}",
+                count(self.images, "image")
             )?;
         }
         if self.scores.is_empty() {

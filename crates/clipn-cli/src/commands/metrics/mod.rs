@@ -7,6 +7,7 @@ pub(crate) use args::MetricsArgs;
 
 use std::path::PathBuf;
 
+use clipn::count::count;
 use clipn::evaluation::ScoreReport;
 use clipn::evaluation::score_files::{
     ScoreSets, ScoreTableOptions, read_labeled_scores, read_score_list, read_score_table,
@@ -76,10 +77,7 @@ fn warn(args: &MetricsArgs, report: &ScoreReport) {
     if report.skipped > 0 {
         warning(format_args!(
             "skipped {} that report an error instead of scores",
-            match report.skipped {
-                1 => "1 row".to_owned(),
-                n => format!("{n} rows"),
-            }
+            count(report.skipped, "row")
         ));
     }
     let below: Vec<_> = report

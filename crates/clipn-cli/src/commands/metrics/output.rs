@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use clipn::count::noun;
 use clipn::evaluation::{FprFigure, MetricSpread, RepeatSummary, ScoreMetrics, ScoreReport};
 
 use crate::common::args::Format;
@@ -38,10 +39,10 @@ fn fpr_names(report: &ScoreReport) -> String {
 fn write_table(out: &mut impl Write, report: &ScoreReport) -> std::io::Result<()> {
     write!(
         out,
-        "{}: {} in-distribution score{}",
+        "{}: {} in-distribution {}",
         printable(&report.id.name),
         thousands(report.id.n),
-        if report.id.n == 1 { "" } else { "s" }
+        noun(&report.id.n, "score")
     )?;
     if let Some(column) = &report.set_column {
         write!(out, ", by the column `{}`", printable(column))?;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use clipn::count::count;
 use clipn::download::{CacheInventory, CachedWeights, DownloadSettings, HubName};
 use clipn::negatives::{CachedWords, WordFeatureCache};
 use serde_json::json;
@@ -112,8 +113,8 @@ fn table(
         let incomplete = cached.incomplete;
         writeln!(
             out,
-            "Incomplete downloads: {} files, {}.",
-            incomplete.files,
+            "Incomplete downloads: {}, {}.",
+            count(incomplete.files, "file"),
             bytes(incomplete.bytes)
         )?;
     }

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clipn::count::count;
 use clipn::dataset::Benchmark;
 use clipn::download::{DownloadError, FetchPurpose, HubName};
 use clipn::image::{Augmentation, OutlierMix, Preprocessing, TrainingCrop};
@@ -103,22 +104,23 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     run.lock_warnings().iter().for_each(warning);
     if run.damaged_features() > 0 {
         warning(format_args!(
-            "{} cached features are damaged and are computed again",
+            "damaged cached features, computed again: {}",
             run.damaged_features()
         ));
     }
     if let Some(before) = run.changed_threads() {
         note(format_args!(
-            "resuming with {} threads a checkpoint that was trained with {before}: the last bits of the weights \
+            "resuming with {} a checkpoint that was trained with {before}: the last bits of the weights \
              differ from those of an uninterrupted run",
-            run.settings().threads
+            count(run.settings().threads, "thread")
         ));
     }
     let threads = run.settings().threads;
     if run.step() == 0 && ![0, threads].contains(&threads_of_file) {
         note(format_args!(
-            "training with {threads} threads, and the settings are of a run with {threads_of_file}: the last bits of \
-             the weights differ from that run's; --threads {threads_of_file} repeats it"
+            "training with {}, and the settings are of a run with {threads_of_file}: the last bits of \
+             the weights differ from that run's; --threads {threads_of_file} repeats it",
+            count(threads, "thread")
         ));
     }
     if !run.changed_settings().is_empty() {
@@ -134,9 +136,9 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     }
     if run.step() >= run.total_steps() {
         note(format_args!(
-            "{} is complete after {} steps; nothing left to train",
+            "{} is complete after {}; nothing left to train",
             directory.display(),
-            run.step()
+            count(run.step(), "step")
         ));
     }
     let reporter = RunReporter::new(args, run.settings().objective.name, benchmark)?;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use clipn::classifier::ClassifierBuilder;
+use clipn::count::count;
 use clipn::dataset::{OpenedBenchmark, SkippedSamples};
 use clipn::evaluation::{EvaluationOptions, Evaluator, Results};
 use clipn::image::Preprocessing;
@@ -196,10 +197,10 @@ impl Progress for RunReporter {
 impl RunObserver for RunReporter {
     fn started(&self, run: &TrainRun) {
         self.print(&format!(
-            "{}: {} steps of {} samples, {} per epoch, from step {}; logs and checkpoints in {}",
+            "{}: {} of {}, {} per epoch, from step {}; logs and checkpoints in {}",
             self.objective,
-            run.total_steps(),
-            run.samples_per_step(),
+            count(run.total_steps(), "step"),
+            count(run.samples_per_step(), "sample"),
             run.steps_per_epoch(),
             run.step(),
             run.directory().display()

@@ -13,6 +13,7 @@ use clipn::bundle::BundleError;
 use clipn::calibration::CalibrationError;
 use clipn::checkpoint::CheckpointError;
 use clipn::classifier::ClassifierError;
+use clipn::count::count;
 use clipn::dataset::{DatasetError, FeatureError};
 use clipn::detector::DetectorError;
 use clipn::download::DownloadError;
@@ -122,11 +123,11 @@ pub(crate) enum CliError {
     WatchSignals(#[source] std::io::Error),
     #[error("cannot block the signal SIGHUP")]
     BlockSignal(#[source] std::io::Error),
-    #[error("interrupted after {done}{} images", of_total(*.total))]
+    #[error("interrupted after {}", done_of(*.done, *.total, "image"))]
     Interrupted { done: u64, total: Option<u64> },
     #[error(
-        "interrupted after {done}{} images; their rows are in {}",
-        of_total(*.total), path.display()
+        "interrupted after {}; their rows are in {}",
+        done_of(*.done, *.total, "image"), path.display()
     )]
     ClassifyInterrupted {
         done: u64,
@@ -134,8 +135,8 @@ pub(crate) enum CliError {
         path: PathBuf,
     },
     #[error(
-        "interrupted after {done}{} rows; those of {} are kept",
-        of_total(*.total), path.display()
+        "interrupted after {}; those of {} are kept",
+        done_of(*.done, *.total, "row"), path.display()
     )]
     EmbedInterrupted {
         done: u64,
@@ -333,6 +334,10 @@ fn no_image_classified(images: u64) -> String {
     }
 }
 
-fn of_total(total: Option<u64>) -> String {
-    total.map_or_else(String::new, |total| format!(" of {total}"))
+/// `3 of 20 images`, or `3 images` if the total is not known.
+fn done_of(done: u64, total: Option<u64>, what: &str) -> String {
+    match total {
+        Some(total) => format!("{done} of {}", count(total, what)),
+        None => count(done, what).to_string(),
+    }
 }

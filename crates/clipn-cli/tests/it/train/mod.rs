@@ -166,7 +166,7 @@ fn warns_of_words_that_were_not_in_training() {
         let stderr = text(&output.stderr);
         assert!(output.status.success(), "{stderr}");
         assert!(
-            stderr.contains("warning: 1 of 2 classes have words that did not occur")
+            stderr.contains("warning: words that did not occur in the training captions make 1 of 2 classes unreliable")
                 && stderr.contains("unreliable: `green zeppelin` (zeppelin)\n"),
             "{stderr}"
         );

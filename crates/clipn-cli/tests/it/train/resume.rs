@@ -252,7 +252,7 @@ fn flags_replace_values_of_a_settings_file() {
             threads,
         ];
         let error = text(&s.clipn(&more).stderr);
-        let note = "training with 1 threads, and the settings are of a run with 2";
+        let note = "training with 1 thread, and the settings are of a run with 2";
         assert_eq!(error.contains(note), is_noted, "{error}");
     }
     assert_eq!(steps(&log(s, "other")), (1..=12).collect::<Vec<_>>());

@@ -339,7 +339,7 @@ fn rejects_unusable_data_sets() {
         s,
         1,
         &eval(&["--id", "id", "--ood", "text=text"]),
-        &["none of the 1 images of `text`", "one.jpg"],
+        &["none of the images of `text` (1)", "one.jpg"],
     );
     s.write("list.txt", "id/goldfish/0.bmp 0\nid/pizza/0.bmp pizza\n");
     let list = [

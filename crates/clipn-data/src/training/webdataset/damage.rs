@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use clipn_base::count::count;
+
 /// Maximum number of damaged shards that a message names.
 const MAX_NAMED: usize = 10;
 
@@ -57,7 +59,8 @@ impl fmt::Display for DamageReport {
             (shards, damaged) => {
                 write!(
                     f,
-                    "{damaged} of {shards} shards cannot be read to the end: {named}"
+                    "{damaged} of {} cannot be read to the end: {named}",
+                    count(shards, "shard")
                 )?;
             }
         }
@@ -67,9 +70,9 @@ impl fmt::Display for DamageReport {
         match self.lost {
             Some(lost) => write!(
                 f,
-                "; {}{lost} of {} samples are lost",
+                "; a loss of {}{lost} of {}",
                 if self.is_estimated { "about " } else { "" },
-                self.total
+                count(self.total, "sample")
             ),
             None => f.write_str("; expected tar archives, plain or compressed with gzip or zstd"),
         }
@@ -94,7 +97,7 @@ mod tests {
         assert_eq!(
             damaged(2).to_string(),
             "2 of 20 shards cannot be read to the end: 0.tar is JSON, 1.tar is JSON; \
-             about 30 of 200 samples are lost"
+             a loss of about 30 of 200 samples"
         );
         assert!(
             damaged(12)

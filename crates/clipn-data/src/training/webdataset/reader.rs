@@ -1,6 +1,8 @@
 //! Reader of a segment's samples, in order, including skipped ones.
 use std::io;
 
+use clipn_base::count::count;
+
 use crate::archive::catch_panic;
 use crate::training::sample::{DrawnItem, RawImage, RawSample, SampleId, Segment};
 use crate::training::skipped::{SkipReason, SkippedSample};
@@ -107,13 +109,17 @@ impl SegmentReader {
             return None;
         }
         let detail = match error {
-            Some(error) => format!("damaged after {} samples: {error}", self.position),
+            Some(error) => format!("damaged after {}: {error}", count(self.position, "sample")),
             None => {
                 let claimed = self
                     .segment
                     .start
                     .saturating_add(self.expected.unwrap_or(0));
-                format!("expected {claimed} samples, got {}", self.position)
+                format!(
+                    "expected {}, got {}",
+                    count(claimed, "sample"),
+                    self.position
+                )
             }
         };
         let mut skipped = SkippedSample::new(self.name.clone(), SkipReason::Shard, detail);

@@ -2,6 +2,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clipn_base::count::count;
 use clipn_base::progress::{NoProgress, Progress};
 use rayon::prelude::*;
 
@@ -45,7 +46,7 @@ impl Shard {
                 let (readable, damage) = shard.read_to_end();
                 let is_short = shard.samples.filter(|&samples| samples > readable);
                 shard.damage = damage.or(is_short.map(|samples| ShardDamage {
-                    problem: format!("ends after {readable} of {samples} samples"),
+                    problem: format!("ends after {readable} of {}", count(samples, "sample")),
                     readable,
                 }));
                 return shard;
@@ -109,13 +110,12 @@ impl Shard {
 
     /// Counts the samples, as far as the shard can be read.
     fn read_to_end(&self) -> (u64, Option<ShardDamage>) {
-        let mut count = 0;
+        let mut samples = 0;
         let damage = |readable, error: &std::io::Error| {
             Some(ShardDamage {
                 problem: match readable {
                     0 => format!("cannot be read ({error})"),
-                    1 => format!("breaks off after 1 sample ({error})"),
-                    _ => format!("breaks off after {readable} samples ({error})"),
+                    _ => format!("breaks off after {} ({error})", count(readable, "sample")),
                 },
                 readable,
             })
@@ -126,9 +126,9 @@ impl Shard {
         };
         loop {
             match catch_panic(|| groups.next(None)) {
-                Some(Ok(_)) => count += 1,
-                Some(Err(error)) => return (count, damage(count, &error)),
-                None => return (count, None),
+                Some(Ok(_)) => samples += 1,
+                Some(Err(error)) => return (samples, damage(samples, &error)),
+                None => return (samples, None),
             }
         }
     }
@@ -324,8 +324,8 @@ impl std::fmt::Display for ShardSet {
         let first = first_few(self.shards.iter().map(Shard::name)).join(", ");
         write!(
             f,
-            "{} shards ({first}{})",
-            self.shards.len(),
+            "{} ({first}{})",
+            count(self.shards.len(), "shard"),
             if self.shards.len() > 3 { ", …" } else { "" }
         )
     }

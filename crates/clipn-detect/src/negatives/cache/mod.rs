@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use clipn_base::count::count;
 use clipn_base::progress::Progress;
 use clipn_checkpoint::Checkpoint;
 use clipn_model::{Real, TextTower};
@@ -303,8 +304,8 @@ impl<T> CachedRows<T> {
         };
         let removed = (!self.removed.is_empty()).then(|| {
             format!(
-                "removed {} files of word features that were used least recently",
-                self.removed.len()
+                "removed {} of word features, the least recently used",
+                count(self.removed.len(), "file")
             )
         });
         outcome.into_iter().chain(removed).collect()

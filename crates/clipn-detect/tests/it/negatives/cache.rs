@@ -220,7 +220,7 @@ fn the_least_recently_used_files_are_removed() {
     assert_eq!(last.removed.len(), 2);
     assert_eq!(
         last.notes(),
-        ["removed 2 files of word features that were used least recently"]
+        ["removed 2 files of word features, the least recently used"]
     );
     let mut names: Vec<String> = cache
         .inventory()

@@ -278,9 +278,9 @@ fn separated(rows: &[Row<'_>]) -> Attempt {
         } else {
             (quoted, "are quoted".to_owned())
         };
-        let (count, list) = (some.len(), line_list(&some));
+        let (some, list) = (some.len(), line_list(&some));
         return Some(Err(format!(
-            "{count} of {} lines {what}: {list}",
+            "{some} of {} lines {what}: {list}",
             rows.len()
         )));
     };

@@ -6,6 +6,7 @@ mod ordering;
 mod structured;
 mod table;
 
+use clipn_base::count::{count, noun};
 pub use form::ClassListForm;
 
 use std::path::Path;
@@ -286,13 +287,13 @@ impl ClassList {
         };
         let comments = match self.comments {
             0 => String::new(),
-            1 => "; skipped 1 comment line".to_owned(),
-            n => format!("; skipped {n} comment lines"),
+            n => format!("; skipped {}", count(n, "comment line")),
         };
-        let (count, s) = (self.names.len(), plural(self.names.len()));
         Some(format!(
-            "read {count} class name{s} from {}: {}{order}{comments}",
-            self.origin, self.form
+            "read {} from {}: {}{order}{comments}",
+            count(self.names.len(), "class name"),
+            self.origin,
+            self.form
         ))
     }
 
@@ -356,17 +357,12 @@ impl ClassList {
     }
 }
 
-/// Ending of a plural.
-fn plural(count: usize) -> &'static str {
-    if count == 1 { "" } else { "s" }
-}
-
 /// Lists at most a few line numbers, such as `lines 2, 5`.
 fn line_list(lines: &[usize]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<String> = lines.iter().take(SHOWN).map(usize::to_string).collect();
     let more = if lines.len() > SHOWN { ", …" } else { "" };
-    format!("line{} {}{more}", plural(lines.len()), shown.join(", "))
+    format!("{} {}{more}", noun(&lines.len(), "line"), shown.join(", "))
 }
 
 /// Whether a text is a WordNet synset id such as `n01443537`.

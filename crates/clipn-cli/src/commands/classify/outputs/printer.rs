@@ -1,5 +1,6 @@
 use std::io::{IsTerminal, Stdout, Write};
 
+use clipn::count::count;
 use clipn::dataset::SkippedFiles;
 use clipn::detector::UNKNOWN;
 
@@ -158,13 +159,13 @@ pub(crate) fn print_tally(
             };
             let lost = match lost_sources {
                 0 => String::new(),
-                1 => ", the rest of 1 source lost".to_owned(),
-                many => format!(", the rest of {many} sources lost"),
+                many => format!(", the rest of {} lost", count(many, "source")),
             };
             writeln!(
                 out,
-                "{images} images{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable{lost}; \
+                "{}{resumed}: {labeled} labeled, {unknown} unknown, {unreadable} unreadable{lost}; \
                  {}",
+                count(images, "image"),
                 printable(output)
             )
         }

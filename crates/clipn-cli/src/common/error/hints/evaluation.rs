@@ -43,8 +43,8 @@ fn score_file(error: &ScoreFileError) -> Option<&'static str> {
         ScoreFileError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
             "check the path"
         }
-        ScoreFileError::Kind { kind, .. } if *kind == ContentKind::Zip => {
-            "save each array of an .npz file with numpy.save"
+        ScoreFileError::Kind { kind, .. } if *kind == ContentKind::NumPyArchive => {
+            "save each array on its own with numpy.save"
         }
         ScoreFileError::NumPy { .. } => {
             "save one-dimensional arrays of float32 or float64 with numpy.save"
