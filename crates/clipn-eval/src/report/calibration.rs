@@ -221,17 +221,14 @@ fn points_table(
         }
     }
     let title = escape(score.display_name());
-    let command = escape(format!(
-        "clipn classify --score {} --threshold {chosen}",
-        score.name()
-    ));
+    let flags = escape(format!("--score {} --threshold {chosen}", score.name()));
     format!(
         "<h3 class=\"above\">Other thresholds of {title}</h3>\
          <div class=\"scroll\"><table class=\"points\"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\
          <p class=\"note\">In per cent. The highlighted row is the threshold of this report, with \
          95&nbsp;% Wilson intervals for the number of images. The thresholds were chosen on these \
          images: slightly fewer of other in-distribution images will be kept, and rejection rates \
-         for other unknown content may differ. To apply the threshold with the same model, classes \
-         and templates, run <code>{command}</code>.</p>"
+         for other unknown content may differ. To apply the threshold, add <code>{flags}</code> to \
+         <code>clipn classify</code> with the same model, classes and templates.</p>"
     )
 }

@@ -359,7 +359,7 @@ fn reports_operating_points_and_confidence() {
 
     // The threshold in the command keeps as many images as the table reports.
     let command = section
-        .split("clipn classify --score atd --threshold ")
+        .split("add <code>--score atd --threshold ")
         .nth(1)
         .unwrap();
     let threshold: f32 = command.split('<').next().unwrap().parse().unwrap();
