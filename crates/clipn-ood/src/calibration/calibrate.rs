@@ -344,7 +344,8 @@ impl Calibration {
     ///
     /// let scores: Vec<f64> = (0..100).map(f64::from).collect();
     /// let settings = CalibrationSettings::default().with_score(&MaxLogit);
-    /// let summary = calibrate(&scores, &[], &settings)?.summary();
+    /// let calibration = calibrate(&scores, &[], &settings)?;
+    /// let summary = calibration.summary();
     /// assert_eq!((summary.score, summary.n), ("maxlogit", 100));
     /// # Ok::<(), clipn_ood::calibration::CalibrationError>(())
     /// ```
