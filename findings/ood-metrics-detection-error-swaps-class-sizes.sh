@@ -4,13 +4,13 @@
 # Guess: `detection_error` is the probability of a wrong decision at a TPR of at least 95%, as its documentation says: the share of ID images
 # times the missed ones, plus the share of OOD images times the accepted ones. A threshold that attains it can be counted by hand.
 #
-# What happens: the shares are swapped. With as many OOD as ID images nobody notices. With 10,000 ID and 1,000 OOD images that no score can
-# tell apart, 9% of all images are decided wrongly (accept everything), and the function says 87%; with the sizes swapped, 87% are, and
-# it says 9%. It falls when OOD images are added, so a table over OOD sets of several sizes ranks methods by the wrong error. There is
-# no error and no warning.
+# What happens: the shares are swapped, which changes nothing for as many OOD as ID images. With 10,000 ID and 1,000 OOD images that no
+# score separates, 9% of all images are decided wrongly (accept everything), and the function says 87%; with the sizes swapped, 87% are,
+# and it says 9%. It falls when OOD images are added, so a table over OOD sets of several sizes ranks methods by the wrong error. There
+# is no error and no warning.
 #
 # Versions: ood-metrics 1.1.2, scikit-learn 1.6.1, numpy 1.26.4 (it needs one below 2), Python 3.11.
-# Who is hurt: everybody who reports the detection error of ODIN's protocol, or `calc_metrics` as a whole, on sets that differ in size: ImageNet's
+# Who is hurt: users who report the detection error of ODIN's protocol, or `calc_metrics` as a whole, on sets that differ in size: ImageNet's
 # 50,000 images beside 10,000 of iNaturalist, SUN or Places.
 #
 # Prints what was seen, and exits with 1 if it is otherwise.
