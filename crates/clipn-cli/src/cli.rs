@@ -180,6 +180,8 @@ impl Cli {
             }
             matches => matches?,
         };
+        // clap drops what a flag requires where that conflicts with another flag, and the flag would do nothing.
+        usage::without_conflicts(command.clone()).try_get_matches_from(&words)?;
         let mut cli =
             Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
         if let (Command::Train(args), Some((_, matches))) = (&mut cli.command, matches.subcommand())
@@ -196,7 +198,13 @@ impl Cli {
 /// What is wrong with the arguments, in one line. A step cannot run a recipe.
 fn parse_step(arguments: &[String]) -> Result<StepAction, String> {
     let words = std::iter::once("clipn").chain(arguments.iter().map(String::as_str));
-    let cli = Cli::parse_words(words).map_err(|error| usage::one_line(&error))?;
+    let cli = Cli::parse_words(words).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => format!(
+            "`{}` needs a command or arguments",
+            arguments.first().map_or("", String::as_str)
+        ),
+        _ => usage::one_line(&error),
+    })?;
     let action: StepAction = match cli.command {
         Command::Recipe(_) => return Err("a step cannot run a recipe".to_owned()),
         // Unlike `clipn train`, a step does not print the path of its weights.

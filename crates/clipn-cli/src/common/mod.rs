@@ -4,6 +4,7 @@ pub(crate) mod adaptation;
 #[cfg(feature = "serve")]
 pub(crate) mod allocator;
 pub(crate) mod args;
+pub(crate) mod bundle_output;
 #[cfg(all(unix, feature = "serve"))]
 pub(crate) mod children;
 pub(crate) mod classes;

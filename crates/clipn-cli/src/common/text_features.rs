@@ -18,7 +18,7 @@ pub(crate) struct TextFeatureArgs {
     /// instead of a model
     ///
     /// Class names are those of --classes, else the keys of the file.
-    #[arg(long, value_name = "FILE", requires = "features", conflicts_with_all = ["bundle", "model", "pretrained", "templates", "variant", "negatives", "reject"])]
+    #[arg(long, value_name = "FILE", requires = "features", conflicts_with_all = ["bundle", "model", "pretrained", "templates", "variant", "negatives", "reject", "logit_scale"])]
     pub text_features: Option<PathBuf>,
     /// Features of the "no" texts of the same classes
     #[arg(long, value_name = "FILE", requires = "text_features")]

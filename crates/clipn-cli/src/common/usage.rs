@@ -25,6 +25,13 @@ pub(crate) fn with_variables(command: Command, is_kept: fn(&str) -> bool) -> Com
         .mut_subcommands(|subcommand| with_variables(subcommand, is_kept))
 }
 
+/// The command without conflicts between its arguments.
+pub(crate) fn without_conflicts(command: Command) -> Command {
+    command
+        .mut_args(|argument| argument.conflicts_with(Resettable::Reset))
+        .mut_subcommands(without_conflicts)
+}
+
 /// Prints help and version unchanged, and an error of the command line like every other error; returns the
 /// exit code.
 pub(crate) fn report(error: &clap::Error, command: &Command) -> u8 {

@@ -147,10 +147,44 @@ fn adds_and_removes_classes() {
     );
     fails(
         &s,
-        1,
+        2,
         &["classifier", "remove", "shop.clipn", "--classes", "lamp"],
-        &["unknown class `lamp`"],
+        &[
+            "unknown class `lamp`",
+            "`clipn classifier show shop.clipn --format csv` lists the classes",
+        ],
     );
+    fails(
+        &s,
+        2,
+        &["classifier", "remove", "shop.clipn", "--classes", "Pizza"],
+        &["unknown class `Pizza`", "the bundle has `pizza`"],
+    );
+    s.write("comma.txt", "pop bottle, soda bottle\ngoldfish\nsock\n");
+    let (same, classes) = (&BUILD[..BUILD.len() - 1], "comma.txt");
+    s.done(&[same, &[classes, "--out", "comma.clipn"]].concat());
+    let shown = s.done(&["classifier", "show", "comma.clipn"]);
+    assert!(
+        shown.contains("3: \"pop bottle, soda bottle\", goldfish, sock"),
+        "{shown}"
+    );
+    let both = "pop bottle, soda bottle";
+    fails(
+        &s,
+        2,
+        &["classifier", "remove", "comma.clipn", "--classes", both],
+        &[
+            "unknown class `pop bottle`",
+            "--classes '\"pop bottle, soda bottle\"'",
+        ],
+    );
+    s.done(&[
+        "classifier",
+        "remove",
+        "comma.clipn",
+        "--classes",
+        "\"pop bottle, soda bottle\"",
+    ]);
     fails(
         &s,
         1,
@@ -371,7 +405,7 @@ fn calibrates_the_score_that_separates_best() {
     build(&s, "shop.clipn", &["--with-model"]);
     let calibrate = |more: &[&'static str]| {
         let start = ["calibrate", "--bundle", "shop.clipn", "--id", "known"];
-        s.clipn(&[&start[..], &["--out", "best.clipn"], more].concat())
+        s.clipn(&[&start[..], &["--force", "--out", "best.clipn"], more].concat())
     };
     let best: &[&str] = &["--score", "best", "--ood", "noise", "--ood", "stripes"];
     let json = calibrate(&[best, &["--verbose", "--format", "json"]].concat());
@@ -419,6 +453,7 @@ fn calibrates_the_score_that_separates_best() {
             "stripes",
             "--score",
             name,
+            "--force",
             "--out",
             "single.clipn",
             "--format",
@@ -554,9 +589,45 @@ fn calibration_rejects_unsuitable_input() {
     );
     fails(
         &s,
-        1,
+        2,
         &calibrate(&["--id", "known", "--target-tpr", "1.5"]),
         &["between 0 and 1", "1.5"],
+    );
+    // What is wrong with the output is found before images are read.
+    s.write("notes.txt", "not to be lost");
+    for (out, parts) in [
+        ("notes.txt", &["notes.txt already exists", "--force"][..]),
+        ("photos", &["photos is a directory"]),
+        (
+            "nowhere/a.clipn",
+            &["no directory nowhere for nowhere/a.clipn"],
+        ),
+    ] {
+        fails(&s, 2, &calibrate(&["--id", "absent", "--out", out]), parts);
+    }
+    assert_eq!(
+        std::fs::read(s.path("notes.txt")).unwrap(),
+        b"not to be lost"
+    );
+    // A flag whose requirement conflicts with another flag is no flag that does nothing.
+    fails(
+        &s,
+        2,
+        &calibrate(&["--id", "known", "--labels", "notes.txt"]),
+        &["were not provided", "--features"],
+    );
+    let same = s.clipn(&calibrate(&[
+        "--id",
+        "known",
+        "--ood",
+        "known",
+        "--out",
+        "same.clipn",
+    ]));
+    let said = text(&same.stderr);
+    assert!(
+        said.contains("warning: images of --ood that are in --id too: ") && said.contains(" of "),
+        "{said}"
     );
     fails(
         &s,

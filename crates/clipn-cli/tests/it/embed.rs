@@ -648,6 +648,9 @@ fn wrong_features_are_refused_with_their_row() {
         eval("id.npy", &["--labels", "few.txt"]),
         eval("missing.npy", &[]),
         eval("classes.txt", &[]),
+        eval("id.npy", &["--near-ood", "far=noise"]),
+        eval("id.npy", &["--data-root", "."]),
+        eval("id.npy", &["--logit-scale", "trained"]),
         eval("id.npy", &["--classes", "a,b"]),
         vec![
             "eval",

@@ -380,7 +380,15 @@ fn a_calibrated_bundle_decides_with_its_own_fit() {
 fn the_best_score_may_be_a_fitted_one() {
     let s = sandbox();
     build(&s);
-    let best = ["--score", "best", "--ood", "far", "--out", "best.clipn"];
+    let best = [
+        "--score",
+        "best",
+        "--ood",
+        "far",
+        "--force",
+        "--out",
+        "best.clipn",
+    ];
     // 36 images are too few to fit to.
     let (report, stderr) = calibrate(&s, &best);
     assert!(

@@ -166,6 +166,12 @@ fn reports_mistakes_with_their_step() {
         "loop.toml",
         "[[steps]]\nname = \"again\"\ncommand = \"recipe\"\narguments = [\"loop.toml\"]",
     );
+    let shown = "[[steps]]\nname = \"shown\"\ncommand = \"results\"";
+    s.write("half.toml", shown);
+    s.write(
+        "shown.toml",
+        shown.replace("results", "results show") + "\narguments = [\"nothing\"]",
+    );
     for (arguments, code, part) in [
         (&["recipe", "missing.toml"][..], 1, "missing.toml"),
         (
@@ -174,6 +180,12 @@ fn reports_mistakes_with_their_step() {
             "step `no`: unexpected argument '--no-promts'",
         ),
         (&["recipe", "loop.toml"], 1, "a step cannot run a recipe"),
+        (
+            &["recipe", "half.toml"],
+            1,
+            "step `shown`: `results` needs a command or arguments",
+        ),
+        (&["recipe", "shown.toml"], 1, "cannot read"),
         (
             &["recipe", "small.toml", "--only", "looks"],
             2,

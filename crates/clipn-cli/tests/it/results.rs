@@ -116,6 +116,19 @@ fn merges_runs_into_mean_and_spread() {
     assert_eq!(merged["settings"]["templates"], "simple");
     assert!(merged["settings"].get("pretrained").is_none());
 
+    std::fs::create_dir(sandbox.path("copy")).unwrap();
+    std::fs::copy(
+        sandbox.path("a/results.json"),
+        sandbox.path("copy/results.json"),
+    )
+    .unwrap();
+    let again = sandbox.clipn(&["results", "merge", "a", "copy"]);
+    let said = text(&again.stderr);
+    assert!(
+        said.contains("warning: a and copy have the same figures"),
+        "{said}"
+    );
+
     let table = sandbox.done(&["results", "merge", "a", "b"]);
     assert!(
         table.contains("mean ± sample standard deviation over 2 runs"),

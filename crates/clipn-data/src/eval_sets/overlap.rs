@@ -32,16 +32,30 @@ pub struct ImagePaths(HashSet<PathBuf>);
 impl ImagePaths {
     /// Collects the paths of a set.
     pub fn of(set: &ImageSet) -> Self {
+        Self::of_paths(set.samples.iter().map(|image| &image.path))
+    }
+
+    /// Collects paths.
+    pub fn of_paths(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Self {
         let mut directories = Directories::default();
-        let paths = set.samples.iter().map(|image| &image.path);
-        Self(paths.map(|path| directories.resolve(path)).collect())
+        let paths = paths.into_iter();
+        Self(
+            paths
+                .map(|path| directories.resolve(path.as_ref()))
+                .collect(),
+        )
     }
 
     /// Returns the images of `set` that are in this set too, as `set` names them, in its order.
     pub fn shared_with<'a>(&self, set: &'a ImageSet) -> Vec<&'a Path> {
+        self.shared_paths(set.samples.iter().map(|image| image.path.as_path()))
+    }
+
+    /// Returns those of these paths that are in this set too, in their order.
+    pub fn shared_paths<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Vec<&'a Path> {
         let mut directories = Directories::default();
-        let paths = set.samples.iter().map(|image| image.path.as_path());
         paths
+            .into_iter()
             .filter(|path| self.0.contains(&directories.resolve(path)))
             .collect()
     }

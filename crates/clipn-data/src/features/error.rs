@@ -78,6 +78,14 @@ pub enum FeatureError {
         /// Keys or labels.
         found: usize,
     },
+    /// A file has no labels `[N]`.
+    #[error("cannot use the labels in {}: {reason}", path.display())]
+    Labels {
+        /// Path of the file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A label is no index or name of a class.
     #[error("{}, {location}: {reason}", path.display())]
     Label {

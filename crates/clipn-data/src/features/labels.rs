@@ -49,10 +49,14 @@ pub fn read_labels(
         ))
     };
     let labels: Vec<Option<usize>> = if bytes.starts_with(npy::MAGIC) {
-        let numbers = npy::read_list(&bytes).map_err(|reason| FeatureError::Format {
+        let unusable = |reason| FeatureError::Labels {
             path: path.to_owned(),
             reason,
-        })?;
+        };
+        if npy::is_boolean(&bytes) {
+            return Err(unusable("expected class indices, got booleans".to_owned()));
+        }
+        let numbers = npy::read_list(&bytes).map_err(unusable)?;
         numbers
             .into_iter()
             .enumerate()
@@ -67,8 +71,14 @@ pub fn read_labels(
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
         let label = |(index, line): (usize, &str)| {
             let location = || format!("line {}", index + 1);
-            // A class may be called by a number; its name wins.
+            // A class may be called by a number; its name wins. Another case will do if it means one class.
             if let Some(class) = class_names.iter().position(|name| name == line) {
+                return Ok(Some(class));
+            }
+            let lowercase = line.to_lowercase();
+            let mut alike = (0..class_names.len())
+                .filter(|class| class_names[*class].to_lowercase() == lowercase);
+            if let (Some(class), None) = (alike.next(), alike.next()) {
                 return Ok(Some(class));
             }
             match line.parse::<i64>() {
@@ -119,6 +129,7 @@ mod tests {
                 .unwrap_err()
                 .ends_with("from 0 to 1, got 2")
         );
+        assert_eq!(read("CAT", 1), Ok(vec![Some(0)]));
         assert!(read("dog\n", 1).unwrap_err().ends_with("got \"dog\""));
         assert!(read("0\n", 2).unwrap_err().contains("expected 2 labels"));
     }

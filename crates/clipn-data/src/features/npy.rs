@@ -105,6 +105,12 @@ pub fn read_list(bytes: &[u8]) -> Result<Vec<f64>, String> {
         .collect()
 }
 
+/// Whether a file has booleans.
+pub(super) fn is_boolean(bytes: &[u8]) -> bool {
+    let element = split(bytes).and_then(|(header, _)| element_type(&field(header, "descr")?));
+    element.is_ok_and(|element| matches!(element.kind, Kind::Bool))
+}
+
 fn inexact(index: usize) -> String {
     format!("the integer at index {index} is too large to be an exact score")
 }

@@ -184,8 +184,7 @@ fn points_table(
     let mut rows = String::new();
     let mut chosen = String::new();
     for point in points {
-        // Enough digits to identify the f32 score, to be copied.
-        let threshold = (published(score, precision, point.threshold) as f32).to_string();
+        let threshold = shown_threshold(score, precision, point.threshold);
         let cell = |fraction: &Proportion| {
             let interval = if point.chosen {
                 format!(
@@ -220,6 +219,20 @@ fn points_table(
             chosen = threshold;
         }
     }
+    let is_saturated = points.iter().enumerate().any(|(index, point)| {
+        let same = |other: &OperatingPoint| {
+            other.threshold != point.threshold
+                && shown_threshold(score, precision, other.threshold)
+                    == shown_threshold(score, precision, point.threshold)
+        };
+        points[..index].iter().any(same)
+    });
+    let saturated = if is_saturated {
+        " Different thresholds have the same figure, since the score saturates: <code>clipn calibrate</code> stores one \
+         in full precision."
+    } else {
+        ""
+    };
     let title = escape(score.display_name());
     let flags = escape(format!("--score {} --threshold {chosen}", score.name()));
     format!(
@@ -229,6 +242,15 @@ fn points_table(
          95&nbsp;% Wilson intervals for the number of images. The thresholds were chosen on these \
          images: slightly fewer of other in-distribution images will be kept, and rejection rates \
          for other unknown content may differ. To apply the threshold, add <code>{flags}</code> to \
-         <code>clipn classify</code> with the same model, classes and templates.</p>"
+         <code>clipn classify</code> with the same model, classes and templates.{saturated}</p>"
     )
+}
+
+/// A threshold in the published unit, with enough digits to identify the score of an image, to be copied.
+fn shown_threshold(score: &dyn Score, precision: ScorePrecision, threshold: f64) -> String {
+    let threshold = published(score, precision, threshold);
+    match precision {
+        ScorePrecision::F64 => threshold.to_string(),
+        ScorePrecision::F32 => (threshold as f32).to_string(),
+    }
 }

@@ -57,13 +57,15 @@ impl Gallery<'_> {
         }
         let archived = read_archived_images(examples.iter().map(|e| e.row.path.as_path()));
         let side = self.side;
-        let thumbnails: Vec<Option<Thumbnail>> = examples
+        // Rows of features have no image.
+        let thumbnails: Vec<Result<Thumbnail, &str>> = examples
             .par_iter()
             .map(|example| {
                 let path = &example.row.path;
                 match archived.get(path) {
-                    Some(bytes) => thumbnail::create_from_bytes(bytes, side),
-                    None => thumbnail::create(path, side),
+                    Some(bytes) => thumbnail::create_from_bytes(bytes, side).ok_or("unreadable"),
+                    None if !path.exists() => Err("no image"),
+                    None => thumbnail::create(path, side).ok_or("unreadable"),
                 }
             })
             .collect();
@@ -82,7 +84,7 @@ impl Gallery<'_> {
         &self,
         example: &Example<'_>,
         right: bool,
-        thumbnail: &Option<Thumbnail>,
+        thumbnail: &Result<Thumbnail, &str>,
         root: &Path,
     ) -> String {
         let path = &example.row.path;
@@ -93,7 +95,7 @@ impl Gallery<'_> {
                 .to_string(),
         );
         let image = match thumbnail {
-            Some(Thumbnail { uri, pixelated, .. }) => {
+            Ok(Thumbnail { uri, pixelated, .. }) => {
                 let class = if *pixelated {
                     " class=\"pixelated\""
                 } else {
@@ -101,7 +103,7 @@ impl Gallery<'_> {
                 };
                 format!("<img{class} src=\"{uri}\" alt=\"{name}\" loading=\"lazy\">")
             }
-            None => "<span class=\"missing\">unreadable</span>".to_owned(),
+            Err(missing) => format!("<span class=\"missing\">{missing}</span>"),
         };
         let evidence = self.evidence.get(path);
         let size = thumbnail

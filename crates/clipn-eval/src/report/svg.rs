@@ -32,18 +32,13 @@ impl Axis {
             (low - half, low + half)
         };
         let step = round_step((high - low) / count.max(1) as f64);
-        let decimals = (-step.log10().floor()).clamp(0.0, 12.0) as usize;
+        let label_of = tick_format(step, low.abs().max(high.abs()));
         let first = (low / step).ceil();
         let ticks = (0..=2 * count)
             .map(|i| (first + i as f64) * step)
             .take_while(|tick| *tick <= high + step * 1e-6)
             // Adding zero turns -0 into 0.
-            .map(|tick| {
-                (
-                    tick,
-                    format!("{:.decimals$}", tick + 0.0).replace('-', "\u{2212}"),
-                )
-            })
+            .map(|tick| (tick, label_of(tick + 0.0).replace('-', "\u{2212}")))
             .collect();
         Self {
             low,
@@ -71,6 +66,21 @@ impl Axis {
 
     fn relative(&self, value: f64) -> f64 {
         ((value - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+    }
+}
+
+/// Returns how ticks of this step are written, `largest` being the largest absolute value on the axis: in decimals,
+/// or with an exponent if these were zeros above all.
+fn tick_format(step: f64, largest: f64) -> impl Fn(f64) -> String {
+    const MAX_DECIMALS: f64 = 6.0;
+    let power = step.log10().floor();
+    let is_tiny = -power > MAX_DECIMALS && largest < 1e-3;
+    let decimals = (-power).clamp(0.0, 12.0) as usize;
+    let digits = (largest.log10().floor() - power).clamp(0.0, 12.0) as usize;
+    move |tick| match is_tiny {
+        true if tick == 0.0 => "0".to_owned(),
+        true => format!("{tick:.digits$e}"),
+        false => format!("{tick:.decimals$}"),
     }
 }
 
@@ -248,6 +258,15 @@ mod tests {
         assert_eq!(
             shown(&Axis::new(0.99991, 1.0, 3, "")).first(),
             Some(&"0.99995")
+        );
+        assert_eq!(
+            shown(&Axis::new(-3.1e-9, 0.0, 3, "")),
+            [
+                "\u{2212}3e\u{2212}9",
+                "\u{2212}2e\u{2212}9",
+                "\u{2212}1e\u{2212}9",
+                "0"
+            ]
         );
         assert_eq!(
             shown(&Axis::percent(1.0, 5, "")),

@@ -98,6 +98,12 @@ pub enum FitError {
         /// Name of the score.
         score: &'static str,
     },
+    /// The images are all in the principal subspace.
+    #[error("the score `{score}` needs more images than its principal subspace has dimensions")]
+    NoResidual {
+        /// Name of the score.
+        score: &'static str,
+    },
     /// Stored values of a score are not finite.
     #[error("the fitted values `{name}` are not finite")]
     InvalidValues {

@@ -5,7 +5,7 @@ use super::fdbd::Fdbd;
 use super::gaussian::{ClassGaussians, Gaussian, Whitening};
 use super::knn::Knn;
 use super::mds::Mds;
-use super::moments::Moments;
+use super::moments::{Moments, norm};
 use super::nnguide::NnGuide;
 use super::react::{React, percentile};
 use super::residual::Residual;
@@ -339,12 +339,20 @@ impl Fitting {
             FittedScore::Vim => {
                 let residuals = self.residuals(score)?;
                 let rows = self.bank.rows().chunks_exact(self.fitter.dim);
-                let lengths = rows.map(|row| residuals.length(&widen(row)));
-                let mean = lengths.sum::<f64>() / self.bank.len() as f64;
-                if mean == 0.0 {
+                let lengths = rows.map(|row| {
+                    let row = widen(row);
+                    (residuals.length(&row), norm(&row))
+                });
+                let sums = lengths.fold((0.0, 0.0), |sums, (outside, whole)| {
+                    (sums.0 + outside, sums.1 + whole)
+                });
+                // Features in f32 leave the subspace at least by their rounding, unless there are no more images than it
+                // has dimensions: alpha would then be that of rounding errors.
+                if sums.0 <= 0.01 * f64::from(f32::EPSILON) * sums.1 {
                     let score = score.as_str();
-                    return Err(FitError::NoSpread { score });
+                    return Err(FitError::NoResidual { score });
                 }
+                let mean = sums.0 / self.bank.len() as f64;
                 let alpha = self.mean_max_logit / mean;
                 Arc::new(Vim { residuals, alpha })
             }

@@ -365,6 +365,25 @@ fn classes_without_a_rightly_classified_image_take_the_mean_of_their_images() {
 }
 
 #[test]
+fn vim_needs_more_images_than_its_subspace_has_dimensions() {
+    let names = ["cat", "dog"].map(String::from);
+    let scores = set(&[FittedScore::Vim]);
+    let settings: FitSettings = "vim-dim=3".parse().unwrap();
+    let fitted = |images: usize| {
+        let features: Vec<f32> = (0..8 * images).map(|i| (i as f32 * 0.7).sin()).collect();
+        let logits = vec![1.0; 2 * images];
+        let mut fitter = ScoreFitter::new(&names, 8, scores, settings).unwrap();
+        fitter.add(&features, &logits, &[]).unwrap();
+        fitter.finish(&[0.5; 16]).unwrap()
+    };
+    assert_eq!(
+        fitted(3).left_out[0].1,
+        FitError::NoResidual { score: "vim" }
+    );
+    assert!(fitted(40).left_out.is_empty());
+}
+
+#[test]
 fn wrong_input_is_an_error_with_the_index() {
     let names = ["cat", "dog"].map(String::from);
     let scores = set(&[FittedScore::Knn]);

@@ -37,6 +37,7 @@ use crate::classify_error::ClassifyError;
         (status = 200, description = "One result per image", body = ClassifyResponse),
         (status = 400, description = "Malformed request", body = ErrorResponse),
         (status = 401, description = "Missing or invalid API key", body = ErrorResponse),
+        (status = 403, description = "The host of the request is not allowed", body = ErrorResponse),
         (status = 408, description = "Timeout while reading the request", body = ErrorResponse),
         (status = 413, description = "Too many bytes, images or pixels (see the limits in /v1/info)", body = ErrorResponse),
         (status = 415, description = "Unsupported media type or image format", body = ErrorResponse),

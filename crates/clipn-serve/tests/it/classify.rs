@@ -191,6 +191,13 @@ fn rejects_malformed_requests() {
             .error(415),
         "unsupported_media_type"
     );
+    for (field, expected) in [
+        (r#"{"images": [], "top": "3"}"#, "expected a number"),
+        (r#"{"images": [], "classes": "a, b"}"#, "expected a list"),
+    ] {
+        let message = json(field).text();
+        assert!(message.contains(expected), "{message}");
+    }
     let from_curl = server.post(
         "/v1/classify",
         "application/x-www-form-urlencoded",

@@ -57,7 +57,7 @@ pub(crate) struct CalibrateArgs {
     #[command(flatten)]
     pub cache: FeatureCacheArgs,
     /// Fraction of in-distribution images to accept, between 0 and 1
-    #[arg(long, value_name = "FRACTION", default_value = "0.95")]
+    #[arg(long, value_name = "FRACTION", default_value = "0.95", value_parser = parse_fraction)]
     pub target_tpr: f64,
     /// Choice of the threshold: on-average, guaranteed or best
     ///
@@ -70,7 +70,7 @@ pub(crate) struct CalibrateArgs {
     )]
     pub choice: ThresholdMethod,
     /// Confidence of intervals and of the guarantee, between 0 and 1
-    #[arg(long, value_name = "FRACTION", default_value = "0.95")]
+    #[arg(long, value_name = "FRACTION", default_value = "0.95", value_parser = parse_fraction)]
     pub confidence: f64,
     /// Score that decides, see docs/scores.md, or best [default: that of the bundle's calibration, else
     /// atd for weights that have learned "no", else neglabel with negatives, else maxlogit]
@@ -97,6 +97,9 @@ pub(crate) struct CalibrateArgs {
     /// Write the calibrated bundle here instead of replacing the input
     #[arg(long, alias = "output", value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Replace an existing file that --out names
+    #[arg(long, requires = "out")]
+    pub force: bool,
     #[command(flatten)]
     pub run: RunArgs,
     /// Format of the results on standard output

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clipn::classifier::Classifier;
 use clipn::count::count;
-use clipn::dataset::{FeatureFile, SkippedFiles, read_labels};
+use clipn::dataset::{FeatureFile, ImagePaths, SkippedFiles, read_labels};
 use clipn::detector::Detector;
 use clipn::inference::{FeatureCache, FeaturePipeline, InferenceError, ItemError};
 use clipn::progress::Progress;
@@ -62,6 +62,24 @@ impl Input {
             id: id.concat(),
             ood: ood.concat(),
         })
+    }
+
+    /// Warns of in-distribution images that are out-of-distribution too.
+    pub(super) fn warn_of_shared_images(&self) {
+        let Self::Images { id, ood } = self else {
+            return;
+        };
+        let known = ImagePaths::of_paths(id.iter().map(ImageFile::path));
+        let shared = known.shared_paths(ood.iter().map(ImageFile::path));
+        if let Some(first) = shared.first() {
+            warning(format_args!(
+                "images of --ood that are in --id too: {} of {}, such as {}: they count as in-distribution and \
+                 out-of-distribution",
+                shared.len(),
+                ood.len(),
+                first.display()
+            ));
+        }
     }
 
     /// Number of in-distribution and of out-of-distribution images.

@@ -24,6 +24,7 @@ use clipn::fitting::FitSplit;
 use clipn::inference::FeatureCache;
 use clipn::scores::{Score, ScoreInputs};
 
+use crate::common::bundle_output::check_bundle_output;
 use crate::common::detector::open_bundle;
 use crate::common::error::CliError;
 use crate::common::fitting::FitPlan;
@@ -49,11 +50,15 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
             "give out-of-distribution images with --ood, or features with --ood-features",
         ));
     }
+    if let Some(out) = args.out.as_ref().filter(|out| **out != args.bundle) {
+        check_bundle_output(out, args.force)?;
+    }
     let _lock = locks::of_bundle(&args.bundle, args.out.as_deref())?;
     let device = args.run.device.open()?;
     let mut skipped = SkippedFiles::default();
     let mut input = Input::open(args, &mut skipped)?;
     note_of_skipped("", &skipped);
+    input.warn_of_shared_images();
     let is_comparison = matches!(args.score, Some(ScoreChoice::Best)) && has_ood;
     let comparison_settings = ComparisonSettings::default().with_target_tpr(args.target_tpr);
     let comparison = is_comparison.then_some(&comparison_settings);

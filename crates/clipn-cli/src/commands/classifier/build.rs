@@ -4,7 +4,8 @@ use clipn::bundle::{Bundle, ModelIdentity};
 use clipn::model::PretrainedWeights;
 
 use super::args::BuildArgs;
-use super::{check_output, report_written};
+use super::report_written;
+use crate::common::bundle_output::check_bundle_output;
 use crate::common::classes;
 use crate::common::detector::preprocessing;
 use crate::common::error::CliError;
@@ -13,7 +14,7 @@ use crate::common::progress::Bar;
 
 /// `clipn classifier build`.
 pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
-    check_output(&args.out, args.force)?;
+    check_bundle_output(&args.out, args.force)?;
     let names = classes::to_encode(&args.classes, args.prompts.allow_duplicates)?;
     let loaded = LoadedModel::open(&args.model, &args.device.open()?)?;
     Bundle::check_features(&loaded.weights)?;

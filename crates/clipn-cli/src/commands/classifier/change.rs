@@ -7,8 +7,9 @@ use clipn::negatives::{NegativeSource, Negatives, Selection};
 use clipn::prompts::{ClassList, ClassNames, duplicate_names};
 
 use super::args::{AddArgs, ChangeArgs, RemoveArgs};
-use super::{check_output, report_written};
+use super::report_written;
 use crate::common::args::ModelArgs;
+use crate::common::bundle_output::check_bundle_output;
 use crate::common::classes::{self, ClassesToEncode};
 use crate::common::detector::in_precision;
 use crate::common::error::CliError;
@@ -129,6 +130,12 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let bundle = open(&args.change)?;
     let removed = names(&args.classes)?;
     let own = bundle.classifier().class_names();
+    if let Some(unknown) = removed.iter().find(|name| !own.contains(name)) {
+        return Err(CliError::usage_with_hint(
+            format!("unknown class `{unknown}`"),
+            meant(unknown, args, own),
+        ));
+    }
     if own.iter().all(|name| removed.contains(name)) {
         return Err(CliError::usage_with_hint(
             format!("no class of {} would be left", args.change.bundle.display()),
@@ -139,6 +146,24 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let templates = bundle.templates().clone();
     let bundle = bundle.with_templates(templates.with_sentences_only_of(classifier.class_names()));
     write(&args.change, bundle, classifier)
+}
+
+/// What a name that is no class may stand for.
+fn meant(unknown: &str, args: &RemoveArgs, own: &[String]) -> String {
+    let same = |name: &&String| name.to_lowercase() == unknown.to_lowercase();
+    match own.iter().find(same) {
+        Some(name) => format!("the bundle has `{name}`"),
+        None if own.contains(&args.classes) => {
+            format!(
+                "a name with a comma is one in double quotes: --classes '\"{}\"'",
+                args.classes
+            )
+        }
+        None => format!(
+            "`clipn classifier show {} --format csv` lists the classes",
+            args.change.bundle.display()
+        ),
+    }
 }
 
 /// Class names of a list or file. Unlike elsewhere, a single name needs no comma: it cannot be the
@@ -163,7 +188,7 @@ fn lock(args: &ChangeArgs) -> Result<Option<StateLock>, CliError> {
 
 fn open(args: &ChangeArgs) -> Result<Bundle, CliError> {
     if let Some(out) = &args.out {
-        check_output(out, args.force)?;
+        check_bundle_output(out, args.force)?;
     }
     Ok(Bundle::open(&args.bundle)?)
 }

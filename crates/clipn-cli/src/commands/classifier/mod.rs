@@ -25,23 +25,6 @@ pub(crate) fn run(command: &ClassifierCommand) -> Result<(), CliError> {
     }
 }
 
-/// Rejects a directory, and an existing file without `--force`.
-fn check_output(path: &Path, force: bool) -> Result<(), CliError> {
-    if path.is_dir() {
-        return Err(CliError::usage_with_hint(
-            format!("{} is a directory", path.display()),
-            "name a file, such as shop.clipn",
-        ));
-    }
-    if path.exists() && !force {
-        return Err(CliError::usage_with_hint(
-            format!("{} already exists", path.display()),
-            "replace it with --force, or give another name",
-        ));
-    }
-    Ok(())
-}
-
 /// Prints the contents and the size of a written bundle.
 fn report_written(bundle: &Bundle, path: &Path) -> Result<(), CliError> {
     show::describe(&mut Escaped(std::io::stdout().lock()), bundle).map_err(CliError::Output)?;

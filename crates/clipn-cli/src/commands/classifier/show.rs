@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::io::Write;
 
 use clipn::bundle::Bundle;
@@ -63,7 +64,15 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         out,
         "classes      {}: {}{more}",
         names.len(),
-        names[..names.len().min(NAMES_SHOWN)].join(", ")
+        names
+            .iter()
+            .take(NAMES_SHOWN)
+            .map(|name| match name.contains(',') {
+                true => format!("\"{name}\"").into(),
+                false => Cow::from(name),
+            })
+            .collect::<Vec<_>>()
+            .join(", ")
     )?;
     let templates = bundle.templates();
     let wording = match bundle.prompt_variant() {

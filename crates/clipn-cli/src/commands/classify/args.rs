@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, ValueEnum};
 
@@ -78,6 +78,40 @@ pub(crate) struct ClassifyArgs {
     pub text_features: TextFeatureArgs,
     #[command(flatten)]
     pub sources: SourceArgs,
+}
+
+impl ClassifyArgs {
+    /// Files that the arguments name, of images and of all else that is read; a name of something built in counts too.
+    pub(crate) fn input_files(&self) -> impl Iterator<Item = &Path> {
+        let DetectorArgs {
+            bundle,
+            classes,
+            model,
+            prompts,
+            negatives,
+            ..
+        } = &self.detector;
+        let specs = [classes, &prompts.templates, &negatives.reject];
+        let text = &self.text_features;
+        let optional = [
+            &model.pretrained,
+            &text.text_features,
+            &text.no_features,
+            &text.negative_features,
+            &self.adapt.memory,
+        ];
+        let several = [
+            bundle,
+            &self.features,
+            &self.sources.list,
+            &self.sources.paths,
+        ];
+        let several = several.into_iter().flatten().map(PathBuf::as_path);
+        let optional = optional.into_iter().flatten().map(PathBuf::as_path);
+        several
+            .chain(optional)
+            .chain(specs.into_iter().flatten().map(Path::new))
+    }
 }
 
 /// The shard of the work that this process takes.

@@ -60,6 +60,9 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     {
         target.refuse_existing()?;
     }
+    if let Some(target) = &output {
+        target.refuse_inputs(args.input_files())?;
+    }
     let device = args.run.device.open()?;
     args.run.report(&device);
     let mut input = Input::open(args, shard)?;

@@ -367,8 +367,8 @@ impl EvaluatedModel {
         let rounding = match precision {
             ScorePrecision::F64 => "",
             _ => {
-                "; an image at the threshold may be decided otherwise than by `clipn classify`, which has \
-                  --score-precision f64"
+                "; an image at the threshold may be decided otherwise than by `clipn classify`, which computes \
+                 as --score-precision f64 does"
             }
         };
         status(format_args!(

@@ -215,7 +215,9 @@ impl Placeholders {
 
     /// The arguments of a step, starting with its command.
     pub(crate) fn arguments(&self, step: &Step) -> Result<Vec<String>, CliError> {
-        let mut arguments = vec![step.command.clone()];
+        // A command of a command has two words, as `results show`.
+        let words = step.command.split_whitespace();
+        let mut arguments: Vec<String> = words.map(str::to_owned).collect();
         for (flag, value) in &step.flags {
             let values = match value {
                 Value::Array(values) => &values[..],

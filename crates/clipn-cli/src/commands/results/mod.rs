@@ -10,6 +10,7 @@ use clipn::evaluation::{EvaluationRecord, EvaluationRun, merge};
 
 use crate::commands::eval::{lock_directory, print, refuse_existing, remove_results, write_merged};
 use crate::common::error::CliError;
+use crate::common::messages::warning;
 use args::{MergeArgs, ShowArgs};
 
 /// `clipn results`.
@@ -64,6 +65,7 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
         }
     }
     let merged = merge(&runs)?;
+    warn_of_equal_runs(&runs);
     if let Some(directory) = &args.output {
         let benchmark = merged.settings["benchmark"].as_str().unwrap_or_default();
         let title = format!("{} runs of {}", runs.len(), title(benchmark, &merged));
@@ -72,6 +74,19 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
         write_merged(directory, &merged, &title)?;
     }
     print(&merged, args.format)
+}
+
+/// Warns of runs with the same figures, which are likely one evaluation: the spread is then too small.
+fn warn_of_equal_runs(runs: &[EvaluationRun]) {
+    for (index, run) in runs.iter().enumerate() {
+        let same = |other: &&EvaluationRun| other.record.results == run.record.results;
+        if let Some(other) = runs[..index].iter().find(same) {
+            warning(format_args!(
+                "{} and {} have the same figures, as of one evaluation: their spread says nothing",
+                other.path, run.path
+            ));
+        }
+    }
 }
 
 /// The name of the benchmark, or of its in-distribution set if flags defined the benchmark.

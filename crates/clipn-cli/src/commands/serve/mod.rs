@@ -13,6 +13,8 @@ use clipn_serve::{ClassEncoder, ServedBundle, ServedModel, Server};
 
 pub(crate) use args::ServeArgs;
 
+use args::LogLevel;
+
 use crate::common::detector::{DetectorArgs, OpenedDetector};
 use crate::common::device::Device;
 use crate::common::error::CliError;
@@ -30,7 +32,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     // Check the settings before the model is read.
     let settings = args.settings()?;
     let allows_remote_access_without_key = settings.allows_remote_access_without_key();
-    log::install(args.log_format, args.log_level);
+    let log_level = match args.log_level {
+        LogLevel::Info | LogLevel::Debug if messages::is_quiet() => LogLevel::Warn,
+        level => level,
+    };
+    log::install(args.log_format, log_level);
     messages::log();
     let device = args.device.open()?;
     let bundles = match args.detector.bundle.as_slice() {

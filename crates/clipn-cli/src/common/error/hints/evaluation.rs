@@ -102,6 +102,7 @@ fn fit(error: &FitError) -> Option<&'static str> {
             "add images of these classes, or leave the score out of --scores"
         }
         FitError::PrincipalDim { .. } => "lower vim-dim in --fit-settings",
+        FitError::NoResidual { .. } => "give more images, or lower vim-dim in --fit-settings",
         _ => return None,
     })
 }

@@ -231,7 +231,9 @@ fn model(error: &ModelError) -> Option<&'static str> {
 
 fn no_config(reason: NoConfigReason) -> &'static str {
     match reason {
-        NoConfigReason::Bundle => "give bundles with --bundle",
+        NoConfigReason::Bundle => {
+            "a bundle is a classifier, for --bundle of classify, eval, calibrate and serve"
+        }
         NoConfigReason::ConfigInDirectory { .. } => "give the directory instead of the file",
         _ => {
             "give --model with the name of an architecture or a config file; `clipn inspect` shows \
