@@ -1,3 +1,4 @@
+use clipn::count::count;
 use clipn::error::chain_in_one_line;
 use clipn::image::{ImageError, ImageOrigin};
 
@@ -14,7 +15,7 @@ pub(crate) enum ClassifyError {
     )]
     Base64(base64::DecodeError),
     /// No permit is free for another image.
-    #[error("the queue is full (limit: {queue} images); retry later")]
+    #[error("the queue is full (limit: {}); retry later", count(*.queue, "image"))]
     QueueFull { queue: usize },
     /// The deadline passed before the image was classified.
     #[error("deadline of {millis} ms exceeded; retry later")]

@@ -24,6 +24,7 @@ pub(crate) mod messages;
 pub(crate) mod model;
 pub(crate) mod negatives;
 pub(crate) mod numbers;
+pub(crate) mod overwriting;
 pub(crate) mod pixels;
 pub(crate) mod progress;
 pub(crate) mod scores;

@@ -186,7 +186,7 @@ fn quotes_in_tables_are_read_as_detected_or_given() {
         ),
     );
     assert!(
-        few.contains("expected samples for one batch of ") && few.contains("got 5"),
+        few.contains(" for a batch of ") && few.contains("got 5"),
         "{few}"
     );
     let minimal = ["--batch-size", "4", "--csv-quoting", "minimal"];

@@ -5,10 +5,11 @@ use clipn_base::content::ContentKind;
 use crate::features::{FeatureError, npy};
 
 /// Reads one label per row of features: a `.npy` array of class indices, or a text file with one index
-/// or class name per line. A negative index is a row without a class.
+/// or class name per line, in another case too if it means one class. A negative index is a row without a class.
 ///
 /// # Errors
-/// [`FeatureError::Read`], [`FeatureError::Label`] for a label that is no class, and
+/// [`FeatureError::Read`], [`FeatureError::Kind`] or [`FeatureError::Labels`] for a file without labels,
+/// [`FeatureError::Label`] for a label that is no class, and
 /// [`FeatureError::Count`] if there are not `rows` labels.
 ///
 /// ```
@@ -69,21 +70,22 @@ pub fn read_labels(
             kind: ContentKind::detect(&bytes),
         })?;
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+        let lowercase: Vec<String> = class_names.iter().map(|name| name.to_lowercase()).collect();
         let label = |(index, line): (usize, &str)| {
             let location = || format!("line {}", index + 1);
             // A class may be called by a number; its name wins. Another case will do if it means one class.
             if let Some(class) = class_names.iter().position(|name| name == line) {
                 return Ok(Some(class));
             }
-            let lowercase = line.to_lowercase();
-            let mut alike = (0..class_names.len())
-                .filter(|class| class_names[*class].to_lowercase() == lowercase);
-            if let (Some(class), None) = (alike.next(), alike.next()) {
-                return Ok(Some(class));
+            if let Ok(number) = line.parse::<i64>() {
+                return class(&location, number as f64);
             }
-            match line.parse::<i64>() {
-                Ok(number) => class(&location, number as f64),
-                Err(_) => Err(failed(
+            let line_in_lowercase = line.to_lowercase();
+            let mut alike =
+                (0..class_names.len()).filter(|class| lowercase[*class] == line_in_lowercase);
+            match (alike.next(), alike.next()) {
+                (Some(class), None) => Ok(Some(class)),
+                _ => Err(failed(
                     location(),
                     format!("expected the name or index of a class, got {line:?}"),
                 )),

@@ -72,8 +72,8 @@ pub enum TrainingDataError {
     },
     /// There is not one batch for every process.
     #[error(
-        "expected samples for one batch of {batch_size} in each of {}, got {samples}",
-        count(*.world_size, "process")
+        "expected at least {} for a batch of {batch_size} in {}, got {samples}",
+        count(.batch_size.saturating_mul(*.world_size), "sample"), count(*.world_size, "process")
     )]
     TooFewSamples {
         /// Number of samples.

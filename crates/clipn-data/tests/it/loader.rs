@@ -281,7 +281,7 @@ fn rejects_invalid_settings() {
         (settings(usize::MAX), "batch_size"),
         (
             settings(7),
-            "expected samples for one batch of 7 in each of 1 process, got 6",
+            "expected at least 7 samples for a batch of 7 in 1 process, got 6",
         ),
         (
             LoaderSettings {
@@ -316,7 +316,7 @@ fn rejects_invalid_settings() {
                 train_num_samples: Some(0),
                 ..settings(1)
             },
-            "got 0",
+            "in 1 process, got 0",
         ),
     ] {
         let error = CaptionLoader::new(open(folder.path()).into(), invalid)

@@ -67,8 +67,35 @@ impl FitSplit {
         [id, ood]: [usize; 2],
         fraction: f64,
     ) -> bool {
-        let fitted = Self::images_to_fit(id, fraction);
-        fitted >= Self::MIN_IMAGES && comparison.check_counts(id - fitted, ood).is_ok()
+        Self::problem(comparison, [id, ood], fraction).is_none()
+    }
+
+    /// Why scores cannot be fitted for a comparison; `None` if [they can](Self::is_possible).
+    ///
+    /// ```
+    /// use clipn_detect::fitting::FitSplit;
+    /// use clipn_ood::calibration::ComparisonSettings;
+    ///
+    /// let problem = FitSplit::problem(&ComparisonSettings::default(), [40, 40], 0.5);
+    /// assert_eq!(
+    ///     problem.as_deref(),
+    ///     Some("they are fitted to at least 100 images, got 20")
+    /// );
+    /// ```
+    pub fn problem(
+        comparison: &ComparisonSettings,
+        [id, ood]: [usize; 2],
+        fraction: f64,
+    ) -> Option<String> {
+        let (fitted, least) = (Self::images_to_fit(id, fraction), Self::MIN_IMAGES);
+        if fitted < least {
+            return Some(format!(
+                "they are fitted to at least {least} images, got {fitted}"
+            ));
+        }
+        let rest = comparison.check_counts(id - fitted, ood);
+        rest.err()
+            .map(|error| format!("of the images that are not fitted to: {error}"))
     }
 
     /// Features `[N, dim]` and classes `[N]` of the images to fit to, from those of all.

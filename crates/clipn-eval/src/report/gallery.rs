@@ -57,14 +57,14 @@ impl Gallery<'_> {
         }
         let archived = read_archived_images(examples.iter().map(|e| e.row.path.as_path()));
         let side = self.side;
-        // Rows of features have no image.
+        // Rows of features have no image, and others may have been moved.
         let thumbnails: Vec<Result<Thumbnail, &str>> = examples
             .par_iter()
             .map(|example| {
                 let path = &example.row.path;
                 match archived.get(path) {
                     Some(bytes) => thumbnail::create_from_bytes(bytes, side).ok_or("unreadable"),
-                    None if !path.exists() => Err("no image"),
+                    None if !path.exists() => Err("no image found"),
                     None => thumbnail::create(path, side).ok_or("unreadable"),
                 }
             })

@@ -290,7 +290,12 @@ fn lists_unreadable_images() {
     check_well_formed(&html);
     assert!(html.contains("2 images could not be read and are excluded from all metrics"));
     assert!(html.contains("pic.png: is empty (0 bytes)"));
-    assert_eq!(html.matches("no image</span>").count(), 6);
+    assert_eq!(html.matches("no image found</span>").count(), 6);
+    for row in &evaluation.ood[0].rows {
+        std::fs::write(&row.path, "no image").unwrap();
+    }
+    let html = rendered(&evaluation, &ReportOptions::default());
+    assert_eq!(html.matches("unreadable</span>").count(), 6);
 
     for row in evaluation.id.rows.iter_mut().take(59) {
         row.outcome = Err("broken".to_owned());

@@ -92,17 +92,22 @@ pub enum FitError {
         /// Dimension of the subspace.
         principal: usize,
     },
-    /// All images have the same feature, or lie in the principal subspace.
+    /// All images have the same feature.
     #[error("the score `{score}` needs features that vary, got a spread of 0")]
     NoSpread {
         /// Name of the score.
         score: &'static str,
     },
     /// The images are all in the principal subspace.
-    #[error("the score `{score}` needs more images than its principal subspace has dimensions")]
+    #[error(
+        "the score `{score}` needs images outside of its principal subspace, got {} in it",
+        count(*.images, "image")
+    )]
     NoResidual {
         /// Name of the score.
         score: &'static str,
+        /// Number of images.
+        images: usize,
     },
     /// Stored values of a score are not finite.
     #[error("the fitted values `{name}` are not finite")]

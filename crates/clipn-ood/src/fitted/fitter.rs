@@ -350,7 +350,8 @@ impl Fitting {
                 // has dimensions: alpha would then be that of rounding errors.
                 if sums.0 <= 0.01 * f64::from(f32::EPSILON) * sums.1 {
                     let score = score.as_str();
-                    return Err(FitError::NoResidual { score });
+                    let images = self.bank.len();
+                    return Err(FitError::NoResidual { score, images });
                 }
                 let mean = sums.0 / self.bank.len() as f64;
                 let alpha = self.mean_max_logit / mean;

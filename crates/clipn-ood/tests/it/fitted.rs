@@ -378,7 +378,10 @@ fn vim_needs_more_images_than_its_subspace_has_dimensions() {
     };
     assert_eq!(
         fitted(3).left_out[0].1,
-        FitError::NoResidual { score: "vim" }
+        FitError::NoResidual {
+            score: "vim",
+            images: 3
+        }
     );
     assert!(fitted(40).left_out.is_empty());
 }

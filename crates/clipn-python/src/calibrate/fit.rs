@@ -60,27 +60,24 @@ impl FitPlan {
             return Ok(plan(named, true));
         }
         let all = FittedScoreSet::all();
-        match comparison {
-            Some(comparison) if FitSplit::is_possible(comparison, counts, fraction) => {
-                Ok(plan(all, false))
-            }
-            Some(_) if settings.is_some() => {
-                let (at_least, fitted) = (
-                    FitSplit::MIN_IMAGES,
-                    FitSplit::images_to_fit(counts[0], fraction),
-                );
-                let message = format!(
-                    "left out {all}: they are fitted to at least {at_least} images, got {fitted}"
-                );
-                warn(py, &message)?;
+        let Some(comparison) = comparison else {
+            return match settings {
+                None => Ok(None),
+                Some(_) => Err(exception(
+                    "InvalidArgumentError",
+                    "fit_settings without a score that is fitted to images",
+                    Some(&format!("give score= one of {all}")),
+                )),
+            };
+        };
+        match FitSplit::problem(comparison, counts, fraction) {
+            None => Ok(plan(all, false)),
+            Some(problem) => {
+                if settings.is_some() {
+                    warn(py, &format!("left out {all}: {problem}"))?;
+                }
                 Ok(None)
             }
-            None if settings.is_some() => Err(exception(
-                "InvalidArgumentError",
-                "fit_settings without a score that is fitted to images",
-                Some(&format!("give score= one of {all}")),
-            )),
-            _ => Ok(None),
         }
     }
 

@@ -57,16 +57,22 @@ pub(super) struct FeatureRows {
     pub(super) indices: Vec<usize>,
     /// Class folder of each image, `[N]`.
     pub(super) folders: Vec<Option<String>>,
+    /// Class that the caller gave each image, `[N]`.
+    pub(super) labels: Vec<Option<usize>>,
 }
 
 impl FeatureRows {
     /// Class of each image, `[N]`; `None` in a folder of no class.
     pub(super) fn classes(&self, class_names: &[String]) -> Vec<Option<usize>> {
-        let class_of = |folder: &Option<String>| {
+        let of_folder = |folder: &Option<String>| {
             let folder = folder.as_ref()?;
             class_names.iter().position(|name| name == folder)
         };
-        self.folders.iter().map(class_of).collect()
+        // Two classes may have one name, so an index is not looked up by it.
+        let images = self.labels.iter().zip(&self.folders);
+        images
+            .map(|(label, folder)| label.or_else(|| of_folder(folder)))
+            .collect()
     }
 
     /// Scores all rows with every candidate, at least one.
@@ -105,6 +111,8 @@ pub(super) struct Input {
     source: Source,
     /// Name of the class or of the folder of each image, `[N]`.
     folders: Vec<Option<String>>,
+    /// Class that the caller gave each image, `[N]`.
+    labels: Vec<Option<usize>>,
 }
 
 impl Input {
@@ -130,11 +138,13 @@ impl Input {
             return Ok(Self {
                 source: Source::Features(matrix.to_f32()?),
                 folders: vec![None; count],
+                labels: vec![None; count],
             });
         }
         let images = extract_all(object)?;
         Ok(Self {
             folders: vec![None; images.len()],
+            labels: vec![None; images.len()],
             source: Source::Images(images),
         })
     }
@@ -157,6 +167,7 @@ impl Input {
                 *folder = class_names.get(*label).cloned();
             }
         }
+        self.labels = labels.to_vec();
         Ok(self)
     }
 
@@ -177,7 +188,7 @@ impl Input {
             .map(|sample| folder(&sample.path))
             .collect();
         let listed = ListedClasses::from(class_names.to_vec());
-        let named = folders
+        let named: Vec<Option<String>> = folders
             .iter()
             .map(|folder| {
                 let name = folder.clone()?;
@@ -193,6 +204,7 @@ impl Input {
         let paths = set.samples.into_iter();
         Ok(Self {
             source: Source::Images(paths.map(|sample| InputImage::Path(sample.path)).collect()),
+            labels: vec![None; named.len()],
             folders: named,
         })
     }
@@ -209,8 +221,12 @@ impl Input {
         detector: &Detector,
         (workers, reporter): Run<'_>,
     ) -> PyResult<(FeatureRows, Vec<String>)> {
-        let folders = self.folders;
-        let images = match self.source {
+        let Self {
+            source,
+            folders,
+            labels,
+        } = self;
+        let images = match source {
             Source::Features(features) => {
                 let indices = (0..folders.len()).collect();
                 return Ok((
@@ -218,6 +234,7 @@ impl Input {
                         features,
                         indices,
                         folders,
+                        labels,
                     },
                     Vec::new(),
                 ));
@@ -235,6 +252,7 @@ impl Input {
                 rows.features.extend(feature);
                 rows.indices.push(index);
                 rows.folders.push(folders[index].clone());
+                rows.labels.push(labels[index]);
                 Ok(())
             };
             let encode =
@@ -258,6 +276,7 @@ impl Input {
             Self {
                 source: Source::Images(images),
                 folders,
+                ..
             } => (images, folders),
             features => {
                 let (rows, skipped) = features.features(py, detector, (workers, reporter))?;

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::error::ApiError;
+use super::error::{ApiError, shown};
 
 /// Number of bytes per permit of the memory budget.
 const PERMIT_BYTES: usize = 1024;
@@ -45,6 +45,7 @@ impl BodyLimits {
         headers: &HeaderMap,
         mut body: Body,
     ) -> Result<RequestBody, ApiError> {
+        check_encoding(headers)?;
         let declared = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -102,6 +103,22 @@ impl BodyLimits {
         );
         ApiError::new(408, "request_timeout", message)
     }
+}
+
+/// Rejects a body that is compressed for the transfer.
+fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(encoding) = headers.get(header::CONTENT_ENCODING) else {
+        return Ok(());
+    };
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    if encoding.trim().eq_ignore_ascii_case("identity") {
+        return Ok(());
+    }
+    let message = format!(
+        "unsupported content encoding `{}`; send the body as it is",
+        shown(&encoding)
+    );
+    Err(ApiError::new(415, "unsupported_media_type", message))
 }
 
 fn budget_exhausted() -> ApiError {

@@ -192,11 +192,24 @@ fn rejects_malformed_requests() {
         "unsupported_media_type"
     );
     for (field, expected) in [
-        (r#"{"images": [], "top": "3"}"#, "expected a number"),
+        (r#"{"images": [], "top": "3"}"#, "expected a whole number"),
         (r#"{"images": [], "classes": "a, b"}"#, "expected a list"),
     ] {
         let message = json(field).text();
         assert!(message.contains(expected), "{message}");
+    }
+    for (path, encoding, status) in [
+        ("/v1/classify", "gzip", 415),
+        ("/v1/classes", "br", 415),
+        ("/v1/classify", "identity", 400),
+    ] {
+        let headers = [
+            ("content-type", "application/json"),
+            ("content-encoding", encoding),
+        ];
+        let response = server.request("POST", path, &headers, b"{}");
+        assert_eq!(response.status, status, "{}", response.text());
+        assert_eq!(response.text().contains("content encoding"), status == 415);
     }
     let from_curl = server.post(
         "/v1/classify",

@@ -34,16 +34,16 @@ pub(super) fn plan(
         return Ok(plan(named, true));
     }
     if let Some(comparison) = comparison {
-        if FitSplit::is_possible(comparison, counts, args.fit_fraction) {
-            return Ok(plan(FittedScoreSet::all(), false));
-        }
-        let fitted = FitSplit::images_to_fit(counts[0], args.fit_fraction);
-        status(format_args!(
-            "left out {}: they are fitted to at least {} images, got {fitted}",
-            FittedScoreSet::all(),
-            FitSplit::MIN_IMAGES
-        ));
-        return Ok(None);
+        let all = FittedScoreSet::all();
+        return Ok(
+            match FitSplit::problem(comparison, counts, args.fit_fraction) {
+                None => plan(all, false),
+                Some(problem) => {
+                    status(format_args!("left out {all}: {problem}"));
+                    None
+                }
+            },
+        );
     }
     if args.fit.fit_settings.is_some() {
         return Err(CliError::usage_with_hint(

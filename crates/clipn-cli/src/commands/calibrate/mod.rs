@@ -10,6 +10,7 @@ mod score;
 pub(crate) use args::CalibrateArgs;
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use clipn::bundle::Bundle;
 use clipn::calibration::{
@@ -31,6 +32,7 @@ use crate::common::fitting::FitPlan;
 use crate::common::locks;
 use crate::common::messages::{hint, note_of_skipped, status, warning};
 use crate::common::negatives::warn_if_unread;
+use crate::common::overwriting::refuse_inputs;
 use crate::common::progress::Bar;
 use crate::common::scores::available_scores;
 use args::ScoreChoice;
@@ -50,10 +52,16 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
             "give out-of-distribution images with --ood, or features with --ood-features",
         ));
     }
-    if let Some(out) = args.out.as_ref().filter(|out| **out != args.bundle) {
+    // Its own path is that of a calibration in place.
+    let out = args.out.as_deref().filter(|out| *out != args.bundle);
+    if let Some(out) = out {
         check_bundle_output(out, args.force)?;
+        let lists = args.id.iter().chain(&args.ood);
+        let files = args.features.iter().chain(&args.ood_features);
+        let files = files.chain(&args.labels).chain(&args.pretrained);
+        refuse_inputs(out, lists.chain(files).map(PathBuf::as_path))?;
     }
-    let _lock = locks::of_bundle(&args.bundle, args.out.as_deref())?;
+    let _lock = locks::of_bundle(&args.bundle, out)?;
     let device = args.run.device.open()?;
     let mut skipped = SkippedFiles::default();
     let mut input = Input::open(args, &mut skipped)?;

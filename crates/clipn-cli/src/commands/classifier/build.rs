@@ -1,7 +1,8 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clipn::bundle::{Bundle, ModelIdentity};
 use clipn::model::PretrainedWeights;
+use clipn::negatives::NegativeSource;
 
 use super::args::BuildArgs;
 use super::report_written;
@@ -10,11 +11,24 @@ use crate::common::classes;
 use crate::common::detector::preprocessing;
 use crate::common::error::CliError;
 use crate::common::model::LoadedModel;
+use crate::common::overwriting::refuse_inputs;
 use crate::common::progress::Bar;
 
 /// `clipn classifier build`.
 pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     check_bundle_output(&args.out, args.force)?;
+    let lists = [
+        &args.prompts.templates,
+        &args.negatives.reject,
+        &args.model.model,
+    ];
+    let lists = lists.into_iter().flatten().chain([&args.classes]);
+    let weights = args.model.pretrained.iter().map(PathBuf::as_path);
+    let words = match &args.negatives.negatives {
+        Some(NegativeSource::File(path)) => Some(path.as_path()),
+        _ => None,
+    };
+    refuse_inputs(&args.out, lists.map(Path::new).chain(weights).chain(words))?;
     let names = classes::to_encode(&args.classes, args.prompts.allow_duplicates)?;
     let loaded = LoadedModel::open(&args.model, &args.device.open()?)?;
     Bundle::check_features(&loaded.weights)?;

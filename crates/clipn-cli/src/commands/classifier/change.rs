@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier};
@@ -17,10 +17,14 @@ use crate::common::locks;
 use crate::common::messages::{note, warning};
 use crate::common::model::{LoadedModel, read_templates};
 use crate::common::negatives::attach;
+use crate::common::overwriting::refuse_inputs;
 use crate::common::progress::Bar;
 
 /// `clipn classifier add`.
 pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
+    let lists = [&args.classes].into_iter().chain(&args.templates);
+    let weights = args.pretrained.iter().map(PathBuf::as_path);
+    refuse_to_replace(&args.change, lists.map(Path::new).chain(weights))?;
     let _lock = lock(&args.change)?;
     let bundle = open(&args.change)?;
     let names = names(&args.classes)?;
@@ -126,6 +130,7 @@ fn choose_again(
 
 /// `clipn classifier remove`.
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
+    refuse_to_replace(&args.change, [Path::new(&args.classes)])?;
     let _lock = lock(&args.change)?;
     let bundle = open(&args.change)?;
     let removed = names(&args.classes)?;
@@ -146,6 +151,17 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let templates = bundle.templates().clone();
     let bundle = bundle.with_templates(templates.with_sentences_only_of(classifier.class_names()));
     write(&args.change, bundle, classifier)
+}
+
+/// Rejects an output that the command reads.
+fn refuse_to_replace<'a>(
+    args: &ChangeArgs,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), CliError> {
+    match &args.out {
+        Some(out) => refuse_inputs(out, inputs),
+        None => Ok(()),
+    }
 }
 
 /// What a name that is no class may stand for.

@@ -30,6 +30,15 @@ pub(crate) fn run(args: &ShowArgs) -> Result<(), CliError> {
                 "build it with --negatives wordnet or --reject",
             ));
         };
+        if path.exists() && !path.extension().is_some_and(|name| name == "safetensors") {
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "{} already exists, and is no .safetensors file",
+                    path.display()
+                ),
+                "give another name to --negatives",
+            ));
+        }
         negatives.save(path)?;
         status(format_args!("wrote the negatives to {}", path.display()));
     }

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, ValueEnum};
+use clipn::negatives::NegativeSource;
 
 use super::adapt::AdaptArgs;
 use crate::common::args::{Format, RunArgs};
@@ -91,7 +92,11 @@ impl ClassifyArgs {
             negatives,
             ..
         } = &self.detector;
-        let specs = [classes, &prompts.templates, &negatives.reject];
+        let specs = [classes, &prompts.templates, &negatives.reject, &model.model];
+        let words = match &negatives.negatives {
+            Some(NegativeSource::File(path)) => Some(path.as_path()),
+            _ => None,
+        };
         let text = &self.text_features;
         let optional = [
             &model.pretrained,
@@ -110,6 +115,7 @@ impl ClassifyArgs {
         let optional = optional.into_iter().flatten().map(PathBuf::as_path);
         several
             .chain(optional)
+            .chain(words)
             .chain(specs.into_iter().flatten().map(Path::new))
     }
 }

@@ -38,6 +38,7 @@ use crate::common::device::Device;
 use crate::common::error::hints::flag_for_image;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{hint, note_of_skipped, warning};
+use crate::common::overwriting::refuse_inputs;
 use crate::common::progress::Bar;
 use crate::common::terminal::printable;
 use adapt::{Adapter, FeatureRow};
@@ -61,7 +62,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
         target.refuse_existing()?;
     }
     if let Some(target) = &output {
-        target.refuse_inputs(args.input_files())?;
+        refuse_inputs(&target.path, args.input_files())?;
     }
     let device = args.run.device.open()?;
     args.run.report(&device);

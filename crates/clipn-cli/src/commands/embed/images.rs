@@ -1,5 +1,6 @@
 //! `clipn embed images`.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use clipn::dataset::{KeyKind, NamedImage};
@@ -30,6 +31,9 @@ pub(super) fn run(args: &EmbedImagesArgs) -> Result<(), CliError> {
     if !(args.output.resume || args.output.force) {
         target.refuse_existing()?;
     }
+    let inputs = args.sources.list.iter().chain(&args.sources.paths);
+    let inputs = inputs.chain(&args.model.pretrained);
+    target.refuse_inputs(inputs.map(PathBuf::as_path))?;
     let device = args.run.device.open()?;
     args.run.report(&device);
     let images = ImageStream::open(&args.sources, shard)?;
@@ -182,8 +186,8 @@ fn settings(
     loaded: &LoadedModel,
     preprocessing: &Preprocessing,
 ) -> RunSettings {
-    let paths = |paths: &[std::path::PathBuf]| -> Vec<Value> {
-        let text = |path: &std::path::PathBuf| path.display().to_string();
+    let paths = |paths: &[PathBuf]| -> Vec<Value> {
+        let text = |path: &PathBuf| path.display().to_string();
         paths
             .iter()
             .map(|path| Value::from(without_query(&text(path))))

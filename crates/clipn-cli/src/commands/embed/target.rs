@@ -7,6 +7,7 @@ use clipn::dataset::{FeatureFormat, keys_beside};
 use super::args::EmbedOutputArgs;
 use crate::commands::classify::{ShardSpec, beside};
 use crate::common::error::CliError;
+use crate::common::overwriting::refuse_inputs;
 
 /// Format of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +106,17 @@ impl Target {
     /// Whether an earlier run is complete; its log is removed last.
     pub(super) fn is_complete(&self) -> bool {
         self.path.exists() && !(self.log.exists() && self.partial.exists())
+    }
+
+    /// Rejects features or keys in place of what is read.
+    pub(super) fn refuse_inputs<'a>(
+        &self,
+        inputs: impl Iterator<Item = &'a Path> + Clone,
+    ) -> Result<(), CliError> {
+        for output in [&self.path].into_iter().chain(&self.keys) {
+            refuse_inputs(output, inputs.clone())?;
+        }
+        Ok(())
     }
 
     /// Rejects an existing output, and keys or errors that belong to another one.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 
 use clipn::dataset::KeyKind;
 use clipn::model::{FeatureMatrix, NoSideOrigin, TextTower, has_direction};
@@ -37,6 +38,9 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
     if !(args.output.resume || args.output.force) {
         target.refuse_existing()?;
     }
+    let inputs = [&args.input].into_iter().chain(&args.templates);
+    let weights = args.model.pretrained.iter().map(PathBuf::as_path);
+    target.refuse_inputs(inputs.map(Path::new).chain(weights))?;
     let device = args.device.open()?;
     let loaded = LoadedModel::open(&args.model, &device)?;
     if args.side == Side::No && loaded.weights.no_side_origin() == NoSideOrigin::CopiedFromYes {

@@ -48,17 +48,29 @@ const FILES: [&str; 8] = [
 
 /// Refuses a directory that has results already, or files that would be replaced by results.
 pub(crate) fn refuse_existing(directory: &Path) -> Result<(), CliError> {
-    let Some(found) = FILES.iter().find(|name| directory.join(name).exists()) else {
-        return Ok(());
-    };
-    let problem = match *found {
-        EvaluationRecord::FILE_NAME => format!("{} has results already", directory.display()),
-        name => format!("{} has a file {name} already", directory.display()),
-    };
-    Err(CliError::usage_with_hint(
-        problem,
-        "give another --output, or --force to replace them",
-    ))
+    for results in with_runs(directory) {
+        let Some(found) = FILES.iter().find(|name| results.join(name).exists()) else {
+            continue;
+        };
+        let problem = match *found {
+            EvaluationRecord::FILE_NAME => format!("{} has results already", results.display()),
+            name => format!("{} has a file {name} already", results.display()),
+        };
+        return Err(CliError::usage_with_hint(
+            problem,
+            "give another --output, or --force to replace them",
+        ));
+    }
+    Ok(())
+}
+
+/// A directory of results, and those of its runs.
+pub(crate) fn with_runs(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let runs = (0..).map({
+        let directory = directory.to_owned();
+        move |index| run_directory(&directory, index)
+    });
+    std::iter::once(directory.to_owned()).chain(runs.take_while(|run| run.is_dir()))
 }
 
 /// Removes the files of an earlier evaluation, also those of its runs, so that none is left beside the
@@ -70,10 +82,7 @@ pub(crate) fn remove_results(directory: &Path) -> Result<(), CliError> {
         }
         _ => Ok(()),
     };
-    let runs = (0..)
-        .map(|index| run_directory(directory, index))
-        .take_while(|run| run.is_dir());
-    for results in std::iter::once(directory.to_owned()).chain(runs) {
+    for results in with_runs(directory) {
         for name in FILES {
             remove(results.join(name))?;
         }

@@ -18,7 +18,7 @@ pub(crate) use args::EvalArgs;
 use args::ScoreList;
 pub(crate) use benchmark::{is_built_in, load as load_benchmark, report_matching};
 use clipn::count::count;
-pub(crate) use files::{lock_directory, refuse_existing, remove_results, write_merged};
+pub(crate) use files::{lock_directory, refuse_existing, remove_results, with_runs, write_merged};
 pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;

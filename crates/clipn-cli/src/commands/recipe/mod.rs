@@ -180,6 +180,10 @@ impl RecipeArgs {
                 );
                 arguments.push("--force".to_owned());
             }
+            // A recipe that is run again calibrates again.
+            "calibrate" if step.flags.contains_key("out") && !step.flags.contains_key("force") => {
+                arguments.push("--force".to_owned());
+            }
             _ => {}
         }
         Ok(arguments)

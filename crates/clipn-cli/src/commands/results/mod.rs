@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use clipn::evaluation::{EvaluationRecord, EvaluationRun, merge};
 
-use crate::commands::eval::{lock_directory, print, refuse_existing, remove_results, write_merged};
+use crate::commands::eval::{
+    lock_directory, print, refuse_existing, remove_results, with_runs, write_merged,
+};
 use crate::common::error::CliError;
 use crate::common::messages::warning;
 use args::{MergeArgs, ShowArgs};
@@ -53,8 +55,12 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
         if !args.force {
             refuse_existing(directory)?;
         }
-        let target = canonical(&directory.join(EvaluationRecord::FILE_NAME));
-        if files.contains(&target) {
+        // The runs of an earlier evaluation in the directory are replaced too.
+        let replaced = |results: PathBuf| canonical(&results.join(EvaluationRecord::FILE_NAME));
+        if with_runs(directory)
+            .map(replaced)
+            .any(|file| files.contains(&file))
+        {
             return Err(CliError::usage_with_hint(
                 format!(
                     "--output {} would overwrite one of the runs",

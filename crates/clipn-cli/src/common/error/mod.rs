@@ -100,7 +100,7 @@ pub(crate) enum CliError {
     Training(#[from] TrainingError),
     #[error(transparent)]
     TrainingLog(#[from] TrainingLogError),
-    #[error("{sets} of {of} sets of the benchmark {name} are not complete")]
+    #[error("incomplete sets of the benchmark {name}: {sets} of {of}")]
     IncompleteBenchmark {
         name: String,
         sets: usize,
@@ -179,14 +179,14 @@ pub(crate) enum CliError {
         row: u64,
         problem: String,
     },
-    #[error("interrupted after {step} of {steps} steps")]
+    #[error("interrupted after {step} of {}", count(*.steps, "step"))]
     TrainingInterrupted {
         step: u64,
         steps: u64,
         /// Exit code, that of a requeue if the system gave notice of the end.
         exit_code: u8,
     },
-    #[error("interrupted after {step} of {steps} steps of training")]
+    #[error("interrupted after {step} of {} of training", count(*.steps, "step"))]
     DemoInterrupted { step: u64, steps: u64 },
     #[error("interrupted in the step `{step}`")]
     RecipeInterrupted { step: String },

@@ -98,6 +98,71 @@ fn rejects_invalid_arguments() {
 }
 
 #[test]
+fn an_output_never_replaces_what_is_read() {
+    let s = Sandbox::new();
+    s.write("list.txt", "photos/goldfish.png\n");
+    s.write("words.npy", "a cat\n");
+    s.write("classes.csv", "goldfish\nschool bus\npizza\n");
+    let model = [
+        "--model",
+        "tiny.json",
+        "--pretrained",
+        "epoch_10.pt",
+        "--force",
+    ];
+    let names = ["--templates", "simple", "--classes", "classes.csv"];
+    let classify = [&["classify"][..], &model, &names].concat();
+    let build = [&["classifier", "build"][..], &model, &names].concat();
+    for (arguments, input) in [
+        (
+            [&classify[..], &["--output", "classes.csv", "photos"]].concat(),
+            "classes.csv",
+        ),
+        (
+            [
+                &classify[..],
+                &[
+                    "--output",
+                    "./list.txt",
+                    "--output-format",
+                    "csv",
+                    "--list",
+                    "list.txt",
+                ],
+            ]
+            .concat(),
+            "list.txt",
+        ),
+        (
+            [&build[..], &["--out", "classes.csv"]].concat(),
+            "classes.csv",
+        ),
+        (
+            [
+                &["embed", "texts"][..],
+                &model,
+                &["words.npy", "--output", "words.npy"],
+            ]
+            .concat(),
+            "words.npy",
+        ),
+    ] {
+        let before = std::fs::read(s.path(input)).unwrap();
+        fails(
+            &s,
+            2,
+            &arguments,
+            &["the output ", &format!(" is read as {input}")],
+        );
+        assert_eq!(
+            std::fs::read(s.path(input)).unwrap(),
+            before,
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
 fn rejects_unusable_models_and_weights() {
     let s = &Sandbox::new();
     let with = |model: &str, weights: &str, parts: &[&str]| {

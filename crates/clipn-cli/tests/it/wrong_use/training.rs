@@ -65,7 +65,7 @@ fn rejects_invalid_training_settings() {
         s,
         1,
         &clip(&["--name", "large", "--batch-size", "49"]),
-        &["expected samples for one batch of ", "got 48"],
+        &[" for a batch of ", "got 48"],
     );
     training_fails(s, 1, &clip(&["--epochs", "0"]), &["--epochs", "at least 1"]);
     training_fails(s, 1, &clip(&["--keep", "0"]), &["--keep", "at least 1"]);

@@ -74,28 +74,6 @@ impl Target {
         self.format == OutputFormat::Parquet && self.path.exists() && !self.rows.exists()
     }
 
-    /// Rejects an output that is one of the files that are read.
-    pub(crate) fn refuse_inputs<'a>(
-        &self,
-        inputs: impl IntoIterator<Item = &'a Path>,
-    ) -> Result<(), CliError> {
-        let Ok(output) = self.path.canonicalize() else {
-            return Ok(());
-        };
-        let mut inputs = inputs.into_iter();
-        match inputs.find(|input| input.canonicalize().is_ok_and(|input| input == output)) {
-            None => Ok(()),
-            Some(input) => Err(CliError::usage_with_hint(
-                format!(
-                    "the output {} is read as {}",
-                    self.path.display(),
-                    input.display()
-                ),
-                "give another --output",
-            )),
-        }
-    }
-
     /// Rejects an existing output.
     pub(crate) fn refuse_existing(&self) -> Result<(), CliError> {
         if !self.exists() {
