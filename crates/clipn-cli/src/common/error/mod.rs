@@ -100,7 +100,7 @@ pub(crate) enum CliError {
     Training(#[from] TrainingError),
     #[error(transparent)]
     TrainingLog(#[from] TrainingLogError),
-    #[error("incomplete sets of the benchmark {name}: {sets} of {of}")]
+    #[error("{sets} of {of} sets of the benchmark {name} are not complete")]
     IncompleteBenchmark {
         name: String,
         sets: usize,
