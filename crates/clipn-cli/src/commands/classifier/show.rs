@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ShowArgs) -> Result<(), CliError> {
                 "build it with --negatives wordnet or --reject",
             ));
         };
-        if path.exists() && !path.extension().is_some_and(|name| name == "safetensors") {
+        if path.exists() && path.extension().is_none_or(|name| name != "safetensors") {
             return Err(CliError::usage_with_hint(
                 format!(
                     "{} already exists, and is no .safetensors file",

@@ -113,10 +113,10 @@ impl Target {
         &self,
         inputs: impl Iterator<Item = &'a Path> + Clone,
     ) -> Result<(), CliError> {
-        for output in [&self.path].into_iter().chain(&self.keys) {
-            refuse_inputs(output, inputs.clone())?;
+        if let Some(keys) = &self.keys {
+            refuse_inputs(keys, inputs.clone())?;
         }
-        Ok(())
+        refuse_inputs(&self.path, inputs)
     }
 
     /// Rejects an existing output, and keys or errors that belong to another one.
