@@ -28,6 +28,7 @@ pub(crate) mod overwriting;
 pub(crate) mod pixels;
 pub(crate) mod progress;
 pub(crate) mod scores;
+pub(crate) mod shared_images;
 #[cfg(unix)]
 pub(crate) mod sigbus;
 pub(crate) mod table;

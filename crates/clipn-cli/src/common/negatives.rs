@@ -62,6 +62,14 @@ impl NegativesArgs {
             || matches!(&self.negatives, Some(source) if !matches!(source, NegativeSource::None))
     }
 
+    /// The file of `--negatives`, if it names one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        match &self.negatives {
+            Some(NegativeSource::File(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// The source for these weights.
     fn source(&self, loaded: &LoadedModel) -> Result<NegativeSource, CliError> {
         Ok(match (&self.reject, &self.negatives) {

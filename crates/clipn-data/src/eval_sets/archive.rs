@@ -258,7 +258,7 @@ impl<'a> SetImages<'a> {
         Self {
             samples: set.samples.iter(),
             archives: set.archives.iter(),
-            fields: image_fields(set.samples.iter().map(|sample| sample.path.as_path())),
+            fields: image_fields(set.paths()),
             current: None,
             is_archive: !set.archives.is_empty(),
             table: set.table.as_deref().map(TableStream::new),

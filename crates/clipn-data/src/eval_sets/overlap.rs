@@ -21,7 +21,7 @@ use crate::eval_sets::ImageSet;
 /// };
 /// let id = read_path_list("id", list("id.txt", "a.jpg\nb.jpg\n")?, folder.path())?;
 /// let ood = read_path_list("ood", list("ood.txt", "b.jpg\nc.jpg\n")?, folder.path())?;
-/// let shared = ImagePaths::of(&id).shared_with(&ood);
+/// let shared = ImagePaths::of(&id).shared_paths(ood.paths());
 /// assert_eq!(shared.len(), 1);
 /// assert!(shared[0].ends_with("b.jpg"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -32,7 +32,7 @@ pub struct ImagePaths(HashSet<PathBuf>);
 impl ImagePaths {
     /// Collects the paths of a set.
     pub fn of(set: &ImageSet) -> Self {
-        Self::of_paths(set.samples.iter().map(|image| &image.path))
+        Self::of_paths(set.paths())
     }
 
     /// Collects paths.
@@ -44,11 +44,6 @@ impl ImagePaths {
                 .map(|path| directories.resolve(path.as_ref()))
                 .collect(),
         )
-    }
-
-    /// Returns the images of `set` that are in this set too, as `set` names them, in its order.
-    pub fn shared_with<'a>(&self, set: &'a ImageSet) -> Vec<&'a Path> {
-        self.shared_paths(set.samples.iter().map(|image| image.path.as_path()))
     }
 
     /// Returns those of these paths that are in this set too, in their order.
@@ -126,11 +121,11 @@ mod tests {
                 "t.parquet:3",
             ],
         );
-        let shared: Vec<&Path> = id.shared_with(&other);
+        let shared: Vec<&Path> = id.shared_paths(other.paths());
         assert_eq!(
             shared,
             ["a/b/../1.jpg", "a/./x.tar/d/2.jpg", "t.parquet:3"].map(|name| root.join(name))
         );
-        assert!(id.shared_with(&set(root, &["b.jpg"])).is_empty());
+        assert!(id.shared_paths(set(root, &["b.jpg"]).paths()).is_empty());
     }
 }

@@ -44,6 +44,11 @@ impl ImageSet {
         self.samples.is_empty()
     }
 
+    /// Paths of the samples, in their order.
+    pub fn paths(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.samples.iter().map(|sample| sample.path.as_path())
+    }
+
     /// Iterates over the images with their contents, in the order of the samples. Archives and
     /// tables are read as streams.
     pub fn images(&self) -> SetImages<'_> {

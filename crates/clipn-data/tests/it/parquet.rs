@@ -404,7 +404,7 @@ fn tables_with_class_names_are_sets_for_evaluation() {
             };
             assert_eq!(bytes, bmp(number as u32));
         }
-        let paths = set.samples.iter().map(|sample| sample.path.as_path());
+        let paths = set.paths();
         let read = read_archived_images(paths);
         assert_eq!(read.len(), 4);
         assert_eq!(read[&set.samples[3].path], bmp(3));

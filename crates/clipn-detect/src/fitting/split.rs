@@ -60,17 +60,9 @@ impl FitSplit {
         ((fraction * images as f64).round() as usize).min(images)
     }
 
-    /// Whether scores can be fitted for a comparison of scores on `id` in-distribution and `ood` other images:
-    /// at least [`MIN_IMAGES`](Self::MIN_IMAGES) for the fit and, apart from these, enough for the comparison.
-    pub fn is_possible(
-        comparison: &ComparisonSettings,
-        [id, ood]: [usize; 2],
-        fraction: f64,
-    ) -> bool {
-        Self::problem(comparison, [id, ood], fraction).is_none()
-    }
-
-    /// Why scores cannot be fitted for a comparison; `None` if [they can](Self::is_possible).
+    /// Why scores cannot be fitted for a comparison of scores on `id` in-distribution and `ood` other images.
+    /// `None` if they can: at least [`MIN_IMAGES`](Self::MIN_IMAGES) for the fit and, apart from these, enough
+    /// for the comparison.
     ///
     /// ```
     /// use clipn_detect::fitting::FitSplit;

@@ -117,7 +117,7 @@ fn rows_are_in_the_order_of_the_sets() {
         .iter()
         .map(|r| r.path.as_path())
         .collect();
-    let samples: Vec<&Path> = id.samples.iter().map(|s| s.path.as_path()).collect();
+    let samples: Vec<&Path> = id.paths().collect();
     assert_eq!(paths, samples);
     let names: Vec<(&str, Option<OodKind>)> = evaluation
         .ood

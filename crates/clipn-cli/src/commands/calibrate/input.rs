@@ -18,6 +18,7 @@ use crate::common::device::Device;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::warning;
 use crate::common::progress::Bar;
+use crate::common::shared_images::{IN_BOTH, NamedPaths};
 
 /// What the threshold is calibrated on: in-distribution and out-of-distribution.
 pub(super) enum Input {
@@ -69,17 +70,11 @@ impl Input {
         let Self::Images { id, ood } = self else {
             return;
         };
-        let known = ImagePaths::of_paths(id.iter().map(ImageFile::path));
-        let shared = known.shared_paths(ood.iter().map(ImageFile::path));
-        if let Some(first) = shared.first() {
-            warning(format_args!(
-                "images of --ood that are in --id too: {} of {}, such as {}: they count as in-distribution and \
-                 out-of-distribution",
-                shared.len(),
-                ood.len(),
-                first.display()
-            ));
-        }
+        let known = NamedPaths {
+            name: "--id",
+            paths: ImagePaths::of_paths(id.iter().map(ImageFile::path)),
+        };
+        known.warn_of_shared("--ood", ood.iter().map(ImageFile::path), IN_BOTH);
     }
 
     /// Number of in-distribution and of out-of-distribution images.

@@ -2,7 +2,6 @@ use std::path::{Path, PathBuf};
 
 use clipn::bundle::{Bundle, ModelIdentity};
 use clipn::model::PretrainedWeights;
-use clipn::negatives::NegativeSource;
 
 use super::args::BuildArgs;
 use super::report_written;
@@ -24,10 +23,7 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     ];
     let lists = lists.into_iter().flatten().chain([&args.classes]);
     let weights = args.model.pretrained.iter().map(PathBuf::as_path);
-    let words = match &args.negatives.negatives {
-        Some(NegativeSource::File(path)) => Some(path.as_path()),
-        _ => None,
-    };
+    let words = args.negatives.file();
     refuse_inputs(&args.out, lists.map(Path::new).chain(weights).chain(words))?;
     let names = classes::to_encode(&args.classes, args.prompts.allow_duplicates)?;
     let loaded = LoadedModel::open(&args.model, &args.device.open()?)?;

@@ -1,7 +1,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, ValueEnum};
-use clipn::negatives::NegativeSource;
 
 use super::adapt::AdaptArgs;
 use crate::common::args::{Format, RunArgs};
@@ -93,10 +92,7 @@ impl ClassifyArgs {
             ..
         } = &self.detector;
         let specs = [classes, &prompts.templates, &negatives.reject, &model.model];
-        let words = match &negatives.negatives {
-            Some(NegativeSource::File(path)) => Some(path.as_path()),
-            _ => None,
-        };
+        let words = negatives.file();
         let text = &self.text_features;
         let optional = [
             &model.pretrained,

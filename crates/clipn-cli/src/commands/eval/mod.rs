@@ -17,7 +17,6 @@ mod train;
 pub(crate) use args::EvalArgs;
 use args::ScoreList;
 pub(crate) use benchmark::{is_built_in, load as load_benchmark, report_matching};
-use clipn::count::count;
 pub(crate) use files::{lock_directory, refuse_existing, remove_results, with_runs, write_merged};
 pub(crate) use tables::{print, write_tables};
 
@@ -25,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clipn::classifier::Classifier;
+use clipn::count::count;
 use clipn::dataset::{ImageSet, OodSet};
 use clipn::evaluation::{
     Evaluation, EvaluationOptions, EvaluationRecord, EvaluationRun, Evaluator, ImageEncoder,

@@ -3,34 +3,24 @@
 use std::fs::canonicalize;
 use std::path::Path;
 
-use clipn::dataset::{ImagePaths, ImageSet, OpenedBenchmark};
+use clipn::dataset::{ImagePaths, OpenedBenchmark};
 
 use super::train::TrainSource;
 use crate::common::messages::warning;
+use crate::common::shared_images::{IN_BOTH, NamedPaths};
 
 /// Warns of images of the ID set that are out-of-distribution too, and of evaluated images that scores are
 /// fitted to.
 pub(super) fn warn_of_shared_images(benchmark: &OpenedBenchmark, train: Option<&TrainSource>) {
-    let id = ImagePaths::of(&benchmark.id);
-    let warn = |paths: &ImagePaths, set: &ImageSet, what: &str, consequence: &str| {
-        let shared = paths.shared_with(set);
-        if let Some(first) = shared.first() {
-            warning(format_args!(
-                "images of {what} that are in {} too: {} of {}, such as {}: {consequence}",
-                benchmark.id.name,
-                shared.len(),
-                set.len(),
-                first.display()
-            ));
-        }
+    let id = NamedPaths {
+        name: &benchmark.id.name,
+        paths: ImagePaths::of(&benchmark.id),
     };
     for ood in &benchmark.ood {
-        let what = &ood.set.name;
-        let consequence = "they count as in-distribution and out-of-distribution";
-        warn(&id, &ood.set, what, consequence);
+        id.warn_of_shared(&ood.set.name, ood.set.paths(), IN_BOTH);
     }
     if let Some(TrainSource::Images(train)) = train {
-        warn(&id, &train.images, "--id-train", SEEN);
+        id.warn_of_shared("--id-train", train.images.paths(), SEEN);
     }
 }
 
