@@ -118,10 +118,7 @@ impl DistributedArgs {
         }
         if let Some((launcher, tasks)) = self.announced().filter(|(by, _)| is_job_script(*by)) {
             return Err(CliError::usage_with_hint(
-                format!(
-                    "{} is {tasks}, but this process is the job script, which runs once",
-                    launcher.size_variable()
-                ),
+                job_script_problem(launcher, tasks),
                 "start with `srun --mpi=pmix` (Open MPI) or `srun --mpi=pmi2` (MPICH), or work alone with \
                  --distributed none",
             ));
@@ -242,6 +239,12 @@ pub(crate) fn rank_0_first<R>(
         wait()?;
         work()
     }
+}
+
+/// Message for a job script of `tasks` tasks that starts the program itself.
+pub(crate) fn job_script_problem(launcher: Launcher, tasks: usize) -> String {
+    let size = launcher.size_variable();
+    format!("{size} is {tasks}, but this process is the job script, which runs once")
 }
 
 fn is_job_script(launcher: Launcher) -> bool {

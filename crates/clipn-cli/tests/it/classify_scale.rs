@@ -280,7 +280,7 @@ fn all_formats_have_the_same_rows() {
     ));
     let counts: Value = serde_json::from_str(&counts).unwrap();
     assert_eq!(
-        (&counts["pictures"], &counts["unreadable"]),
+        (&counts["images"], &counts["unreadable"]),
         (&8.into(), &1.into()),
         "{counts}"
     );

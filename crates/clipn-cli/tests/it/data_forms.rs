@@ -234,6 +234,13 @@ fn trains_on_and_classifies_json_lines() {
         "{report}"
     );
     s.done(&classify(&["other.jsonl", "--image-key", "photo"]));
+    let output = s.clipn(&classify(&["img", "--image-key", "photo"]));
+    let report = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{report}");
+    assert!(
+        report.contains("--image-key photo: none of the inputs is a table"),
+        "{report}"
+    );
     s.write(
         "usual.jsonl",
         "{\"file_name\": \"img/1.jpg\", \"text\": \"a cat\"}\n".repeat(4),
@@ -329,7 +336,7 @@ fn an_archive_that_breaks_off_is_no_unreadable_image() {
     let counts: Value = serde_json::from_slice(&s.clipn(&classify(&json)).stdout).unwrap();
     assert_eq!(
         (
-            &counts["pictures"],
+            &counts["images"],
             &counts["unreadable"],
             &counts["lost_sources"]
         ),
@@ -340,7 +347,7 @@ fn an_archive_that_breaks_off_is_no_unreadable_image() {
     let resumed: Value = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(again.status.code(), Some(1), "{}", text(&again.stderr));
     assert_eq!(
-        (&resumed["pictures"], &resumed["lost_sources"]),
+        (&resumed["images"], &resumed["lost_sources"]),
         (&2.into(), &1.into())
     );
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clipn::launcher::{Launched, Launcher, LauncherError};
 
 use super::args::ShardArgs;
+use crate::common::distributed::job_script_problem;
 use crate::common::error::CliError;
 use crate::common::messages::note;
 
@@ -78,8 +79,8 @@ impl ShardSpec {
         if world_size > 1 && launcher.is_job_script(&variable) {
             return Err(CliError::usage_with_hint(
                 format!(
-                    "--distributed: {} is {world_size}, but this process is the job script, which runs once",
-                    launcher.size_variable()
+                    "--distributed: {}",
+                    job_script_problem(launcher, world_size)
                 ),
                 "start with srun, or leave out --distributed",
             ));

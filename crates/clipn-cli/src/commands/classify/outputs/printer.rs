@@ -170,17 +170,19 @@ pub(crate) fn print_tally(
             )
         }
         Format::Json => {
+            // `pictures` and `labelled` are the names of version 0.1.
             let counts = serde_json::json!({
-                "pictures": images, "labelled": labeled, "unknown": unknown, "unreadable": unreadable,
+                "images": images, "labeled": labeled, "unknown": unknown, "unreadable": unreadable,
                 "lost_sources": lost_sources, "before": before, "output": output, "skipped_files": skipped,
+                "pictures": images, "labelled": labeled,
             });
             writeln!(out, "{counts}")
         }
         Format::Csv => {
             let mut csv = csv::Writer::from_writer(out);
             csv.write_record([
-                "pictures",
-                "labelled",
+                "images",
+                "labeled",
                 "unknown",
                 "unreadable",
                 "lost_sources",

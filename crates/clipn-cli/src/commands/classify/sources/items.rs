@@ -105,6 +105,15 @@ pub(crate) fn resolve(args: &SourceArgs, skipped: SharedSkippedFiles) -> Result<
             listed(list, separator, &shared)?
         });
     }
+    let mut inputs = args.paths.iter().chain(&args.list);
+    if let Some(key) = image_key
+        && !inputs.any(|path| is_table_file(path))
+    {
+        return Err(CliError::usage_with_hint(
+            format!("--image-key {key}: none of the inputs is a table"),
+            "tables are .jsonl and .parquet files",
+        ));
+    }
     // Chain in pairs: a million paths must not become a chain a million deep.
     while found.len() > 1 {
         let mut joined = Vec::with_capacity(found.len().div_ceil(2));
