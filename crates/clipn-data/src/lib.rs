@@ -84,9 +84,9 @@ pub use tables::{TableKind, is_table_file};
 #[cfg(feature = "parquet")]
 pub use training::ParquetCaptions;
 pub use training::{
-    BatchPeers, CachedImages, CaptionField, CaptionLoader, CaptionSource, CaptionTable,
-    CaptionTableFormat, DamageReport, Epoch, EpochPosition, LoaderSettings, MultilineFields,
-    Rounding, SampleFields, Sampling, Shard, ShardDamage, ShardSet, ShuffleBuffer, SkipLimit,
-    SkipReason, SkippedSample, SkippedSamples, TableQuoting, TrainBatch, TrainingDataError,
-    expand_braces, expand_shards,
+    BatchPeers, CachedImage, CachedImages, CaptionField, CaptionLoader, CaptionSource,
+    CaptionTable, CaptionTableFormat, DamageReport, Epoch, EpochPosition, FeatureKeys,
+    LoaderSettings, MultilineFields, Rounding, SampleFields, Sampling, Shard, ShardDamage,
+    ShardSet, ShuffleBuffer, SkipLimit, SkipReason, SkippedSample, SkippedSamples, TableQuoting,
+    TrainBatch, TrainingDataError, expand_braces, expand_shards,
 };

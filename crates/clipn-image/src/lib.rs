@@ -52,7 +52,10 @@ mod source;
 pub use augment::{
     Augmentation, ColorJitter, CropBox, TrainingCrop, random_crop_box, resized_crop,
 };
-pub use decode::{DecodeOptions, IMAGE_START_BYTES, decode_bytes, decode_file, is_image_start};
+pub use decode::{
+    DecodeOptions, IMAGE_START_BYTES, apply_exif_orientation, decode_bytes, decode_file,
+    is_image_start, read_file,
+};
 pub use error::{ImageError, ImageOrigin};
 pub use outliers::{OutlierMix, SyntheticOutlier};
 pub use preprocess::{Preprocessing, ResizeMode};

@@ -42,9 +42,9 @@ pub enum FeatureCacheError {
     /// Another program cut or changed the file while it was in use.
     #[error(transparent)]
     Changed(#[from] ChangedFile),
-    /// The file holds features of another model, preprocessing or data set.
+    /// The file holds features of another model or preprocessing.
     #[error(
-        "the feature cache {} belongs to another model, preprocessing or data set",
+        "the feature cache {} belongs to another model or preprocessing",
         path.display()
     )]
     Mismatch {
@@ -407,7 +407,7 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// Returns the digest of a caption or a sample's name.
+    /// Returns the digest of a caption.
     pub fn hash_text(text: &str) -> u128 {
         let mut digest = Self::default();
         digest.update(text.as_bytes());

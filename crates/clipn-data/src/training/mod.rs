@@ -14,8 +14,8 @@ mod webdataset;
 pub use captions::{CaptionTable, CaptionTableFormat, MultilineFields, TableQuoting};
 pub use error::TrainingDataError;
 pub use loading::{
-    BatchPeers, CachedImages, CaptionLoader, CaptionSource, Epoch, EpochPosition, LoaderSettings,
-    Rounding, Sampling, ShuffleBuffer, SkipLimit, TrainBatch,
+    BatchPeers, CachedImage, CachedImages, CaptionLoader, CaptionSource, Epoch, EpochPosition,
+    FeatureKeys, LoaderSettings, Rounding, Sampling, ShuffleBuffer, SkipLimit, TrainBatch,
 };
 #[cfg(feature = "parquet")]
 pub use parquet::ParquetCaptions;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clipn_data::{
-    CachedImages, CaptionLoader, CaptionTable, CaptionTableFormat, LoaderSettings, Sampling,
-    SkipLimit, SkipReason, TableQuoting, TrainBatch, TrainingDataError,
+    CachedImage, CachedImages, CaptionLoader, CaptionTable, CaptionTableFormat, FeatureKeys,
+    LoaderSettings, Sampling, SkipLimit, SkipReason, TableQuoting, TrainBatch, TrainingDataError,
 };
 use clipn_image::OutlierMix;
 use clipn_testing::shards::{bmp, number};
@@ -156,21 +156,33 @@ fn processes_partition_the_rows_and_resume_exactly() {
     assert_eq!(seen, (0..30).collect::<Vec<_>>());
 }
 
-/// Set of the images in lines whose number is a multiple of this.
+/// Features of the images in rows whose number, from 1, is a multiple of this.
 #[derive(Debug)]
-struct Lines(u32);
+struct Rows(u64);
 
-impl CachedImages for Lines {
-    fn is_cached(&self, key: &str) -> bool {
-        let line: u32 = key.rsplit(':').next().unwrap().parse().unwrap();
-        line.is_multiple_of(self.0)
+impl CachedImages for Rows {
+    fn look_up(&self, contents: &[u8], [_, row]: [u64; 2]) -> CachedImage {
+        let keys = FeatureKeys {
+            image: contents.len().try_into().unwrap(),
+            outlier: row.into(),
+        };
+        CachedImage {
+            keys,
+            is_cached: (row + 1).is_multiple_of(self.0),
+        }
     }
+}
+
+/// Index of the row with this key, `FILE:LINE`; the first row is on line 2.
+fn row_of(key: &str) -> u64 {
+    let line: u64 = key.rsplit(':').next().unwrap().parse().unwrap();
+    line - 2
 }
 
 #[test]
 fn known_images_are_not_decoded_and_the_order_stays_the_same() {
     let (folder, path) = folder(30, rows(30).as_bytes());
-    let loader = |known: Option<u32>, workers| {
+    let loader = |known: Option<u64>, workers| {
         let loader = CaptionLoader::new(
             read(&path).unwrap().into(),
             LoaderSettings {
@@ -179,7 +191,7 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
             },
         );
         match known {
-            Some(every) => loader.unwrap().with_cached_images(Arc::new(Lines(every))),
+            Some(every) => loader.unwrap().with_cached_images(Arc::new(Rows(every))),
             None => loader.unwrap(),
         }
     };
@@ -196,22 +208,31 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
     };
     let whole = read(&loader(None, 0));
     assert!(whole.iter().all(|batch| batch.decoded == [0, 1, 2, 3]));
-    // Files of known images may be missing; row n is on line n + 2.
-    for n in (0..30u32).filter(|n| (n + 2).is_multiple_of(3)) {
-        fs::remove_file(folder.path().join(format!("images/{n}.bmp"))).unwrap();
-    }
+    assert!(whole.iter().all(|batch| batch.feature_keys.is_empty()));
+    let damage = |n: u32| {
+        let path = folder.path().join(format!("images/{n}.bmp"));
+        fs::write(path, &bmp(n)[..20]).unwrap();
+    };
+    (2..30).step_by(3).for_each(damage);
     for (every, workers) in [(3, 0), (3, 2), (1, 0), (1, 2)] {
         if every == 1 {
-            let _ = fs::remove_dir_all(folder.path().join("images"));
+            (0..30).for_each(damage);
         }
         for (known, whole) in read(&loader(Some(every), workers)).iter().zip(&whole) {
             assert_eq!(
                 (&known.keys, &known.captions),
                 (&whole.keys, &whole.captions)
             );
-            let is_decoded = |key: &String| !Lines(every).is_cached(key);
-            let decoded: Vec<usize> = (0..4).filter(|&i| is_decoded(&whole.keys[i])).collect();
+            let row = |i: usize| row_of(&whole.keys[i]);
+            let decoded: Vec<usize> = (0..4).filter(|&i| (row(i) + 1) % every > 0).collect();
             assert_eq!(known.decoded, decoded);
+            for (i, keys) in known.feature_keys.iter().enumerate() {
+                assert_eq!(keys.outlier, u128::from(row(i)));
+                if !decoded.contains(&i) {
+                    assert_eq!(keys.image, 20, "the file was not read again");
+                }
+            }
+            assert_eq!(known.feature_keys.len(), 4);
             let pixels = decoded
                 .iter()
                 .flat_map(|i| &whole.pixels[i * 192..(i + 1) * 192])
@@ -224,7 +245,7 @@ fn known_images_are_not_decoded_and_the_order_stays_the_same() {
 #[test]
 fn outliers_come_with_the_images_and_repeat() {
     let (_folder, path) = folder(30, rows(30).as_bytes());
-    let read = |outliers, seed, epoch, workers, known: Option<u32>| {
+    let read = |outliers, seed, epoch, workers, known: Option<u64>| {
         let settings = LoaderSettings {
             outliers,
             seed,
@@ -233,7 +254,7 @@ fn outliers_come_with_the_images_and_repeat() {
         };
         let loader = CaptionLoader::new(read(&path).unwrap().into(), settings).unwrap();
         let loader = match known {
-            Some(every) => loader.with_cached_images(Arc::new(Lines(every))),
+            Some(every) => loader.with_cached_images(Arc::new(Rows(every))),
             None => loader,
         };
         let batches: Result<Vec<TrainBatch>, _> = loader.epoch(epoch).unwrap().collect();

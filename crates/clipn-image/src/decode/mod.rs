@@ -19,6 +19,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::orientation::apply_exif_orientation;
 use self::sniff::Format;
 pub use self::sniff::{IMAGE_START_BYTES, is_image_start};
 use crate::error::{ImageError, ImageOrigin};
@@ -208,7 +209,12 @@ fn decode_format(
     }
 }
 
-fn read_file(path: &Path, options: &DecodeOptions) -> Result<Vec<u8>, ImageError> {
+/// Reads the image file at `path` without decoding it.
+///
+/// # Errors
+/// Those of [`decode_file`] for files that cannot be read or are too large.
+pub fn read_file(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Vec<u8>, ImageError> {
+    let path = path.as_ref();
     let origin = || ImageOrigin::File(path.to_path_buf());
     let convert_error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => ImageError::NotFound { origin: origin() },

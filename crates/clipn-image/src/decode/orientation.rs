@@ -189,6 +189,27 @@ impl Chunks {
 /// the first cache level, also where neighbors of a row come from different rows.
 const TILE: usize = 32;
 
+/// Shows an image upright whose EXIF orientation is `value`, 1 to 8; other values change nothing. For pixels that
+/// another library decoded: [`decode_bytes`](crate::decode_bytes) does it by itself.
+///
+/// # Errors
+/// [`ImageError`] as from [`RgbImage::new`], which does not occur.
+///
+/// ```
+/// use clipn_image::{RgbImage, apply_exif_orientation};
+///
+/// let image = RgbImage::new(2, 1, vec![1, 1, 1, 2, 2, 2])?;
+/// let upright = apply_exif_orientation(image, 6)?;
+/// assert_eq!((upright.width(), upright.height()), (1, 2));
+/// # Ok::<(), clipn_image::ImageError>(())
+/// ```
+pub fn apply_exif_orientation(image: RgbImage, value: u64) -> Result<RgbImage, ImageError> {
+    match Orientation::from_exif(value) {
+        Some(orientation) => apply_orientation(image, orientation),
+        None => Ok(image),
+    }
+}
+
 /// Rotates and flips `image` according to `orientation`.
 pub(super) fn apply_orientation(
     image: RgbImage,

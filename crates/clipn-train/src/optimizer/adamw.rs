@@ -138,6 +138,15 @@ impl<T: Real> AdamW<T> {
         &self.settings
     }
 
+    /// Replaces the settings, and keeps the moments.
+    ///
+    /// # Errors
+    /// Same as [`new`](Self::new).
+    pub fn with_settings(self, settings: AdamWSettings) -> Result<Self, OptimizerError> {
+        settings.check()?;
+        Ok(Self { settings, ..self })
+    }
+
     /// Returns the moments of each parameter stepped so far, in the order of their first steps.
     pub fn moments(&self) -> impl ExactSizeIterator<Item = (&str, &Moments<T>)> {
         self.moments

@@ -20,7 +20,7 @@ use crate::run::initial_state::InitialState;
 use crate::run::ranks::{LoaderPeers, Ranks, check_same_digest, check_same_setup};
 use crate::run::settings::{DatasetKind, TrainSettings};
 use crate::run::text_sampler::TextSampler;
-use crate::run::{TrainRun, UnseenWords};
+use crate::run::{Completed, TrainRun, UnseenWords, steps_left};
 use crate::state::{CheckpointStore, SavedCheckpoint, StateError};
 use crate::towers::{CpuImageTower, CpuTowers, TrainableTowers};
 use crate::trainer::Trainer;
@@ -180,9 +180,8 @@ impl<'a> RunBuilder<'a> {
             });
         }
         let texts = TextSampler::from_settings(&settings)?;
-        settings
-            .schedule(steps_per_epoch * settings.epochs)
-            .check()?;
+        let total_steps = state.step + steps_to_train(&loader, &settings, &state);
+        settings.schedule(total_steps).check()?;
         settings.objective = state.objective;
         let objective = settings.objective.build::<f32>()?;
         let mut towers = state.towers;
@@ -210,7 +209,7 @@ impl<'a> RunBuilder<'a> {
                 let preprocessing = &loader.settings().preprocessing;
                 let frozen =
                     open_features(&settings, &dir, preprocessing, trainer.towers(), &*ranks)?;
-                check_same_digest(&*ranks, "weights of frozen towers", frozen.identity())?;
+                check_same_digest(&*ranks, "weights of frozen towers", frozen.checksum())?;
                 Some(frozen)
             }
         };
@@ -239,8 +238,14 @@ impl<'a> RunBuilder<'a> {
             store,
             log,
             step: state.step,
+            total_steps,
+            before: Completed {
+                steps: state.step,
+                samples: state.samples,
+            },
             epoch: state.epoch,
             position: state.position,
+            is_repeated: matches!(start, RunStart::From(_)),
             truncated_captions: 0,
             unseen_words: UnseenWords::default(),
             notes: state.notes,
@@ -391,6 +396,19 @@ fn steps_per_epoch(settings: &TrainSettings, loader: &CaptionLoader) -> Result<u
     }
 }
 
+/// Returns the number of steps that are left of a run.
+fn steps_to_train(loader: &CaptionLoader, settings: &TrainSettings, state: &InitialState) -> u64 {
+    let epochs = settings.epochs.saturating_sub(state.epoch);
+    let (batches, accum_freq) = (loader.batches_per_epoch(), settings.accum_freq as u64);
+    match (&state.position, epochs) {
+        (_, 0) => 0,
+        (None, epochs) => epochs * (batches / accum_freq),
+        (Some(position), epochs) => {
+            steps_left(batches, position, settings) + (epochs - 1) * (batches / accum_freq)
+        }
+    }
+}
+
 /// Opens the feature caches of frozen towers.
 fn open_features(
     settings: &TrainSettings,
@@ -399,12 +417,11 @@ fn open_features(
     towers: &CpuTowers,
     ranks: &dyn Communicator,
 ) -> Result<FrozenFeatures, TrainingError> {
-    // Cache keys hold the names of shards, which other data may use too.
-    let (dir, shared_data) = match &settings.feature_cache {
-        Some(dir) => (dir.clone(), Some(settings.data.train_data.as_str())),
-        None => (run_dir.join("cache"), None),
+    let dir = match &settings.feature_cache {
+        Some(dir) => dir.clone(),
+        None => run_dir.join("cache"),
     };
-    let identity = image_identity(preprocessing, shared_data, settings.precision);
+    let identity = image_identity(preprocessing, settings.precision);
     let images = settings.cache_image_features.then_some(CacheImages {
         outliers: settings.outlier_mix(),
     });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::optimizer::AdamWSettings;
 use crate::run::settings::TrainSettings;
 use crate::setting_difference::SettingDifference;
 
@@ -50,6 +51,29 @@ pub(super) fn differences(before: &Value, now: &TrainSettings) -> Vec<SettingDif
             now: value(&now, key),
         })
         .filter(|difference| difference.before != difference.now)
+        .collect()
+}
+
+/// Compares AdamW's settings with those in a published checkpoint, which has no maximum norm of the gradient.
+pub(super) fn optimizer_differences(
+    published: &AdamWSettings,
+    now: &AdamWSettings,
+) -> Vec<SettingDifference> {
+    let settings = [
+        ("beta1", published.beta1, now.beta1),
+        ("beta2", published.beta2, now.beta2),
+        ("eps", published.eps, now.eps),
+        ("weight_decay", published.weight_decay, now.weight_decay),
+    ];
+    let changed = settings
+        .into_iter()
+        .filter(|(_, before, now)| before != now);
+    changed
+        .map(|(name, before, now)| SettingDifference {
+            setting: format!("optimizer.{name}"),
+            before: before.to_string(),
+            now: now.to_string(),
+        })
         .collect()
 }
 

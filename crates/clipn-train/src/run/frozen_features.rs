@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use clipn_checkpoint::Buffer;
-use clipn_data::{CachedImages, TrainBatch};
+use clipn_data::{CachedImage, CachedImages, FeatureKeys, TrainBatch};
 use clipn_image::{DecodeOptions, OutlierMix, PillowVersion, Preprocessing, ResizeMode};
 use clipn_model::{
-    ImageBatch, ImageTower, Precision, TextTower, TrainableImageTower, TrainableTextTower,
+    ImageBatch, ImageTower, NamedTensor, Precision, TextSide, TextTower, TrainableImageTower,
+    TrainableTextTower,
 };
 use clipn_text::tokenizer::Tokenizer;
+use rayon::prelude::*;
 
 use crate::error::TrainingError;
 use crate::feature_cache::{Digest, FeatureCacheError};
@@ -29,6 +31,11 @@ pub(crate) struct FrozenTowers<'a> {
 /// due.
 const MAX_PENDING: usize = 8192;
 
+/// File names of the caches. Versions before knew images by the names of their samples, and towers by a part of their
+/// weights, in files of other names.
+const CAPTIONS: &str = "captions";
+const IMAGES: &str = "image-contents";
+
 /// Feature caches of a run's frozen towers. `images` is `None` if image features are recomputed
 /// every time.
 #[derive(Debug)]
@@ -39,8 +46,8 @@ pub(crate) struct FrozenFeatures {
     uses_image: bool,
     /// Whether the "yes" tower's mapped weights may be resident.
     uses_yes: bool,
-    /// Checksum of what identifies the towers.
-    identity: u32,
+    /// Checksum of the towers.
+    checksum: u32,
 }
 
 /// Which image features are cached.
@@ -50,7 +57,7 @@ pub(crate) struct CacheImages {
     pub(crate) outliers: Option<OutlierMix>,
 }
 
-/// Image features by sample name. The loader's threads query which names are cached.
+/// Image features by the contents of the files. The loader's threads query which are cached.
 #[derive(Debug)]
 struct SharedImageCache {
     cache: RwLock<FeatureFiles>,
@@ -99,22 +106,33 @@ impl SharedImageCache {
 }
 
 impl CachedImages for SharedImageCache {
-    fn is_cached(&self, key: &str) -> bool {
+    fn look_up(&self, contents: &[u8], sample: [u64; 2]) -> CachedImage {
+        let mut digest = Digest::default();
+        digest.update(contents);
+        let image = digest.value();
+        let outlier = self.outliers.map(|mix| outlier_key(image, sample, mix));
         let cache = self.read();
-        cache.get(Digest::hash_text(key)).is_some()
-            && self
-                .outliers
-                .is_none_or(|mix| cache.get(outlier_key(key, mix)).is_some())
+        CachedImage {
+            keys: FeatureKeys {
+                image,
+                outlier: outlier.unwrap_or_default(),
+            },
+            is_cached: cache.get(image).is_some()
+                && outlier.is_none_or(|key| cache.get(key).is_some()),
+        }
     }
 }
 
-/// Key of the outlier that comes with the image of a sample. Other shares of illustrations make other outliers.
-fn outlier_key(key: &str, mix: OutlierMix) -> u128 {
-    let mut text = format!("{key}\0outlier");
-    if mix.illustrations > 0.0 {
-        text += &format!("\0{}", mix.illustrations);
+/// Key of the outlier that is made from an image as `sample`, which it is drawn for. Other shares of illustrations
+/// make other outliers.
+fn outlier_key(image: u128, sample: [u64; 2], mix: OutlierMix) -> u128 {
+    let mut digest = Digest::default();
+    digest.update(&image.to_le_bytes());
+    for index in sample {
+        digest.update(&index.to_le_bytes());
     }
-    Digest::hash_text(&text)
+    digest.update(&mix.illustrations.to_le_bytes());
+    digest.value()
 }
 
 /// Normalized features of the images of a batch, `[N, D]`, and of their outliers, `[N, D]`.
@@ -124,17 +142,12 @@ pub(crate) struct CachedFeatures {
     pub(crate) outliers: Option<Vec<f32>>,
 }
 
-/// Returns the text that identifies what image features depend on beside the tower: the
-/// preprocessing, the precision, and the data set if other data sets share the cache, because a cache knows
-/// images by the names of their samples.
+/// Returns the text that identifies what image features depend on beside tower and image: the
+/// preprocessing and the precision.
 ///
 /// Cache files hold a digest of this text, so that a changed text makes every existing file
 /// unusable.
-pub(crate) fn image_identity(
-    preprocessing: &Preprocessing,
-    shared_data: Option<&str>,
-    precision: Precision,
-) -> String {
+pub(crate) fn image_identity(preprocessing: &Preprocessing, precision: Precision) -> String {
     let Preprocessing {
         size,
         mean,
@@ -168,11 +181,10 @@ pub(crate) fn image_identity(
     if precision != Precision::F32 {
         later += &format!(", precision: {precision}");
     }
-    let data = shared_data.unwrap_or_default();
     format!(
         "Preprocessing {{ size: {size}, mean: {mean:?}, std: {std:?}, decode: DecodeOptions {{ \
          apply_orientation: {apply_orientation}, scale_16_bit: {scale_16_bit}, \
-         max_pixels: {max_pixels} }}, grey: {gray}{later} }}{data}"
+         max_pixels: {max_pixels} }}, grey: {gray}{later} }}"
     )
 }
 
@@ -192,55 +204,43 @@ impl FrozenFeatures {
             source,
         })?;
         let dim = towers.image.embed_dim();
-        let digest = |values: &[&[f32]], more: &str| {
+        let yes_params = towers.yes.params();
+        let yes_tower = digest_of(&yes_params.named_tensors(TextSide::Yes));
+        let image_tower = digest_of(&towers.image.named_tensors());
+        // Reading all weights makes them resident, also where all features are cached.
+        release(&yes_params.buffers());
+        release(&towers.image.params().buffers());
+        let mut checksum = crc32fast::Hasher::new();
+        checksum.update(&yes_tower.to_le_bytes());
+        checksum.update(&image_tower.to_le_bytes());
+        let identity = |tower: u128, more: &str| {
             let mut digest = Digest::default();
-            for values in values {
-                digest.update(bytemuck::cast_slice(values));
-            }
+            digest.update(&tower.to_le_bytes());
             digest.update(more.as_bytes());
             digest.value()
         };
-        // The first and last parameters identify a tower; hashing all of it would take as long as
-        // an epoch's start.
-        let yes = towers.yes.params();
-        let yes = digest(
-            &[
-                &yes.positional_embedding,
-                &yes.ln_final.weight,
-                &yes.projection,
-            ],
-            match precision {
-                Precision::F32 => "",
-                other => other.as_str(),
-            },
-        );
-        let mut checksum = crc32fast::Hasher::new();
-        checksum.update(&yes.to_le_bytes());
-        for values in towers.image.identifying_params() {
-            checksum.update(bytemuck::cast_slice(values));
-        }
-        let identity = checksum.finalize();
         let images = if let Some(CacheImages { outliers }) = cache_images {
-            let digest = digest(&towers.image.identifying_params(), image_identity);
-            let cache = FeatureFiles::open(dir, "images", rank, dim, digest)?;
+            let identity = identity(image_tower, image_identity);
+            let cache = FeatureFiles::open(dir, IMAGES, rank, dim, identity)?;
             let cache = RwLock::new(cache);
             Some(Arc::new(SharedImageCache { cache, outliers }))
         } else {
             None
         };
-        let yes = FeatureFiles::open(dir, "yes", rank, dim, yes)?;
+        let yes = identity(yes_tower, precision.as_str());
+        let yes = FeatureFiles::open(dir, CAPTIONS, rank, dim, yes)?;
         Ok(Self {
             yes,
             images,
             uses_image: true,
             uses_yes: true,
-            identity,
+            checksum: checksum.finalize(),
         })
     }
 
-    /// Returns a checksum of the parameters that identify the frozen towers.
-    pub(crate) fn identity(&self) -> u32 {
-        self.identity
+    /// Returns a checksum of the frozen towers.
+    pub(crate) fn checksum(&self) -> u32 {
+        self.checksum
     }
 
     /// Returns the lookup by which a loader skips images whose features are cached; `None` if image
@@ -280,7 +280,7 @@ impl FrozenFeatures {
     }
 
     /// Returns normalized features of a batch's images of side `size`, and of the outliers made from
-    /// them, looked up by sample name; `None` if image features are not cached. If all are cached, releases the
+    /// them, looked up by contents; `None` if image features are not cached. If all are cached, releases the
     /// tower's mapped weights from memory.
     pub(crate) fn images(
         &mut self,
@@ -292,14 +292,13 @@ impl FrozenFeatures {
             return Ok(None);
         };
         images.read().check_unchanged()?;
-        let hashes = batch.keys.iter().map(|key| Digest::hash_text(key));
-        let of_images: Vec<u128> = hashes.collect();
+        let keys = &batch.feature_keys;
+        let of_images: Vec<u128> = keys.iter().map(|keys| keys.image).collect();
         let mut is_complete =
             images.encode_missing(&of_images, batch, &batch.pixels, size, towers)?;
-        let of_outliers: Option<Vec<u128>> = images.outliers.map(|mix| {
-            let keys = batch.keys.iter().map(|key| outlier_key(key, mix));
-            keys.collect()
-        });
+        let outliers = images.outliers.is_some();
+        let of_outliers: Option<Vec<u128>> =
+            outliers.then(|| keys.iter().map(|keys| keys.outlier).collect());
         if let Some(keys) = &of_outliers {
             is_complete &= images.encode_missing(keys, batch, &batch.outliers, size, towers)?;
         }
@@ -343,6 +342,21 @@ impl FrozenFeatures {
         }
         Ok(())
     }
+}
+
+/// Digest of the values of a tower's tensors, in their order.
+fn digest_of(tensors: &[NamedTensor<&[f32]>]) -> u128 {
+    let digests = tensors.par_iter().map(|tensor| {
+        let mut digest = Digest::default();
+        digest.update(bytemuck::cast_slice(tensor.values));
+        digest.value()
+    });
+    let digests: Vec<u128> = digests.collect();
+    let mut digest = Digest::default();
+    for of_tensor in digests {
+        digest.update(&of_tensor.to_le_bytes());
+    }
+    digest.value()
 }
 
 /// Returns whether key `i` is not in the cache and does not repeat an earlier key.
@@ -391,16 +405,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_identity_of_existing_caches_does_not_change() {
+    fn the_identity_of_caches_does_not_change() {
         let preprocessing = Preprocessing::clip(224);
         let expected = "Preprocessing { size: 224, mean: [0.48145467, 0.4578275, 0.40821072], \
                         std: [0.26862955, 0.2613026, 0.2757771], decode: DecodeOptions { \
                         apply_orientation: false, scale_16_bit: false, max_pixels: 178956970 }, \
                         grey: false }";
-        assert_eq!(
-            image_identity(&preprocessing, None, Precision::F32),
-            expected
-        );
+        assert_eq!(image_identity(&preprocessing, Precision::F32), expected);
         let decode = DecodeOptions::faithful()
             .with_bands([3, 2, 1])
             .with_sample_bits(12);
@@ -409,15 +420,8 @@ mod tests {
             preprocessing.clone().with_resize(ResizeMode::Bilinear),
             preprocessing.clone().with_decode(decode),
         ] {
-            assert_ne!(image_identity(&changed, None, Precision::F32), expected);
+            assert_ne!(image_identity(&changed, Precision::F32), expected);
         }
-        assert_ne!(
-            image_identity(&preprocessing, None, Precision::Bf16),
-            expected
-        );
-        assert_eq!(
-            image_identity(&preprocessing, Some("shard-{000..099}.tar"), Precision::F32),
-            format!("{expected}shard-{{000..099}}.tar")
-        );
+        assert_ne!(image_identity(&preprocessing, Precision::Bf16), expected);
     }
 }

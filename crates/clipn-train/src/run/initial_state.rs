@@ -10,7 +10,7 @@ use clipn_model::{
 use crate::error::TrainingError;
 use crate::objective::{ObjectiveName, ObjectiveSettings};
 use crate::optimizer::AdamW;
-use crate::run::differences::differences;
+use crate::run::differences::{differences, optimizer_differences};
 use crate::run::settings::TrainSettings;
 use crate::setting_difference::SettingDifference;
 use crate::state::{PublishedCheckpoint, TrainingCheckpoint};
@@ -26,6 +26,8 @@ pub(crate) struct InitialState {
     pub(crate) optimizer: AdamW<f32>,
     /// Number of completed steps.
     pub(crate) step: u64,
+    /// Number of samples seen.
+    pub(crate) samples: u64,
     /// Number of completed epochs.
     pub(crate) epoch: u64,
     /// Position in a started epoch.
@@ -78,6 +80,7 @@ impl InitialState {
             objective,
             optimizer: AdamW::new(settings.optimizer)?,
             step: 0,
+            samples: 0,
             epoch: 0,
             position: None,
             changed_settings: Vec::new(),
@@ -121,8 +124,9 @@ impl InitialState {
             towers,
             notes,
             objective,
-            optimizer,
+            optimizer: optimizer.with_settings(settings.optimizer)?,
             step: state.step,
+            samples: state.samples_seen,
             epoch: state.epoch,
             position,
             changed_settings,
@@ -141,15 +145,20 @@ impl InitialState {
         let weights = ModelWeights::new(config.clone(), published.model)?;
         let mut notes = WeightsMetadata::default();
         let objective = resolved(settings.objective, &mut notes);
+        let step = published.epoch * steps_per_epoch;
         Ok(Self {
             towers: CpuTowers::from_weights(&weights, no_prompts(settings))?,
             notes,
             objective,
-            optimizer: published.optimizer,
-            step: published.epoch * steps_per_epoch,
+            changed_settings: optimizer_differences(
+                published.optimizer.settings(),
+                &settings.optimizer,
+            ),
+            optimizer: published.optimizer.with_settings(settings.optimizer)?,
+            step,
+            samples: step * settings.samples_per_step() as u64,
             epoch: published.epoch,
             position: None,
-            changed_settings: Vec::new(),
             threads: None,
         })
     }

@@ -59,8 +59,13 @@ pub struct TrainRun {
     /// Log, which rank 0 writes.
     log: Option<TrainingLog>,
     step: u64,
+    total_steps: u64,
+    /// Steps and samples before the start of this process.
+    before: Completed,
     epoch: u64,
     position: Option<EpochPosition>,
+    /// Whether the run starts from a checkpoint that was named, and may repeat what follows it.
+    is_repeated: bool,
     /// Captions of the current epoch, since the start of this process, that exceed the context length.
     truncated_captions: u64,
     /// Captions of the current epoch with words that the frozen "yes" tower was not trained on.
@@ -71,6 +76,13 @@ pub struct TrainRun {
     changed_settings: Vec<SettingDifference>,
     changed_threads: Option<usize>,
     ranks: Ranks,
+}
+
+/// Work of earlier processes.
+#[derive(Debug, Clone, Copy)]
+struct Completed {
+    steps: u64,
+    samples: u64,
 }
 
 impl fmt::Debug for TrainRun {
@@ -192,14 +204,20 @@ impl TrainRun {
         self.loader.batches_per_epoch() / self.settings.accum_freq as u64
     }
 
-    /// Returns the number of steps in the whole run.
+    /// Returns the number of steps in the whole run: those before this process, which may have had another number of
+    /// samples, and those that are left.
     pub fn total_steps(&self) -> u64 {
-        self.steps_per_epoch() * self.settings.epochs
+        self.total_steps
     }
 
     /// Returns the number of samples in a step, over all ranks.
     pub fn samples_per_step(&self) -> u64 {
         self.settings.samples_per_step() as u64
+    }
+
+    /// Returns the number of samples seen over all epochs and ranks.
+    pub fn samples_seen(&self) -> u64 {
+        self.before.samples + (self.step - self.before.steps) * self.samples_per_step()
     }
 
     /// Trains to the last step, or until the observer of any rank cancels, after which a checkpoint is
@@ -212,9 +230,19 @@ impl TrainRun {
     /// checkpoint or log cannot be written. Checkpoints written earlier remain.
     pub fn run(&mut self, observer: &dyn RunObserver) -> Result<RunOutcome, TrainingError> {
         observer.started(self);
-        if self.ranks.rank() == 0 && self.step < self.total_steps() {
-            FinishedMark::remove(&self.dir)?;
+        if self.ranks.rank() == 0 {
+            if self.step < self.total_steps() || self.is_repeated {
+                FinishedMark::remove(&self.dir)?;
+            }
+            // Otherwise they would be the newest ones, and this run's the first to be removed.
+            if let Some(store) = self.store.as_ref().filter(|_| self.is_repeated) {
+                let later = store.set_aside_after(self.step)?;
+                if !later.is_empty() {
+                    observer.set_aside(&later);
+                }
+            }
         }
+        self.ranks.barrier()?;
         let mut newest = None;
         while self.epoch < self.settings.epochs {
             self.truncated_captions = 0;
@@ -287,7 +315,7 @@ impl TrainRun {
         observer: &dyn RunObserver,
         newest: &mut Option<PathBuf>,
     ) -> Result<bool, TrainingError> {
-        let end = (self.epoch + 1) * self.steps_per_epoch();
+        let end = self.step + steps_left(data.batches(), Epoch::position(data), &self.settings);
         let mut micro_batches = vec![TrainBatch::default(); self.settings.accum_freq];
         let mut clock = Instant::now();
         while self.step < end {
@@ -395,7 +423,7 @@ impl TrainRun {
         let record = LogRecord {
             step: self.step,
             epoch: self.epoch,
-            samples: self.step * self.samples_per_step(),
+            samples: self.samples_seen(),
             losses: [("total".to_owned(), report.total)]
                 .into_iter()
                 .chain(losses)
@@ -418,6 +446,11 @@ impl TrainRun {
         });
         Ok(())
     }
+}
+
+/// Returns the number of steps that are left in an epoch of `batches` batches.
+fn steps_left(batches: u64, position: &EpochPosition, settings: &TrainSettings) -> u64 {
+    batches.saturating_sub(position.batches) / settings.accum_freq as u64
 }
 
 fn pixels(values: &[f32], size: usize) -> ImageInput<'_, f32> {

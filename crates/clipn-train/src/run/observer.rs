@@ -24,6 +24,9 @@ pub trait RunObserver: Progress {
     /// Called before the first step of this start, when the run's size and trainable parameters are
     /// known.
     fn started(&self, _run: &TrainRun) {}
+    /// Called if the run starts from a checkpoint that was followed by later ones, with the directories to which these
+    /// were renamed: they are no longer checkpoints of the run.
+    fn set_aside(&self, _dirs: &[PathBuf]) {}
     /// Called after every step.
     fn step(&self, _event: &StepEvent<'_>) {}
     /// Called after a checkpoint was written, with its directory.

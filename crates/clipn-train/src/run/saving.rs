@@ -113,7 +113,7 @@ impl TrainRun {
             format: STATE_FORMAT_VERSION,
             epoch: self.epoch,
             step: self.step,
-            samples_seen: self.step * self.samples_per_step(),
+            samples_seen: self.samples_seen(),
             position: json("position", serde_json::to_value(position))?,
             rng: Xoshiro256::new(self.settings.seed),
             schedule: self.settings.schedule(self.total_steps()),

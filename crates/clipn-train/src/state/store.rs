@@ -106,6 +106,32 @@ impl CheckpointStore {
         Ok(self.list()?.pop())
     }
 
+    /// Renames the checkpoints after `step`, and returns their new directories, which are no longer listed: those of a
+    /// run that is trained again from an earlier one.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if a directory cannot be read or renamed.
+    pub fn set_aside_after(&self, step: u64) -> Result<Vec<PathBuf>, StateError> {
+        let mut renamed = Vec::new();
+        for later in self.list()?.into_iter().filter(|saved| saved.step > step) {
+            let name = |number: u64| match number {
+                1 => format!("earlier-{}", later.label),
+                _ => format!("earlier-{}-{number}", later.label),
+            };
+            let free = (1..).map(|number| self.root.join(name(number)));
+            let Some(target) = free.into_iter().find(|path| !path.exists()) else {
+                continue;
+            };
+            files::rename(&later.path, &target)
+                .map_err(StateError::io("rename the checkpoint to", &target))?;
+            renamed.push(target);
+        }
+        if !renamed.is_empty() {
+            files::sync_directory(&self.root).map_err(StateError::io("sync", &self.root))?;
+        }
+        Ok(renamed)
+    }
+
     /// Removes the checkpoints that `policy` does not keep, and returns their directories.
     ///
     /// # Errors

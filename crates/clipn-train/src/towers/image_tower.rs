@@ -88,24 +88,6 @@ impl CpuImageTower {
         }
     }
 
-    /// Returns parameters of the first and last layers, which identify a tower.
-    pub(crate) fn identifying_params(&self) -> [&[f32]; 3] {
-        match self {
-            Self::Vit(tower) => {
-                let params = tower.params();
-                [&params.conv1, &params.ln_post.weight, &params.proj]
-            }
-            Self::ResNet(frozen) => {
-                let ResNetParams { stem, attnpool, .. } = &frozen.stored;
-                [
-                    &stem[0].weight,
-                    &attnpool.positional_embedding,
-                    &attnpool.c_proj.weight,
-                ]
-            }
-        }
-    }
-
     fn as_tower(&self) -> &dyn ImageTower<f32> {
         match self {
             Self::Vit(tower) => &**tower,

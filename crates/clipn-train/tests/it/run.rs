@@ -1,5 +1,6 @@
 //! Whole training runs on a handful of small images.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -9,10 +10,11 @@ use clipn_base::progress::{NoProgress, Progress};
 use clipn_checkpoint::Checkpoint;
 use clipn_image::{Augmentation, RgbImage};
 use clipn_model::WeightsMetadata;
+use clipn_testing::shards::{bmp, tar};
 use clipn_train::training_log::{TrainingLog, read_log};
 use clipn_train::{
-    ObjectiveName, RunObserver, RunStart, StepEvent, TrainRun, TrainSettings, TrainableTowers,
-    TrainingError,
+    DatasetKind, ObjectiveName, RunObserver, RunStart, StepEvent, TrainRun, TrainSettings,
+    TrainableTowers,
 };
 
 /// The smallest config that the towers accept.
@@ -228,28 +230,260 @@ fn outliers_are_trained_on_with_and_without_a_cache_and_resume_exactly() {
     assert_eq!(uncached[0]["inlier"], whole[0]["inlier"]);
 }
 
+/// Trains a run, and returns its losses.
+fn losses(settings: &TrainSettings, dir: &Path) -> Vec<BTreeMap<String, f64>> {
+    let mut run = TrainRun::open(settings.clone(), dir).unwrap();
+    run.run(&NoProgress).unwrap();
+    let log = read_log(dir.join(TrainingLog::LINES_FILE)).unwrap();
+    log.into_iter()
+        .map(|record| record.losses.into_iter().collect())
+        .collect()
+}
+
 #[test]
-fn a_feature_cache_belongs_to_its_data_if_it_is_shared() {
+fn a_shared_feature_cache_knows_images_by_their_contents() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let shared = TrainSettings {
+        feature_cache: Some(path("features")),
+        ..clipn_settings(dir.path())
+    };
+    let uncached = |settings: &TrainSettings| TrainSettings {
+        cache_image_features: false,
+        feature_cache: None,
+        ..settings.clone()
+    };
+    let first = losses(&shared, &path("first"));
+    assert_eq!(first, losses(&uncached(&shared), &path("first-uncached")));
+    let size = || {
+        fs::metadata(path("features/image-contents.features"))
+            .unwrap()
+            .len()
+    };
+    let of_eight = size();
+
+    // The same images under another name are known.
+    let mut other = shared.clone();
+    fs::copy(path("captions.csv"), path("other.csv")).unwrap();
+    other.data.train_data = path("other.csv").display().to_string();
+    assert_eq!(losses(&other, &path("renamed")), first);
+    assert_eq!(size(), of_eight);
+
+    // Other images under the same names are not.
+    for name in ["red", "blue", "plum"] {
+        let image = RgbImage::new(40, 32, [7, 200, 20].repeat(40 * 32)).unwrap();
+        fs::write(path(&format!("{name}.png")), image.to_png().unwrap()).unwrap();
+    }
+    let replaced = losses(&shared, &path("replaced"));
+    assert_ne!(replaced, first);
+    assert_eq!(
+        replaced,
+        losses(&uncached(&shared), &path("replaced-uncached"))
+    );
+    assert!(size() > of_eight);
+}
+
+/// Shards and samples of equal names, as data sets that are concatenated have.
+#[test]
+fn cached_features_of_images_with_equal_names_are_not_mixed_up() {
+    let dir = tempfile::tempdir().unwrap();
+    for (shard, first) in [("a", 1), ("b", 11)] {
+        let files = (0..4).flat_map(|n| {
+            [
+                (format!("{n}.png"), bmp(17 * (first + n))),
+                (
+                    format!("{n}.txt"),
+                    format!("number {}", first + n).into_bytes(),
+                ),
+            ]
+        });
+        fs::create_dir(dir.path().join(shard)).unwrap();
+        let files: Vec<_> = files.collect();
+        fs::write(dir.path().join(shard).join("s.tar"), tar(&files)).unwrap();
+    }
+    let mut settings = clipn_settings(dir.path());
+    let root = dir.path().display();
+    settings.data.train_data = format!("{root}/a/s.tar,{root}/b/s.tar");
+    settings.data.kind = DatasetKind::Webdataset;
+    let cached = losses(&settings, &dir.path().join("cached"));
+    settings.cache_image_features = false;
+    assert_eq!(cached, losses(&settings, &dir.path().join("uncached")));
+}
+
+/// Multiplies a tensor of a safetensors file.
+fn scale_tensor(path: &Path, name: &str, factor: f32) {
+    let mut bytes = fs::read(path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize + 8;
+    let json: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let offset = |at: usize| header + json[name]["data_offsets"][at].as_u64().unwrap() as usize;
+    for value in bytes[offset(0)..offset(1)].chunks_exact_mut(4) {
+        let scaled = factor * f32::from_le_bytes(value.try_into().unwrap());
+        value.copy_from_slice(&scaled.to_le_bytes());
+    }
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_feature_cache_belongs_to_all_weights_of_its_model() {
     let dir = tempfile::tempdir().unwrap();
     let shared = TrainSettings {
         feature_cache: Some(dir.path().join("features")),
         epochs: 1,
         ..clipn_settings(dir.path())
     };
-    for name in ["first", "second"] {
-        let mut run = TrainRun::open(shared.clone(), dir.path().join(name)).unwrap();
-        run.run(&NoProgress).unwrap();
+    losses(&shared, &dir.path().join("first"));
+    let weights = shared.pretrained.clone().unwrap();
+    let layer = "transformer.resblocks.0.attn.in_proj_weight";
+    for (name, file) in [
+        (format!("visual.{layer}"), "image-contents.features"),
+        (layer.to_owned(), "captions.features"),
+    ] {
+        let original = fs::read(&weights).unwrap();
+        scale_tensor(&weights, &name, 3.0);
+        let error = TrainRun::open(shared.clone(), dir.path().join("other")).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains(file) && message.contains("belongs to another model"),
+            "{message}"
+        );
+        assert_eq!(
+            error.hint(),
+            Some("remove the file, or set another `feature_cache`")
+        );
+        fs::write(&weights, original).unwrap();
     }
-    let mut other = shared;
-    let table = dir.path().join("other.csv");
-    fs::copy(dir.path().join("captions.csv"), &table).unwrap();
-    other.data.train_data = table.display().to_string();
-    let error = TrainRun::open(other, dir.path().join("third")).unwrap_err();
-    assert!(matches!(error, TrainingError::FeatureCache(_)), "{error}");
-    assert_eq!(
-        error.hint(),
-        Some("remove the file, or set another `feature_cache`")
-    );
+}
+
+/// Resumes with other settings, and returns the losses and weights of the run.
+fn resumed(settings: &TrainSettings, dir: &Path, start: RunStart) -> (TrainRun, Vec<u8>) {
+    let mut run = TrainRun::builder(settings.clone(), dir)
+        .with_start(start)
+        .with_changed_settings(true)
+        .open()
+        .unwrap();
+    let outcome = run.run(&NoProgress).unwrap();
+    let weights = fs::read(outcome.checkpoint.join("model.safetensors")).unwrap();
+    (run, weights)
+}
+
+#[test]
+fn other_settings_of_the_optimizer_hold_after_a_resume() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = TrainSettings {
+        epochs: 1,
+        ..clip_settings(dir.path())
+    };
+    let weights = |name: &str, change: &dyn Fn(&mut TrainSettings)| {
+        TrainRun::open(settings.clone(), dir.path().join(name))
+            .unwrap()
+            .run(&NoProgress)
+            .unwrap();
+        let mut changed = settings.clone();
+        changed.epochs = 2;
+        change(&mut changed);
+        resumed(&changed, &dir.path().join(name), RunStart::Latest).1
+    };
+    let usual = weights("usual", &|_| {});
+    assert!(usual == weights("again", &|_| {}));
+    let decayed = weights("decayed", &|changed| changed.optimizer.weight_decay = 90.0);
+    assert!(usual != decayed, "the weight decay has no effect");
+    let clipped = weights("clipped", &|changed| {
+        changed.optimizer.max_gradient_norm = Some(1e-6);
+    });
+    assert!(usual != clipped, "the maximum norm has no effect");
+}
+
+#[test]
+fn a_run_with_other_batches_trains_every_epoch_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = TrainSettings {
+        epochs: 1,
+        ..clip_settings(dir.path())
+    };
+    for (batch_size, per_epoch) in [(8, 1), (2, 4)] {
+        let name = dir.path().join(format!("batches-of-{batch_size}"));
+        TrainRun::open(settings.clone(), &name)
+            .unwrap()
+            .run(&NoProgress)
+            .unwrap();
+        let changed = TrainSettings {
+            batch_size,
+            epochs: 3,
+            ..settings.clone()
+        };
+        let (run, _) = resumed(&changed, &name, RunStart::Latest);
+        assert_eq!(run.total_steps(), 2 + 2 * per_epoch);
+        let log = read_log(name.join(TrainingLog::LINES_FILE)).unwrap();
+        let seen: Vec<(u64, u64)> = log.iter().map(|line| (line.epoch, line.samples)).collect();
+        let later = (1..=2 * per_epoch)
+            .map(|step| ((step - 1) / per_epoch + 1, 8 + step * batch_size as u64));
+        assert_eq!(
+            seen,
+            [(0, 4), (0, 8)]
+                .into_iter()
+                .chain(later)
+                .collect::<Vec<_>>()
+        );
+        // The cosine ends at its end.
+        let lr = |at: usize| log[at].lr;
+        assert!(lr(log.len() - 1) < lr(1), "{log:?}");
+        assert!(name.join("checkpoints/epoch-3").is_dir());
+    }
+}
+
+#[test]
+fn training_again_from_an_earlier_checkpoint_sets_later_ones_aside() {
+    /// Collects the names of what is renamed.
+    #[derive(Default)]
+    struct Renamed(Mutex<Vec<String>>);
+    impl Progress for Renamed {}
+    impl RunObserver for Renamed {
+        fn set_aside(&self, dirs: &[PathBuf]) {
+            let names = dirs
+                .iter()
+                .map(|dir| dir.file_name().unwrap().to_str().unwrap().to_owned());
+            self.0.lock().unwrap().extend(names);
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let checkpoint = |name: &str| run_dir.join("checkpoints").join(name);
+    let mut settings = TrainSettings {
+        epochs: 3,
+        keep: 9,
+        ..clip_settings(dir.path())
+    };
+    TrainRun::open(settings.clone(), &run_dir)
+        .unwrap()
+        .run(&NoProgress)
+        .unwrap();
+    settings.keep = 1;
+    settings.epochs = 2;
+    let mut run = TrainRun::builder(settings.clone(), &run_dir)
+        .with_start(RunStart::From(checkpoint("epoch-1")))
+        .with_changed_settings(true)
+        .open()
+        .unwrap();
+    let renamed = Renamed::default();
+    let outcome = run.run(&renamed).unwrap();
+    drop(run);
+    let names = ["earlier-epoch-2", "earlier-epoch-3"];
+    assert_eq!(*renamed.0.lock().unwrap(), names);
+    for name in names {
+        assert!(
+            checkpoint(name).join("model.safetensors").is_file(),
+            "{name}"
+        );
+    }
+    assert_eq!(outcome.checkpoint, checkpoint("epoch-2"));
+    assert!(outcome.checkpoint.join("model.safetensors").is_file());
+    // It was removed as the older of two.
+    assert!(!checkpoint("epoch-1").exists());
+    let latest = TrainRun::builder(settings, &run_dir)
+        .with_start(RunStart::Latest)
+        .open()
+        .unwrap();
+    assert_eq!((latest.step(), latest.total_steps()), (4, 4));
 }
 
 #[test]

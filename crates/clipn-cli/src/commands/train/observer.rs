@@ -1,7 +1,7 @@
 //! Progress of a run on the terminal, and evaluations between epochs.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -239,6 +239,17 @@ impl RunObserver for RunReporter {
             &format!("step {}/{}: {text}", event.step, event.total_steps),
             event.step == event.total_steps,
         );
+    }
+
+    fn set_aside(&self, folders: &[PathBuf]) {
+        let names: Vec<_> = folders
+            .iter()
+            .map(|folder| folder.file_name().unwrap_or_default().to_string_lossy())
+            .collect();
+        self.warn(&format!(
+            "later checkpoints of an earlier run were renamed: {}",
+            names.join(", ")
+        ));
     }
 
     fn saved(&self, folder: &Path) {

@@ -22,11 +22,11 @@ fn cached_image_features_do_not_change_training() {
         "cached",
         &[&more[..], &["--cache-image-features"]].concat(),
     ));
-    let features = std::fs::metadata(s.path("logs/cached/cache/images.features"))
+    let features = std::fs::metadata(s.path("logs/cached/cache/image-contents.features"))
         .unwrap()
         .len();
     assert!(features >= 48 * 16 * 4, "{features} bytes");
-    assert!(!s.path("logs/again/cache/images.features").exists());
+    assert!(!s.path("logs/again/cache/image-contents.features").exists());
     assert_same_end(s, "again", "cached", "epoch-2");
 }
 
@@ -50,21 +50,26 @@ fn runs_share_a_feature_cache() {
     ]
     .concat();
     s.done(&train("first", &shared));
-    let features = std::fs::read(s.path("features/images.features")).unwrap();
+    let features = std::fs::read(s.path("features/image-contents.features")).unwrap();
     assert!(features.len() >= 48 * 16 * 4 && !s.path("logs/first/cache").exists());
-    // The second run reads no images, and adds none.
-    std::fs::rename(s.path("pairs"), s.path("gone")).unwrap();
+    // The second run adds no images, and neither does one on the same images under another name.
     s.done(&train("second", &[&shared[..], &["--seed", "1"]].concat()));
-    assert!(features == std::fs::read(s.path("features/images.features")).unwrap());
-    // Other data have images of the same names.
-    std::fs::rename(s.path("gone"), s.path("pairs")).unwrap();
+    assert!(features == std::fs::read(s.path("features/image-contents.features")).unwrap());
     std::fs::copy(s.path("captions.tsv"), s.path("others.tsv")).unwrap();
     let others = [&shared[..], &["--train-data", "others.tsv"]].concat();
-    let output = s.clipn(&train("others", &others));
+    s.done(&train("others", &others));
+    assert!(features == std::fs::read(s.path("features/image-contents.features")).unwrap());
+    assert_same_end(s, "first", "others", "epoch-2");
+    // Features of other weights are refused.
+    let clip = ["--objective", "clip", "--epochs", "1", "--seed", "5"];
+    let other = s.done(&train("another", &clip)).trim().to_owned();
+    let others = [&shared[..], &["--pretrained", &other]].concat();
+    let output = s.clipn(&train("refused", &others));
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(
-        stderr.contains("features/images.features belongs to another model"),
+        stderr.contains("features belongs to another model or preprocessing")
+            && stderr.contains("give another --feature-cache"),
         "{stderr}"
     );
 }
@@ -85,7 +90,7 @@ fn completes_a_partial_cache_and_uses_a_full_one() {
     ];
     let cached = [&more[..], &["--cache-image-features"]].concat();
     s.done(&train("whole", &cached));
-    for file in ["images.features", "yes.features"] {
+    for file in ["image-contents.features", "captions.features"] {
         let features = std::fs::read(s.path(&format!("logs/whole/cache/{file}"))).unwrap();
         s.write(
             &format!("logs/half/cache/{file}"),
@@ -102,11 +107,9 @@ fn completes_a_partial_cache_and_uses_a_full_one() {
         assert!((whole - half).abs() < 1e-4 * whole, "{whole} and {half}");
     }
     let files = ["whole", "half"]
-        .map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/images.features"))));
+        .map(|run| std::fs::metadata(s.path(&format!("logs/{run}/cache/image-contents.features"))));
     let [whole, half] = files.map(|file| file.unwrap().len());
     assert_eq!(whole, half);
-    // Images with cached features are not read again.
-    std::fs::remove_dir_all(s.path("pairs")).unwrap();
     s.done(&train("all", &cached));
     assert_same_end(s, "whole", "all", "epoch-2");
 }

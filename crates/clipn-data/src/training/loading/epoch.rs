@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::training::error::TrainingDataError;
 use crate::training::loading::peers::{BatchPeers, DrawOutcomes, gather_skipped};
 use crate::training::loading::pipeline::{Pipeline, PipelineOutput};
-use crate::training::loading::prepare::Prepared;
+use crate::training::loading::prepare::{FeatureKeys, Prepared};
 use crate::training::skipped::{SkippedSample, SkippedSamples};
 
 /// A batch of `N` training samples.
@@ -19,12 +19,14 @@ pub struct TrainBatch {
     /// [`LoaderSettings::outliers`](crate::LoaderSettings::outliers) is `None`.
     pub outliers: Vec<f32>,
     /// Indices of the samples with pixels, ascending, `[P]`: all but those that
-    /// [`CachedImages`](crate::CachedImages) lists.
+    /// [`CachedImages`](crate::CachedImages) has the features of.
     pub decoded: Vec<usize>,
     /// Captions as in the data, `[N]`.
     pub captions: Vec<String>,
     /// Origins of the samples, `shard/key` or `table:line`, `[N]`.
     pub keys: Vec<String>,
+    /// Keys of the features of the images, `[N]`; empty without [`CachedImages`](crate::CachedImages).
+    pub feature_keys: Vec<FeatureKeys>,
     /// Indices of the samples in the batch of all processes, ascending, `[N]`.
     pub positions: Vec<usize>,
     /// Number of samples in the batch of all processes that share it; `N` if this process reads
@@ -37,6 +39,7 @@ impl TrainBatch {
     fn clear(&mut self) {
         self.captions.clear();
         self.keys.clear();
+        self.feature_keys.clear();
         self.decoded.clear();
         self.outliers.clear();
         self.positions.clear();
@@ -270,6 +273,7 @@ impl Epoch {
         }
         batch.captions.push(sample.caption);
         batch.keys.push(sample.key);
+        batch.feature_keys.extend(sample.feature_keys);
         Ok(())
     }
 

@@ -106,9 +106,8 @@ impl CaptionLoader {
         })
     }
 
-    /// Sets the images that need not be decoded: those that `cached` contains. Their samples are
-    /// delivered in order without pixels; images of a table are not even read. A cached image is
-    /// delivered even if it has been damaged since.
+    /// Sets the images that need not be decoded: those whose features `cached` has. Their samples are
+    /// delivered in order without pixels.
     #[must_use]
     pub fn with_cached_images(self, cached: Arc<dyn CachedImages>) -> Self {
         Self {

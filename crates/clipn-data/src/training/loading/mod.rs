@@ -17,6 +17,6 @@ mod source;
 pub use epoch::{Epoch, EpochPosition, TrainBatch};
 pub use loader::CaptionLoader;
 pub use peers::BatchPeers;
-pub use prepare::CachedImages;
+pub use prepare::{CachedImage, CachedImages, FeatureKeys};
 pub use settings::{LoaderSettings, Rounding, Sampling, ShuffleBuffer, SkipLimit};
 pub use source::CaptionSource;
