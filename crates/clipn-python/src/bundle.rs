@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clipn::bundle::{Bundle as Inner, ModelIdentity};
+use clipn::classifier::ClassPrompts;
 use clipn::count::count;
 use pyo3::prelude::*;
 
@@ -10,6 +11,7 @@ use crate::calibration::Calibration;
 use crate::classifier::Classifier;
 use crate::errors::{OrRaise, invalid};
 use crate::model::Model;
+use crate::process;
 
 /// A bundle.
 #[pyclass(frozen, module = "clipn")]
@@ -33,12 +35,9 @@ impl Bundle {
         model: &Model,
         image_tower: bool,
     ) -> PyResult<Self> {
-        let Some(prompts) = classifier.prompts.clone() else {
-            return Err(invalid(
-                "the classifier was made of features; a bundle needs one of class names",
-            ));
-        };
+        let prompts = prompts_of(classifier)?;
         let source = model.pretrained.checkpoint().path().display().to_string();
+        process::check()?;
         let bundle = py.detach(|| {
             let identity = ModelIdentity::from_weights(&model.weights, source);
             let preprocessing = model.preprocessing.clone();
@@ -85,10 +84,13 @@ impl Bundle {
         serde_json::to_string(self.inner.identity()).map_err(|error| invalid(error.to_string()))
     }
 
-    fn with_classifier(&self, classifier: &Classifier) -> Self {
-        Self {
-            inner: self.inner.clone().with_classifier(classifier.inner.clone()),
-        }
+    fn with_classifier(&self, classifier: &Classifier) -> PyResult<Self> {
+        let prompts = prompts_of(classifier)?;
+        let bundle = self.inner.clone().with_prompts(prompts);
+        let inner = bundle
+            .with_classifier(classifier.inner.clone())
+            .or_raise()?;
+        Ok(Self { inner })
     }
 
     fn __repr__(&self) -> String {
@@ -103,4 +105,11 @@ impl Bundle {
             }
         )
     }
+}
+
+/// The prompts of a classifier, which a bundle needs to add classes.
+fn prompts_of(classifier: &Classifier) -> PyResult<ClassPrompts> {
+    classifier.prompts.clone().ok_or_else(|| {
+        invalid("the classifier was made of features; a bundle needs one of class names")
+    })
 }

@@ -14,6 +14,7 @@ use crate::arrays::{Matrix, to_matrix};
 use crate::errors::{IntoException, OrRaise, invalid, warn};
 use crate::interrupt::{Reporter, run};
 use crate::model::Model;
+use crate::process;
 
 /// A zero-shot classifier.
 #[pyclass(frozen, module = "clipn")]
@@ -323,6 +324,7 @@ impl Classifier {
     )> {
         let matrix = Matrix::extract(features, "features")?;
         let features = unit_features(matrix.to_f32()?, matrix.shape()[1]);
+        process::check()?;
         let logits = py.detach(|| self.inner.logits(&features));
         let logits = logits.or_raise()?;
         let optional = |values: &[f32], width: usize| {

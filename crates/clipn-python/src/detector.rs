@@ -1,6 +1,7 @@
 //! Detection of images: one, many, or a stream.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clipn::count::count;
@@ -21,6 +22,7 @@ use crate::errors::{OrRaise, invalid};
 use crate::images::{InputImage, extract_all};
 use crate::interrupt::{Reporter, run};
 use crate::model::{Failed, Model, item_exception, parallelism};
+use crate::process;
 
 /// A classifier with its image tower and its decision rule.
 #[pyclass(frozen, module = "clipn")]
@@ -44,7 +46,8 @@ impl Detector {
                     Py::new(py, Detection::new(detection, path))?.into_any()
                 }
                 Err(error) => {
-                    let error = item_exception(index, names, error);
+                    let error =
+                        item_exception(index, names.get(index).and_then(Option::as_deref), error);
                     if !keep_errors {
                         return Err(error);
                     }
@@ -60,6 +63,7 @@ impl Detector {
 impl Detector {
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf, model: Option<&Model>) -> PyResult<Self> {
+        process::check()?;
         let inner = match model {
             None => py.detach(|| Inner::open(&path)).or_raise()?,
             Some(model) => {
@@ -75,6 +79,7 @@ impl Detector {
 
     #[staticmethod]
     fn from_bundle(py: Python<'_>, bundle: &Bundle, model: Option<&Model>) -> PyResult<Self> {
+        process::check()?;
         let bundle = bundle.inner.clone();
         let inner = py.detach(|| match model {
             Some(model) => Inner::new(bundle, &model.weights),
@@ -237,6 +242,7 @@ impl Detector {
         batch_size: usize,
         workers: Option<usize>,
     ) -> PyResult<DetectionStream> {
+        process::check()?;
         let source = PythonImages {
             iterator: images.try_iter()?.unbind(),
             is_finished: false,
@@ -246,6 +252,7 @@ impl Detector {
             .detect_many_with(source, parallelism(batch_size, workers));
         Ok(DetectionStream {
             batches: Mutex::new(Some(batches.or_raise()?)),
+            returned: AtomicUsize::new(0),
             keep_errors,
         })
     }
@@ -301,14 +308,14 @@ impl Iterator for PythonImages {
         }
         let next = Python::try_attach(|py| {
             let item = self.iterator.bind(py).clone().next()?;
-            Some(item.map_err(Some).and_then(|item| {
-                // An image that cannot be converted does not end the stream.
-                InputImage::extract(&item).map_err(Some)
-            }))
+            let has_failed = item.is_err();
+            // An image that cannot be converted does not end the stream, but an exception of the iterator does.
+            let image = item.and_then(|item| InputImage::extract(&item));
+            Some((StreamedImage(image.map_err(Some)), has_failed))
         });
-        let item = next.flatten();
-        self.is_finished = item.is_none();
-        item.map(StreamedImage)
+        let (image, has_failed) = next.flatten().unzip();
+        self.is_finished = has_failed.unwrap_or(true);
+        image
     }
 }
 
@@ -316,6 +323,8 @@ impl Iterator for PythonImages {
 #[pyclass(frozen, module = "clipn")]
 pub(crate) struct DetectionStream {
     batches: Mutex<Option<DetectMany<StreamedImage>>>,
+    /// Number of images that were returned.
+    returned: AtomicUsize,
     keep_errors: bool,
 }
 
@@ -334,10 +343,12 @@ impl DetectionStream {
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         py.check_signals()?;
+        process::check()?;
         let Some((image, outcome)) = py.detach(|| self.next()) else {
             py.check_signals()?;
             return Err(PyStopIteration::new_err(()));
         };
+        let index = self.returned.fetch_add(1, Ordering::Relaxed);
         let (name, error) = match image.0 {
             Ok(image) => (image.name(), None),
             Err(error) => (None, error),
@@ -348,8 +359,8 @@ impl DetectionStream {
                 return Ok(Py::new(py, Detection::new(detection, name))?.into_any());
             }
             (None, Err(error)) => match error {
-                DetectorError::Item(error) => item_exception(0, &[name], error),
-                DetectorError::Image(error) => item_exception(0, &[name], error.into()),
+                DetectorError::Item(error) => item_exception(index, name.as_deref(), error),
+                DetectorError::Image(error) => item_exception(index, name.as_deref(), error.into()),
                 other => crate::errors::IntoException::into_exception(other),
             },
         };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clipn::image::{
     DecodeOptions, ImageError, ImageSource, PillowVersion, Preprocessing, RgbImage,
+    apply_exif_orientation,
 };
 use numpy::{PyArray1, PyArray4, PyArrayMethods, PyReadonlyArray3};
 use pyo3::prelude::*;
@@ -11,14 +12,19 @@ use pyo3::types::{PyByteArray, PyBytes, PyString};
 use rayon::prelude::*;
 
 use crate::errors::{IntoException, OrRaise, invalid};
-use crate::interrupt::{Reporter, run};
+use crate::interrupt::{Reporter, run_in_any_process};
+use crate::process;
 
 /// An image that was given from Python.
 #[derive(Debug, Clone)]
 pub(crate) enum InputImage {
     Path(PathBuf),
     Bytes(Vec<u8>),
-    Rgb(RgbImage),
+    Pixels {
+        image: RgbImage,
+        /// EXIF orientation of a PIL image, which has not been applied.
+        orientation: u64,
+    },
 }
 
 impl InputImage {
@@ -34,18 +40,21 @@ impl InputImage {
         if object.is_instance_of::<PyString>() || object.hasattr("__fspath__")? {
             return Ok(Self::Path(object.extract()?));
         }
-        let pixels = object
+        let found = object
             .py()
             .import("clipn._arrays")?
-            .call_method1("pixels", (object,))?;
-        let pixels: PyReadonlyArray3<'_, u8> = pixels.extract()?;
+            .call_method1("pixels_or_file", (object,))?;
+        if let Ok(file) = found.cast::<PyBytes>() {
+            return Ok(Self::Bytes(file.as_bytes().to_vec()));
+        }
+        let (pixels, orientation): (PyReadonlyArray3<'_, u8>, u64) = found.extract()?;
         let shape = pixels.as_array().shape().to_vec();
         let size = |value: usize| {
             u32::try_from(value).map_err(|_| invalid(format!("an image side of {value} pixels")))
         };
         let (height, width) = (size(shape[0])?, size(shape[1])?);
         let image = RgbImage::new(width, height, pixels.as_slice()?.to_vec()).or_raise()?;
-        Ok(Self::Rgb(image))
+        Ok(Self::Pixels { image, orientation })
     }
 
     /// Name for messages and tables; `None` for an image in memory.
@@ -66,7 +75,15 @@ impl ImageSource for InputImage {
         match self {
             Self::Path(path) => preprocessing.preprocess_file(path, out),
             Self::Bytes(bytes) => preprocessing.preprocess_bytes(bytes, out),
-            Self::Rgb(image) => preprocessing.normalize_into(&preprocessing.crop(image)?, out),
+            Self::Pixels { image, orientation } => {
+                let crop = if preprocessing.decode.apply_orientation && *orientation > 1 {
+                    let upright = apply_exif_orientation(image.clone(), *orientation)?;
+                    preprocessing.crop(&upright)?
+                } else {
+                    preprocessing.crop(image)?
+                };
+                preprocessing.normalize_into(&crop, out)
+            }
         }
     }
 
@@ -74,7 +91,7 @@ impl ImageSource for InputImage {
         match self {
             Self::Path(_) => 0,
             Self::Bytes(bytes) => bytes.len(),
-            Self::Rgb(image) => image.pixels().len(),
+            Self::Pixels { image, .. } => image.pixels().len(),
         }
     }
 }
@@ -95,24 +112,16 @@ pub(crate) fn tensors<'py>(
 ) -> PyResult<Bound<'py, PyArray4<f32>>> {
     let (count, length, size) = (images.len(), preprocessing.tensor_len(), preprocessing.size);
     let reporter = Reporter::new(None);
-    let tensors = run(
-        py,
-        &reporter,
-        || -> Result<Vec<f32>, (usize, ImageError)> {
-            let mut values = vec![0.0; count * length];
-            values
-                .par_chunks_mut(length)
-                .zip(images)
-                .enumerate()
-                .try_for_each(|(index, (out, mut image))| {
-                    image
-                        .read_tensor(preprocessing, out)
-                        .map_err(|error| (index, error))
-                })?;
-            Ok(values)
-        },
-    )?;
-    let values = tensors.map_err(|(_, error)| error.into_exception())?;
+    let tensors = || -> Result<Vec<f32>, ImageError> {
+        let mut values = vec![0.0; count * length];
+        values
+            .par_chunks_mut(length)
+            .zip(images)
+            .try_for_each(|(out, mut image)| image.read_tensor(preprocessing, out))?;
+        Ok(values)
+    };
+    let tensors = run_in_any_process(py, &reporter, || process::install(tensors))??;
+    let values = tensors.map_err(IntoException::into_exception)?;
     PyArray1::from_vec(py, values).reshape([count, 3, size, size])
 }
 

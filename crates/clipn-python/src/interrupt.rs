@@ -8,6 +8,8 @@ use clipn::progress::Progress;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
+use crate::process;
+
 /// Time between two looks at signals and progress.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -111,8 +113,18 @@ impl Drop for SetOnDrop<'_> {
 }
 
 /// Runs work without the GIL on a thread of its own. Ctrl-C and an exception of the callback cancel the
-/// work, and are raised once it has stopped.
+/// work, and are raised once it has stopped. An error in a process that was forked.
 pub(crate) fn run<T: Send>(
+    py: Python<'_>,
+    reporter: &Reporter,
+    work: impl FnOnce() -> T + Send,
+) -> PyResult<T> {
+    process::check()?;
+    run_in_any_process(py, reporter, work)
+}
+
+/// Same as [`run`], for work that is safe in a forked process, as that of [`process::install`] is.
+pub(crate) fn run_in_any_process<T: Send>(
     py: Python<'_>,
     reporter: &Reporter,
     work: impl FnOnce() -> T + Send,

@@ -20,6 +20,7 @@ mod images;
 mod interrupt;
 mod metrics;
 mod model;
+mod process;
 mod program;
 mod scores;
 mod tokenize;

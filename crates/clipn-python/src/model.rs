@@ -20,6 +20,7 @@ use crate::arrays::to_matrix;
 use crate::errors::{IntoException, OrRaise, exception, invalid};
 use crate::images::{InputImage, decode_options, extract_all, tensors};
 use crate::interrupt::{Reporter, run};
+use crate::process;
 
 /// Rows that a tower encodes between two looks at Ctrl-C.
 const BATCH: usize = 64;
@@ -46,6 +47,7 @@ pub(crate) fn load(
     faithful: bool,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Model> {
+    process::check()?;
     let precision = match precision {
         "f32" => Precision::F32,
         "int8" => Precision::Int8,
@@ -243,9 +245,10 @@ impl Model {
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let shape = pixels.shape().to_vec();
         let (height, width) = (shape[2], shape[3]);
-        if shape[1] != 3 {
+        let size = self.image_size();
+        if shape[1..] != [3, size, size] {
             return Err(invalid(format!(
-                "expected pixels of shape (N, 3, S, S), got {shape:?}"
+                "expected pixels of shape (N, 3, {size}, {size}), got {shape:?}"
             )));
         }
         let values = pixels.as_slice()?;
@@ -344,15 +347,17 @@ impl Failed {
     pub(crate) fn into_py_err(self, names: &[Option<String>]) -> PyErr {
         match self {
             Self::Run(error) => error.into_exception(),
-            Self::Item(index, error) => item_exception(index, names, error),
+            Self::Item(index, error) => {
+                let name = names.get(index).and_then(Option::as_deref);
+                item_exception(index, name, error)
+            }
         }
     }
 }
 
 /// The exception of an image. Those of a file name it themselves.
-pub(crate) fn item_exception(index: usize, names: &[Option<String>], error: ItemError) -> PyErr {
-    let is_named = names.get(index).is_some_and(Option::is_some);
-    if is_named {
+pub(crate) fn item_exception(index: usize, name: Option<&str>, error: ItemError) -> PyErr {
+    if name.is_some() {
         return error.into_exception();
     }
     let hint = error.hint();

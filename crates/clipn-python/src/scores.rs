@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::arrays::Matrix;
 use crate::errors::{OrRaise, invalid};
+use crate::process::install;
 
 /// Minimum number of rows that a thread takes at a time.
 const MIN_ROWS: usize = 64;
@@ -114,7 +115,17 @@ pub(crate) fn score<'py>(
         fitted: FittedScoreSet::default(),
     };
     inputs.check(score).or_raise()?;
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(invalid(format!("expected a positive scale, got {scale}")));
+    }
     let group_ends = group_ends.unwrap_or_else(|| vec![words]);
+    let starts = std::iter::once(&0).chain(&group_ends);
+    let is_ascending = starts.zip(&group_ends).all(|(start, end)| start < end);
+    if words > 0 && !(is_ascending && group_ends.last() == Some(&words)) {
+        return Err(invalid(format!(
+            "expected ascending ends of groups up to the number of negatives, {words}, got {group_ends:?}"
+        )));
+    }
     let shape = Shape {
         classes,
         words,
@@ -127,10 +138,10 @@ pub(crate) fn score<'py>(
         Matrix::F32(_) => {
             let logits = logits_of(&yes, others, shape, f32_slice)?;
             if stable {
-                let values = py.detach(|| logits.map(|row| stable_f32(score, row)));
+                let values = py.detach(|| install(|| logits.map(|row| stable_f32(score, row))))?;
                 return Ok(values.into_pyarray(py).into_any());
             }
-            let values = py.detach(|| logits.map(|row| score.faithful(row)));
+            let values = py.detach(|| install(|| logits.map(|row| score.faithful(row))))?;
             Ok(values.into_pyarray(py).into_any())
         }
         Matrix::F64(_) => {
@@ -142,7 +153,8 @@ pub(crate) fn score<'py>(
                     score.from_stable(value)
                 }
             };
-            let values = py.detach(|| logits.map(|row| published(score.stable(row))));
+            let values =
+                py.detach(|| install(|| logits.map(|row| published(score.stable(row)))))?;
             Ok(values.into_pyarray(py).into_any())
         }
     }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::arrays::to_matrix;
 use crate::errors::invalid;
+use crate::process;
 
 /// Tokenizes texts; returns the ids `[N, L]` and the number of texts that were cut.
 #[pyfunction]
@@ -18,12 +19,13 @@ pub(crate) fn tokenize(
     if context_length == 0 {
         return Err(invalid("expected a context length of at least 1, got 0"));
     }
-    let rows: Vec<_> = py.detach(|| {
+    let rows = || -> Vec<_> {
         let tokenizer = Tokenizer::clip();
         let rows = texts.par_iter().with_min_len(64);
         rows.map(|text| tokenizer.tokenize_row(text, context_length))
             .collect()
-    });
+    };
+    let rows = py.detach(|| process::install(rows))?;
     let truncated = rows.iter().filter(|row| row.truncated).count();
     let length = rows.first().map_or(context_length, |row| row.ids.len());
     let ids = rows

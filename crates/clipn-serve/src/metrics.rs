@@ -303,8 +303,7 @@ impl Metrics {
                     self.p_value.get_or_create(&labels).observe(p);
                 }
             }
-            Ok(_) => {}
-            Err(error) => self.record_error(error.code()),
+            _ => {}
         }
     }
 

@@ -33,7 +33,7 @@ use clipn_ood::calibration::Calibration;
 use clipn_ood::scores::{MaxLogit, Score, ScoreInputs};
 use clipn_text::prompts::{PromptVariant, TemplateSet};
 
-use crate::classifier::{ClassPrompts, Classifier};
+use crate::classifier::{ClassPrompts, Classifier, ClassifierError};
 
 /// Classifier with everything that a decision depends on.
 #[derive(Debug, Clone)]
@@ -153,14 +153,26 @@ impl Bundle {
         }
     }
 
-    /// Replaces the classifier and removes the calibration, which is only valid for the classes
-    /// that it was computed with.
+    /// Replaces the prompts that the classifier was built with.
     #[must_use]
-    pub fn with_classifier(self, classifier: Classifier) -> Self {
-        Self {
+    pub fn with_prompts(self, prompts: ClassPrompts) -> Self {
+        Self { prompts, ..self }
+    }
+
+    /// Replaces the classifier, one that was built with the same [prompts](Self::prompts), and removes the calibration,
+    /// which is only valid for the classes that it was computed with.
+    ///
+    /// # Errors
+    /// [`BundleError::Classifier`] if the classifier belongs to a model with another feature dimension.
+    pub fn with_classifier(self, classifier: Classifier) -> Result<Self, BundleError> {
+        let (expected, found) = (classifier.dim(), self.identity.config.embed_dim);
+        if expected != found {
+            return Err(ClassifierError::FeatureDimension { expected, found }.into());
+        }
+        Ok(Self {
             classifier,
             calibration: None,
             ..self
-        }
+        })
     }
 }

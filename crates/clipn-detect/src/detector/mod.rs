@@ -321,11 +321,13 @@ impl Detector {
 
     /// Creates a detector with the same tower and other classes. A calibrated threshold is replaced
     /// by the default rule of its score, as it is valid only for its own classes; other rules are
-    /// kept. If the classifier lacks what the score needs, the rule is that of
-    /// [`from_classifier`](Self::from_classifier).
+    /// kept. If the classifier lacks what the score of a default rule needs, the rule is that of
+    /// [`from_classifier`](Self::from_classifier), and [`DecisionRule::AcceptAll`] reports [`MaxLogit`].
     ///
     /// # Errors
-    /// [`ClassifierError::FeatureDimension`] if the classifier belongs to a model with another feature dimension.
+    /// [`ClassifierError::FeatureDimension`] if the classifier belongs to a model with another feature dimension;
+    /// [`DetectorError::Score`] if it lacks what the score of a rule needs that was set
+    /// [otherwise](Self::with_rule).
     pub fn with_classifier(&self, classifier: Classifier) -> Result<Self, DetectorError> {
         let other =
             Self::from_classifier(classifier, self.tower.clone(), self.preprocessing.clone())?;
@@ -335,9 +337,18 @@ impl Detector {
             }
             rule => rule,
         };
-        let can_score = other.score_inputs().check(rule.score()).is_ok();
+        let is_default = Some(self.rule) == self.score_inputs().default_rule()
+            || matches!(self.rule, DecisionRule::Calibrated { .. });
+        let rule = match other.score_inputs().check(rule.score()) {
+            Ok(()) => rule,
+            Err(_) if is_default => other.rule,
+            Err(_) if matches!(rule, DecisionRule::AcceptAll { .. }) => {
+                DecisionRule::AcceptAll { score: &MaxLogit }
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(Self {
-            rule: if can_score { rule } else { other.rule },
+            rule,
             top_k: self.top_k,
             evidence: self.evidence,
             ..other

@@ -83,11 +83,13 @@ impl<'de> Deserialize<'de> for Detection {
         }
         // Rows of version 1 write the label "unknown" instead of null.
         let label = input.label.filter(|_| input.unknown != Some(true));
+        // That of a rule that rejects nothing is minus infinity, which JSON does not have.
+        let no_threshold = label.as_ref().map_or(f64::NAN, |_| f64::NEG_INFINITY);
         Ok(Self {
             class: input.class.filter(|_| label.is_some()),
             label,
             score: input.score.unwrap_or(f64::NAN),
-            threshold: input.threshold.unwrap_or(f64::NAN),
+            threshold: input.threshold.unwrap_or(no_threshold),
             p_value: input.p_value,
             top: input.top,
             strongest_no: input.no,
@@ -146,7 +148,11 @@ mod tests {
             nearest_negative: None,
             ..known()
         };
-        for detection in [known(), unknown] {
+        let accepted = Detection {
+            threshold: f64::NEG_INFINITY,
+            ..known()
+        };
+        for detection in [known(), unknown, accepted] {
             let text = serde_json::to_string(&detection).unwrap();
             assert_eq!(
                 serde_json::from_str::<Detection>(&text).unwrap(),
@@ -166,7 +172,7 @@ mod tests {
         let value = serde_json::to_value(&detection).unwrap();
         assert!(value["score"].is_null() && value["threshold"].is_null());
         let read: Detection = serde_json::from_value(value).unwrap();
-        assert!(read.score.is_nan() && read.threshold.is_nan());
+        assert!(read.score.is_nan() && read.threshold == f64::NEG_INFINITY);
     }
 
     #[test]

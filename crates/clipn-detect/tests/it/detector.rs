@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clipn_checkpoint::Checkpoint;
 use clipn_detect::bundle::{Bundle, BundleBuilder, BundleError, ModelIdentity};
-use clipn_detect::classifier::{ClassPrompts, Classifier, ClassifierBuilder, PromptVariant};
+use clipn_detect::classifier::{
+    ClassPrompts, Classifier, ClassifierBuilder, ClassifierError, PromptVariant,
+};
 use clipn_detect::detector::{Detector, DetectorError};
 use clipn_detect::negatives::{NegativeSource, NegativesBuilder};
 use clipn_engine::TextEncoder;
@@ -12,7 +14,7 @@ use clipn_image::{Preprocessing, RgbImage};
 use clipn_model::{LogitScale, ModelConfig, ModelWeights, Precision, PretrainedWeights, TextSide};
 use clipn_ood::calibration::{Calibration, CalibrationSettings, calibrate};
 use clipn_ood::scores::{
-    Atd, DecisionRule, LogitsRow, Score, agreement, predict, softmax_yes, stable,
+    Atd, DecisionRule, LogitsRow, MaxLogit, Msp, Score, agreement, predict, softmax_yes, stable,
 };
 use clipn_testing::fixture;
 use clipn_text::prompts::TemplateSet;
@@ -164,7 +166,7 @@ fn bundles_keep_negatives_and_a_missing_no() {
     ] {
         let path = written(
             folder.path(),
-            &whole.clone().with_classifier(classifier.clone()),
+            &whole.clone().with_classifier(classifier.clone()).unwrap(),
         );
         assert_eq!(Bundle::open(&path).unwrap().classifier(), &classifier);
     }
@@ -175,7 +177,7 @@ fn bundles_keep_negatives_and_a_missing_no() {
         classes.yes_weights().to_vec(),
     )
     .unwrap();
-    let path = written(folder.path(), &whole.with_classifier(copied));
+    let path = written(folder.path(), &whole.with_classifier(copied).unwrap());
     assert!(!Bundle::open(&path).unwrap().classifier().has_no());
 }
 
@@ -436,11 +438,24 @@ fn adds_and_removes_classes() {
     // A threshold is removed with the classes that it was calibrated with.
     let bundle = bundle(&weights, None);
     let detector = Detector::new(bundle.clone(), &weights).unwrap();
+    let other_model = bundle
+        .clone()
+        .with_classifier(classifier(&tiny(), &["lamp"]));
+    assert!(
+        matches!(
+            other_model,
+            Err(BundleError::Classifier(
+                ClassifierError::FeatureDimension { .. }
+            ))
+        ),
+        "{other_model:?}"
+    );
     let calibrated = bundle.with_calibration(calibration(&detector));
     assert!(
         calibrated
             .clone()
             .with_classifier(joined.clone())
+            .unwrap()
             .calibration()
             .is_none()
     );
@@ -455,6 +470,32 @@ fn adds_and_removes_classes() {
         changed.calibration().is_none()
             && changed.detect(&test_image(1)).unwrap().p_value.is_none()
     );
+}
+
+#[test]
+fn other_classes_keep_a_rule_that_was_set() {
+    let weights = mini();
+    let detector = Detector::new(bundle(&weights, None), &weights).unwrap();
+    let one = classifier(&weights, &["teapot"]);
+    // The largest probability of one class says nothing.
+    assert!(one.score_inputs().check(&Msp).is_err());
+    let rule = |rule| {
+        let detector = detector.clone().with_rule(rule).unwrap();
+        let other = detector.with_classifier(one.clone());
+        other.map(|detector| detector.rule())
+    };
+    let accepts = DecisionRule::AcceptAll { score: &MaxLogit };
+    assert_eq!(rule(accepts).unwrap(), accepts);
+    assert_eq!(
+        rule(DecisionRule::AcceptAll { score: &Msp }).unwrap(),
+        accepts
+    );
+    let threshold = DecisionRule::Threshold {
+        score: &Msp,
+        threshold: 0.1,
+    };
+    let error = rule(threshold).unwrap_err();
+    assert!(matches!(error, DetectorError::Score(_)), "{error}");
 }
 
 #[test]

@@ -122,13 +122,19 @@ pub fn calibrate(
     } else {
         let rank = threshold::rank(n, settings)?;
         let threshold = sorted[rank - 1];
-        // Scores equal to the threshold are kept.
+        let kept = kept_proportion(rank, n, confidence);
+        // Scores equal to the threshold are kept: with such, more than those of the rank.
         let count = sorted.iter().filter(|score| **score >= threshold).count();
+        let upper = match count > kept.count {
+            true => Proportion::clopper_pearson(count, n, confidence).upper,
+            false => kept.upper,
+        };
         (
             threshold,
             Proportion {
                 count,
-                ..kept_proportion(rank, n, confidence)
+                upper,
+                ..kept
             },
         )
     };
@@ -414,6 +420,31 @@ impl Calibration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A threshold among equal scores keeps them all, so that nothing speaks against a larger share.
+    #[test]
+    fn the_interval_with_equal_scores_has_the_share_of_the_images() {
+        let kept = |scores: &[f64]| {
+            calibrate(scores, &[], &CalibrationSettings::default())
+                .unwrap()
+                .kept()
+        };
+        let all = kept(&[0.3; 300]);
+        assert_eq!((all.count, all.upper), (300, 1.0));
+        let different: Vec<f64> = (0..300).map(f64::from).collect();
+        let usual = kept(&different);
+        assert_eq!(all.lower, usual.lower);
+        // 5 below, 50 equal ones at the threshold.
+        let some: Vec<f64> = (0..300)
+            .map(|i| if i < 5 { 0.1 } else { f64::from(i.max(55)) })
+            .collect();
+        let some = kept(&some);
+        assert_eq!(some.count, 295);
+        assert!(
+            some.lower < some.rate() && some.rate() < some.upper && some.upper < 1.0,
+            "{some:?}"
+        );
+    }
 
     /// Bundles store calibrations by these names.
     #[test]

@@ -30,6 +30,7 @@ from ._errors import (
     InvalidArgumentError,
     MetricError,
     ModelError,
+    ProcessError,
     ScoreError,
 )
 from ._results import Detections, Metrics
@@ -54,6 +55,7 @@ __all__ = [
     "Metrics",
     "Model",
     "ModelError",
+    "ProcessError",
     "ScoreError",
     "__version__",
     "calibrate",

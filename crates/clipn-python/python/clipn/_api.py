@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from . import _clipn
-from ._arrays import array, floats, one_or_many
+from ._arrays import array, floats, integers, one_or_many
 from ._clipn import Calibration, Detection
 from ._errors import InvalidArgumentError
 from ._results import Detections
@@ -133,11 +133,8 @@ class Model:
         Returns:
             Features, ``[N, D]`` in ``float32``.
         """
-        import numpy as np
-
         is_text = isinstance(texts, str) or (not hasattr(texts, "ndim") and all(isinstance(t, str) for t in texts))
-        tokens = tokenize(texts, self.context_length) if is_text else array(texts, "tokens")
-        tokens = np.ascontiguousarray(tokens, dtype=np.int64)
+        tokens = tokenize(texts, self.context_length) if is_text else integers(texts, "token ids")
         if tokens.ndim != 2:
             raise InvalidArgumentError(f"expected token ids of shape (N, L), got {tokens.shape}")
         return self._native.encode_tokens(tokens, side, normalize, _progress(progress))
@@ -375,7 +372,7 @@ class Bundle:
         self._native.write(os.fspath(path))
 
     def with_classifier(self, classifier: Classifier) -> Bundle:
-        """Returns the bundle with other classes of the same model, without a calibration."""
+        """Returns the bundle with a classifier of the same model, and its prompts, without a calibration."""
         return Bundle(self._native.with_classifier(classifier._native))
 
     @property

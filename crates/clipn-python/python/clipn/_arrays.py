@@ -32,6 +32,16 @@ def array(values: Any, name: str) -> np.ndarray:
         raise InvalidArgumentError(f"cannot use {name} as an array: {error}") from error
 
 
+def integers(values: Any, name: str) -> np.ndarray:
+    """Returns a contiguous int64 array of integers; numbers with a fraction are an error."""
+    import numpy as np
+
+    result = array(values, name)
+    if result.dtype.kind not in "iu" and result.size > 0:
+        raise InvalidArgumentError(f"expected {name} as integers, got {result.dtype}")
+    return np.ascontiguousarray(result, dtype=np.int64)
+
+
 def floats(values: Any, name: str, ndim: int) -> np.ndarray:
     """Returns a contiguous float32 or float64 array of ``ndim`` dimensions; float16 becomes float32, integers
     float64."""
@@ -48,7 +58,7 @@ def floats(values: Any, name: str, ndim: int) -> np.ndarray:
     elif result.dtype not in (np.float32, np.float64) or not result.dtype.isnative:
         if result.dtype.kind != "f" or result.dtype.itemsize > 8:
             raise InvalidArgumentError(f"expected {name} of floats of up to 64 bits, got {result.dtype}")
-        result = result.astype(result.dtype.newbyteorder("="))
+        result = result.astype(np.float32 if result.dtype.itemsize < 4 else result.dtype.newbyteorder("="))
     return np.ascontiguousarray(result)
 
 
@@ -62,13 +72,19 @@ def same_type(first: np.ndarray, *others: np.ndarray | None) -> list[np.ndarray 
     return arrays
 
 
-def pixels(image: Any) -> np.ndarray:
-    """Returns the pixels ``[H, W, 3]`` of a PIL image, or of an array ``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` or
-    ``[H, W, 4]`` of ``uint8``. Transparency is dropped, as PIL does."""
+EXIF_ORIENTATION = 0x0112
+
+
+def pixels_or_file(image: Any) -> tuple[np.ndarray, int] | bytes:
+    """Returns the pixels ``[H, W, 3]`` of an image and its EXIF orientation, or the file of a PIL image of 16 bits, which
+    is decoded as one on disk is.
+
+    The image is a PIL image, or an array ``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]`` of ``uint8``.
+    Transparency is dropped, as PIL does."""
     import numpy as np
 
     if hasattr(image, "convert") and hasattr(image, "getbands"):
-        return np.ascontiguousarray(np.asarray(image.convert("RGB")))
+        return _of_pil(image)
     values = array(image, "an image")
     if values.dtype != np.uint8 or values.ndim not in (2, 3):
         raise InvalidArgumentError(
@@ -80,7 +96,31 @@ def pixels(image: Any) -> np.ndarray:
     if values.shape[2] not in (1, 3, 4):
         raise InvalidArgumentError(f"expected an image of 1, 3 or 4 channels in the last axis, got shape {values.shape}")
     values = np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values[:, :, :3]
-    return np.ascontiguousarray(values)
+    return np.ascontiguousarray(values), 1
+
+
+def _of_pil(image: Any) -> tuple[np.ndarray, int] | bytes:
+    import io
+
+    import numpy as np
+
+    mode = getattr(image, "mode", "RGB")
+    exif = image.getexif() if hasattr(image, "getexif") else {}
+    if mode.startswith("I;16"):
+        # convert("RGB") clips 16 bits to 8, which is white for most images.
+        file = io.BytesIO()
+        image.save(file, "PNG", compress_level=0, exif=exif)
+        return file.getvalue()
+    if mode in ("I", "F"):
+        raise InvalidArgumentError(
+            f"expected a PIL image of 8 or 16 bits, got mode {mode!r}, whose range is unknown",
+            "give the path, or scale it to uint8",
+        )
+    try:
+        orientation = int(exif.get(EXIF_ORIENTATION, 1))
+    except (TypeError, ValueError):
+        orientation = 1
+    return np.ascontiguousarray(np.asarray(image.convert("RGB"))), max(orientation, 1)
 
 
 def is_one_image(value: Any) -> bool:

@@ -22,6 +22,10 @@ class InvalidArgumentError(ClipnError, ValueError):
     """An argument has a wrong value, type or shape."""
 
 
+class ProcessError(ClipnError, RuntimeError):
+    """The process was forked after clipn had started threads."""
+
+
 class ImageError(ClipnError):
     """An image cannot be read, decoded or scored."""
 

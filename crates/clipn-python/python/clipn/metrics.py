@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import _clipn
-from ._arrays import array, floats
+from ._arrays import array, floats, integers
 from ._results import Metrics
 
 if TYPE_CHECKING:
@@ -103,12 +103,7 @@ def fpr_range(id: ArrayLike, ood: ArrayLike, tpr: float = 0.95, convention: str 
 
 def accuracy(predictions: ArrayLike, labels: ArrayLike) -> float:
     """Fraction of the class indices ``predictions``, ``[N]``, that equal ``labels``, ``[N]``."""
-    import numpy as np
-
-    def indices(values: ArrayLike, name: str) -> np.ndarray:
-        return np.ascontiguousarray(array(values, name), dtype=np.int64)
-
-    return _clipn.accuracy(indices(predictions, "predictions"), indices(labels, "labels"))
+    return _clipn.accuracy(integers(predictions, "predictions"), integers(labels, "labels"))
 
 
 def evaluate(id: ArrayLike, ood: ArrayLike, tpr: float = 0.95) -> Metrics:

@@ -91,7 +91,7 @@ impl FeatureRows {
         rows.zip(&self.indices)
             .zip(&self.folders)
             .map(|((row, &index), folder)| {
-                let (sample, values) = row.map_err(|error| item_exception(index, &[], error))?;
+                let (sample, values) = row.map_err(|error| item_exception(index, None, error))?;
                 let folder = folder.clone();
                 let sample = CalibrationSample { folder, ..sample };
                 Ok(Scored { sample, values })

@@ -17,6 +17,7 @@ use crate::calibration::Calibration;
 use crate::errors::{IntoException, OrRaise, invalid, warn};
 use crate::interrupt::Reporter;
 use crate::model::Model;
+use crate::process;
 use fit::{FitPlan, fit_settings_of};
 use input::{Input, Scored};
 use scored::ScoredImages;
@@ -96,6 +97,7 @@ pub(crate) fn calibrate_bundle(
     workers: Option<usize>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(Bundle, Vec<String>, ComparisonJson)> {
+    process::check()?;
     let names = bundle.inner.classifier().class_names();
     let dim = bundle.inner.classifier().dim();
     let id = Input::extract(id, names, dim)?;
@@ -178,6 +180,7 @@ pub(crate) fn calibrate_bundle(
         .inner
         .clone()
         .with_classifier(classifier)
+        .or_raise()?
         .with_calibration(calibration);
     Ok((Bundle { inner }, skipped, comparison))
 }

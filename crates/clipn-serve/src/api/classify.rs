@@ -117,7 +117,17 @@ pub(super) async fn classify(
             }
         });
     let results = join_all(detections).await;
-    respond(&deployment.model, unseen_words, results, started)
+    let failures = results
+        .iter()
+        .filter_map(|(_, result)| result.as_ref().err());
+    let failures: Vec<_> = failures.map(ClassifyError::code).collect();
+    let response = respond(&deployment.model, unseen_words, results, started);
+    // The error of the response is counted with the request.
+    let of_request = usize::from(response.is_err());
+    for code in failures.into_iter().skip(of_request) {
+        app.metrics.record_error(code);
+    }
+    response
 }
 
 /// Client's name for an image, and the image's decision or error.

@@ -169,10 +169,11 @@ fn single_invalid_image_is_an_error_response() {
             .error(400),
         "bad_base64"
     );
-    assert_eq!(
-        server.metric("clipn_errors_total{code=\"not_an_image\"}"),
-        2.0
-    );
+    let errors = || server.metric("clipn_errors_total{code=\"not_an_image\"}");
+    assert_eq!(errors(), 1.0);
+    let two = json!({ "images": [{ "base64": "JVBERi0xLjc=" }, { "base64": "JVBERi0xLjc=" }] });
+    assert_eq!(server.classify_json(&two).status, 200);
+    assert_eq!(errors(), 3.0);
 }
 
 #[test]

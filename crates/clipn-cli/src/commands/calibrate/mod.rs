@@ -143,7 +143,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     let lowest = lowest(&id);
     let calibrated = bundle
-        .with_classifier(classifier)
+        .with_classifier(classifier)?
         .with_calibration(calibration);
     calibrated.write(path)?;
     if let Some(calibration) = calibrated.calibration() {

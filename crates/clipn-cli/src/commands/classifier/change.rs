@@ -211,7 +211,7 @@ fn open(args: &ChangeArgs) -> Result<Bundle, CliError> {
 
 fn write(args: &ChangeArgs, bundle: Bundle, classifier: Classifier) -> Result<(), CliError> {
     let had_threshold = bundle.calibration().is_some();
-    let bundle = bundle.with_classifier(classifier);
+    let bundle = bundle.with_classifier(classifier)?;
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     bundle.write(path)?;
     report_written(&bundle, path)?;

@@ -107,7 +107,7 @@ pub(crate) fn resolve(args: &SourceArgs, skipped: SharedSkippedFiles) -> Result<
     }
     let mut inputs = args.paths.iter().chain(&args.list);
     if let Some(key) = image_key
-        && !inputs.any(|path| is_table_file(path))
+        && !inputs.any(is_table_file)
     {
         return Err(CliError::usage_with_hint(
             format!("--image-key {key}: none of the inputs is a table"),

@@ -1,0 +1,148 @@
+"""Inputs that are unusual, and processes that are forked."""
+
+import io
+import multiprocessing
+import os
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+import clipn
+
+
+def gray_16(side=64):
+    values = np.linspace(0, 65535, side * side).reshape(side, side).astype(np.uint16)
+    return Image.fromarray(values)
+
+
+def file_of(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("faithful", [False, True])
+def test_pil_images_of_16_bits_equal_their_files(faithful):
+    image = gray_16()
+    assert image.mode == "I;16"
+    from_file = clipn.preprocess(file_of(image, "PNG"), size=32, faithful_pixels=faithful)
+    assert np.array_equal(clipn.preprocess(image, size=32, faithful_pixels=faithful), from_file)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_pil_images_of_an_unknown_range_are_refused(mode):
+    with pytest.raises(clipn.InvalidArgumentError, match=f"got mode '{mode}'"):
+        clipn.preprocess(Image.new(mode, (40, 40)), size=32)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pil_images_are_turned_as_their_files_are(orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 52, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = file_of(Image.fromarray(pixels), "PNG", exif=exif)
+    opened = Image.open(io.BytesIO(file))
+    upright = ImageOps.exif_transpose(opened)
+    for faithful in (False, True):
+        expected = clipn.preprocess(file, size=32, faithful_pixels=faithful)
+        assert np.array_equal(clipn.preprocess(opened, size=32, faithful_pixels=faithful), expected)
+    assert np.array_equal(clipn.preprocess(opened, size=32), clipn.preprocess(upright, size=32))
+
+
+def test_numbers_that_are_no_integers_are_refused(model):
+    with pytest.raises(clipn.InvalidArgumentError, match="expected predictions as integers, got float64"):
+        clipn.metrics.accuracy([1.7, 2], [1, 2])
+    with pytest.raises(clipn.InvalidArgumentError, match="expected token ids as integers"):
+        model.text(np.full((1, model.context_length), 1.5))
+
+
+def test_pixels_of_another_size_are_refused(model):
+    side = model.image_size
+    for shape in [(1, 3, side + 1, side + 1), (1, 3, side, side // 2), (1, 1, side, side)]:
+        with pytest.raises(clipn.InvalidArgumentError, match="expected pixels of shape"):
+            model.image(np.zeros(shape, np.float32))
+
+
+def test_groups_and_scales_of_scores_are_checked():
+    yes, negatives = np.random.default_rng(0).normal(size=(2, 4, 3))
+    for ends in ([2], [2, 2, 3], [3, 2], [4], []):
+        with pytest.raises(clipn.InvalidArgumentError, match="ends of groups"):
+            clipn.scores.neglabel(yes, negatives, group_ends=ends)
+    assert np.isfinite(clipn.scores.neglabel(yes, negatives, group_ends=[1, 3])).all()
+    for scale in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(clipn.InvalidArgumentError, match="expected a positive scale"):
+            clipn.scores.score("msp", yes, scale=scale)
+
+
+def test_detections_without_a_threshold_are_restored(bundle_path, images):
+    detector = clipn.Detector.open(bundle_path).with_rule(reject=False)
+    [detection] = detector.detect(images[:1])
+    assert detection.threshold == float("-inf")
+    assert pickle.loads(pickle.dumps(detection)) == detection
+
+
+def test_a_bundle_takes_the_prompts_of_a_classifier(bundle_path, model):
+    plain = clipn.Classifier.build(["pizza", "banana"], "plain", pretrained=model)
+    bundle = clipn.Bundle.open(bundle_path).with_classifier(plain)
+    added = bundle.classifier.add(["teapot"], pretrained=model)
+    expected = clipn.Classifier.build(["pizza", "banana", "teapot"], "plain", pretrained=model)
+    assert np.array_equal(added.yes_weights, expected.yes_weights)
+    of_features = clipn.Classifier.from_features(plain.yes_weights, classes=["pizza", "banana"])
+    with pytest.raises(clipn.InvalidArgumentError, match="made of features"):
+        bundle.with_classifier(of_features)
+
+
+class Failing:
+    """An iterator that raises for ever."""
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise ValueError("no more")
+
+
+def test_a_stream_ends_after_an_exception_of_its_iterator(bundle_path, images):
+    detector = clipn.Detector.open(bundle_path)
+    results = list(detector.stream(Failing(), errors="return"))
+    assert [str(result) for result in results] == ["no more"]
+    # An image that cannot be read is named by its index, and does not end the stream.
+    stream = detector.stream([images[0].read_bytes(), b"no image", images[0].read_bytes()], errors="return")
+    first, error, last = stream
+    assert first == last and str(error).startswith("image 1: ")
+
+
+def call_in_a_fork(function, results):
+    try:
+        results.put(function())
+    except clipn.ClipnError as error:
+        results.put(str(error))
+
+
+def in_a_fork(function):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    process = context.Process(target=call_in_a_fork, args=(function, results))
+    process.start()
+    try:
+        return results.get(timeout=60)
+    finally:
+        process.kill()
+        process.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forked_processes_work_or_say_why_not(model, images):
+    texts = ["a school bus"] * 200
+    yes = np.random.default_rng(0).normal(size=(300, 4))
+    calls = [
+        lambda: clipn.tokenize(texts),
+        lambda: clipn.preprocess(images, size=32),
+        lambda: clipn.scores.msp(yes),
+    ]
+    for call in calls:
+        assert np.array_equal(in_a_fork(call), call())
+    message = in_a_fork(lambda: model.image(images))
+    assert "was forked after clipn had started its threads" in message and "spawn" in message
