@@ -159,8 +159,9 @@ pub enum TrainingError {
     },
     /// A run is marked as finished, but its last checkpoints are missing.
     #[error(
-        "{} is finished after {step} steps, but the newest checkpoint has {newest}",
-        path.display()
+        "{} is finished after {step} steps, but the newest checkpoint has {newest}{}",
+        path.display(),
+        in_words(damaged)
     )]
     MissingLastCheckpoint {
         /// Directory of the run.
@@ -169,6 +170,8 @@ pub enum TrainingError {
         step: u64,
         /// Steps of the newest checkpoint.
         newest: u64,
+        /// Newer checkpoints that are damaged.
+        damaged: Vec<PathBuf>,
     },
     /// A part of a checkpoint's state cannot be encoded or decoded.
     #[error("invalid {part} in the checkpoint state")]
@@ -251,5 +254,15 @@ impl TrainingError {
             _ => return None,
         };
         Some(hint)
+    }
+}
+
+/// Names damaged checkpoints, after a message.
+fn in_words(damaged: &[PathBuf]) -> String {
+    let names = damaged.iter().filter_map(|path| path.file_name());
+    let names: Vec<_> = names.map(|name| name.to_string_lossy()).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!("; damaged: {}", names.join(", ")),
     }
 }

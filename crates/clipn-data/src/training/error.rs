@@ -162,7 +162,7 @@ impl TrainingDataError {
             }
             Self::TooFewSamples { .. } => Some("use a smaller batch size, or more data"),
             Self::PositionMismatch { .. } => {
-                Some("resume with the same data and settings, or start the epoch again")
+                Some("resume with the same data and settings, or from the end of an epoch")
             }
             Self::Thread { .. } => Some("use fewer workers"),
             Self::ThreadStopped => Some("report this with the data that was read"),

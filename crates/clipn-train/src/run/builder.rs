@@ -167,7 +167,11 @@ impl<'a> RunBuilder<'a> {
         }
         let loader = open_data(&settings, &config, progress, &ranks)?;
         let steps_per_epoch = steps_per_epoch(&settings, &loader)?;
-        let (store, checkpoint) = open_checkpoints(&dir, &start, &ranks)?;
+        let Checkpoints {
+            store,
+            start: checkpoint,
+            damaged,
+        } = open_checkpoints(&dir, &start, &ranks)?;
         let state = InitialState::load(checkpoint.as_deref(), &settings, &config, steps_per_epoch)?;
         if let (Some(path), false, false) = (
             &checkpoint,
@@ -217,6 +221,10 @@ impl<'a> RunBuilder<'a> {
             Some(cached) => loader.with_cached_images(cached),
             None => loader,
         };
+        // Nothing in the directory changes before all is known to fit.
+        if let Some(position) = &state.position {
+            loader.check_position(position)?;
+        }
         let log = match ranks.rank() {
             0 => Some(open_log(&dir, &start, state.step)?),
             _ => None,
@@ -235,6 +243,7 @@ impl<'a> RunBuilder<'a> {
             trainer,
             texts,
             frozen,
+            damaged,
             store,
             log,
             step: state.step,
@@ -297,42 +306,63 @@ impl Drop for RunLock {
     }
 }
 
+/// Checkpoints of a run.
+struct Checkpoints {
+    /// Their directory, on rank 0.
+    store: Option<CheckpointStore>,
+    /// The one that the run starts from.
+    start: Option<PathBuf>,
+    /// Newer ones that cannot be used, on rank 0.
+    damaged: Vec<PathBuf>,
+}
+
 /// Opens the directory of checkpoints on rank 0, which decides for all where the run starts.
 fn open_checkpoints(
     dir: &Path,
     start: &RunStart,
     ranks: &Ranks,
-) -> Result<(Option<CheckpointStore>, Option<PathBuf>), TrainingError> {
+) -> Result<Checkpoints, TrainingError> {
     let root = dir.join("checkpoints");
     let mut label = String::new();
     let mut store = None;
+    let mut damaged = Vec::new();
     if ranks.rank() == 0 {
         let opened = CheckpointStore::open(&root)?;
         if *start == RunStart::Latest {
             let newest = opened.latest()?;
-            check_mark(dir, newest.as_ref())?;
+            damaged = opened.damaged()?;
+            check_mark(dir, newest.as_ref(), &damaged)?;
             label = newest.map_or_else(String::new, |saved| saved.label.to_string());
         }
         store = Some(opened);
     }
     let label = ranks.bytes_of_root(label.as_bytes())?;
-    let checkpoint = match start {
+    let start = match start {
         RunStart::Fresh => None,
         RunStart::From(path) => Some(path.clone()),
         RunStart::Latest if label.is_empty() => None,
         RunStart::Latest => Some(root.join(String::from_utf8_lossy(&label).as_ref())),
     };
-    Ok((store, checkpoint))
+    Ok(Checkpoints {
+        store,
+        start,
+        damaged,
+    })
 }
 
 /// Checks that a run that is marked as finished still has its last checkpoint.
-fn check_mark(dir: &Path, newest: Option<&SavedCheckpoint>) -> Result<(), TrainingError> {
+fn check_mark(
+    dir: &Path,
+    newest: Option<&SavedCheckpoint>,
+    damaged: &[PathBuf],
+) -> Result<(), TrainingError> {
     let newest = newest.map_or(0, |saved| saved.step);
     match FinishedMark::read(dir)? {
         Some(mark) if mark.step > newest => Err(TrainingError::MissingLastCheckpoint {
             path: dir.to_owned(),
             step: mark.step,
             newest,
+            damaged: damaged.to_vec(),
         }),
         _ => Ok(()),
     }

@@ -26,7 +26,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use clipn_base::files::StateLock;
 use clipn_data::{CaptionLoader, CaptionSource, Epoch, EpochPosition, TrainBatch};
 use clipn_engine::TextTransformer;
-use clipn_model::{ModelConfig, WeightsMetadata};
+use clipn_model::{LogitScale, ModelConfig, WeightsMetadata};
 use clipn_text::tokenizer::Tokenizer;
 
 use crate::communicator::{Collective, Communicator};
@@ -54,6 +54,8 @@ pub struct TrainRun {
     trainer: Trainer<f32, CpuImageTower, TextTransformer, Ranks>,
     texts: TextSampler,
     frozen: Option<FrozenFeatures>,
+    /// Newer checkpoints that cannot be used, on rank 0.
+    damaged: Vec<PathBuf>,
     /// Checkpoints, which rank 0 writes.
     store: Option<CheckpointStore>,
     /// Log, which rank 0 writes.
@@ -144,6 +146,26 @@ impl TrainRun {
     /// Returns the model config.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Returns the metadata that is saved with the weights, such as their templates.
+    pub fn metadata(&self) -> &WeightsMetadata {
+        &self.notes
+    }
+
+    /// Returns the factor of the logits with which the weights are evaluated: that of the metadata, as of weights in
+    /// a file, else the published 100.
+    pub fn evaluation_scale(&self) -> f64 {
+        match self.notes.logit_scale {
+            Some(LogitScale::Trained) => f64::from(self.towers().logit_scale).exp(),
+            Some(LogitScale::Published) | None => 100.0,
+        }
+    }
+
+    /// Returns the checkpoints in the directory that are newer than the start of the run, but damaged, and were not
+    /// used for [`RunStart::Latest`].
+    pub fn damaged_checkpoints(&self) -> &[PathBuf] {
+        &self.damaged
     }
 
     /// Returns the run's directory.

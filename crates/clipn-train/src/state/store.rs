@@ -97,6 +97,25 @@ impl CheckpointStore {
         Ok(found)
     }
 
+    /// Returns the directories with the name of a checkpoint that [`list`](Self::list) skips, and are younger than
+    /// the newest one that it has.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if the directory cannot be read.
+    pub fn damaged(&self) -> Result<Vec<PathBuf>, StateError> {
+        let written = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+        let newest = self.latest()?.and_then(|saved| written(&saved.path));
+        let mut found = Vec::new();
+        for (name, path) in directories(&self.root)? {
+            let is_label = name.parse::<CheckpointLabel>().is_ok();
+            if is_label && steps_if_complete(&path).is_none() && written(&path) > newest {
+                found.push(path);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     /// Returns the complete checkpoint with the most steps; of several, the one at an
     /// epoch's end.
     ///

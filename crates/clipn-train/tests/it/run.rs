@@ -487,6 +487,75 @@ fn training_again_from_an_earlier_checkpoint_sets_later_ones_aside() {
 }
 
 #[test]
+fn a_refused_resume_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = TrainSettings {
+        save_every: Some(1),
+        ..clip_settings(dir.path())
+    };
+    let run_dir = dir.path().join("run");
+    let mut run = TrainRun::open(settings.clone(), &run_dir).unwrap();
+    run.run(&CancelAfter(Mutex::new(1))).unwrap();
+    drop(run);
+    let files = || {
+        [TrainSettings::FILE_NAME, TrainingLog::LINES_FILE]
+            .map(|name| fs::read_to_string(run_dir.join(name)).unwrap())
+    };
+    // A line of a step after the checkpoint, as of a run that was killed.
+    let path = run_dir.join(TrainingLog::LINES_FILE);
+    let line = fs::read_to_string(&path).unwrap();
+    fs::write(
+        &path,
+        line.clone() + &line.replace("\"step\":1", "\"step\":2"),
+    )
+    .unwrap();
+    let before = files();
+    let other = TrainSettings {
+        seed: 5,
+        ..settings
+    };
+    let error = TrainRun::builder(other, &run_dir)
+        .with_start(RunStart::Latest)
+        .with_changed_settings(true)
+        .open()
+        .unwrap_err();
+    let message = clipn_base::error::chain_in_one_line(&error);
+    assert!(
+        message.contains("cannot resume at epoch 0, batch 1"),
+        "{message}"
+    );
+    assert_eq!(files(), before);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = clip_settings(dir.path());
+    let run_dir = dir.path().join("run");
+    let mut run = TrainRun::open(settings.clone(), &run_dir).unwrap();
+    run.run(&NoProgress).unwrap();
+    drop(run);
+    let damaged = run_dir.join("checkpoints/epoch-2");
+    fs::write(damaged.join("model.safetensors"), "cut").unwrap();
+    let open = || {
+        TrainRun::builder(settings.clone(), &run_dir)
+            .with_start(RunStart::Latest)
+            .open()
+    };
+    let message = open().unwrap_err().to_string();
+    assert!(
+        message.ends_with("the newest checkpoint has 2; damaged: epoch-2"),
+        "{message}"
+    );
+    fs::remove_file(run_dir.join(TrainRun::FINISHED_FILE)).unwrap();
+    let mut run = open().unwrap();
+    assert_eq!((run.damaged_checkpoints(), run.step()), (&[damaged][..], 2));
+    run.run(&NoProgress).unwrap();
+    drop(run);
+    assert!(open().unwrap().damaged_checkpoints().is_empty());
+}
+
+#[test]
 fn the_time_to_write_a_checkpoint_is_not_in_the_log() {
     /// Makes every checkpoint take two seconds.
     struct SlowDisk;

@@ -102,6 +102,12 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     let mut run = builder.open()?;
     report(&run);
     run.lock_warnings().iter().for_each(warning);
+    for damaged in run.damaged_checkpoints() {
+        warning(format_args!(
+            "{} is damaged, and resuming continues from an earlier checkpoint",
+            damaged.display()
+        ));
+    }
     if run.damaged_features() > 0 {
         warning(format_args!(
             "damaged cached features, computed again: {}",

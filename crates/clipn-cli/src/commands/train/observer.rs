@@ -123,6 +123,7 @@ impl RunReporter {
             .with_duplicates(is_built_in(&periodic.benchmark))
             .with_progress(self)
             .build_with_towers(&towers.yes, no)?
+            .with_scale(run.evaluation_scale())
             .with_no_scale(run.settings().objective.no_scale.unwrap_or(1.0));
         let preprocessing = Preprocessing {
             gray: periodic.benchmark.gray,

@@ -366,6 +366,73 @@ fn evaluates_after_each_epoch_on_shards() {
     assert!(evaluations[1]["results"].is_object());
 }
 
+/// Weights that record their logit scale are evaluated with it, as `clipn eval` does.
+#[cfg(feature = "mini")]
+#[test]
+fn evaluations_during_training_have_the_figures_of_eval() {
+    let s = &sandbox();
+    for (number, folder) in ["id/pizza", "id/banana", "id/teapot", "ood"]
+        .iter()
+        .enumerate()
+    {
+        std::fs::create_dir_all(s.path(folder)).unwrap();
+        for image in number * 9..number * 9 + 9 {
+            let from = s.path(&format!("pairs/{image}.bmp"));
+            std::fs::copy(from, s.path(&format!("{folder}/{image}.bmp"))).unwrap();
+        }
+    }
+    s.write(
+        "own.toml",
+        "name = \"own\"\n[id]\nfolder = \"id\"\n[[ood]]\nname = \"others\"\nfolder = \"ood\"\n",
+    );
+    let run = [
+        "train",
+        "--pretrained",
+        "clipn-mini",
+        "--train-data",
+        "captions.tsv",
+        "--batch-size",
+        "16",
+        "--epochs",
+        "1",
+        "--name",
+        "taught",
+        "--eval-benchmark",
+        "own.toml",
+        "--data-root",
+        ".",
+    ];
+    let weights = s.done(&run).trim().to_owned();
+    let line = std::fs::read_to_string(s.path("logs/taught/eval.jsonl")).unwrap();
+    let during: Value = serde_json::from_str(&line).unwrap();
+    let results = |scale: &str| -> Value {
+        let output = format!("results-{scale}");
+        s.done(&[
+            "eval",
+            "--pretrained",
+            &weights,
+            "--benchmark",
+            "own.toml",
+            "--data-root",
+            ".",
+            "--templates",
+            "simple",
+            "--negatives",
+            "none",
+            "--logit-scale",
+            scale,
+            "--output",
+            &output,
+        ]);
+        let json = std::fs::read_to_string(s.path(&format!("{output}/results.json"))).unwrap();
+        serde_json::from_str(&json).unwrap()
+    };
+    let averages = &during["results"]["averages"];
+    assert!(averages.as_array().is_some_and(|scores| scores.len() > 5));
+    assert_eq!(*averages, results("trained")["averages"]);
+    assert_ne!(*averages, results("published")["averages"]);
+}
+
 #[test]
 fn skips_broken_samples_up_to_a_limit() {
     let s = &sandbox();

@@ -193,13 +193,22 @@ impl CaptionLoader {
     /// [`TrainingDataError::PositionMismatch`] if the position was taken with other data or settings, and
     /// the errors of [`CaptionLoader::epoch`].
     pub fn resume(&self, position: EpochPosition) -> Result<Epoch, TrainingDataError> {
+        self.check_position(&position)?;
+        self.start(position)
+    }
+
+    /// Checks that an epoch can be [resumed](Self::resume) at a position.
+    ///
+    /// # Errors
+    /// [`TrainingDataError::PositionMismatch`] if the position was taken with other data or settings.
+    pub fn check_position(&self, position: &EpochPosition) -> Result<(), TrainingDataError> {
         if position.fingerprint != self.fingerprint || position.batches > self.batches {
             return Err(TrainingDataError::PositionMismatch {
                 epoch: position.epoch,
                 batch: position.batches,
             });
         }
-        self.start(position)
+        Ok(())
     }
 
     fn start(&self, mut position: EpochPosition) -> Result<Epoch, TrainingDataError> {

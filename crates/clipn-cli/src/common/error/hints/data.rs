@@ -50,7 +50,9 @@ fn training_data(error: &TrainingDataError) -> Option<&'static str> {
             "put sizes.json beside the shards, or make more shards"
         }
         TrainingDataError::TooFewSamples { .. } => "lower --batch-size, or give more data",
-        TrainingDataError::PositionMismatch { .. } => "resume with the same data and settings",
+        TrainingDataError::PositionMismatch { .. } => {
+            "resume with the same data and settings, or from a checkpoint at the end of an epoch: --resume DIR"
+        }
         TrainingDataError::Thread { .. } => "lower --workers",
         TrainingDataError::ShardSpec { .. } => {
             "check the path; shards must be on this machine, and each named once"
