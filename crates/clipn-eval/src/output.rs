@@ -127,8 +127,8 @@ pub(crate) fn further_cells(r: &OodResult, results: &Results) -> Vec<String> {
         .collect()
 }
 
-/// Writes one row per image: set, path, label, prediction, every score, and the error if the image
-/// could not be read.
+/// Writes one row per image: set, path, label, prediction, every score, the error if the image
+/// could not be read, and whether the image is in-distribution.
 ///
 /// # Errors
 /// [`EvaluationError::Write`] if the file cannot be written.
@@ -143,9 +143,10 @@ pub fn write_scores_csv(
         csv.write_record(
             heading
                 .chain(evaluation.scores.iter().map(|s| s.name()))
-                .chain(["error"]),
+                .chain(["error", "is_id"]),
         )?;
         for set in std::iter::once(&evaluation.id).chain(&evaluation.ood) {
+            let is_id = std::ptr::eq(set, &evaluation.id);
             for row in &set.rows {
                 let mut record = vec![
                     set.name.clone(),
@@ -166,6 +167,7 @@ pub fn write_scores_csv(
                         record.push(error.clone());
                     }
                 }
+                record.push(is_id.to_string());
                 csv.write_record(&record)?;
             }
         }
@@ -174,7 +176,7 @@ pub fn write_scores_csv(
 }
 
 /// Writes the table of [`write_scores_csv`] as a Parquet file, with further columns: `kind` (`id`, `shifted`, `near`
-/// or `far`; empty for an out-of-distribution set of unknown distance), `is_id`, and the indices of label and
+/// or `far`; empty for an out-of-distribution set of unknown distance), and the indices of label and
 /// prediction among the classes.
 ///
 /// # Errors

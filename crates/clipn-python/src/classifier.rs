@@ -81,13 +81,17 @@ fn build(
     let negatives = match &settings.negatives {
         NegativeSource::None => None,
         NegativeSource::File(path) if path.extension().is_some_and(|e| e == "safetensors") => {
-            Some(Negatives::open(path)?)
+            let hash = model.weights.yes_tower_hash();
+            let (negatives, left_out) = Negatives::open_for(path, &hash, classifier.class_names())?;
+            notes.extend(left_out);
+            Some(negatives)
         }
         source => {
             let tower = TextEncoder::from_weights(&model.weights, TextSide::Yes);
             let mut builder = NegativesBuilder::new(source)
                 .with_class_names(classifier.class_names())
                 .with_vocabulary(model.weights.training_vocabulary())
+                .with_tower_hash(model.weights.yes_tower_hash())
                 .with_progress(reporter);
             if let NegativeSource::List(_) = source {
                 builder = builder.with_list_templates(prompts.templates().yes().to_vec());

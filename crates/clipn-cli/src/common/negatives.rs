@@ -212,7 +212,12 @@ fn open_or_build(
 ) -> Result<Negatives, CliError> {
     let list;
     let source = match source {
-        NegativeSource::File(path) if is_safetensors(path) => return Ok(Negatives::open(path)?),
+        NegativeSource::File(path) if is_safetensors(path) => {
+            let hash = loaded.weights.yes_tower_hash();
+            let (negatives, left_out) = Negatives::open_for(path, &hash, classifier.class_names())?;
+            left_out.iter().for_each(warning);
+            return Ok(negatives);
+        }
         NegativeSource::File(path) => {
             list = read_list(path)?;
             &list
@@ -250,9 +255,11 @@ fn build(
     if let NegativeSource::List(_) = source {
         builder = builder.with_list_templates(prompts.templates().yes().to_vec());
     }
-    if let Some(cache) = &cache {
-        builder = builder.with_cache(cache, loaded.weights.yes_tower_hash());
-    }
+    let hash = loaded.weights.yes_tower_hash();
+    builder = match &cache {
+        Some(cache) => builder.with_cache(cache, hash),
+        None => builder.with_tower_hash(hash),
+    };
     let built = builder.build(classifier.yes_weights(), &tower)?;
     built.notes.iter().for_each(warning);
     loaded.weights.release_pages();

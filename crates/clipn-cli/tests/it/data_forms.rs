@@ -432,3 +432,41 @@ fn trains_on_the_collected_cases() {
         fails("tables/image-column.parquet", &[], "--features parquet");
     }
 }
+
+#[test]
+fn inputs_without_images_are_errors() {
+    let s = Sandbox::new();
+    s.write("empty.txt", "\n\n");
+    let output = s.clipn(&classify(&["--list", "empty.txt"]));
+    let report = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{report}");
+    assert!(
+        report.contains("no images in the list empty.txt"),
+        "{report}"
+    );
+}
+
+/// Names that are not UTF-8 match no pattern, and are named.
+#[cfg(unix)]
+#[test]
+fn files_that_no_pattern_can_match_are_named() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let s = Sandbox::new();
+    let photo = std::fs::read(s.path("noise/0.bmp")).unwrap();
+    let odd = s.path("odd").join(OsStr::from_bytes(b"caf\xe9.jpg"));
+    std::fs::create_dir_all(s.path("odd")).unwrap();
+    if std::fs::write(&odd, &photo).is_err() {
+        println!("skipped: this file system takes only names in UTF-8");
+        return;
+    }
+    let output = s.clipn(&classify(&["odd/*.jpg"]));
+    let report = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{report}");
+    assert!(
+        report.contains("nothing matches the pattern `odd/*.jpg`; names that are not UTF-8")
+            && report.contains("hint: give the directory"),
+        "{report}"
+    );
+}

@@ -226,7 +226,7 @@ fn output_files_have_the_table_and_one_row_per_image() {
     let scores = read("scores.csv");
     assert_eq!(
         scores.lines().next().unwrap(),
-        "set,path,label,prediction,msp,maxlogit,energy,mcm,margin,gen,logitgap,ctw,atd,gated-energy,error"
+        "set,path,label,prediction,msp,maxlogit,energy,mcm,margin,gen,logitgap,ctw,atd,gated-energy,error,is_id"
     );
     assert_eq!(scores.lines().count(), 1 + 12 + 6 + 5);
     assert!(

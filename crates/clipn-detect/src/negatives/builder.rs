@@ -62,6 +62,7 @@ pub struct NegativesBuilder<'a> {
     grouping: Grouping,
     vocabulary: Option<&'a TrainingVocabulary>,
     cache: Option<(&'a WordFeatureCache, String)>,
+    tower_hash: Option<String>,
     progress: &'a dyn Progress,
     /// Seed of the superclasses that CSP draws for adjectives.
     superclass_seed: u64,
@@ -129,6 +130,7 @@ impl<'a> NegativesBuilder<'a> {
             grouping,
             vocabulary: None,
             cache: None,
+            tower_hash: None,
             progress: &NoProgress,
             superclass_seed: 0,
         }
@@ -226,8 +228,20 @@ impl<'a> NegativesBuilder<'a> {
     /// [`yes_tower_hash`](clipn_model::ModelWeights::yes_tower_hash).
     #[must_use]
     pub fn with_cache(self, cache: &'a WordFeatureCache, tower_hash: impl Into<String>) -> Self {
+        let tower_hash = tower_hash.into();
         Self {
-            cache: Some((cache, tower_hash.into())),
+            cache: Some((cache, tower_hash.clone())),
+            tower_hash: Some(tower_hash),
+            ..self
+        }
+    }
+
+    /// Records the text tower, see [`yes_tower_hash`](clipn_model::ModelWeights::yes_tower_hash), so that a file of the
+    /// negatives is not used with another one. [`with_cache`](Self::with_cache) does so too.
+    #[must_use]
+    pub fn with_tower_hash(self, tower_hash: impl Into<String>) -> Self {
+        Self {
+            tower_hash: Some(tower_hash.into()),
             ..self
         }
     }
@@ -259,7 +273,7 @@ impl<'a> NegativesBuilder<'a> {
         let unseen = self.drop_unseen();
         let mut notes = Vec::new();
         if self.is_users_list() {
-            notes.extend(self.drop_class_names());
+            notes.extend(self.drop_class_names()?);
             notes.extend(self.note_of_unseen());
             notes.extend(self.note_of_truncated(tower.context_length()));
         }
@@ -322,6 +336,7 @@ impl<'a> NegativesBuilder<'a> {
                 },
             },
             grouping: self.grouping,
+            text_tower: self.tower_hash,
         };
         Ok(BuiltNegatives {
             negatives: Negatives::new(words, &rows, groups.ends, origin)?,
@@ -335,7 +350,7 @@ impl<'a> NegativesBuilder<'a> {
     }
 
     /// Drops the texts of a list that name classes, which would reject the images of their own class.
-    fn drop_class_names(&mut self) -> Option<String> {
+    fn drop_class_names(&mut self) -> Result<Option<String>, NegativesError> {
         let exclusions = Exclusions::of_names(&self.class_names);
         let names_class =
             |word: &String| exclusions.reason(word) == Some(ExclusionReason::ClassName);
@@ -343,12 +358,18 @@ impl<'a> NegativesBuilder<'a> {
         for words in [&mut self.nouns.words, &mut self.adjectives.words] {
             dropped.extend(words.extract_if(.., |word| names_class(word)));
         }
-        let first = dropped.first()?;
-        Some(format!(
+        let Some(first) = dropped.first() else {
+            return Ok(None);
+        };
+        if self.nouns.words.is_empty() && self.adjectives.words.is_empty() {
+            let first = first.clone();
+            return Err(NegativesError::OnlyClassNames { first });
+        }
+        Ok(Some(format!(
             "dropped texts to reject that name classes: {}, such as `{}`",
             dropped.len(),
             shortened(first)
-        ))
+        )))
     }
 
     /// Counts the texts of a list with words that the model has never read.

@@ -17,6 +17,18 @@ pub enum NegativesError {
         /// Number of chosen words, 0.
         chosen: usize,
     },
+    /// Every text of a user's list names a class.
+    #[error("every text to reject names a class, such as `{first}`")]
+    OnlyClassNames {
+        /// The first text.
+        first: String,
+    },
+    /// Another text tower encoded the words of a file.
+    #[error("the negatives in {} were encoded by the text tower of other weights", path.display())]
+    OtherTower {
+        /// The file.
+        path: PathBuf,
+    },
     /// There are no classes to compare the candidates with.
     #[error("no classes")]
     NoClasses,
@@ -134,6 +146,8 @@ impl NegativesError {
             Self::NotFinite { .. } | Self::SimilarityNotFinite { .. } => {
                 "the weights are damaged; download or save them again"
             }
+            Self::OnlyClassNames { .. } => "reject texts that name none of the classes",
+            Self::OtherTower { .. } => "choose the negatives again, with these weights",
             Self::NotNegatives { .. } => "`Negatives::save` writes such a file",
             Self::UnsupportedVersion { .. } => "use a later version of clipn",
             Self::Corrupt { .. } => "choose the negatives again",

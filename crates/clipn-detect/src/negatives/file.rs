@@ -145,6 +145,43 @@ impl<T: Real> Negatives<T> {
         Self::read(&Checkpoint::open(path)?)
     }
 
+    /// Reads a file of negatives for the classes `class_names` of a model, whose text tower has the hash
+    /// [`yes_tower_hash`](clipn_model::ModelWeights::yes_tower_hash). Words that describe the classes are left out,
+    /// [as for other classes](Self::for_classes), with a note.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); [`NegativesError::OtherTower`] if another text tower encoded the words, and
+    /// [`NegativesError::NoWords`] if all describe the classes.
+    pub fn open_for(
+        path: impl AsRef<Path>,
+        tower_hash: &str,
+        class_names: &[String],
+    ) -> Result<(Self, Option<String>), NegativesError> {
+        let path = path.as_ref();
+        let all = Self::open(path)?;
+        let encoded_by = all.origin().text_tower.as_deref();
+        if encoded_by.is_some_and(|tower| tower != tower_hash) {
+            let path = path.to_owned();
+            return Err(NegativesError::OtherTower { path });
+        }
+        let others = all.for_classes(class_names)?;
+        let dropped = all.len() - others.len();
+        if dropped == 0 {
+            return Ok((all, None));
+        }
+        let first = all
+            .words()
+            .iter()
+            .find(|word| !others.words().contains(word));
+        let note = format!(
+            "left out words that describe the classes: {dropped} of {} in {}, such as `{}`",
+            all.len(),
+            path.display(),
+            first.map_or("", String::as_str)
+        );
+        Ok((others, Some(note)))
+    }
+
     /// Reads a file of negatives from memory. `path` is only used in errors.
     ///
     /// # Errors

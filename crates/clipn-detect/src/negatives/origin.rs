@@ -20,6 +20,10 @@ pub struct NegativesOrigin {
     pub selection: Selection,
     /// How the words are grouped.
     pub grouping: Grouping,
+    /// SHA-256 of the text tower that encoded them, see [`yes_tower_hash`](clipn_model::ModelWeights::yes_tower_hash);
+    /// `None` if it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_tower: Option<String>,
 }
 
 impl NegativesOrigin {
@@ -32,6 +36,7 @@ impl NegativesOrigin {
             join,
             selection: Selection::UserList,
             grouping,
+            text_tower: None,
         }
     }
 }

@@ -127,6 +127,17 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// The column with the names of the sets, beside one that says which rows are in-distribution.
+    fn names_column(&self, options: &ScoreTableOptions, meaning: Meaning) -> Option<usize> {
+        let is_flag = matches!(meaning, Meaning::Flag { .. });
+        let is_chosen = options.set_column.is_some() || options.id_value.is_some();
+        let is_names = |name: &String| self::meaning(name) == Some(Meaning::Names);
+        if !is_flag || is_chosen {
+            return None;
+        }
+        self.header.iter().position(is_names)
+    }
+
     /// Whether the rows are decisions of `clipn classify`, whose `label` and `unknown` follow from the score:
     /// they are no ground truth.
     fn is_decisions(&self) -> bool {
@@ -212,14 +223,22 @@ impl<'a> Table<'a> {
         let roles = roles(&values, meaning, id_value).ok_or_else(|| {
             ScoreFileError::without_id(self.path, &self.header[set], id_value, &values)
         })?;
-        let mut ood_names = IndexSet::new();
-        let target: Vec<Option<usize>> = roles
-            .iter()
-            .map(|role| match role {
-                Role::Id => None,
-                Role::Ood(name) => Some(ood_names.insert_full(name.clone()).0),
-            })
-            .collect();
+        let names = self.names_column(options, meaning);
+        let (mut id_names, mut ood_names) = (IndexSet::new(), IndexSet::new());
+        let target = value_of_row.iter().enumerate().map(|(row, &value)| {
+            let set_name = names.map(|column| self.cell(row, column));
+            match &roles[value] {
+                Role::Id => {
+                    id_names.extend(set_name);
+                    None
+                }
+                Role::Ood(name) => {
+                    let name = set_name.filter(|name| !name.is_empty()).unwrap_or(name);
+                    Some(ood_names.insert_full(name.to_owned()).0)
+                }
+            }
+        });
+        let target: Vec<Option<usize>> = target.collect();
         let empty = |&column: &usize| ScoreColumn {
             name: self.header[column].clone(),
             id: Vec::new(),
@@ -227,7 +246,7 @@ impl<'a> Table<'a> {
         };
         let mut scores: Vec<ScoreColumn> = columns.iter().map(empty).collect();
         let mut skipped = 0;
-        for (row, &value) in value_of_row.iter().enumerate() {
+        for (row, &target) in target.iter().enumerate() {
             let found = columns.iter().map(|&column| self.score(row, column));
             let found: Option<Vec<f64>> = found.collect::<Result<_, _>>()?;
             let Some(found) = found else {
@@ -235,7 +254,7 @@ impl<'a> Table<'a> {
                 continue;
             };
             for (score, number) in scores.iter_mut().zip(found) {
-                match target[value] {
+                match target {
                     None => score.id.push(number),
                     Some(set) => score.ood[set].push(number),
                 }
@@ -245,16 +264,23 @@ impl<'a> Table<'a> {
             .iter()
             .zip(&roles)
             .filter(|(_, role)| **role == Role::Id);
-        let id_values: Vec<&str> = id_values.map(|(value, _)| value.as_str()).collect();
+        let id_names: Vec<&str> = match meaning {
+            Meaning::Names => id_values.map(|(value, _)| value.as_str()).collect(),
+            _ => id_names.into_iter().collect(),
+        };
+        let set_column = &self.header[set];
         let sets = ScoreSets {
-            id_name: match id_values[..] {
-                [only] if meaning == Meaning::Names => only.to_owned(),
+            id_name: match id_names[..] {
+                [only] if !only.is_empty() => only.to_owned(),
                 _ => "id".to_owned(),
             },
             ood_names: ood_names.into_iter().collect(),
             scores,
             skipped,
-            set_column: Some(self.header[set].clone()),
+            set_column: Some(match names {
+                Some(names) => format!("{set_column}, {}", self.header[names]),
+                None => set_column.clone(),
+            }),
         };
         sets.checked(self.path)
     }

@@ -43,6 +43,27 @@ fn reads_the_forms_of_tables() {
 }
 
 #[test]
+fn a_flag_beside_the_names_of_sets_says_which_are_known() {
+    let text = "set,score,error,is_id\nanimals,0.9,,true\nnormal,0.2,,false\nknown,0.1,,false\nanimals,0.8,,true\n";
+    let sets = table(text, &Default::default()).unwrap();
+    assert_eq!(sets.id_name, "animals");
+    assert_eq!(sets.ood_names, ["normal", "known"]);
+    assert_eq!(sets.scores[0].id, [0.9, 0.8]);
+    assert_eq!(sets.scores[0].ood, [[0.2], [0.1]]);
+    assert_eq!(sets.set_column.as_deref(), Some("is_id, set"));
+    // A set of the same name on both sides, and a column that is chosen.
+    let sets = table(&text.replace("normal", "animals"), &Default::default()).unwrap();
+    assert_eq!(
+        (&sets.id_name[..], &sets.ood_names[0][..]),
+        ("animals", "animals")
+    );
+    let chosen = ScoreTableOptions::default()
+        .with_set_column(Some("set".to_owned()))
+        .with_id_value(Some("animals".to_owned()));
+    assert_eq!(table(text, &chosen).unwrap().ood_names, ["normal", "known"]);
+}
+
+#[test]
 fn decisions_are_no_ground_truth() {
     let text = "path,label,unknown,score,threshold,reason\n\
                 a.jpg,cat,false,0.9,0.5,kept\n\

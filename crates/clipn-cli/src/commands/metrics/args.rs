@@ -112,7 +112,7 @@ A table has one row per image. The column that separates the sets is known by it
 outlier or anomaly (1 or true: unknown); is_id, inlier or known (1 or true: known); set, dataset or \
 split (the value id, ind, in-distribution, inlier, known or normal is the known set, every other one \
 a set of its own); label, target or y_true (the same names, or numbers that are negative for unknown \
-images). If the values do not say which rows are known, --id-value does; nothing is guessed.
+images). Beside is_ood or is_id, set and the like name the sets. If the values do not say which rows are known, --id-value does; nothing is guessed.
 
 Columns of scores are score, confidence, anomaly_score and the like, and the names of clipn's own \
 scores, so that the scores.csv of `clipn eval --output` can be read.

@@ -25,7 +25,8 @@ fn cached_image_features_do_not_change_training() {
     let features = std::fs::metadata(s.path("logs/cached/cache/image-contents.features"))
         .unwrap()
         .len();
-    assert!(features >= 48 * 16 * 4, "{features} bytes");
+    // A fourth of the images have the contents of others.
+    assert!(features >= 36 * 16 * 4, "{features} bytes");
     assert!(!s.path("logs/again/cache/image-contents.features").exists());
     assert_same_end(s, "again", "cached", "epoch-2");
 }
@@ -51,7 +52,7 @@ fn runs_share_a_feature_cache() {
     .concat();
     s.done(&train("first", &shared));
     let features = std::fs::read(s.path("features/image-contents.features")).unwrap();
-    assert!(features.len() >= 48 * 16 * 4 && !s.path("logs/first/cache").exists());
+    assert!(features.len() >= 36 * 16 * 4 && !s.path("logs/first/cache").exists());
     // The second run adds no images, and neither does one on the same images under another name.
     s.done(&train("second", &[&shared[..], &["--seed", "1"]].concat()));
     assert!(features == std::fs::read(s.path("features/image-contents.features")).unwrap());
@@ -63,7 +64,10 @@ fn runs_share_a_feature_cache() {
     // Features of other weights are refused.
     let clip = ["--objective", "clip", "--epochs", "1", "--seed", "5"];
     let other = s.done(&train("another", &clip)).trim().to_owned();
-    let others = [&shared[..], &["--pretrained", &other]].concat();
+    let others: Vec<&str> = shared
+        .iter()
+        .map(|&word| if word == weights { &other } else { word })
+        .collect();
     let output = s.clipn(&train("refused", &others));
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");

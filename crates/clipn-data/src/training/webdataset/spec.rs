@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::is_archive_name;
 use crate::error::{DatasetError, first_few};
+use crate::patterns::unmatched_names;
 use crate::training::error::TrainingDataError;
 
 /// Maximum number of shards in a specification.
@@ -131,6 +132,12 @@ fn find(
             if found.is_file() {
                 shards.push(found);
             }
+        }
+        if let Some(first) = unmatched_names(path).first() {
+            return Err(refuse(format!(
+                "names that are not UTF-8 match no pattern, such as {}; name the directory",
+                first.display()
+            )));
         }
         if shards.len() == before {
             return Err(refuse("no file matches the pattern".to_string()));

@@ -174,14 +174,19 @@ fn the_builder_chooses_and_groups_words() {
     assert!(unseen >= 1);
     assert_eq!(built.group_ends().last(), Some(&built.len()));
     // The same with a cache, with the same bits.
+    let hash = weights.yes_tower_hash();
+    let named = builder().with_tower_hash(&hash).build(&classes, &tower);
+    let named = named.unwrap().negatives;
+    assert_eq!((named.rows(), named.words()), (built.rows(), built.words()));
+    assert_eq!(named.origin().text_tower.as_ref(), Some(&hash));
     let folder = tempfile::tempdir().unwrap();
     let cache = WordFeatureCache::new(folder.path());
     for _ in 0..2 {
         let cached = builder()
-            .with_cache(&cache, weights.yes_tower_hash())
+            .with_cache(&cache, &hash)
             .build(&classes, &tower)
             .unwrap();
-        assert_eq!(cached.negatives, built);
+        assert!(cached.negatives == named);
         assert!(cached.notes.is_empty(), "{:?}", cached.notes);
     }
 }
@@ -225,7 +230,7 @@ fn a_list_is_used_without_the_names_of_classes_and_noted() {
         .with_class_names(&strings(&["pizza", "goldfish"]));
     assert!(matches!(
         only_classes.build(&classes, &tower()),
-        Err(NegativesError::NoWords { .. })
+        Err(NegativesError::OnlyClassNames { .. })
     ));
     // Other lists have other hashes.
     let other = NegativesBuilder::new(&NegativeSource::list("a hand"))

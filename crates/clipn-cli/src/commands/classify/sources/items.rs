@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use clipn::dataset::{
     ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
-    PathList, TableImages, expand_braces, is_archive_name, is_table_file,
+    PathList, TableImages, expand_braces, is_archive_name, is_table_file, unmatched_names,
 };
 
 use clipn::content::ContentKind;
@@ -16,7 +16,7 @@ use super::remote::Remote;
 use super::{SharedSkippedFiles, SourceItem, SourceItems};
 use crate::commands::classify::args::SourceArgs;
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::messages::detail;
+use crate::common::messages::{detail, hint, warning};
 
 /// Source items, and their number as far as it is known without reading them.
 pub(crate) struct Sources {
@@ -259,10 +259,28 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
             &mut files
         } += 1;
     }
-    if files + archives + directories == 0 {
-        return Err(CliError::usage(format!(
-            "nothing matches the pattern `{text}`"
-        )));
+    let unmatched = unmatched_names(text);
+    let named = unmatched.first().map(|first| {
+        let count = unmatched.len();
+        let first = first.display();
+        format!("names that are not UTF-8 and match no pattern: {count}, such as {first}")
+    });
+    const HINT: &str = "give the directory to read all of its images";
+    match (files + archives + directories, named) {
+        (0, None) => {
+            return Err(CliError::usage(format!(
+                "nothing matches the pattern `{text}`"
+            )));
+        }
+        (0, Some(named)) => {
+            let message = format!("nothing matches the pattern `{text}`; {named}");
+            return Err(CliError::usage_with_hint(message, HINT));
+        }
+        (_, Some(named)) => {
+            warning(format_args!("{text}: {named}"));
+            hint(HINT);
+        }
+        _ => {}
     }
     let skipped = shared.skipped.clone();
     let items = matches()?.flat_map(move |path| -> SourceItems {
@@ -320,6 +338,12 @@ fn listed(list: &Path, separator: ListSeparator, shared: &Shared) -> Result<Sour
                 format!("expected a list of paths in {name}, got {kind}"),
                 kind.advice()
                     .unwrap_or("give images and archives themselves without --list"),
+            ));
+        }
+        if counted == Some(0) {
+            return Err(CliError::usage_with_hint(
+                format!("no images in the list {name}"),
+                "a list has one path per line",
             ));
         }
         (Box::new(BufReader::new(file)), counted)

@@ -62,6 +62,12 @@ fn negatives(error: &NegativesError) -> Option<&'static str> {
         NegativesError::NoWords { .. } => {
             "give words with --reject or --negatives FILE, or do without: --negatives none"
         }
+        NegativesError::OnlyClassNames { .. } => {
+            "reject texts that name none of the classes, or do without: --negatives none"
+        }
+        NegativesError::OtherTower { .. } => {
+            "write them with a bundle of these weights: `clipn classifier show BUNDLE --negatives FILE`"
+        }
         NegativesError::InvalidGroups { .. } => {
             "the published rules form 100 groups and need as many words: give --negatives wordnet"
         }
