@@ -169,12 +169,13 @@ impl Cli {
         words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-        let mut command = usage::with_variables(Self::command(), |_| true);
+        let whole = || usage::with_negative_numbers(Self::command());
+        let mut command = usage::with_variables(whole(), |_| true);
         let matches = match command.try_get_matches_from_mut(&words) {
             // A flag takes precedence over the variable of another that conflicts with it.
             Err(error) if error.kind() == ErrorKind::ArgumentConflict => {
                 let is_kept = |name: &str| name != "bundle";
-                command = usage::with_variables(Self::command(), is_kept);
+                command = usage::with_variables(whole(), is_kept);
                 // A conflict that is left is between flags.
                 command.try_get_matches_from_mut(&words)?
             }

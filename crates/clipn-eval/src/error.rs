@@ -211,7 +211,9 @@ impl EvaluationError {
             Self::InvalidResults { .. } => "use a results.json of an evaluation or of merged runs",
             Self::AlreadyMerged { .. } => "merge the runs themselves",
             Self::InvalidSubsetSize { .. } => "lower `subset`",
-            Self::RunsDiffer { .. } => "merge runs of one benchmark, with equal settings",
+            Self::RunsDiffer { .. } => {
+                "compare runs of one benchmark with equal settings, or each on its own"
+            }
             _ => return None,
         };
         Some(hint)

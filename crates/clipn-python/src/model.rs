@@ -355,10 +355,12 @@ impl Failed {
     }
 }
 
-/// The exception of an image. Those of a file name it themselves.
+/// The exception of an image. Those of a file name it themselves, and have its path.
 pub(crate) fn item_exception(index: usize, name: Option<&str>, error: ItemError) -> PyErr {
-    if name.is_some() {
-        return error.into_exception();
+    if let Some(name) = name {
+        let exception = error.into_exception();
+        let named = Python::attach(|py| exception.value(py).setattr("path", name));
+        return named.err().unwrap_or(exception);
     }
     let hint = error.hint();
     let message = format!("image {index}: {}", clipn::error::chain_in_one_line(&error));

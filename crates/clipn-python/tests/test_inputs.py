@@ -94,6 +94,29 @@ def test_a_bundle_takes_the_prompts_of_a_classifier(bundle_path, model):
         bundle.with_classifier(of_features)
 
 
+def test_errors_of_files_have_their_paths(bundle_path, images, tmp_path):
+    detector = clipn.Detector.open(bundle_path)
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    results = detector.detect([images[0], bad], errors="return")
+    assert [row["path"] for row in results.to_dicts()] == [str(images[0]), str(bad)]
+    again = pickle.loads(pickle.dumps(results[1]))
+    assert (str(again), again.path) == (str(results[1]), str(bad))
+
+
+def test_scores_without_a_logarithm_are_named():
+    with pytest.raises(clipn.InvalidArgumentError, match="above 0, which have a logarithm, got 0 at index 1"):
+        clipn.calibrate([0.5] + [0.0] * 30, score="msp")
+
+
+def test_arguments_without_effect_are_refused(bundle_path, model):
+    detector = clipn.Detector.open(bundle_path)
+    with pytest.raises(clipn.InvalidArgumentError, match="no effect with reject=False"):
+        detector.with_rule("msp", 0.5, reject=False)
+    with pytest.raises(clipn.InvalidArgumentError, match="exclude each other"):
+        clipn.Classifier.build(["pizza"], negatives="wordnet", reject=["a hand"], pretrained=model)
+
+
 class Failing:
     """An iterator that raises for ever."""
 

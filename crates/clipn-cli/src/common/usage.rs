@@ -1,5 +1,6 @@
 //! Errors and help of the command line, as clap renders them.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 
 use clap::builder::Resettable;
@@ -23,6 +24,27 @@ pub(crate) fn with_variables(command: Command, is_kept: fn(&str) -> bool) -> Com
     command
         .mut_args(argument)
         .mut_subcommands(|subcommand| with_variables(subcommand, is_kept))
+}
+
+/// The command whose numbers may be negative, so that one that is out of range is called so and is no unknown flag.
+pub(crate) fn with_negative_numbers(command: Command) -> Command {
+    let argument = |argument: Arg| {
+        let parsed = argument.get_value_parser().type_id();
+        let numbers = [
+            TypeId::of::<f64>(),
+            TypeId::of::<u64>(),
+            TypeId::of::<u32>(),
+            TypeId::of::<usize>(),
+        ];
+        if numbers.iter().any(|number| parsed == *number) {
+            argument.allow_negative_numbers(true)
+        } else {
+            argument
+        }
+    };
+    command
+        .mut_args(argument)
+        .mut_subcommands(with_negative_numbers)
 }
 
 /// The command without conflicts between its arguments.

@@ -217,13 +217,7 @@ fn features_of_negatives_reject_as_their_texts() {
 #[test]
 fn features_are_labeled_as_their_images() {
     let s = embedded();
-    let flags = [
-        "--classes",
-        "classes.txt",
-        "--format",
-        "json",
-        "--faithful-pixels",
-    ];
+    let flags = ["--classes", "classes.txt", "--format", "json"];
     let model = [
         &["classify"][..],
         &MODEL,
@@ -231,7 +225,7 @@ fn features_are_labeled_as_their_images() {
         &flags,
     ]
     .concat();
-    let images = s.done(&[&model[..], &["id", "noise"]].concat());
+    let images = s.done(&[&model[..], &["id", "noise", "--faithful-pixels"]].concat());
     let files = ["--features", "id.npy", "--features", "noise.npy"];
     assert_eq!(s.done(&[&model[..], &files].concat()), images);
     let texts = [&["classify", "--format", "json"][..], &TEXTS, &files].concat();

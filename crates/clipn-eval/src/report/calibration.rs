@@ -234,15 +234,36 @@ fn points_table(
         ""
     };
     let title = escape(score.display_name());
-    let flags = escape(format!("--score {} --threshold {chosen}", score.name()));
+    let advice = how_to_apply(score, &chosen);
     format!(
         "<h3 class=\"above\">Other thresholds of {title}</h3>\
          <div class=\"scroll\"><table class=\"points\"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\
          <p class=\"note\">In per cent. The highlighted row is the threshold of this report, with \
-         95&nbsp;% Wilson intervals for the number of images. The thresholds were chosen on these \
+         95&nbsp;% Wilson intervals for the number of images. FPR95 in the table of results is interpolated between \
+         two thresholds, and may differ by an image from what is counted here. The thresholds were chosen on these \
          images: slightly fewer of other in-distribution images will be kept, and rejection rates \
-         for other unknown content may differ. To apply the threshold, add <code>{flags}</code> to \
-         <code>clipn classify</code> with the same model, classes and templates.{saturated}</p>"
+         for other unknown content may differ. {advice}{saturated}</p>"
+    )
+}
+
+/// How to decide by a threshold in `clipn classify`.
+fn how_to_apply(score: &dyn Score, threshold: &str) -> String {
+    let name = escape(score.name());
+    if score.fitted().is_some() {
+        return format!(
+            "The score is fitted to images: <code>clipn calibrate --score {name}</code> stores such a fit, and a \
+             threshold of its own, in a bundle."
+        );
+    }
+    let negatives = if score.uses_negatives() {
+        ", templates and negatives"
+    } else {
+        " and templates"
+    };
+    let flags = escape(format!("--score {} --threshold {threshold}", score.name()));
+    format!(
+        "To apply the threshold, add <code>{flags}</code> to <code>clipn classify</code> with the same model, \
+         classes{negatives}, and the same decoding of pixels."
     )
 }
 

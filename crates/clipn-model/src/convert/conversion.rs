@@ -81,6 +81,27 @@ pub struct ConversionSummary {
     pub training_words: Option<usize>,
 }
 
+/// Metadata that directories for other programs do not have; `None` without any.
+fn omitted_metadata(metadata: &WeightsMetadata) -> Option<OmittedPart> {
+    let WeightsMetadata {
+        templates,
+        logit_scale,
+        training_vocabulary,
+        no_scale: _,
+    } = metadata;
+    let entries: Vec<String> = [
+        templates.as_ref().map(|name| format!("templates {name}")),
+        logit_scale.map(|scale| format!("logit scale {scale}")),
+        training_vocabulary
+            .as_ref()
+            .map(|words| format!("the {} words of training", words.len())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!entries.is_empty()).then_some(OmittedPart::Metadata { entries })
+}
+
 /// Names and tensors.
 type Tensors = Vec<(String, Tensor)>;
 
@@ -100,6 +121,11 @@ pub enum OmittedPart {
         /// Names of the tensors.
         names: Vec<String>,
     },
+    /// Metadata that only this project's files have.
+    Metadata {
+        /// What is recorded, such as `templates simple`.
+        entries: Vec<String>,
+    },
 }
 
 impl fmt::Display for OmittedPart {
@@ -116,6 +142,13 @@ impl fmt::Display for OmittedPart {
             }
             OmittedPart::Settings { names } => {
                 write!(f, "{}, which are not parameters", names.join(", "))
+            }
+            OmittedPart::Metadata { entries } => {
+                write!(
+                    f,
+                    "{}, which other programs do not read",
+                    entries.join(", ")
+                )
             }
         }
     }
@@ -178,7 +211,10 @@ impl WeightsConversion {
         if self.to.is_directory() {
             self.check_tower(&weights)?;
         }
-        let (mut kept_tensors, omitted) = self.kept_tensors(&weights)?;
+        let (mut kept_tensors, mut omitted) = self.kept_tensors(&weights)?;
+        if self.to.is_directory() {
+            omitted.extend(omitted_metadata(&from.metadata()));
+        }
         if self.int8 && !self.to.is_directory() {
             kept_tensors = quantized(&weights, kept_tensors)?;
         }

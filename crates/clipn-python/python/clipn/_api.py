@@ -217,6 +217,8 @@ class Classifier:
             reject: Texts that are no class, such as ``["a hand"]``, in place of ``negatives``.
             progress: Function ``progress(stage, done, total)``, or ``True`` for a bar of tqdm.
         """
+        if negatives is not None and reject is not None:
+            raise InvalidArgumentError("negatives and reject exclude each other", "give one of them")
         model = _model(pretrained)
         assert model is not None
         native = _clipn.Classifier.build(
@@ -427,6 +429,8 @@ class Detector:
     def with_rule(self, score: str | None = None, threshold: float | None = None, *, reject: bool = True) -> Detector:
         """Returns a detector with another decision rule: a label needs at least ``threshold`` of ``score``, in its published
         unit. With ``reject=False``, every image gets its best label."""
+        if threshold is not None and not reject:
+            raise InvalidArgumentError("a threshold has no effect with reject=False", "leave one of them out")
         return Detector(self._native.with_rule(score, threshold, reject))
 
     def with_top(self, top: int) -> Detector:

@@ -14,8 +14,8 @@ class ClipnError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 
-    def __reduce__(self) -> tuple[type, tuple[str, str | None]]:
-        return type(self), (self.message, self.hint)
+    def __reduce__(self) -> tuple[type, tuple[str, str | None], dict[str, object]]:
+        return type(self), (self.message, self.hint), self.__dict__
 
 
 class InvalidArgumentError(ClipnError, ValueError):
@@ -27,7 +27,9 @@ class ProcessError(ClipnError, RuntimeError):
 
 
 class ImageError(ClipnError):
-    """An image cannot be read, decoded or scored."""
+    """An image cannot be read, decoded or scored. ``path`` is that of its file, of one that was given by its path."""
+
+    path: str | None = None
 
 
 class ModelError(ClipnError):

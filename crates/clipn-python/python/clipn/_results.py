@@ -24,7 +24,7 @@ class Detections(list):
     def to_dicts(self) -> list[dict[str, Any]]:
         """Returns one dictionary per image, with the keys of the program's rows."""
         return [
-            {"path": None, "error": str(item)} if isinstance(item, Exception) else detection_dict(item)
+            {"path": getattr(item, "path", None), "error": str(item)} if isinstance(item, Exception) else detection_dict(item)
             for item in self
         ]
 

@@ -60,10 +60,15 @@ pub(crate) fn calibrate_scores(
                 "expected scores of `{name}` {expected}, got {value} at index {index}"
             )));
         }
-        Ok(values
-            .into_iter()
-            .map(|value| score.to_stable(value))
-            .collect())
+        let stable: Vec<f64> = values.iter().map(|&value| score.to_stable(value)).collect();
+        // Thresholds are in log space, where a probability of 0 has no value.
+        if let Some(index) = stable.iter().position(|value| !value.is_finite()) {
+            let (name, value) = (score.name(), values[index]);
+            return Err(invalid(format!(
+                "expected scores of `{name}` above 0, which have a logarithm, got {value} at index {index}"
+            )));
+        }
+        Ok(stable)
     };
     let (id, ood) = (
         values(id)?,

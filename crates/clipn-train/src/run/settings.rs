@@ -12,7 +12,7 @@ use clipn_model::Precision;
 use clipn_text::prompts::TemplateSet;
 
 use crate::error::TrainingError;
-use crate::objective::{GradientScaling, ObjectiveName, ObjectiveSettings};
+use crate::objective::{GradientScaling, LossWeights, ObjectiveName, ObjectiveSettings};
 use crate::optimizer::AdamWSettings;
 use crate::schedule::Schedule;
 
@@ -366,6 +366,19 @@ impl TrainSettings {
         }
         if self.keep == 0 {
             return invalid("keep", "expected at least 1 checkpoint, got 0");
+        }
+        let LossWeights {
+            yes,
+            no,
+            tso,
+            outlier,
+        } = self.objective.weights;
+        let is_zero = [yes, no, tso, outlier].iter().all(|&weight| weight == 0.0);
+        if is_zero && self.objective.name.uses_no() {
+            return invalid(
+                "objective.weights",
+                "expected a weight other than 0, since nothing is learned without one",
+            );
         }
         let samples = self.samples_per_step();
         if samples < 2 {

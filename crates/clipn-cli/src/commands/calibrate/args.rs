@@ -56,9 +56,9 @@ pub(crate) struct CalibrateArgs {
     pub labels: Option<PathBuf>,
     #[command(flatten)]
     pub cache: FeatureCacheArgs,
-    /// Fraction of in-distribution images to accept, between 0 and 1
-    #[arg(long, value_name = "FRACTION", default_value = "0.95", value_parser = parse_fraction)]
-    pub target_tpr: f64,
+    /// Fraction of in-distribution images to accept, between 0 and 1 [default: 0.95]
+    #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
+    pub target_tpr: Option<f64>,
     /// Choice of the threshold: on-average, guaranteed or best
     ///
     /// on-average accepts the fraction --target-tpr on average; guaranteed accepts at least that
@@ -82,9 +82,9 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_name = "NAME|best", value_parser = parse_score_choice)]
     pub score: Option<ScoreChoice>,
     /// Fraction of the in-distribution images that a score such as knn is fitted to, between 0 and 1; the
-    /// threshold comes from the others
-    #[arg(long, value_name = "FRACTION", default_value = "0.5", value_parser = parse_fraction)]
-    pub fit_fraction: f64,
+    /// threshold comes from the others [default: 0.5]
+    #[arg(long, value_name = "FRACTION", value_parser = parse_fraction)]
+    pub fit_fraction: Option<f64>,
     #[command(flatten)]
     pub fit: FitArgs,
     /// Weights that the bundle was built with [default: the path or name in the bundle]
@@ -108,6 +108,16 @@ pub(crate) struct CalibrateArgs {
 }
 
 impl CalibrateArgs {
+    /// Fraction of in-distribution images to accept.
+    pub(crate) fn target_tpr(&self) -> f64 {
+        self.target_tpr.unwrap_or(0.95)
+    }
+
+    /// Fraction of the in-distribution images that a score is fitted to.
+    pub(crate) fn fit_fraction(&self) -> f64 {
+        self.fit_fraction.unwrap_or(0.5)
+    }
+
     /// The in-distribution images, as the bundle names them.
     pub(crate) fn description(&self) -> String {
         let path = self.features.as_ref().or(self.id.as_ref());

@@ -31,12 +31,24 @@ pub(super) fn plan(
     };
     let named = fitted_scores(candidates);
     if !named.is_empty() {
+        let (images, fraction) = (counts[0], args.fit_fraction());
+        let fitted = FitSplit::images_to_fit(images, fraction);
+        if fitted == 0 || fitted == images {
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "--fit-fraction {fraction}: {fitted} of {} to fit to, {} for the threshold",
+                    count(images, "image"),
+                    images - fitted
+                ),
+                "give another fraction, or more images",
+            ));
+        }
         return Ok(plan(named, true));
     }
     if let Some(comparison) = comparison {
         let all = FittedScoreSet::all();
         return Ok(
-            match FitSplit::problem(comparison, counts, args.fit_fraction) {
+            match FitSplit::problem(comparison, counts, args.fit_fraction()) {
                 None => plan(all, false),
                 Some(problem) => {
                     status(format_args!("left out {all}: {problem}"));
@@ -45,9 +57,13 @@ pub(super) fn plan(
             },
         );
     }
-    if args.fit.fit_settings.is_some() {
+    let unused = [
+        ("--fit-settings", args.fit.fit_settings.is_some()),
+        ("--fit-fraction", args.fit_fraction.is_some()),
+    ];
+    if let Some((flag, _)) = unused.iter().find(|(_, is_given)| *is_given) {
         return Err(CliError::usage_with_hint(
-            "--fit-settings without a score that is fitted to images",
+            format!("{flag} without a score that is fitted to images"),
             format!("give --score with one of {}", FittedScoreSet::all()),
         ));
     }

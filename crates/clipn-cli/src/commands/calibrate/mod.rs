@@ -61,6 +61,14 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
         let files = files.chain(&args.labels).chain(&args.pretrained);
         refuse_inputs(out, lists.chain(files).map(PathBuf::as_path))?;
     }
+    if args.choice == ThresholdMethod::Best
+        && let Some(target) = args.target_tpr
+    {
+        return Err(CliError::usage_with_hint(
+            format!("--target-tpr {target} has no effect with --choice best"),
+            "leave it out, or give --choice on-average or guaranteed",
+        ));
+    }
     let _lock = locks::of_bundle(&args.bundle, out)?;
     let device = args.run.device.open()?;
     let mut skipped = SkippedFiles::default();
@@ -68,7 +76,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     note_of_skipped("", &skipped);
     input.warn_of_shared_images();
     let is_comparison = matches!(args.score, Some(ScoreChoice::Best)) && has_ood;
-    let comparison_settings = ComparisonSettings::default().with_target_tpr(args.target_tpr);
+    let comparison_settings = ComparisonSettings::default().with_target_tpr(args.target_tpr());
     let comparison = is_comparison.then_some(&comparison_settings);
     let counts = input.counts();
     if let Some(comparison) = comparison {
@@ -125,7 +133,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let (id, ood, classifier) = scored.choose(score)?;
     let settings = CalibrationSettings::default()
         .with_score(score)
-        .with_target_tpr(args.target_tpr)
+        .with_target_tpr(args.target_tpr())
         .with_method(args.choice)
         .with_confidence(args.confidence);
 
@@ -241,7 +249,7 @@ impl Scored {
             None => input.score_id(&detector, &candidates, run)?,
             Some(plan) => {
                 let rows = input.id_features(&detector, run)?;
-                let fraction = run.args.fit_fraction;
+                let fraction = run.args.fit_fraction();
                 let split = FitSplit::new(&rows.classes, fraction, plan.settings.seed);
                 let classifier = detector.classifier().clone();
                 let fit = fit::fit(&rows, &classifier, &split, plan)?;

@@ -38,7 +38,7 @@ pub(crate) struct ClassifyArgs {
     /// The Benjamini-Hochberg procedure over the p-values of all images. The expected fraction of
     /// in-distribution images among those labeled unknown is at most Q. Rows are written after the
     /// last image.
-    #[arg(long, value_name = "Q", conflicts_with_all = ["resume", "num_shards", "distributed"], value_parser = parse_fraction)]
+    #[arg(long, value_name = "Q", conflicts_with_all = ["resume", "num_shards", "distributed", "no_reject"], value_parser = parse_fraction)]
     pub fdr: Option<f64>,
     /// Format on standard output, of the rows or, with --output, of the counts; json is one object
     /// per line
@@ -72,7 +72,7 @@ pub(crate) struct ClassifyArgs {
     pub shard: ShardArgs,
     /// Features [N, D] of the model instead of images, in a .npy, .safetensors or .parquet file;
     /// repeatable
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "paths"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "paths", "faithful_pixels", "bands", "sample_bits", "strict"])]
     pub features: Vec<PathBuf>,
     #[command(flatten)]
     pub text_features: TextFeatureArgs,

@@ -11,7 +11,7 @@ pub(crate) fn check(q: f64, calibration: Option<&Calibration>) -> Result<(), Cli
     let Some(calibration) = calibration else {
         return Err(CliError::usage_with_hint(
             "--fdr needs p-values, and this detector has none",
-            "give a --bundle that `clipn calibrate` has calibrated, without --score and --threshold",
+            "give a --bundle that `clipn calibrate` has calibrated, without --score, --threshold and --no-reject",
         ));
     };
     let smallest = 1.0 / (calibration.len() as f64 + 1.0);

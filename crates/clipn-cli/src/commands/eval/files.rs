@@ -82,10 +82,15 @@ pub(crate) fn remove_results(directory: &Path) -> Result<(), CliError> {
         }
         _ => Ok(()),
     };
-    for results in with_runs(directory) {
+    let all: Vec<PathBuf> = with_runs(directory).collect();
+    for results in &all {
         for name in FILES {
             remove(results.join(name))?;
         }
+    }
+    for run in &all[1..] {
+        // Fails, as it should, for a directory with other files.
+        let _ = std::fs::remove_dir(run);
     }
     Ok(())
 }

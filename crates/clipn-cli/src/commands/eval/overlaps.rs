@@ -9,20 +9,29 @@ use super::train::TrainSource;
 use crate::common::messages::warning;
 use crate::common::shared_images::{IN_BOTH, NamedPaths};
 
-/// Warns of images of the ID set that are out-of-distribution too, and of evaluated images that scores are
-/// fitted to.
+/// Warns of images of the ID set that are out-of-distribution too, of images in two out-of-distribution sets, and of
+/// evaluated images that scores are fitted to.
 pub(super) fn warn_of_shared_images(benchmark: &OpenedBenchmark, train: Option<&TrainSource>) {
     let id = NamedPaths {
         name: &benchmark.id.name,
         paths: ImagePaths::of(&benchmark.id),
     };
-    for ood in &benchmark.ood {
+    for (index, ood) in benchmark.ood.iter().enumerate() {
         id.warn_of_shared(&ood.set.name, ood.set.paths(), IN_BOTH);
+        let known = NamedPaths {
+            name: &ood.set.name,
+            paths: ImagePaths::of(&ood.set),
+        };
+        for other in &benchmark.ood[index + 1..] {
+            known.warn_of_shared(&other.set.name, other.set.paths(), IN_TWO_SETS);
+        }
     }
     if let Some(TrainSource::Images(train)) = train {
         id.warn_of_shared("--id-train", train.images.paths(), SEEN);
     }
 }
+
+const IN_TWO_SETS: &str = "means over sets count them twice";
 
 const SEEN: &str =
     "fitted scores are evaluated on what they were fitted to, and look better than they are";

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use clipn::dataset::TableQuoting;
@@ -67,7 +67,7 @@ pub(crate) struct TrainArgs {
     #[arg(skip)]
     pub given: Vec<&'static str>,
     /// Architecture, such as ViT-B-16, or an open_clip model config [default: from the weights]
-    #[arg(long, value_name = "NAME|CONFIG.json", required_unless_present_any = ["settings", "pretrained"])]
+    #[arg(long, value_name = "NAME|CONFIG.json")]
     pub model: Option<String>,
     /// Initial weights: a file, a directory, hf-hub:OWNER/NAME, or an open_clip tag with --model
     /// [default: with --objective clip, random]
@@ -237,7 +237,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "DIR", default_value = "logs")]
     pub logs: PathBuf,
     /// Name of the run, its subdirectory in --logs [default: objective and model]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_name)]
     pub name: Option<String>,
     /// Resume from the newest checkpoint (`latest`), a checkpoint directory, or a published
     /// epoch_N.pt
@@ -259,13 +259,24 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "NAME|FILE", requires = "data_root")]
     pub eval_benchmark: Option<String>,
     /// Directory of the benchmark's data
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "eval_benchmark")]
     pub data_root: Option<PathBuf>,
     /// Epochs between evaluations
-    #[arg(long, value_name = "EPOCHS", default_value = "1")]
-    pub eval_frequency: u64,
+    #[arg(
+        long,
+        value_name = "EPOCHS",
+        default_value = "1",
+        requires = "eval_benchmark",
+        value_parser = parse_count
+    )]
+    pub eval_frequency: usize,
     /// Prompt templates of evaluations
-    #[arg(long, value_name = "NAME|FILE", default_value = "simple")]
+    #[arg(
+        long,
+        value_name = "NAME|FILE",
+        default_value = "simple",
+        requires = "eval_benchmark"
+    )]
     pub eval_templates: String,
 }
 
@@ -363,6 +374,16 @@ fn parse_jitter(text: &str) -> Result<ColorJitter, String> {
         contrast,
         saturation,
     })
+}
+
+/// Parses the name of a run, a directory below that of all runs.
+fn parse_name(text: &str) -> Result<String, String> {
+    let is_plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let mut parts = Path::new(text).components().peekable();
+    if parts.peek().is_some() && parts.all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err("expected the name of a subdirectory of --logs".to_owned())
 }
 
 #[cfg(test)]

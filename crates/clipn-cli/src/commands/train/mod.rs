@@ -56,6 +56,7 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     // 0 in settings of the command line, and in those of earlier versions.
     let threads_of_file = settings.threads;
     overrides::check_objective(settings.objective.name, &args.given)?;
+    overrides::check_data(settings.data.kind, &args.given)?;
     settings.check()?;
     check_resumed(args)?;
     let requested_model = settings.model.clone();
@@ -248,6 +249,18 @@ fn settings(args: &TrainArgs) -> Result<TrainSettings, CliError> {
             .map(|path| path.display().to_string())
     };
     let model = args.model.clone().or_else(from_weights).unwrap_or_default();
+    if model.is_empty() && args.settings.is_none() {
+        return Err(match ObjectiveName::from(args.objective) {
+            ObjectiveName::Clip => CliError::usage_with_hint(
+                "neither an architecture nor weights are given",
+                "give --model for random weights, or --pretrained",
+            ),
+            objective => CliError::usage_with_hint(
+                format!("--objective {objective} needs the weights of a trained CLIP"),
+                "give --pretrained; --objective clip trains a CLIP from the start",
+            ),
+        });
+    }
     let threads = rayon::current_num_threads();
     Ok(TrainSettings {
         model,

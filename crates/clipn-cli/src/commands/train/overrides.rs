@@ -1,8 +1,10 @@
 //! Flags on top of a `settings.toml`: `--settings FILE --seed 7`.
 
+use std::path::PathBuf;
+
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use clipn::training::{ObjectiveName, TrainSettings};
+use clipn::training::{DatasetKind, ObjectiveName, TrainSettings};
 use toml::{Table, Value};
 
 use super::args::TrainArgs;
@@ -82,6 +84,16 @@ pub(super) fn apply(
         Table::try_from(settings).map_err(|error| CliError::usage(error.to_string()))
     };
     let (mut merged, flags) = (table(file)?, table(flags)?);
+    // The architecture of weights with a config is that of the weights that replace them.
+    let names_weights = |path: &PathBuf| path.as_os_str() == file.model.as_str();
+    let is_of_weights = file.pretrained.as_ref().is_some_and(names_weights);
+    if is_of_weights && given.contains(&"pretrained") && !given.contains(&"model") {
+        set(
+            &mut merged,
+            "model",
+            get(&flags, "model").cloned().unwrap_or_else(|| "".into()),
+        );
+    }
     for (flag, keys) in SETTINGS_FLAGS {
         if !given.contains(&flag) {
             continue;
@@ -107,8 +119,10 @@ pub(super) fn check_objective(objective: ObjectiveName, given: &[&str]) -> Resul
             "illustrations",
             "tso",
             "no_scale",
+            "templates",
         ],
         ObjectiveName::ClipnHandcrafted => &["no_prompts"],
+        ObjectiveName::Clipn => &["templates"],
         _ => &[],
     };
     match unused.iter().find(|flag| given.contains(flag)) {
@@ -118,6 +132,27 @@ pub(super) fn check_objective(objective: ObjectiveName, given: &[&str]) -> Resul
                 flag.replace('_', "-")
             ),
             "leave it out, or choose another objective",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Rejects flags on the command line that have no meaning for this kind of training data.
+pub(super) fn check_data(kind: DatasetKind, given: &[&str]) -> Result<(), CliError> {
+    let of_shards = ["fields", "json_caption_key"];
+    let of_text = ["csv_separator", "csv_quoting"];
+    let of_tables = ["csv_img_key", "csv_caption_key"];
+    let (unused, what) = match kind {
+        DatasetKind::Webdataset => ([&of_text[..], &of_tables].concat(), "shards"),
+        DatasetKind::Csv => (of_shards.to_vec(), "a CSV or TSV file"),
+        DatasetKind::Jsonl => ([of_shards, of_text].concat(), "a JSON Lines file"),
+        DatasetKind::Parquet => ([of_shards, of_text].concat(), "Parquet files"),
+        _ => return Ok(()),
+    };
+    match unused.iter().find(|flag| given.contains(flag)) {
+        Some(flag) => Err(CliError::usage_with_hint(
+            format!("--{} has no effect with {what}", flag.replace('_', "-")),
+            "leave it out, or set the format of the data with --dataset-type",
         )),
         None => Ok(()),
     }
@@ -221,6 +256,20 @@ mod tests {
         );
         let prompts = given(&["--no-prompts", "4"]);
         assert!(check_objective(ObjectiveName::ClipnHandcrafted, &prompts).is_err());
+        let templates = given(&["--templates", "simple"]);
+        assert!(check_objective(ObjectiveName::Clipn, &templates).is_err());
+        assert!(check_objective(ObjectiveName::ClipnHandcrafted, &templates).is_ok());
+        let separator = given(&["--csv-separator", ","]);
+        assert!(check_data(DatasetKind::Csv, &separator).is_ok());
+        let error = check_data(DatasetKind::Webdataset, &separator).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--csv-separator has no effect with shards"
+        );
+        let fields = given(&["--fields", "image=jpg,caption=txt"]);
+        assert!(check_data(DatasetKind::Webdataset, &fields).is_ok());
+        assert!(check_data(DatasetKind::Jsonl, &fields).is_err());
+        assert!(check_data(DatasetKind::Jsonl, &given(&["--image-key", "a"])).is_ok());
         // Defaults are not flags.
         let rate = given(&["--lr", "0.1"]);
         assert!(check_objective(ObjectiveName::Clip, &rate).is_ok());
@@ -246,6 +295,20 @@ mod tests {
             }
             assert_eq!(merged, one, "{flag}");
         }
+    }
+
+    /// Weights with a config are the architecture too.
+    #[test]
+    fn other_weights_bring_their_architecture() {
+        let (file, _) = flags(&["--pretrained=old", "--train-data=a.tar"]);
+        assert_eq!(file.model, "old");
+        let (new, given) = flags(&["--settings=s.toml", "--pretrained=new"]);
+        assert_eq!(apply(&file, &new, &given).unwrap().model, "new");
+        let named = TrainSettings {
+            model: "ViT-B-16".to_owned(),
+            ..file
+        };
+        assert_eq!(apply(&named, &new, &given).unwrap().model, "ViT-B-16");
     }
 
     #[test]

@@ -229,3 +229,64 @@ fn rejects_unusable_runs_and_checkpoints() {
         &["model.safetensors", "corrupt"],
     );
 }
+
+#[test]
+fn flags_without_effect_and_numbers_out_of_range_are_named() {
+    let s = &Sandbox::new();
+    s.training_set();
+    fails(
+        s,
+        2,
+        &["train", "--train-data", "captions.tsv"],
+        &[
+            "--objective clipn needs the weights of a trained CLIP",
+            "give --pretrained",
+        ],
+    );
+    let clip = |more: &[&'static str]| [&["--objective", "clip"], more].concat();
+    for (arguments, parts) in [
+        (clip(&["--eval-frequency", "2"]), ["--eval-benchmark", ""]),
+        (
+            clip(&["--eval-templates", "simple"]),
+            ["--eval-benchmark", ""],
+        ),
+        (clip(&["--data-root", "."]), ["--eval-benchmark", ""]),
+        (
+            clip(&[
+                "--eval-benchmark",
+                "b.toml",
+                "--data-root",
+                ".",
+                "--eval-frequency",
+                "0",
+            ]),
+            ["--eval-frequency", "0"],
+        ),
+        (
+            clip(&["--templates", "simple"]),
+            ["--templates has no effect", "--objective clip"],
+        ),
+        (
+            clip(&["--json-caption-key", "a"]),
+            ["--json-caption-key has no effect", "a CSV or TSV file"],
+        ),
+        (clip(&["--name", ""]), ["--name", "subdirectory of --logs"]),
+        (
+            clip(&["--name", "../other"]),
+            ["--name", "subdirectory of --logs"],
+        ),
+    ] {
+        training_fails(s, 2, &arguments, &parts);
+    }
+    for (arguments, parts) in [
+        (clip(&["--wd", "-1"]), ["weight decay", "-1"]),
+        (clip(&["--grad-clip-norm", "-1"]), ["gradient norm", "-1"]),
+        (
+            vec!["--pretrained", "x", "--loss-weights", "0,0,0"],
+            ["expected a weight other than 0", ""],
+        ),
+    ] {
+        training_fails(s, 1, &arguments, &parts);
+    }
+    assert!(!s.path("logs").exists());
+}

@@ -96,11 +96,9 @@ fn fit(error: &FitError) -> Option<&'static str> {
     Some(match error {
         FitError::Setting { .. } | FitError::UnknownSetting { .. } => "check --fit-settings",
         FitError::TooFewImages { .. } => {
-            "give more images, or a smaller K: --fit-settings knn-k=10,nnguide-k=10"
+            "give more images, a larger bank, or a smaller K: --fit-settings knn-k=10,nnguide-k=10"
         }
-        FitError::ClassWithoutImages { .. } => {
-            "add images of these classes, or leave the score out of --scores"
-        }
+        FitError::ClassWithoutImages { .. } => "add images of these classes, or name another score",
         FitError::PrincipalDim { .. } => "lower vim-dim in --fit-settings",
         FitError::NoResidual { .. } => "give more images, or lower vim-dim in --fit-settings",
         _ => return None,

@@ -221,7 +221,7 @@ fn model(error: &ModelError) -> Option<&'static str> {
         }
         ModelError::NoConfig { reason, .. } => no_config(*reason),
         ModelError::ConfigMismatch { .. } => {
-            "leave --model out, or name the architecture of the weights"
+            "name weights of this architecture, or the architecture of the weights: --pretrained, --model"
         }
         ModelError::WeightsMismatch { .. } => "`clipn inspect` shows what the file contains",
         ModelError::UntrainableResNet { .. } => {
