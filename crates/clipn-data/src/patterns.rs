@@ -24,17 +24,32 @@ pub fn unmatched_names(pattern: &str) -> Vec<PathBuf> {
         .iter()
         .take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy()));
     let root: PathBuf = fixed.collect();
+    let rest = &components[root.components().count()..];
     let depth = match pattern.contains("**") {
         true => usize::MAX,
-        false => components.len() - root.components().count(),
+        false => rest.len(),
     };
     let start = match root.as_os_str().is_empty() {
         true => Path::new("."),
         false => &root,
     };
+    // Only directories that the pattern enters: others may be large or remote.
+    let parts: Vec<Option<Pattern>> = rest
+        .iter()
+        .take_while(|part| part.as_os_str() != "**")
+        .map(|part| Pattern::new(&part.as_os_str().to_string_lossy()).ok())
+        .collect();
+    let is_entered = |entry: &walkdir::DirEntry| {
+        let part = entry.depth().checked_sub(1).and_then(|at| parts.get(at));
+        let Some(Some(part)) = part else {
+            return true;
+        };
+        part.matches(&entry.file_name().to_string_lossy())
+    };
     let entries = WalkDir::new(start).max_depth(depth).follow_links(true);
     let paths = entries
         .into_iter()
+        .filter_entry(is_entered)
         .filter_map(Result::ok)
         .map(walkdir::DirEntry::into_path);
     let mut found: Vec<PathBuf> = paths

@@ -197,8 +197,9 @@ pub fn write_scores_parquet(
             .iter()
             .map(|score| column(ColumnKind::Double)(score.name())),
     );
-    columns.extend(["error", "kind"].map(column(ColumnKind::Text)));
+    columns.push(column(ColumnKind::Text)("error"));
     columns.push(column(ColumnKind::Boolean)("is_id"));
+    columns.push(column(ColumnKind::Text)("kind"));
     columns.extend(["label_index", "prediction_index"].map(column(ColumnKind::Integer)));
     let index =
         |class: Option<usize>| Cell::Integer(class.and_then(|class| i64::try_from(class).ok()));
@@ -225,8 +226,8 @@ pub fn write_scores_parquet(
                 cells.extend((0..evaluation.scores.len()).map(score));
                 cells.extend([
                     Cell::Text(row.outcome.as_ref().err().map(String::as_str)),
-                    Cell::Text(kind.as_deref()),
                     Cell::Boolean(Some(is_id)),
+                    Cell::Text(kind.as_deref()),
                     index(row.label),
                     index(scored.map(|scored| scored.prediction)),
                 ]);

@@ -82,7 +82,9 @@ fn build(
         NegativeSource::None => None,
         NegativeSource::File(path) if path.extension().is_some_and(|e| e == "safetensors") => {
             let hash = model.weights.yes_tower_hash();
-            let (negatives, left_out) = Negatives::open_for(path, &hash, classifier.class_names())?;
+            let tower = TextEncoder::from_weights(&model.weights, TextSide::Yes);
+            let (negatives, left_out) =
+                Negatives::open_for(path, &hash, &tower, classifier.class_names())?;
             notes.extend(left_out);
             Some(negatives)
         }

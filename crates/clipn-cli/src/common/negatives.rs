@@ -214,7 +214,9 @@ fn open_or_build(
     let source = match source {
         NegativeSource::File(path) if is_safetensors(path) => {
             let hash = loaded.weights.yes_tower_hash();
-            let (negatives, left_out) = Negatives::open_for(path, &hash, classifier.class_names())?;
+            let tower = DeferredEncoder::new(&loaded.weights, loaded.towers());
+            let (negatives, left_out) =
+                Negatives::open_for(path, &hash, &tower, classifier.class_names())?;
             left_out.iter().for_each(warning);
             return Ok(negatives);
         }

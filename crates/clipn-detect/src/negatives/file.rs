@@ -7,15 +7,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clipn_base::progress::NoProgress;
 use clipn_checkpoint::{Checkpoint, Dtype, Tensor, WeightsFormat, write_safetensors};
-use clipn_model::Real;
+use clipn_model::{Real, TextTower};
 use serde::{Deserialize, Serialize};
 
+use crate::negatives::encode::encode_words;
 use crate::negatives::{Negatives, NegativesError, NegativesOrigin};
 
 /// Metadata key of the description, and prefix of the tensors.
 const KEY: &str = "negatives";
 const VERSION: u64 = 1;
+
+/// Smallest cosine of the features of one text by two precisions of a text tower; by another tower it is near 0.
+const SAME_TOWER: f64 = 0.9;
 
 /// What is stored of negatives besides their tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,41 +150,64 @@ impl<T: Real> Negatives<T> {
         Self::read(&Checkpoint::open(path)?)
     }
 
-    /// Reads a file of negatives for the classes `class_names` of a model, whose text tower has the hash
+    /// Reads a file of negatives for the classes `class_names` of a model with this "yes" tower, whose hash is
     /// [`yes_tower_hash`](clipn_model::ModelWeights::yes_tower_hash). Words that describe the classes are left out,
-    /// [as for other classes](Self::for_classes), with a note.
+    /// [as for other classes](Self::for_classes), with a note; the published lists stay as they are.
     ///
     /// # Errors
-    /// Those of [`open`](Self::open); [`NegativesError::OtherTower`] if another text tower encoded the words, and
-    /// [`NegativesError::NoWords`] if all describe the classes.
+    /// Those of [`open`](Self::open); [`NegativesError::OtherTower`] if another text tower encoded the words, other
+    /// precisions of the same one apart, and [`NegativesError::NoWords`] if all describe the classes.
     pub fn open_for(
         path: impl AsRef<Path>,
         tower_hash: &str,
+        tower: &dyn TextTower<T>,
         class_names: &[String],
     ) -> Result<(Self, Option<String>), NegativesError> {
         let path = path.as_ref();
         let all = Self::open(path)?;
-        let encoded_by = all.origin().text_tower.as_deref();
-        if encoded_by.is_some_and(|tower| tower != tower_hash) {
+        if !all.is_encoded_by(tower_hash, tower)? {
             let path = path.to_owned();
             return Err(NegativesError::OtherTower { path });
         }
-        let others = all.for_classes(class_names)?;
-        let dropped = all.len() - others.len();
-        if dropped == 0 {
+        let dropped = all.words_of_classes(class_names);
+        let Some(first) = dropped.first() else {
             return Ok((all, None));
-        }
-        let first = all
-            .words()
-            .iter()
-            .find(|word| !others.words().contains(word));
+        };
         let note = format!(
-            "left out words that describe the classes: {dropped} of {} in {}, such as `{}`",
+            "left out words that describe the classes: {} of {} in {}, such as `{first}`",
+            dropped.len(),
             all.len(),
             path.display(),
-            first.map_or("", String::as_str)
         );
-        Ok((others, Some(note)))
+        Ok((all.for_classes(class_names)?, Some(note)))
+    }
+
+    /// Whether a text tower encoded the words: by its hash, else by the features of the first word.
+    fn is_encoded_by(
+        &self,
+        tower_hash: &str,
+        tower: &dyn TextTower<T>,
+    ) -> Result<bool, NegativesError> {
+        let origin = self.origin();
+        // Another dimension is an error of its own.
+        if origin.text_tower.as_deref() == Some(tower_hash) || self.dim() != tower.embed_dim() {
+            return Ok(true);
+        }
+        let mut is_unknown = true;
+        for templates in [&origin.noun_templates, &origin.adjective_templates] {
+            if templates.is_empty() {
+                continue;
+            }
+            let word = &self.words()[..1];
+            let row = encode_words(word, templates, origin.join, tower, &NoProgress)?;
+            let products = row.iter().zip(self.rows()).map(|(&a, &b)| a * b);
+            let cosine = products.fold(T::zero(), |sum, product| sum + product);
+            if cosine >= T::from_f64(SAME_TOWER) {
+                return Ok(true);
+            }
+            is_unknown = false;
+        }
+        Ok(is_unknown)
     }
 
     /// Reads a file of negatives from memory. `path` is only used in errors.

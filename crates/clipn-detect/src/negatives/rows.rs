@@ -1,7 +1,7 @@
 use clipn_checkpoint::Tensor;
 use clipn_engine::PackedRows;
 use clipn_model::{Real, normalize_row};
-use clipn_text::wordnet::{ExclusionReason, Exclusions, WordNet};
+use clipn_text::wordnet::{Corpus, ExclusionReason, Exclusions, WordNet};
 use sha2::{Digest, Sha256};
 
 use crate::negatives::choice::{Grouping, check_rows};
@@ -156,18 +156,9 @@ impl<T: Real> Negatives<T> {
     /// [`NegativesError::NoWords`] if no word is left, and the errors of
     /// [`Grouping::apply`](crate::negatives::choice::Grouping::apply).
     pub fn for_classes(&self, class_names: &[String]) -> Result<Self, NegativesError> {
-        let is_list = self.origin.selection == Selection::UserList;
-        let exclusions = if is_list {
-            Exclusions::of_names(class_names)
-        } else {
-            WordNet::get().exclusions(class_names)
-        };
-        let is_kept = |word: &String| match exclusions.reason(word) {
-            None => true,
-            Some(reason) => is_list && reason != ExclusionReason::ClassName,
-        };
+        let describes = self.exclusion(class_names);
         let kept: Vec<usize> = (0..self.len())
-            .filter(|&index| is_kept(&self.words[index]))
+            .filter(|&index| !describes(&self.words[index]))
             .collect();
         if kept.is_empty() {
             return Err(NegativesError::NoWords {
@@ -179,6 +170,32 @@ impl<T: Real> Negatives<T> {
         let order: Vec<usize> = groups.order.iter().map(|&index| kept[index]).collect();
         let (words, rows) = in_order(&order, &self.words, &self.rows, self.dim);
         Self::new(words, &rows, groups.ends, self.origin.clone())
+    }
+
+    /// Whether a word describes images of the classes; of a user's list, whether it is the name of one.
+    fn exclusion(&self, class_names: &[String]) -> impl Fn(&str) -> bool + use<T> {
+        let is_list = self.origin.selection == Selection::UserList;
+        let exclusions = if is_list {
+            Exclusions::of_names(class_names)
+        } else {
+            WordNet::get().exclusions(class_names)
+        };
+        move |word| match exclusions.reason(word) {
+            None => false,
+            Some(reason) => !is_list || reason == ExclusionReason::ClassName,
+        }
+    }
+
+    /// The words that [`for_classes`](Self::for_classes) leaves out; none of the published lists, which the
+    /// published programs use as they are.
+    pub(super) fn words_of_classes(&self, class_names: &[String]) -> Vec<&str> {
+        let published = [Corpus::NegLabel, Corpus::Csp].map(Corpus::name);
+        if published.contains(&self.origin.source.as_str()) {
+            return Vec::new();
+        }
+        let describes = self.exclusion(class_names);
+        let words = self.words.iter().map(String::as_str);
+        words.filter(|word| describes(word)).collect()
     }
 
     /// Returns a SHA-256 hash of words, rows and groups, in hexadecimal digits.

@@ -111,8 +111,7 @@ pub(super) fn roles(
     id_value: Option<&str>,
 ) -> Option<Vec<Role>> {
     if let Some(id) = id_value {
-        let is_id = |value: &String| value == id || same_number(value, id);
-        return named(values, is_id);
+        return named(values, |value| is_value(value, id));
     }
     match meaning {
         Meaning::Flag { true_is_ood } => values
@@ -130,6 +129,11 @@ pub(super) fn roles(
         Meaning::Labels => signs(values)
             .or_else(|| named(values, |value| ID_NAMES.contains(&plain(value).as_str()))),
     }
+}
+
+/// Whether a cell has the value that was given for in-distribution rows.
+pub(super) fn is_value(cell: &str, id: &str) -> bool {
+    cell == id || same_number(cell, id)
 }
 
 /// Roles by the name of a set. `None` if no value is that of an in-distribution set.

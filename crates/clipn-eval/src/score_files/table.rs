@@ -7,7 +7,7 @@ use indexmap::IndexSet;
 use clipn_ood::metrics::ScoreSet;
 use clipn_ood::scores::by_name;
 
-use super::roles::{Meaning, Role, meaning, plain, roles};
+use super::roles::{Meaning, Role, is_value, meaning, plain, roles};
 use super::{ScoreColumn, ScoreFileError, ScoreSets, ScoreTableOptions};
 
 /// Names of columns of scores, besides those of [`clipn_ood::scores`].
@@ -113,10 +113,15 @@ impl<'a> Table<'a> {
         };
         let known = self.header.iter().enumerate();
         let is_decisions = self.is_decisions();
+        // The value of in-distribution rows belongs to the column that has it.
+        let has_value = |column: usize| {
+            let id = options.id_value.as_deref();
+            id.is_none_or(|id| (0..self.rows.len()).any(|row| is_value(self.cell(row, column), id)))
+        };
         let found = known
             .filter(|(_, name)| !(is_decisions && is_decided(name)))
             .filter_map(|(index, name)| Some((index, meaning(name)?)))
-            .min_by_key(|&(_, meaning)| rank(meaning));
+            .min_by_key(|&(index, meaning)| (!has_value(index), rank(meaning)));
         found.ok_or_else(|| {
             let (path, columns) = (self.path.to_owned(), self.header.clone());
             if is_decisions {
@@ -131,11 +136,12 @@ impl<'a> Table<'a> {
     fn names_column(&self, options: &ScoreTableOptions, meaning: Meaning) -> Option<usize> {
         let is_flag = matches!(meaning, Meaning::Flag { .. });
         let is_chosen = options.set_column.is_some() || options.id_value.is_some();
-        let is_names = |name: &String| self::meaning(name) == Some(Meaning::Names);
         if !is_flag || is_chosen {
             return None;
         }
-        self.header.iter().position(is_names)
+        // Other columns with known names, such as `source` and `split`, may name files or parts.
+        let is_set = |name: &String| NAMES_BESIDE_FLAG.contains(&plain(name).as_str());
+        self.header.iter().position(is_set)
     }
 
     /// Whether the rows are decisions of `clipn classify`, whose `label` and `unknown` follow from the score:
@@ -285,6 +291,9 @@ impl<'a> Table<'a> {
         sets.checked(self.path)
     }
 }
+
+/// Columns that name the set of a row beside one that says whether it is in-distribution.
+const NAMES_BESIDE_FLAG: [&str; 5] = ["set", "dataset", "oodset", "setname", "datasetname"];
 
 impl ScoreSets {
     /// Checks that every set has scores.

@@ -61,6 +61,18 @@ fn a_flag_beside_the_names_of_sets_says_which_are_known() {
         .with_set_column(Some("set".to_owned()))
         .with_id_value(Some("animals".to_owned()));
     assert_eq!(table(text, &chosen).unwrap().ood_names, ["normal", "known"]);
+    // The value says which column it is of.
+    let of_set = ScoreTableOptions::default().with_id_value(Some("animals".to_owned()));
+    assert_eq!(table(text, &of_set).unwrap().ood_names, ["normal", "known"]);
+    let of_flag = ScoreTableOptions::default().with_id_value(Some("false".to_owned()));
+    assert_eq!(table(text, &of_flag).unwrap().scores[0].id, [0.2, 0.1]);
+    // A source may be that of one image, and a split be the same for all.
+    let text = "source,split,score,is_ood\na,test,0.9,0\nb,test,0.2,1\nc,test,0.1,1\n";
+    let sets = table(text, &Default::default()).unwrap();
+    assert_eq!(
+        (&sets.id_name[..], &sets.ood_names[..]),
+        ("id", &["ood".to_owned()][..])
+    );
 }
 
 #[test]

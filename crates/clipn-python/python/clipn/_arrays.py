@@ -105,22 +105,33 @@ def _of_pil(image: Any) -> tuple[np.ndarray, int] | bytes:
     import numpy as np
 
     mode = getattr(image, "mode", "RGB")
-    exif = image.getexif() if hasattr(image, "getexif") else {}
-    if mode.startswith("I;16"):
-        # convert("RGB") clips 16 bits to 8, which is white for most images.
-        file = io.BytesIO()
-        image.save(file, "PNG", compress_level=0, exif=exif)
-        return file.getvalue()
     if mode in ("I", "F"):
         raise InvalidArgumentError(
             f"expected a PIL image of 8 or 16 bits, got mode {mode!r}, whose range is unknown",
             "give the path, or scale it to uint8",
         )
+    if mode not in ("I;16", "I;16B"):
+        # Before the orientation: PIL turns some formats when it loads them.
+        pixels = np.ascontiguousarray(np.asarray(image.convert("RGB")))
+        return pixels, _orientation(image)
+    # convert("RGB") clips 16 bits to 8, which is white for most images.
+    from PIL import Image
+
+    image.load()
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = _orientation(image)
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=0, exif=exif)
+    return file.getvalue()
+
+
+def _orientation(image: Any) -> int:
+    """EXIF orientation, from 1 to 8; 1 without one that can be read."""
     try:
-        orientation = int(exif.get(EXIF_ORIENTATION, 1))
-    except (TypeError, ValueError):
-        orientation = 1
-    return np.ascontiguousarray(np.asarray(image.convert("RGB"))), max(orientation, 1)
+        orientation = int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except Exception:  # Damaged EXIF raises errors of many kinds.
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 def is_one_image(value: Any) -> bool:

@@ -183,6 +183,10 @@ impl<'a> RunBuilder<'a> {
                 differences: state.changed_settings,
             });
         }
+        // Nothing in the directory changes before all is known to fit.
+        if let Some(position) = &state.position {
+            loader.check_position(position)?;
+        }
         let texts = TextSampler::from_settings(&settings)?;
         let total_steps = state.step + steps_to_train(&loader, &settings, &state);
         settings.schedule(total_steps).check()?;
@@ -221,10 +225,6 @@ impl<'a> RunBuilder<'a> {
             Some(cached) => loader.with_cached_images(cached),
             None => loader,
         };
-        // Nothing in the directory changes before all is known to fit.
-        if let Some(position) = &state.position {
-            loader.check_position(position)?;
-        }
         let log = match ranks.rank() {
             0 => Some(open_log(&dir, &start, state.step)?),
             _ => None,

@@ -97,18 +97,32 @@ impl CheckpointStore {
         Ok(found)
     }
 
-    /// Returns the directories with the name of a checkpoint that [`list`](Self::list) skips, and are younger than
+    /// Returns the directories with the name of a checkpoint that [`list`](Self::list) skips, and are of later steps than
     /// the newest one that it has.
     ///
     /// # Errors
     /// [`StateError::Io`] if the directory cannot be read.
     pub fn damaged(&self) -> Result<Vec<PathBuf>, StateError> {
-        let written = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
-        let newest = self.latest()?.and_then(|saved| written(&saved.path));
+        let newest = self.latest()?;
+        let is_later = |label: CheckpointLabel, path: &Path| {
+            let Some(newest) = &newest else {
+                return true;
+            };
+            match TrainingState::read(path) {
+                Ok(state) => state.step > newest.step,
+                // Without a state, only numbers of the same kind can be compared.
+                Err(_) => match (label, newest.label) {
+                    (CheckpointLabel::Epoch(own), CheckpointLabel::Epoch(newest)) => own > newest,
+                    (CheckpointLabel::Step(own), _) => own > newest.step,
+                    (CheckpointLabel::Epoch(_), CheckpointLabel::Step(_)) => false,
+                },
+            }
+        };
         let mut found = Vec::new();
         for (name, path) in directories(&self.root)? {
-            let is_label = name.parse::<CheckpointLabel>().is_ok();
-            if is_label && steps_if_complete(&path).is_none() && written(&path) > newest {
+            let label = name.parse::<CheckpointLabel>();
+            if label.is_ok_and(|label| steps_if_complete(&path).is_none() && is_later(label, &path))
+            {
                 found.push(path);
             }
         }

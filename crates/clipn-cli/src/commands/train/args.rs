@@ -267,9 +267,9 @@ pub(crate) struct TrainArgs {
         value_name = "EPOCHS",
         default_value = "1",
         requires = "eval_benchmark",
-        value_parser = parse_count
+        value_parser = parse_frequency
     )]
-    pub eval_frequency: usize,
+    pub eval_frequency: u64,
     /// Prompt templates of evaluations
     #[arg(
         long,
@@ -374,6 +374,13 @@ fn parse_jitter(text: &str) -> Result<ColorJitter, String> {
         contrast,
         saturation,
     })
+}
+
+fn parse_frequency(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(epochs) if epochs > 0 => Ok(epochs),
+        _ => Err("expected a whole number of at least 1".to_owned()),
+    }
 }
 
 /// Parses the name of a run, a directory below that of all runs.

@@ -104,8 +104,12 @@ fn train_on(args: &TrainArgs, ranks: &Ranks) -> Result<PathBuf, CliError> {
     report(&run);
     run.lock_warnings().iter().for_each(warning);
     for damaged in run.damaged_checkpoints() {
+        let consequence = match run.step() {
+            0 => "the run starts from the beginning",
+            _ => "resuming continues from an earlier checkpoint",
+        };
         warning(format_args!(
-            "{} is damaged, and resuming continues from an earlier checkpoint",
+            "{} is damaged, and {consequence}",
             damaged.display()
         ));
     }

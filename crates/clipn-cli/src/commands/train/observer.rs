@@ -63,7 +63,7 @@ impl RunReporter {
                     class_names: matched.names,
                     benchmark,
                     templates,
-                    every: args.eval_frequency as u64,
+                    every: args.eval_frequency,
                 })
             }
         };

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use clipn_base::progress::{NoProgress, Progress};
 use clipn_detect::negatives::choice::{Choice, Grouping};
 use clipn_detect::negatives::{
-    NegativeSource, NegativesBuilder, NegativesError, Selection, TemplateJoin, WordFeatureCache,
-    encode_words,
+    NegativeSource, Negatives, NegativesBuilder, NegativesError, Selection, TemplateJoin,
+    WordFeatureCache, encode_words,
 };
 use clipn_engine::TextEncoder;
 use clipn_model::{
@@ -271,4 +271,56 @@ fn impossible_choices_are_errors() {
         build(builder.with_grouping(grouping)),
         "the ratio of group size to classes must be positive, got -1"
     );
+}
+
+#[test]
+fn a_file_belongs_to_its_text_tower_and_drops_words_of_the_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("negatives.safetensors");
+    let (weights, tower) = (weights(), tower());
+    let classes = encode_words(
+        &strings(&["pizza"]),
+        &templates(),
+        TemplateJoin::default(),
+        &tower,
+        &NoProgress,
+    );
+    let list = NegativesBuilder::new(&NegativeSource::list("teapot, school bus, banana"))
+        .with_list_templates(templates())
+        .with_tower_hash(weights.yes_tower_hash());
+    let all = list.build(&classes.unwrap(), &tower).unwrap().negatives;
+    all.save(&path).unwrap();
+    let hash = weights.yes_tower_hash();
+    let open =
+        |hash: &str, class: &str| Negatives::open_for(&path, hash, &tower, &strings(&[class]));
+    assert!(open(&hash, "pizza").unwrap() == (all.clone(), None));
+    let (left, note) = open(&hash, "banana").unwrap();
+    assert_eq!(left.words(), ["teapot", "school bus"]);
+    let note = note.unwrap();
+    assert!(
+        note.starts_with("left out words that describe the classes: 1 of 3 in ")
+            && note.ends_with("such as `banana`"),
+        "{note}"
+    );
+    // The same tower in another precision has another hash, and other features of a word are of another one.
+    assert!(open("another", "pizza").is_ok());
+    let mut rows = all.rows().to_vec();
+    rows.rotate_left(tower.embed_dim());
+    let ends = all.group_ends().to_vec();
+    let mut origin = all.origin().clone();
+    origin.text_tower = None;
+    let other = Negatives::new(all.words().to_vec(), &rows, ends.clone(), origin.clone());
+    other.unwrap().save(&path).unwrap();
+    let error = open(&hash, "pizza").unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("were encoded by the text tower of other weights"),
+        "{error}"
+    );
+    // The published lists stay as they are.
+    origin.source = "csp".to_owned();
+    let published = Negatives::new(all.words().to_vec(), all.rows(), ends, origin);
+    published.unwrap().save(&path).unwrap();
+    assert_eq!(open(&hash, "banana").unwrap().0.words(), all.words());
 }

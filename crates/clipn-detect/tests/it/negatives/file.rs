@@ -157,34 +157,3 @@ fn damaged_files_are_errors() {
         "{wide}"
     );
 }
-
-#[test]
-fn a_file_belongs_to_its_text_tower_and_drops_words_of_the_classes() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("negatives.safetensors");
-    let mut origin = origin();
-    origin.text_tower = Some("abc".to_owned());
-    let all: Negatives = Negatives::new(words(5), &rows(5), vec![5], origin).unwrap();
-    all.save(&path).unwrap();
-    let names = |names: &[&str]| -> Vec<String> { names.iter().map(|&name| name.into()).collect() };
-    let open = |hash, classes: &[&str]| Negatives::<f32>::open_for(&path, hash, &names(classes));
-    assert_eq!(open("abc", &["cat"]).unwrap(), (all, None));
-    let (left, note) = open("abc", &["cat", "word 3"]).unwrap();
-    assert_eq!(left.words(), ["word 0", "word 1", "word 2", "word 4"]);
-    let note = note.unwrap();
-    assert!(
-        note.starts_with("left out words that describe the classes: 1 of 5 in ")
-            && note.ends_with("such as `word 3`"),
-        "{note}"
-    );
-    let error = open("xyz", &["cat"]).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("were encoded by the text tower of other weights"),
-        "{error}"
-    );
-    // Files of earlier versions do not say which tower it was.
-    negatives::<f32>().save(&path).unwrap();
-    assert!(open("xyz", &["cat"]).is_ok());
-}
