@@ -45,7 +45,12 @@ fn write_table(out: &mut impl Write, report: &ScoreReport) -> std::io::Result<()
         noun(&report.id.n, "score")
     )?;
     if let Some(column) = &report.set_column {
-        write!(out, ", by the column `{}`", printable(column))?;
+        let columns = if column.contains(", ") {
+            "columns"
+        } else {
+            "column"
+        };
+        write!(out, ", by the {columns} `{}`", printable(column))?;
     }
     write!(
         out,
