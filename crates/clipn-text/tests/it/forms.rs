@@ -401,3 +401,20 @@ fn further_forms_of_templates_are_read() {
         assert!(message.contains(seen), "{text:?}: {message}");
     }
 }
+
+#[test]
+fn numbers_that_are_not_complete_are_named() {
+    let described = |text: &str| {
+        let list = parse("txt", text);
+        list.unwrap().description()
+    };
+    let note = described("0 pizza\n1 banana\n3 teapot\n").unwrap();
+    assert!(
+        note.contains(
+            "the numbers are part of the names, such as `0 pizza`, since they are not complete"
+        ),
+        "{note}"
+    );
+    assert_eq!(described("pizza\n3 bananas\n"), None);
+    assert!(described("0 pizza\n1 banana\n").unwrap().contains("number"));
+}

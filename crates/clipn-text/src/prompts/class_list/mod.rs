@@ -275,9 +275,15 @@ impl ClassList {
     }
 
     /// Describes what was read in one line, with what was skipped; `None` if there is nothing to
-    /// report: one name per line, without comments.
+    /// report: one name per line, without comments and numbers.
     pub fn description(&self) -> Option<String> {
-        if self.form.is_plain() && self.comments == 0 {
+        let numbers = match self.names.iter().next() {
+            Some(first) if self.form.is_plain() && self.begin_with_numbers() => format!(
+                "; the numbers are part of the names, such as `{first}`, since they are not complete"
+            ),
+            _ => String::new(),
+        };
+        if self.form.is_plain() && self.comments == 0 && numbers.is_empty() {
             return None;
         }
         let order = if self.reordered {
@@ -290,11 +296,20 @@ impl ClassList {
             n => format!("; skipped {}", count(n, "comment line")),
         };
         Some(format!(
-            "read {} from {}: {}{order}{comments}",
+            "read {} from {}: {}{order}{numbers}{comments}",
             count(self.names.len(), "class name"),
             self.origin,
             self.form
         ))
+    }
+
+    /// Whether there are several names, and all begin with a number and a space.
+    fn begin_with_numbers(&self) -> bool {
+        let begins = |name: &String| {
+            let (number, _) = name.split_once(' ').unwrap_or_default();
+            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        self.names.len() > 1 && self.names.iter().all(begins)
     }
 
     /// Checks that no two names are the same for the tokenizer (see
