@@ -119,9 +119,8 @@ pub(crate) fn score<'py>(
         return Err(invalid(format!("expected a positive scale, got {scale}")));
     }
     let group_ends = group_ends.unwrap_or_else(|| vec![words]);
-    let starts = std::iter::once(&0).chain(&group_ends);
-    let is_ascending = starts.zip(&group_ends).all(|(start, end)| start < end);
-    if words > 0 && !(is_ascending && group_ends.last() == Some(&words)) {
+    let groups = vec![(); words];
+    if words > 0 && !NegativeLogits::new(&groups, &group_ends).has_valid_groups() {
         return Err(invalid(format!(
             "expected ascending ends of groups up to the number of negatives, {words}, got {group_ends:?}"
         )));

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::common::shards::{bmp, samples, tar};
 use crate::common::snapshot::{assert_text, transcript};
 use crate::common::{Sandbox, error_report, library_fixture, test_data, text, with_model};
+use crate::wrong_use::fails;
 
 /// The arguments of a training on `data` in few steps.
 fn train<'a>(data: &'a str, name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -234,12 +235,11 @@ fn trains_on_and_classifies_json_lines() {
         "{report}"
     );
     s.done(&classify(&["other.jsonl", "--image-key", "photo"]));
-    let output = s.clipn(&classify(&["img", "--image-key", "photo"]));
-    let report = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{report}");
-    assert!(
-        report.contains("--image-key photo: none of the inputs is a table"),
-        "{report}"
+    fails(
+        &s,
+        2,
+        &classify(&["img", "--image-key", "photo"]),
+        &["--image-key photo: none of the inputs is a table"],
     );
     s.write(
         "usual.jsonl",
@@ -437,12 +437,11 @@ fn trains_on_the_collected_cases() {
 fn inputs_without_images_are_errors() {
     let s = Sandbox::new();
     s.write("empty.txt", "\n\n");
-    let output = s.clipn(&classify(&["--list", "empty.txt"]));
-    let report = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{report}");
-    assert!(
-        report.contains("no images in the list empty.txt"),
-        "{report}"
+    fails(
+        &s,
+        2,
+        &classify(&["--list", "empty.txt"]),
+        &["no images in the list empty.txt"],
     );
 }
 
@@ -461,12 +460,13 @@ fn files_that_no_pattern_can_match_are_named() {
         println!("skipped: this file system takes only names in UTF-8");
         return;
     }
-    let output = s.clipn(&classify(&["odd/*.jpg"]));
-    let report = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{report}");
-    assert!(
-        report.contains("nothing matches the pattern `odd/*.jpg`; names that are not UTF-8")
-            && report.contains("hint: give the directory"),
-        "{report}"
+    fails(
+        &s,
+        2,
+        &classify(&["odd/*.jpg"]),
+        &[
+            "nothing matches the pattern `odd/*.jpg`; names that are not UTF-8",
+            "hint: give the directory",
+        ],
     );
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clipn_base::progress::NoProgress;
 use clipn_checkpoint::{Checkpoint, Dtype, Tensor, WeightsFormat, write_safetensors};
 use clipn_model::{Real, TextTower};
+use clipn_text::wordnet::Corpus;
 use serde::{Deserialize, Serialize};
 
 use crate::negatives::encode::encode_words;
@@ -169,17 +170,22 @@ impl<T: Real> Negatives<T> {
             let path = path.to_owned();
             return Err(NegativesError::OtherTower { path });
         }
-        let dropped = all.words_of_classes(class_names);
-        let Some(first) = dropped.first() else {
+        let published = [Corpus::NegLabel, Corpus::Csp].map(Corpus::name);
+        if published.contains(&all.origin().source.as_str()) {
+            return Ok((all, None));
+        }
+        let kept = all.kept(class_names);
+        let Some(first) = (0..all.len()).find(|&index| kept.get(index) != Some(&index)) else {
             return Ok((all, None));
         };
         let note = format!(
-            "left out words that describe the classes: {} of {} in {}, such as `{first}`",
-            dropped.len(),
+            "left out words that describe the classes: {} of {} in {}, such as `{}`",
+            all.len() - kept.len(),
             all.len(),
             path.display(),
+            all.words()[first],
         );
-        Ok((all.for_classes(class_names)?, Some(note)))
+        Ok((all.regrouped(&kept, class_names.len())?, Some(note)))
     }
 
     /// Whether a text tower encoded the words: by its hash, else by the features of the first word.

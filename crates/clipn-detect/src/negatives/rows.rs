@@ -1,7 +1,7 @@
 use clipn_checkpoint::Tensor;
 use clipn_engine::PackedRows;
 use clipn_model::{Real, normalize_row};
-use clipn_text::wordnet::{Corpus, ExclusionReason, Exclusions, WordNet};
+use clipn_text::wordnet::{ExclusionReason, Exclusions, WordNet};
 use sha2::{Digest, Sha256};
 
 use crate::negatives::choice::{Grouping, check_rows};
@@ -156,46 +156,39 @@ impl<T: Real> Negatives<T> {
     /// [`NegativesError::NoWords`] if no word is left, and the errors of
     /// [`Grouping::apply`](crate::negatives::choice::Grouping::apply).
     pub fn for_classes(&self, class_names: &[String]) -> Result<Self, NegativesError> {
-        let describes = self.exclusion(class_names);
-        let kept: Vec<usize> = (0..self.len())
-            .filter(|&index| !describes(&self.words[index]))
-            .collect();
-        if kept.is_empty() {
-            return Err(NegativesError::NoWords {
-                candidates: self.len(),
-                chosen: 0,
-            });
-        }
-        let groups = self.origin.grouping.apply(kept.len(), class_names.len())?;
-        let order: Vec<usize> = groups.order.iter().map(|&index| kept[index]).collect();
-        let (words, rows) = in_order(&order, &self.words, &self.rows, self.dim);
-        Self::new(words, &rows, groups.ends, self.origin.clone())
+        self.regrouped(&self.kept(class_names), class_names.len())
     }
 
-    /// Whether a word describes images of the classes; of a user's list, whether it is the name of one.
-    fn exclusion(&self, class_names: &[String]) -> impl Fn(&str) -> bool + use<T> {
+    /// Indices of the words that do not describe images of the classes, ascending; of a user's list, of those that
+    /// are no name of one.
+    pub(super) fn kept(&self, class_names: &[String]) -> Vec<usize> {
         let is_list = self.origin.selection == Selection::UserList;
         let exclusions = if is_list {
             Exclusions::of_names(class_names)
         } else {
             WordNet::get().exclusions(class_names)
         };
-        move |word| match exclusions.reason(word) {
-            None => false,
-            Some(reason) => !is_list || reason == ExclusionReason::ClassName,
-        }
+        let is_kept = |word: &String| match exclusions.reason(word) {
+            None => true,
+            Some(reason) => is_list && reason != ExclusionReason::ClassName,
+        };
+        (0..self.len())
+            .filter(|&index| is_kept(&self.words[index]))
+            .collect()
     }
 
-    /// The words that [`for_classes`](Self::for_classes) leaves out; none of the published lists, which the
-    /// published programs use as they are.
-    pub(super) fn words_of_classes(&self, class_names: &[String]) -> Vec<&str> {
-        let published = [Corpus::NegLabel, Corpus::Csp].map(Corpus::name);
-        if published.contains(&self.origin.source.as_str()) {
-            return Vec::new();
+    /// The words at the indices `kept`, grouped again for this number of classes.
+    pub(super) fn regrouped(&self, kept: &[usize], classes: usize) -> Result<Self, NegativesError> {
+        if kept.is_empty() {
+            return Err(NegativesError::NoWords {
+                candidates: self.len(),
+                chosen: 0,
+            });
         }
-        let describes = self.exclusion(class_names);
-        let words = self.words.iter().map(String::as_str);
-        words.filter(|word| describes(word)).collect()
+        let groups = self.origin.grouping.apply(kept.len(), classes)?;
+        let order: Vec<usize> = groups.order.iter().map(|&index| kept[index]).collect();
+        let (words, rows) = in_order(&order, &self.words, &self.rows, self.dim);
+        Self::new(words, &rows, groups.ends, self.origin.clone())
     }
 
     /// Returns a SHA-256 hash of words, rows and groups, in hexadecimal digits.

@@ -119,8 +119,8 @@ impl AdaNeg {
             });
         }
         let words = rows.saturating_sub(classes);
-        let ends: Vec<f64> = vec![0.0; words];
-        if words == 0 || !NegativeLogits::new(&ends, group_ends).has_valid_groups() {
+        let negatives = vec![(); words];
+        if words == 0 || !NegativeLogits::new(&negatives, group_ends).has_valid_groups() {
             return Err(StreamError::Groups { words });
         }
         if settings.memory == 0 {

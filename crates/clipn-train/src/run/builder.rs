@@ -330,7 +330,7 @@ fn open_checkpoints(
         let opened = CheckpointStore::open(&root)?;
         if *start == RunStart::Latest {
             let newest = opened.latest()?;
-            damaged = opened.damaged()?;
+            damaged = opened.damaged(newest.as_ref())?;
             check_mark(dir, newest.as_ref(), &damaged)?;
             label = newest.map_or_else(String::new, |saved| saved.label.to_string());
         }

@@ -98,14 +98,13 @@ impl CheckpointStore {
     }
 
     /// Returns the directories with the name of a checkpoint that [`list`](Self::list) skips, and are of later steps than
-    /// the newest one that it has.
+    /// `newest`, the [latest](Self::latest) one that it has.
     ///
     /// # Errors
     /// [`StateError::Io`] if the directory cannot be read.
-    pub fn damaged(&self) -> Result<Vec<PathBuf>, StateError> {
-        let newest = self.latest()?;
+    pub fn damaged(&self, newest: Option<&SavedCheckpoint>) -> Result<Vec<PathBuf>, StateError> {
         let is_later = |label: CheckpointLabel, path: &Path| {
-            let Some(newest) = &newest else {
+            let Some(newest) = newest else {
                 return true;
             };
             match TrainingState::read(path) {

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use clipn::calibration::ThresholdMethod;
+use clipn::calibration::{CalibrationSettings, ThresholdMethod};
 use clipn::scores::Score;
 
 use crate::common::args::{Format, ModelArgs, RunArgs, parse_score};
@@ -110,7 +110,8 @@ pub(crate) struct CalibrateArgs {
 impl CalibrateArgs {
     /// Fraction of in-distribution images to accept.
     pub(crate) fn target_tpr(&self) -> f64 {
-        self.target_tpr.unwrap_or(0.95)
+        let default = CalibrationSettings::default().target_tpr;
+        self.target_tpr.unwrap_or(default)
     }
 
     /// Fraction of the in-distribution images that a score is fitted to.

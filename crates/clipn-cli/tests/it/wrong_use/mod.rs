@@ -8,7 +8,7 @@ const SETS: [&str; 4] = ["--id", "id", "--ood", "noise=noise"];
 
 /// Runs with the arguments, and checks the exit code and that the error report contains every part.
 #[track_caller]
-fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
+pub(crate) fn fails(sandbox: &Sandbox, code: i32, arguments: &[&str], parts: &[&str]) {
     let output = sandbox.clipn(arguments);
     let error = text(&output.stderr);
     assert_eq!(
