@@ -280,29 +280,27 @@ impl Mpi {
         })
     }
 
-    /// Returns the sums of this rank's piece: it gets that piece of everyone's values, and adds in rank
-    /// order.
-    fn sum_piece<'a, T: Real>(
+    /// Sums this rank's piece in place: it gets that piece of everyone's values, and adds in rank order.
+    fn sum_piece<T: Real>(
         &self,
-        values: &[T],
+        values: &mut [T],
         pieces: &[Range<usize>],
-        received: &'a mut Vec<u64>,
+        received: &mut Vec<u64>,
         datatype: Handle,
-    ) -> Result<&'a mut [T], CommunicatorError> {
-        let own = pieces[self.rank].len();
-        let received = of_type::<T>(received, own * self.world_size);
-        let parts: Vec<_> = (0..self.world_size)
-            .map(|rank| rank * own..(rank + 1) * own)
-            .collect();
+    ) -> Result<(), CommunicatorError> {
+        let own = pieces[self.rank].clone();
+        // A rank sends itself nothing, which would pass through its memory twice.
+        let mut sent = pieces.to_vec();
+        sent[self.rank] = own.start..own.start;
+        let mut lengths = vec![own.len(); self.world_size];
+        lengths[self.rank] = 0;
+        let received = of_type::<T>(received, lengths.iter().sum());
+        let parts = consecutive(&lengths);
         self.library
-            .alltoallv(values, pieces, received, &parts, datatype)?;
-        let (sum, others) = received.split_at_mut(own);
-        for terms in others.chunks_exact(own.max(1)) {
-            for (sum, &term) in sum.iter_mut().zip(terms) {
-                *sum = *sum + term;
-            }
-        }
-        Ok(sum)
+            .alltoallv(values, &sent, received, &parts, datatype)?;
+        let (before, after) = received.split_at_mut(own.len() * self.rank);
+        add_in_order(&mut values[own], before, after);
+        Ok(())
     }
 
     fn sum_by_library<T: Pod>(
@@ -337,6 +335,29 @@ fn consecutive(lengths: &[usize]) -> Vec<Range<usize>> {
         start..end
     };
     lengths.iter().map(part).collect()
+}
+
+/// Replaces `own` by its sum with the terms of the ranks before and of those after, added in rank order.
+/// `before` and `after` hold as many values of each rank, one rank behind the other; `before` is overwritten.
+fn add_in_order<T: Real>(own: &mut [T], before: &mut [T], after: &[T]) {
+    let length = own.len().max(1);
+    if let Some((sum, terms)) = before.split_at_mut_checked(length) {
+        for term in terms.chunks_exact(length) {
+            add(sum, term);
+        }
+        for (own, &sum) in own.iter_mut().zip(&*sum) {
+            *own = sum + *own;
+        }
+    }
+    for term in after.chunks_exact(length) {
+        add(own, term);
+    }
+}
+
+fn add<T: Real>(sum: &mut [T], terms: &[T]) {
+    for (sum, &term) in sum.iter_mut().zip(terms) {
+        *sum = *sum + term;
+    }
 }
 
 /// Returns the first `length` values of reused memory, which grows if needed.
@@ -413,8 +434,9 @@ impl<T: Datatype> Collective<T> for Mpi {
         match self.reduction {
             Reduction::Shares => {
                 for pieces in self.pieces(values.len()) {
-                    let sum = self.sum_piece(values, &pieces, &mut received, datatype)?;
-                    self.library.allgatherv(sum, values, &pieces, datatype)?;
+                    self.sum_piece(values, &pieces, &mut received, datatype)?;
+                    self.library
+                        .allgatherv_in_place(values, &pieces, datatype)?;
                 }
                 Ok(())
             }
@@ -428,8 +450,7 @@ impl<T: Datatype> Collective<T> for Mpi {
         match self.reduction {
             Reduction::Shares => {
                 for pieces in self.pieces(values.len()) {
-                    let sum = self.sum_piece(values, &pieces, &mut received, datatype)?;
-                    values[pieces[self.rank].clone()].copy_from_slice(sum);
+                    self.sum_piece(values, &pieces, &mut received, datatype)?;
                 }
                 Ok(())
             }
@@ -508,5 +529,39 @@ impl Drop for Mpi {
     fn drop(&mut self) {
         // The other ranks would wait for this one.
         self.abort(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums the terms of all ranks in rank order, on every rank from another place.
+    #[test]
+    fn sums_in_place_have_the_bits_of_sums_in_rank_order() {
+        let terms = [
+            [1e8f32, 0.1, -3.0],
+            [1.0, 1e-9, 0.3],
+            [-1e8, 0.7, 1e7],
+            [0.3, -0.1, 0.1],
+        ];
+        for ranks in 1..=terms.len() {
+            let mut expected = terms[0];
+            for term in &terms[1..ranks] {
+                add(&mut expected, term);
+            }
+            for rank in 0..ranks {
+                let mut own = terms[rank];
+                let mut before = terms[..rank].concat();
+                let after = terms[rank + 1..ranks].concat();
+                add_in_order(&mut own, &mut before, &after);
+                assert_eq!(
+                    own.map(f32::to_bits),
+                    expected.map(f32::to_bits),
+                    "rank {rank} of {ranks}"
+                );
+            }
+        }
+        add_in_order::<f32>(&mut [], &mut [], &[]);
     }
 }
