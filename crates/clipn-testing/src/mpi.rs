@@ -2,8 +2,8 @@
 //! with `bin/mpiexec` and `lib`.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 /// A launcher with a library to load.
 #[derive(Clone)]
@@ -102,15 +102,19 @@ pub fn output_within(mut command: Command, limit: Duration) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    rest_within(child, limit)
+}
+
+/// Waits for a command that runs, and fails if it takes longer than `limit`.
+pub fn rest_within(child: Child, limit: Duration) -> Output {
     let id = child.id();
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output()));
-    let start = Instant::now();
     match receiver.recv_timeout(limit) {
         Ok(output) => output.unwrap(),
         Err(_) => {
             let _ = Command::new("kill").arg(id.to_string()).status();
-            panic!("{command:?} still ran after {:?}", start.elapsed());
+            panic!("process {id} still ran after {limit:?}");
         }
     }
 }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use clipn::count::count;
-use clipn::evaluation::{EvaluationPeers, Evaluator};
+use clipn::evaluation::{EvaluationError, EvaluationPeers, Evaluator};
 use clipn::launcher::{Launched, Launcher};
 use clipn::training::{Communicator, Mpi, MpiSettings, Reduction, SingleProcess};
 
 use crate::common::cores::Cores;
-use crate::common::error::{CliError, report_of_rank};
+use crate::common::error::{CliError, chain_in_one_line, report_of_rank};
 use crate::common::interrupt;
 use crate::common::messages::{Verbosity, detail, hint, note, warning};
 
@@ -76,6 +76,26 @@ impl EvaluationRanks {
         match self.0.world_size() {
             1 => evaluator,
             _ => evaluator.with_peers(self),
+        }
+    }
+
+    /// Returns what this rank prepared, if all ranks have; a notice may reach one of them alone. The others
+    /// would wait for its images.
+    pub(crate) fn agree<R>(&self, own: Result<R, CliError>) -> Result<R, CliError> {
+        let problem = match &own {
+            Ok(_) => String::new(),
+            Err(error) => chain_in_one_line(error),
+        };
+        let problems = self.0.all_gather_bytes(problem.as_bytes());
+        let problems = problems.map_err(clipn::training::TrainingError::from)?;
+        let own = own?;
+        match problems.iter().position(|problem| !problem.is_empty()) {
+            Some(rank) => Err(EvaluationError::PeerFailed {
+                rank,
+                problem: String::from_utf8_lossy(&problems[rank]).into_owned(),
+            }
+            .into()),
+            None => Ok(own),
         }
     }
 }

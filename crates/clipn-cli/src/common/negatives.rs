@@ -14,7 +14,8 @@ use clipn::model::{
     TowerFactory,
 };
 use clipn::negatives::{
-    NegativeSource, Negatives, NegativesBuilder, NegativesError, Selection, WordFeatureCache,
+    NegativeSource, Negatives, NegativesBuilder, NegativesError, NegativesOrigin, Selection,
+    WordFeatureCache,
 };
 use clipn::progress::Progress;
 use clipn::prompts::{ClassList, duplicate_names, looks_like_path};
@@ -104,7 +105,8 @@ impl NegativesArgs {
         progress: &dyn Progress,
     ) -> Result<Classifier, CliError> {
         let source = self.source(loaded)?;
-        attach(&source, loaded, classifier, prompts, seed, progress)
+        let words = Words::Chosen { seed };
+        attach(&source, loaded, classifier, prompts, words, progress)
     }
 
     /// All words of the source that describe no class.
@@ -120,8 +122,7 @@ impl NegativesArgs {
             NegativeSource::None => NegativeSource::WordNet,
             source => source,
         };
-        let drawn = (Words::All, 0);
-        open_or_build(&source, loaded, classifier, prompts, drawn, progress)
+        open_or_build(&source, loaded, classifier, prompts, Words::All, progress)
     }
 }
 
@@ -160,24 +161,17 @@ fn own_list(list: &str) -> Result<NegativeSource, CliError> {
 }
 
 /// Adds negatives of a source to a classifier of these prompts.
-pub(crate) fn attach(
+fn attach(
     source: &NegativeSource,
     loaded: &LoadedModel,
     classifier: Classifier,
     prompts: &ClassPrompts,
-    seed: u64,
+    words: Words<'_>,
     progress: &dyn Progress,
 ) -> Result<Classifier, CliError> {
     let negatives = match source {
         NegativeSource::None => return Ok(classifier),
-        source => open_or_build(
-            source,
-            loaded,
-            &classifier,
-            prompts,
-            (Words::Chosen, seed),
-            progress,
-        )?,
+        source => open_or_build(source, loaded, &classifier, prompts, words, progress)?,
     };
     let origin = negatives.origin();
     let selection = match &origin.selection {
@@ -201,13 +195,41 @@ pub(crate) fn attach(
     Ok(classifier.with_negatives(negatives)?)
 }
 
+/// Chooses the negatives of a bundle again for these classes, by the same rules. Those of a list, and those from
+/// elsewhere, can only be left out.
+pub(crate) fn attach_again(
+    negatives: &Negatives,
+    loaded: &LoadedModel,
+    classifier: Classifier,
+    prompts: &ClassPrompts,
+    progress: &dyn Progress,
+) -> Result<Classifier, CliError> {
+    let origin = negatives.origin();
+    let source = match origin.selection {
+        Selection::UserList => None,
+        _ => origin.source.parse().ok(),
+    };
+    match source {
+        Some(
+            source @ (NegativeSource::WordNet | NegativeSource::NegLabel | NegativeSource::Csp),
+        ) => {
+            let words = Words::ChosenAs(origin);
+            attach(&source, loaded, classifier, prompts, words, progress)
+        }
+        _ => {
+            let negatives = negatives.for_classes(classifier.class_names())?;
+            Ok(classifier.with_negatives(negatives)?)
+        }
+    }
+}
+
 /// Opens the negatives of a file, or builds those of a list or of words.
 fn open_or_build(
     source: &NegativeSource,
     loaded: &LoadedModel,
     classifier: &Classifier,
     prompts: &ClassPrompts,
-    drawn: (Words, u64),
+    words: Words<'_>,
     progress: &dyn Progress,
 ) -> Result<Negatives, CliError> {
     let list;
@@ -226,13 +248,18 @@ fn open_or_build(
         }
         source => source,
     };
-    build(source, loaded, classifier, prompts, drawn, progress)
+    build(source, loaded, classifier, prompts, words, progress)
 }
 
 /// Which candidates become negatives.
-#[derive(Clone, Copy, PartialEq)]
-enum Words {
-    Chosen,
+#[derive(Clone, Copy)]
+enum Words<'a> {
+    /// Those of the source's rule, grouped by a seed.
+    Chosen {
+        seed: u64,
+    },
+    /// Those of the rules by which other negatives were made.
+    ChosenAs(&'a NegativesOrigin),
     All,
 }
 
@@ -241,7 +268,7 @@ fn build(
     loaded: &LoadedModel,
     classifier: &Classifier,
     prompts: &ClassPrompts,
-    (words, seed): (Words, u64),
+    words: Words<'_>,
     progress: &dyn Progress,
 ) -> Result<Negatives, CliError> {
     let cache = cache();
@@ -249,11 +276,12 @@ fn build(
     let mut builder = NegativesBuilder::new(source)
         .with_class_names(classifier.class_names())
         .with_vocabulary(loaded.weights.training_vocabulary())
-        .with_seed(seed)
         .with_progress(progress);
-    if words == Words::All {
-        builder = builder.with_all_words();
-    }
+    builder = match words {
+        Words::Chosen { seed } => builder.with_seed(seed),
+        Words::ChosenAs(origin) => builder.with_rules_of(origin),
+        Words::All => builder.with_all_words(),
+    };
     if let NegativeSource::List(_) = source {
         builder = builder.with_list_templates(prompts.templates().yes().to_vec());
     }

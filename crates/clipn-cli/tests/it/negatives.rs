@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::common::{Sandbox, text};
+use crate::common::{Sandbox, error_report, text};
 
 const CLASSES: &str = "goldfish, school bus, pizza";
 
@@ -255,6 +255,17 @@ fn a_bundle_decides_like_the_weights_and_keeps_its_negatives() {
         &[&["--negatives", "words.safetensors"][..], &arguments].concat(),
     );
     assert_eq!(text(&again.stdout), with_bundle);
+    // Over the file itself, but over no other.
+    let show = ["classifier", "show", "shop.clipn", "--negatives"];
+    s.done(&[&show[..], &["words.safetensors"]].concat());
+    let before = std::fs::read(s.path("shop.clipn")).unwrap();
+    let refused = s.clipn(&[&show[..], &["shop.clipn"]].concat());
+    let stderr = text(&refused.stderr);
+    assert!(
+        error_report(&stderr).contains("shop.clipn already exists, and is no file of negatives"),
+        "{stderr}"
+    );
+    assert_eq!(std::fs::read(s.path("shop.clipn")).unwrap(), before);
     // A class more: words that describe it are no negatives any more.
     s.done(&["classifier", "add", "shop.clipn", "--classes", "banana"]);
     let shown: Value =

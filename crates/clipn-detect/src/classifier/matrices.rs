@@ -300,11 +300,11 @@ impl<T: Real> Classifier<T> {
     }
 
     /// Returns a classifier without the given classes; all classes with a given name are removed. The
-    /// negatives stay, and fitted scores are removed.
+    /// negatives stay, grouped for the number of classes that is left, and fitted scores are removed.
     ///
     /// # Errors
     /// [`ClassifierError::UnknownClass`] for an unknown name, [`ClassifierError::NoClasses`] if no
-    /// class would be left.
+    /// class would be left, [`ClassifierError::Negatives`] if the negatives cannot be grouped.
     pub fn without_classes(&self, class_names: &[String]) -> Result<Self, ClassifierError> {
         if let Some(name) = class_names
             .iter()
@@ -328,10 +328,13 @@ impl<T: Real> Classifier<T> {
             .map(|&class| self.class_names[class].clone())
             .collect();
         let no = self.no_weights().map(rows);
-        Ok(Self {
-            negatives: self.negatives.clone(),
-            ..Self::new(names, rows(self.yes_weights()), no)?.with_scales_of(self)
-        })
+        let negatives = self
+            .negatives()
+            .map(|negatives| negatives.for_class_count(kept.len()))
+            .transpose()?;
+        Self::new(names, rows(self.yes_weights()), no)?
+            .with_scales_of(self)
+            .with_negatives(negatives)
     }
 
     /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and, if there are

@@ -204,6 +204,22 @@ impl<'a> NegativesBuilder<'a> {
         }
     }
 
+    /// Takes over how other negatives were chosen, joined and grouped.
+    #[must_use]
+    pub fn with_rules_of(self, origin: &NegativesOrigin) -> Self {
+        let choice = match &origin.selection {
+            Selection::Chosen { choice, .. } => Some(*choice),
+            Selection::UserList => None,
+        };
+        Self {
+            choice,
+            join: origin.join,
+            grouping: origin.grouping,
+            superclass_seed: origin.grouping.seed().unwrap_or(self.superclass_seed),
+            ..self
+        }
+    }
+
     /// Keeps all candidates, in one group, for methods that choose among the words themselves. Words that
     /// describe the classes are left out as before.
     #[must_use]

@@ -153,7 +153,8 @@ impl<T: Real> Negatives<T> {
 
     /// Reads a file of negatives for the classes `class_names` of a model with this "yes" tower, whose hash is
     /// [`yes_tower_hash`](clipn_model::ModelWeights::yes_tower_hash). Words that describe the classes are left out,
-    /// [as for other classes](Self::for_classes), with a note; the published lists stay as they are.
+    /// [as for other classes](Self::for_classes), with a note, and the others are grouped for the number of classes;
+    /// the published lists stay as they are.
     ///
     /// # Errors
     /// Those of [`open`](Self::open); [`NegativesError::OtherTower`] if another text tower encoded the words, other
@@ -175,17 +176,17 @@ impl<T: Real> Negatives<T> {
             return Ok((all, None));
         }
         let kept = all.kept(class_names);
-        let Some(first) = (0..all.len()).find(|&index| kept.get(index) != Some(&index)) else {
-            return Ok((all, None));
-        };
-        let note = format!(
-            "left out words that describe the classes: {} of {} in {}, such as `{}`",
-            all.len() - kept.len(),
-            all.len(),
-            path.display(),
-            all.words()[first],
-        );
-        Ok((all.regrouped(&kept, class_names.len())?, Some(note)))
+        let first = (0..all.len()).find(|&index| kept.get(index) != Some(&index));
+        let note = first.map(|first| {
+            format!(
+                "left out words that describe the classes: {} of {} in {}, such as `{}`",
+                all.len() - kept.len(),
+                all.len(),
+                path.display(),
+                all.words()[first],
+            )
+        });
+        Ok((all.regrouped(&kept, class_names.len())?, note))
     }
 
     /// Whether a text tower encoded the words: by its hash, else by the features of the first word.

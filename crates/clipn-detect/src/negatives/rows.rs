@@ -159,6 +159,15 @@ impl<T: Real> Negatives<T> {
         self.regrouped(&self.kept(class_names), class_names.len())
     }
 
+    /// Returns the same words for another number of classes, grouped again if that changes their groups.
+    ///
+    /// # Errors
+    /// Those of [`Grouping::apply`](crate::negatives::choice::Grouping::apply).
+    pub fn for_class_count(&self, classes: usize) -> Result<Self, NegativesError> {
+        let all: Vec<usize> = (0..self.len()).collect();
+        self.regrouped(&all, classes)
+    }
+
     /// Indices of the words that do not describe images of the classes, ascending; of a user's list, of those that
     /// are no name of one.
     pub(super) fn kept(&self, class_names: &[String]) -> Vec<usize> {
@@ -177,7 +186,8 @@ impl<T: Real> Negatives<T> {
             .collect()
     }
 
-    /// The words at the indices `kept`, grouped again for this number of classes.
+    /// The words at the indices `kept`, grouped again for this number of classes. If all are kept and the
+    /// groups have the same sizes, nothing changes: a permutation would only mix the words.
     pub(super) fn regrouped(&self, kept: &[usize], classes: usize) -> Result<Self, NegativesError> {
         if kept.is_empty() {
             return Err(NegativesError::NoWords {
@@ -186,6 +196,9 @@ impl<T: Real> Negatives<T> {
             });
         }
         let groups = self.origin.grouping.apply(kept.len(), classes)?;
+        if kept.len() == self.len() && groups.ends == self.group_ends {
+            return Ok(self.clone());
+        }
         let order: Vec<usize> = groups.order.iter().map(|&index| kept[index]).collect();
         let (words, rows) = in_order(&order, &self.words, &self.rows, self.dim);
         Self::new(words, &rows, groups.ends, self.origin.clone())

@@ -92,8 +92,10 @@ pub enum FitError {
         /// Dimension of the subspace.
         principal: usize,
     },
-    /// All images have the same feature.
-    #[error("the score `{score}` needs features that vary, got a spread of 0")]
+    /// All images have the same feature, or for `mds` and `rmds` all images of each class.
+    #[error(
+        "the score `{score}` needs features that vary, for mds and rmds within a class, got a spread of 0"
+    )]
     NoSpread {
         /// Name of the score.
         score: &'static str,

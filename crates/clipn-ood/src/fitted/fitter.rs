@@ -384,7 +384,8 @@ impl Fitting {
         score: FittedScore,
     ) -> Result<Whitening, FitError> {
         let dim = self.fitter.dim;
-        let whitening = Whitening::new(covariance, dim, score.as_str())?;
+        let rounding = self.fitter.moments.rounding();
+        let whitening = Whitening::new(covariance, dim, rounding, score.as_str())?;
         if whitening.rank() < dim {
             self.summary.warnings.push(FitWarning::SingularCovariance {
                 score,

@@ -18,10 +18,11 @@ pub(super) struct Whitening {
 
 impl Whitening {
     /// Inverts a covariance `[D, D]`. Eigenvalues of at most D·ε times the largest count as 0, as in
-    /// SciPy's `pinvh`.
+    /// SciPy's `pinvh`, and so do those of at most `rounding`, the rounding errors of the covariance.
     pub(super) fn new(
         covariance: Vec<f64>,
         dim: usize,
+        rounding: f64,
         score: &'static str,
     ) -> Result<Self, FitError> {
         let no_spread = FitError::NoSpread { score };
@@ -30,7 +31,7 @@ impl Whitening {
             mut vectors,
         } = symmetric_eigen(covariance, dim).ok_or(no_spread.clone())?;
         let largest = values.first().copied().unwrap_or_default();
-        let cutoff = dim as f64 * f64::EPSILON * largest;
+        let cutoff = (dim as f64 * f64::EPSILON * largest).max(rounding);
         let rank = values.iter().filter(|value| **value > cutoff).count();
         if largest <= 0.0 || rank == 0 {
             return Err(no_spread);
@@ -193,11 +194,14 @@ mod tests {
     fn the_pseudo_inverse_ignores_directions_without_spread() {
         // Variances 4 and 0.25, and none along the third axis.
         let covariance = vec![4.0, 0.0, 0.0, 0.0, 0.25, 0.0, 0.0, 0.0, 0.0];
-        let whitening = Whitening::new(covariance, 3, "mds").unwrap();
+        let whitening = Whitening::new(covariance, 3, 1e-15, "mds").unwrap();
         assert_eq!(whitening.rank(), 2);
         let gaussian = Gaussian::new(whitening, &[1.0, 1.0, 1.0]);
         assert!((gaussian.distance(&[3.0, 2.0, 9.0]) - 5.0).abs() < 1e-12);
-        let error = Whitening::new(vec![0.0; 4], 2, "mds").unwrap_err();
-        assert_eq!(error, FitError::NoSpread { score: "mds" });
+        for variance in [0.0, 1e-17] {
+            let covariance = vec![variance, 0.0, 0.0, variance];
+            let error = Whitening::new(covariance, 2, 1e-15, "mds").unwrap_err();
+            assert_eq!(error, FitError::NoSpread { score: "mds" });
+        }
     }
 }

@@ -135,6 +135,15 @@ impl Moments {
         self.symmetric(|i, j, product| product - between[i * self.dim + j])
     }
 
+    /// Rounding errors of a covariance, which is a difference of mean products: those of sums of N products,
+    /// and of an eigenvalue of D values.
+    pub(super) fn rounding(&self) -> f64 {
+        let diagonal = self.products.iter().step_by(self.dim + 1);
+        let largest = diagonal.fold(0.0, |largest: f64, product| largest.max(*product));
+        let terms = (self.count as f64).sqrt().max(self.dim as f64);
+        terms * f64::EPSILON * largest / self.count as f64
+    }
+
     /// Makes a symmetric matrix of the mean products of the lower triangle.
     fn symmetric(&self, value: impl Fn(usize, usize, f64) -> f64) -> Vec<f64> {
         let dim = self.dim;

@@ -435,3 +435,31 @@ fn scores_without_a_fit_are_refused_by_name() {
     assert!(inputs.available().contains(&vim));
     assert!(vim.faithful(LogitsRow::new(&[1.0, 2.0], &[])).is_nan());
 }
+
+/// With an image per class, or equal images in each, what is left around the means is rounding.
+#[test]
+fn classes_without_spread_have_no_mahalanobis_distance() {
+    const CLASSES: usize = 10;
+    let names: Vec<String> = (0..CLASSES).map(|n| format!("class {n}")).collect();
+    let scores = set(&[FittedScore::Mds, FittedScore::Rmds]);
+    for per_class in [1, 7] {
+        let mut features: Vec<f32> = Vec::new();
+        for class in 0..CLASSES {
+            let row: Vec<f32> = (0..16)
+                .map(|i| ((class * 16 + i) as f32 * 0.7).sin() + 0.3)
+                .collect();
+            (0..per_class).for_each(|_| features.extend(&row));
+        }
+        let labels: Vec<_> = (0..CLASSES * per_class)
+            .map(|image| Some(image / per_class))
+            .collect();
+        let mut fitter = ScoreFitter::new(&names, 16, scores, FitSettings::default()).unwrap();
+        let logits = vec![1.0_f32; CLASSES * labels.len()];
+        fitter.add(&features, &logits, &labels).unwrap();
+        let fitted = fitter.finish(&vec![0.5; CLASSES * 16]).unwrap();
+        let left_out: Vec<_> = fitted.left_out.iter().map(|(_, error)| error).collect();
+        assert_eq!(left_out.len(), 2, "{per_class} per class");
+        let no_spread = |error: &&FitError| matches!(error, FitError::NoSpread { .. });
+        assert!(left_out.iter().all(no_spread), "{left_out:?}");
+    }
+}

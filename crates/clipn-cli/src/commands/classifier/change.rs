@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier};
 use clipn::files::StateLock;
-use clipn::negatives::{NegativeSource, Negatives, Selection};
+use clipn::negatives::Selection;
 use clipn::prompts::{ClassList, ClassNames, duplicate_names};
 
 use super::args::{AddArgs, ChangeArgs, RemoveArgs};
@@ -16,7 +16,7 @@ use crate::common::error::CliError;
 use crate::common::locks;
 use crate::common::messages::{note, warning};
 use crate::common::model::{LoadedModel, read_templates};
-use crate::common::negatives::attach;
+use crate::common::negatives::attach_again;
 use crate::common::overwriting::refuse_inputs;
 use crate::common::progress::Bar;
 
@@ -51,7 +51,7 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
     let templates = templates.with_sentences_of(prompts.templates())?;
     let bundle = bundle.with_templates(templates);
     let classifier = match bundle.classifier().negatives() {
-        Some(negatives) => choose_again(negatives, classifier, &loaded, &bundle, &bar)?,
+        Some(negatives) => attach_again(negatives, &loaded, classifier, bundle.prompts(), &bar)?,
         None => classifier,
     };
     write(&args.change, bundle, classifier)
@@ -104,30 +104,6 @@ fn prompts_of_new(bundle: &Bundle, file: Option<&str>) -> Result<ClassPrompts, C
     }
 }
 
-/// Chooses the negatives of a bundle again, for more classes.
-fn choose_again(
-    negatives: &Negatives,
-    classifier: Classifier,
-    loaded: &LoadedModel,
-    bundle: &Bundle,
-    bar: &Bar,
-) -> Result<Classifier, CliError> {
-    let source = match negatives.origin().selection {
-        Selection::UserList => None,
-        _ => negatives.origin().source.parse().ok(),
-    };
-    match source {
-        Some(
-            source @ (NegativeSource::WordNet | NegativeSource::NegLabel | NegativeSource::Csp),
-        ) => attach(&source, loaded, classifier, bundle.prompts(), 0, bar),
-        // A list, or negatives from elsewhere: what is left of them.
-        _ => {
-            let negatives = negatives.for_classes(classifier.class_names())?;
-            Ok(classifier.with_negatives(negatives)?)
-        }
-    }
-}
-
 /// `clipn classifier remove`.
 pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     refuse_to_replace(&args.change, [Path::new(&args.classes)])?;
@@ -150,7 +126,21 @@ pub(crate) fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let classifier = bundle.classifier().without_classes(&removed)?;
     let templates = bundle.templates().clone();
     let bundle = bundle.with_templates(templates.with_sentences_only_of(classifier.class_names()));
+    note_left_out(&classifier);
     write(&args.change, bundle, classifier)
+}
+
+/// Notes that words which describe removed classes are no negatives.
+fn note_left_out(classifier: &Classifier) {
+    let selection = classifier
+        .negatives()
+        .map(|negatives| &negatives.origin().selection);
+    if let Some(Selection::Chosen { excluded: 1.., .. }) = selection {
+        note(
+            "words that describe the removed classes stay left out of the negatives; build the classifier again \
+             to reject with them",
+        );
+    }
 }
 
 /// Rejects an output that the command reads.

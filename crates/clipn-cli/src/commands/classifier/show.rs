@@ -5,6 +5,7 @@ use clipn::bundle::Bundle;
 use clipn::calibration::Calibration;
 use clipn::count::count;
 use clipn::model::Precision;
+use clipn::negatives::Negatives;
 use clipn::prompts::PromptVariant;
 use serde_json::{Value, json};
 
@@ -30,10 +31,10 @@ pub(crate) fn run(args: &ShowArgs) -> Result<(), CliError> {
                 "build it with --negatives wordnet or --reject",
             ));
         };
-        if path.exists() && path.extension().is_none_or(|name| name != "safetensors") {
+        if path.exists() && Negatives::<f32>::open(path).is_err() {
             return Err(CliError::usage_with_hint(
                 format!(
-                    "{} already exists, and is no .safetensors file",
+                    "{} already exists, and is no file of negatives",
                     path.display()
                 ),
                 "give another name to --negatives",

@@ -117,12 +117,15 @@ impl RunReporter {
         } else {
             PromptVariant::Learnable
         };
-        let classifier = ClassifierBuilder::new(&periodic.class_names)
+        let peers = EvaluationRanks(Arc::clone(run.communicator()));
+        let built = ClassifierBuilder::new(&periodic.class_names)
             .with_templates(periodic.templates.clone())
             .with_variant(variant)
             .with_duplicates(is_built_in(&periodic.benchmark))
             .with_progress(self)
-            .build_with_towers(&towers.yes, no)?
+            .build_with_towers(&towers.yes, no);
+        let classifier = peers
+            .agree(built.map_err(CliError::from))?
             .with_scale(run.evaluation_scale())
             .with_no_scale(run.settings().objective.no_scale.unwrap_or(1.0));
         let preprocessing = Preprocessing {
@@ -135,7 +138,6 @@ impl RunReporter {
             is_trained && classifier.score_inputs().check(**score).is_ok()
         };
         let scores: Vec<_> = scores::all().iter().filter(is_trained).copied().collect();
-        let peers = EvaluationRanks(Arc::clone(run.communicator()));
         let evaluation = peers
             .share(Evaluator::new(
                 &periodic.benchmark.id,

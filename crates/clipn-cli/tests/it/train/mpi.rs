@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use clipn::progress::NoProgress;
-use clipn_testing::mpi::{MpiInstallation, installations, output_within};
+use clipn_testing::mpi::{MpiInstallation, installations, output_within, rest_within};
 use clipn_testing::random::Random;
 use serde_json::Value;
 
@@ -139,7 +139,10 @@ fn a_killed_rank_ends_the_job_and_the_run_resumes_exactly() {
             .unwrap();
         let path = s.path("logs/killed/log.jsonl");
         wait_for_lines(&mut job, &path, 5);
-        assert!(kill_one_rank("killed", |ranks| ranks - 1), "a rank runs");
+        assert!(
+            signal_one_rank("-KILL", "killed", |ranks| ranks - 1),
+            "a rank runs"
+        );
         let begin = Instant::now();
         let status = loop {
             match job.try_wait().unwrap() {
@@ -164,9 +167,9 @@ fn a_killed_rank_ends_the_job_and_the_run_resumes_exactly() {
     }
 }
 
-/// Kills a process with this name of a run among its arguments, but no launcher. Returns whether there was
-/// one.
-fn kill_one_rank(name: &str, choose: impl FnOnce(usize) -> usize) -> bool {
+/// Sends a signal to a process with this name of a run among its arguments, but no launcher. Returns whether
+/// there was one.
+fn signal_one_rank(signal: &str, name: &str, choose: impl FnOnce(usize) -> usize) -> bool {
     let mut ranks: Vec<String> = Vec::new();
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let id = entry.file_name().to_string_lossy().into_owned();
@@ -181,7 +184,7 @@ fn kill_one_rank(name: &str, choose: impl FnOnce(usize) -> usize) -> bool {
         return false;
     }
     let rank = &ranks[choose(ranks.len())];
-    let status = Command::new("kill").args(["-KILL", rank]).status();
+    let status = Command::new("kill").args([signal, rank]).status();
     status.unwrap().success()
 }
 
@@ -228,7 +231,7 @@ fn random_kills_leave_a_run_that_resumes_exactly() {
                 let share = (random.next_u64() % 1000) as u32;
                 std::thread::sleep(duration * share / 1000);
                 let rank = random.next_u64() as usize;
-                let killed = kill_one_rank("killed", |ranks| rank % ranks);
+                let killed = signal_one_rank("-KILL", "killed", |ranks| rank % ranks);
                 let begin = Instant::now();
                 while job.try_wait().unwrap().is_none() {
                     let limit = if killed { 30 } else { 180 };
@@ -400,6 +403,63 @@ fn a_notice_ends_all_ranks_after_a_checkpoint() {
         let at_end = s.path(&format!("logs/noticed/checkpoints/epoch-{}", step / 6));
         assert!(saved.exists() || at_end.exists(), "{mpi}: {stderr}");
         assert!(!s.path("logs/noticed/finished.json").exists());
+    }
+}
+
+/// One rank gets the notice while all prepare an evaluation, which takes seconds with many templates.
+#[test]
+fn a_notice_to_one_rank_in_an_evaluation_ends_all_after_a_checkpoint() {
+    let all = installations();
+    if all.is_empty() {
+        return;
+    }
+    let s = &sandbox();
+    let world = World {
+        per_class: 1,
+        per_far_set: 1,
+        shard_size: 40,
+        ..World::default()
+    };
+    let files = world.write(&s.path("world"), 16, &NoProgress).unwrap();
+    let templates: Vec<String> = (0..20_000).map(|n| format!("photo {n} of {{}}")).collect();
+    std::fs::write(s.path("templates.txt"), templates.join("\n")).unwrap();
+    let benchmark = files.benchmark.to_str().unwrap();
+    let more = [
+        "--objective",
+        "clip",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "4",
+        "--requeue-exit-code",
+        "75",
+        "--eval-benchmark",
+        benchmark,
+        "--data-root",
+        "world",
+        "--eval-templates",
+        "templates.txt",
+    ];
+    for mpi in all {
+        let name = name_of(&mpi, "evaluating");
+        let arguments = replaced_batch(&train(&name, &more));
+        let mut command = on_ranks(s, &mpi, 2, &arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut job = command.spawn().unwrap();
+        let path = s.path(&format!("logs/{name}/log.jsonl"));
+        wait_for_lines(&mut job, &path, 6);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(signal_one_rank("-USR1", &name, |ranks| ranks - 1));
+        let output = rest_within(job, LIMIT);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(75), "{mpi}: {stderr}");
+        assert!(
+            stderr.contains("the evaluation after epoch 1 failed: "),
+            "{mpi}: {stderr}"
+        );
+        let saved = s.path(&format!("logs/{name}/checkpoints/epoch-1/state.json"));
+        assert!(saved.exists(), "{mpi}: {stderr}");
+        assert_eq!(log(s, &name).len(), 6, "{mpi}: {stderr}");
     }
 }
 

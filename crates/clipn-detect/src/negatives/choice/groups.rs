@@ -59,6 +59,14 @@ impl Grouping {
         }
     }
 
+    /// Returns the seed of the permutation, if there is one.
+    pub fn seed(self) -> Option<u64> {
+        match self {
+            Self::Single => None,
+            Self::Published { seed, .. } | Self::Proportional { seed, .. } => Some(seed),
+        }
+    }
+
     /// Groups `count` negatives for a number of classes.
     ///
     /// # Errors

@@ -324,3 +324,72 @@ fn a_file_belongs_to_its_text_tower_and_drops_words_of_the_classes() {
     published.unwrap().save(&path).unwrap();
     assert_eq!(open(&hash, "banana").unwrap().0.words(), all.words());
 }
+
+/// Words in groups for ten classes, of which none describes a class of the test.
+fn negatives_of_ten_classes() -> Negatives {
+    let (weights, tower) = (weights(), tower());
+    let numbered = |what: &str, count: usize| -> Vec<String> {
+        (0..count).map(|n| format!("{what} number {n}")).collect()
+    };
+    let classes = encode_words(
+        &numbered("class", 10),
+        &templates(),
+        TemplateJoin::default(),
+        &tower,
+        &NoProgress,
+    );
+    NegativesBuilder::new(&NegativeSource::List(numbered("thing", 12)))
+        .with_list_templates(templates())
+        .with_tower_hash(weights.yes_tower_hash())
+        .build(&classes.unwrap(), &tower)
+        .unwrap()
+        .negatives
+}
+
+/// Groups follow the number of classes, also where every word is kept.
+#[test]
+fn negatives_are_grouped_for_the_classes_that_they_stand_beside() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("negatives.safetensors");
+    let of_ten = negatives_of_ten_classes();
+    assert_eq!(of_ten.groups(), 1);
+    of_ten.save(&path).unwrap();
+    let hash = weights().yes_tower_hash();
+    let open = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("class number {n}")).collect();
+        Negatives::open_for(&path, &hash, &tower(), &names).unwrap()
+    };
+    assert!(open(10) == (of_ten.clone(), None), "the same classes");
+    let (of_two, note) = open(2);
+    assert_eq!((of_two.groups(), of_two.len(), note), (2, 12, None));
+    assert_eq!(of_ten.for_class_count(2).unwrap(), of_two);
+    assert_eq!(of_ten.for_class_count(11).unwrap(), of_ten, "one group too");
+}
+
+#[test]
+fn negatives_are_made_again_by_the_rules_of_others() {
+    let tower = tower();
+    let classes = encode_words(
+        &strings(&["pizza"]),
+        &templates(),
+        TemplateJoin::default(),
+        &tower,
+        &NoProgress,
+    )
+    .unwrap();
+    let words: Vec<String> = (0..12).map(|n| format!("thing number {n}")).collect();
+    let new =
+        || NegativesBuilder::new(&NegativeSource::WordNet).with_nouns(words.clone(), templates());
+    let grouping = Grouping::Published { groups: 2, seed: 7 };
+    let choice = Choice::neglabel().with_fraction(0.5);
+    let first = new()
+        .with_choice(choice)
+        .with_grouping(grouping)
+        .with_join(TemplateJoin::RawMean)
+        .build(&classes, &tower)
+        .unwrap()
+        .negatives;
+    let again = new().with_rules_of(first.origin());
+    assert!(again.build(&classes, &tower).unwrap().negatives == first);
+    assert!(new().build(&classes, &tower).unwrap().negatives != first);
+}
