@@ -44,6 +44,7 @@ pub mod error;
 pub mod features;
 pub mod files;
 pub mod launcher;
+pub mod number;
 pub mod ordered;
 pub mod progress;
 pub mod random;

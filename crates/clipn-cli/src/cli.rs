@@ -209,7 +209,15 @@ fn parse_step(arguments: &[String]) -> Result<StepAction, String> {
     let action: StepAction = match cli.command {
         Command::Recipe(_) => return Err("a step cannot run a recipe".to_owned()),
         // Unlike `clipn train`, a step does not print the path of its weights.
-        Command::Train(args) => Box::new(move || train::train(&args).map(drop)),
+        Command::Train(args) => match args.only_as_command() {
+            Some(flag) => {
+                return Err(format!(
+                    "--{} has no effect in a step, which runs in the one process of `clipn recipe`",
+                    flag.replace('_', "-")
+                ));
+            }
+            None => Box::new(move || train::train(&args).map(drop)),
+        },
         command => Box::new(move || dispatch(command)),
     };
     Ok(match cli.messages.verbosity() {

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use clipn_base::files::{ChangedFile, LockError, LockHolder, MappedFile, OutputFile, StateLock};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use thiserror::Error;
 
 /// Magic bytes at the start of a cache file whose records have checksums.
@@ -348,21 +348,30 @@ impl FeatureFile {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() <= HEADER as u64 {
+        let mut file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        if length <= HEADER as u64 {
             return Ok(None);
         }
-        let mapping = MappedFile::new(path, file).map_err(io)?;
-        // SAFETY: the process that writes the file only appends whole records to it, and cuts off
-        // nothing but an incomplete last one, which is not read here.
-        let map = unsafe { Mmap::map(mapping.file()) }.map_err(io)?;
-        let mapping = mapping.at(map.as_ptr() as usize, map.len());
-        let found = map.get(..HEADER).unwrap_or_default();
-        let Some(layout) = RecordLayout::from_header(found, dim, identity) else {
+        let mut found = [0; HEADER];
+        file.read_exact(&mut found).map_err(io)?;
+        let Some(layout) = RecordLayout::from_header(&found, dim, identity) else {
             return Err(FeatureCacheError::Mismatch {
                 path: path.to_owned(),
             });
         };
+        let records = (length as usize).saturating_sub(HEADER) / layout.size();
+        if records == 0 {
+            return Ok(None);
+        }
+        let mapping = MappedFile::new(path, file).map_err(io)?;
+        let mut options = MmapOptions::new();
+        // The process that writes the file may cut off an incomplete last record.
+        options.len(layout.start(records));
+        // SAFETY: the process that writes the file only appends whole records to it, and cuts off
+        // nothing but an incomplete last one, which is not mapped.
+        let map = unsafe { options.map(mapping.file()) }.map_err(io)?;
+        let mapping = mapping.at(map.as_ptr() as usize, map.len());
         let (index, _) = layout.index(&map);
         Ok(Some(Self {
             map,
@@ -474,6 +483,30 @@ mod tests {
             cache.flush().unwrap();
             assert_eq!(cache.get(2), Some(&[3.0, 4.0][..]));
         }
+    }
+
+    /// A rank maps the file of another one, which a kill left with half a record, before that rank cuts it off.
+    #[test]
+    fn a_cut_of_half_a_record_is_no_change_for_a_reader() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("yes.features");
+        let mut cache = FeatureCache::open(&path, 2, 7).unwrap();
+        cache.insert(1, &[1.0, 2.0]);
+        cache.flush().unwrap();
+        drop(cache);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], &whole[HEADER..HEADER + 10]].concat()).unwrap();
+        let reader = FeatureFile::open(&path, 2, 7).unwrap().unwrap();
+        let owner = FeatureCache::open(&path, 2, 7).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        reader.check_length().unwrap();
+        assert_eq!(reader.get(1), owner.get(1));
+        std::fs::write(dir.path().join("half"), &whole[..HEADER + 10]).unwrap();
+        assert!(
+            FeatureFile::open(&dir.path().join("half"), 2, 7)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]

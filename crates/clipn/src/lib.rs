@@ -107,7 +107,7 @@ pub use clipn_detect::inference;
 pub use clipn_detect::negatives;
 
 pub use clipn_base::{
-    content, count, error, files, launcher, ordered, progress, random, simd, text,
+    content, count, error, files, launcher, number, ordered, progress, random, simd, text,
 };
 pub use clipn_checkpoint as checkpoint;
 #[cfg(any(feature = "eval", feature = "train"))]

@@ -1,5 +1,6 @@
 //! The device that runs the towers, and the precision in which they compute.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -67,6 +68,23 @@ enum Handle {
 }
 
 impl DeviceArgs {
+    /// The arguments that name the same device, for another process.
+    pub(crate) fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--device".into(), self.device.to_string().into()];
+        if let Some(precision) = self.precision {
+            arguments.extend(["--precision".into(), precision.to_string().into()]);
+        }
+        #[cfg(any(feature = "gpu", feature = "cuda"))]
+        if let Some(gib) = self.device_memory {
+            arguments.extend(["--device-memory".into(), gib.to_string().into()]);
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(libraries) = &self.cuda_libraries {
+            arguments.extend(["--cuda-libraries".into(), libraries.into()]);
+        }
+        arguments
+    }
+
     /// Opens the device for inference.
     pub(crate) fn open(&self) -> Result<Device, CliError> {
         self.open_with(Precision::Bf16)

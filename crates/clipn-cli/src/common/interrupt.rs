@@ -138,10 +138,12 @@ impl Notices {
         use nix::sys::signal::Signal;
 
         let watch = move || {
+            let mut received = Received::default();
             while let Ok(signal) = self.signals.wait() {
-                // A second SIGTERM ends the program at once; a notice may come repeatedly.
-                let repeated = NOTICED.swap(true, Ordering::SeqCst) && signal == Signal::SIGTERM;
-                if repeated || !INTERRUPTED.load(Ordering::SeqCst) {
+                let is_interrupted = INTERRUPTED.load(Ordering::SeqCst);
+                NOTICED.store(true, Ordering::SeqCst);
+                let is_repeated = received.is_repeated(signal == Signal::SIGTERM, is_interrupted);
+                if is_repeated || !is_interrupted {
                     on_signal();
                 }
             }
@@ -149,6 +151,27 @@ impl Notices {
         let watcher = std::thread::Builder::new().name("notices".to_owned());
         watcher.spawn(watch).map_err(CliError::WatchSignals)?;
         Ok(())
+    }
+}
+
+/// The notices so far.
+#[cfg(unix)]
+#[derive(Default)]
+struct Received {
+    any: bool,
+    sigterm: bool,
+}
+
+#[cfg(unix)]
+impl Received {
+    /// Whether a notice ends the program at once: a second SIGTERM, or one after a Ctrl-C. SIGUSR1 may come
+    /// repeatedly, and the SIGTERM of a time limit after it.
+    fn is_repeated(&mut self, is_sigterm: bool, is_interrupted: bool) -> bool {
+        let after_ctrl_c = is_interrupted && !self.any;
+        let is_repeated = is_sigterm && (self.sigterm || after_ctrl_c);
+        self.any = true;
+        self.sigterm |= is_sigterm;
+        is_repeated
     }
 }
 
@@ -239,5 +262,29 @@ mod hangup {
             assert_eq!(from_status(&status("0000000000001006")), Some(false));
             assert_eq!(from_status("Name:\tclipn\n"), None);
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_sigterm_ends_at_once_but_not_the_first_after_a_notice() {
+        const SIGUSR1: bool = false;
+        const SIGTERM: bool = true;
+        let repeated = |signals: &[bool], after_ctrl_c: bool| {
+            let mut received = Received::default();
+            let each = signals.iter().enumerate();
+            each.map(|(index, &signal)| received.is_repeated(signal, after_ctrl_c || index > 0))
+                .collect::<Vec<bool>>()
+        };
+        assert_eq!(
+            repeated(&[SIGUSR1, SIGUSR1, SIGTERM, SIGUSR1, SIGTERM], false),
+            [false, false, false, false, true]
+        );
+        assert_eq!(repeated(&[SIGTERM, SIGTERM], false), [false, true]);
+        assert_eq!(repeated(&[SIGTERM], true), [true]);
+        assert_eq!(repeated(&[SIGUSR1, SIGTERM], true), [false, false]);
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use clipn::classifier::Classifier;
 use clipn::dataset::FeatureFile;
 use clipn::negatives::Negatives;
+use clipn::prompts::{ClassList, ClassNames};
 
 use crate::common::classes;
 use crate::common::error::CliError;
@@ -50,13 +51,18 @@ impl TextFeatureArgs {
         let mut yes = FeatureFile::open(path)?;
         let names = match names {
             Some(spec) => classes::to_encode(spec, allow_duplicates)?.names,
-            None => yes.keys().map_or_else(
-                || {
+            None => match yes.keys() {
+                Some(keys) => {
+                    let list = ClassList::new(ClassNames::new(keys.to_vec())?)
+                        .with_origin(path.display().to_string());
+                    classes::check(&list, allow_duplicates)?;
+                    list.into_names().into()
+                }
+                None => {
                     note("the classes have no names; they are called by their index");
                     (0..yes.len()).map(|class| class.to_string()).collect()
-                },
-                <[String]>::to_vec,
-            ),
+                }
+            },
         };
         check_rows(path, yes.len(), names.len())?;
         let no = match &self.no_features {

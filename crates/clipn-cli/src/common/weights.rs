@@ -6,6 +6,7 @@ use std::sync::Once;
 
 use clap::Args;
 use clipn::checkpoint::escape_for_display;
+use clipn::count::count;
 use clipn::download::{DownloadSettings, FetchPurpose, HubName, WeightsName};
 use clipn::model::{ModelConfig, PretrainedWeights};
 
@@ -35,6 +36,12 @@ pub(crate) struct WeightsKeyArgs {
 impl WeightsKeyArgs {
     /// Opens weights, and notes what else their file has.
     pub(crate) fn open(&self, path: &Path) -> Result<PretrainedWeights, CliError> {
+        if self.weights_key.is_some() && PretrainedWeights::is_builtin_name(path) {
+            return Err(CliError::usage_with_hint(
+                "--weights-key has no effect: the built-in weights are of one model",
+                "give the file of several models with --pretrained",
+            ));
+        }
         let weights = PretrainedWeights::open_with_key(path, self.weights_key.as_deref())?;
         let checkpoint = weights.checkpoint();
         let shown = |names: &[String]| {
@@ -50,8 +57,8 @@ impl WeightsKeyArgs {
         }
         if let [first, ..] = checkpoint.ignored() {
             note(format_args!(
-                "left out {} tensors of {} that are no part of the model under `{}`, such as {}",
-                checkpoint.ignored().len(),
+                "left out {} of {}, no part of the model under `{}`, such as {}",
+                count(checkpoint.ignored().len(), "tensor"),
                 path.display(),
                 checkpoint.stripped_prefix(),
                 escape_for_display(first)

@@ -200,3 +200,27 @@ fn wrong_use_is_refused() {
     }
     assert_text("adapt-refused", &transcripts);
 }
+
+#[test]
+fn a_resumed_run_with_fewer_images_is_refused() {
+    let s = sandbox();
+    let run = |list: &str| {
+        s.write("list.txt", list);
+        let more = [
+            "--adapt",
+            "adaneg",
+            "--adapt-batch",
+            "2",
+            "--list",
+            "list.txt",
+        ];
+        let output = ["--output", "rows.jsonl", "--resume"];
+        s.clipn(&classify(&[&more[..], &output].concat()))
+    };
+    let whole = run("noise/0.bmp\nnoise/1.bmp\nnoise/2.bmp\n");
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    let fewer = run("noise/0.bmp\n");
+    let error = text(&fewer.stderr);
+    assert_eq!(fewer.status.code(), Some(2), "{error}");
+    assert!(error.contains("there are fewer images now"), "{error}");
+}

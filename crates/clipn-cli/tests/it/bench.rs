@@ -179,6 +179,10 @@ fn rejects_wrong_usage_before_measuring() {
         &["--model"],
     );
     rejected(&bench(&["image-b32"]), &["image-b32", "`image`"]);
+    rejected(
+        &bench(&["text16", "--precision", "int8"]),
+        &["--precision has no effect", "image-b32-int8"],
+    );
 }
 
 #[test]
@@ -274,5 +278,41 @@ fn compares_with_an_earlier_run() {
     rejected(
         &bench(&["text16", "--compare", "tiny.json"]),
         &["--compare tiny.json", "clipn bench --format json"],
+    );
+}
+
+/// What a task takes reaches the process that measures it.
+#[test]
+fn the_batch_and_the_device_are_those_of_the_flags() {
+    let sandbox = Sandbox::new();
+    let report = json(
+        &sandbox,
+        &bench(&["text16", "--batch-size", "3", "--device", "auto"]),
+    );
+    let task = &report["tasks"][0];
+    assert!(
+        task["shape"].as_str().unwrap().starts_with("3 "),
+        "{report}"
+    );
+    // The first device of this machine, which is the CPU at least.
+    assert!(task["device"].is_string(), "{report}");
+    assert_eq!(report["device"], task["device"]);
+    let on_the_cpu = json(&sandbox, &bench(&["text16"]));
+    assert!(
+        on_the_cpu["tasks"][0].get("device").is_none(),
+        "{on_the_cpu}"
+    );
+}
+
+/// The times of thousands of repetitions are more than a pipe holds.
+#[test]
+fn many_repetitions_end() {
+    let sandbox = Sandbox::new();
+    sandbox.image("one/pixel.bmp", 1, 1, |_, _| [9, 9, 9]);
+    let arguments = ["bench", "pixels", "--data", "one", "--reps", "4000"];
+    let report = json(&sandbox, &arguments);
+    assert_eq!(
+        report["tasks"][0]["seconds"].as_array().unwrap().len(),
+        4000
     );
 }

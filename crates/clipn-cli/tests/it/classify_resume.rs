@@ -293,7 +293,7 @@ fn rejects_other_settings_and_other_images() {
     );
     fails(
         &["--resume", "--top", "2"],
-        &["classes told was 3 and is 2"],
+        &["settings: --top was 3 and is 2"],
     );
     fails(&["--resume", "noise/2.bmp"], &["paths was [] and is"]);
     fails(&["--resume", "--faithful-pixels"], &["preprocessing"]);

@@ -671,3 +671,30 @@ fn wrong_features_are_refused_with_their_row() {
         "{lines}"
     );
 }
+
+/// Names of classes that come with their features are checked as those of `--classes`.
+#[test]
+fn keys_of_text_features_are_class_names() {
+    let s = embedded();
+    for (texts, part) in [
+        (
+            "unknown\ncat\ndog\n",
+            "class name `unknown` in named.safetensors, name 1 is reserved",
+        ),
+        ("cat\ndog\nCat\n", "duplicate class name"),
+    ] {
+        s.write("texts.txt", texts);
+        let side = ["texts.txt", "--output", "named.safetensors", "--force"];
+        s.done(&embed("texts", &side));
+        let features = [
+            "--features",
+            "noise.npy",
+            "--text-features",
+            "named.safetensors",
+        ];
+        let refused = s.clipn(&[&["classify"][..], &features, &["--score", "mcm"]].concat());
+        let error = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{texts:?}: {error}");
+        assert!(error.contains(part), "{texts:?}: {error}");
+    }
+}

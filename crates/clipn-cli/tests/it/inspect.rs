@@ -98,7 +98,7 @@ fn models_beside_the_weights_are_named() {
     for part in [
         "prefix      `student.` before each name",
         "others      ema (--weights-key)",
-        "left out    1 tensors that are no part of the model, such as head.bias",
+        "left out    1 tensor outside of the model, such as head.bias",
     ] {
         assert!(out.contains(part), "no {part:?} in {out}");
     }
@@ -124,6 +124,17 @@ fn models_beside_the_weights_are_named() {
         error.contains("two.safetensors has other models too, which --weights-key takes: ema"),
         "{error}"
     );
+    let built_in = [
+        "classify",
+        "--classes",
+        "pizza, goldfish",
+        "--weights-key",
+        "ema",
+    ];
+    let output = sandbox.clipn(&[&built_in[..], &["photos"]].concat());
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("--weights-key has no effect"), "{error}");
 }
 
 #[test]

@@ -172,7 +172,16 @@ fn reports_mistakes_with_their_step() {
         "shown.toml",
         shown.replace("results", "results show") + "\narguments = [\"nothing\"]",
     );
+    s.write(
+        "threads.toml",
+        SMALL.replace("no-prompts", "threads = 1, no-prompts"),
+    );
     for (arguments, code, part) in [
+        (
+            &["recipe", "threads.toml"][..],
+            1,
+            "step `no`: --threads has no effect in a step",
+        ),
         (&["recipe", "missing.toml"][..], 1, "missing.toml"),
         (
             &["recipe", "bad.toml"],

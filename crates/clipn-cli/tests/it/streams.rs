@@ -122,6 +122,14 @@ fn what_a_stream_needs_is_said_before_the_work() {
             "0,1",
         ],
         &["--seeds", "0,1"],
+        &[
+            "--scores",
+            "atd",
+            "--negatives",
+            "words.txt",
+            "--seeds",
+            "0,1",
+        ],
     ] {
         let arguments = with_model("eval", &[&DATA[..], more].concat());
         let output = s.clipn(&arguments);

@@ -352,3 +352,87 @@ fn an_averaged_model_of_compiled_parts_is_read() {
         assert_eq!(read.get(name), Some(tensor), "{name}");
     }
 }
+
+/// Weights of one image tower with another "no", as of two trainings: rows of both do not mix.
+#[test]
+fn a_run_resumes_only_with_the_text_towers_and_rows_it_was_started_with() {
+    let s = Sandbox::new();
+    write(&s, "one.safetensors", tensors(&s, |_, tensor| Some(tensor)));
+    let negated = tensors(&s, |name, tensor| {
+        if !name.contains("prompt_no") {
+            return Some(tensor);
+        }
+        let values: Vec<f32> = tensor.to_f32().iter().map(|value| -value).collect();
+        Some(Tensor::from_f32(tensor.shape(), values).unwrap())
+    });
+    write(&s, "other.safetensors", negated);
+    s.write("list.txt", "noise/0.bmp\nnoise/1.bmp\n");
+    let model = ["--model", "tiny.json"];
+    for (name, weights) in [("one", "one.safetensors"), ("other", "other.safetensors")] {
+        let bundle = format!("{name}.clipn");
+        let arguments = ["--pretrained", weights, "--classes", "classes.txt", "--out"];
+        s.done(&[&["classifier", "build"][..], &model, &arguments, &[&bundle]].concat());
+    }
+    let images = [
+        "embed",
+        "images",
+        "noise",
+        "--pretrained",
+        "one.safetensors",
+    ];
+    s.done(&[&images[..], &model, &["--output", "noise.npy"]].concat());
+
+    let weights = |name| {
+        [
+            "--model",
+            "tiny.json",
+            "--classes",
+            "classes.txt",
+            "--pretrained",
+            name,
+        ]
+    };
+    let (one, other) = (weights("one.safetensors"), weights("other.safetensors"));
+    let of_bundle = |name| ["--bundle", name];
+    let features = ["--features", "noise.npy"];
+    for (output, started, resumed, part) in [
+        (
+            "weights.jsonl",
+            [&one[..], &["--list", "list.txt"]].concat(),
+            [&other[..], &["--list", "list.txt"]].concat(),
+            "text towers was",
+        ),
+        (
+            "bundles.jsonl",
+            [&of_bundle("one.clipn")[..], &["--list", "list.txt"]].concat(),
+            [&of_bundle("other.clipn")[..], &["--list", "list.txt"]].concat(),
+            "classifier was",
+        ),
+        (
+            "features.jsonl",
+            [&one[..], &features].concat(),
+            [&other[..], &features].concat(),
+            "text towers was",
+        ),
+        (
+            "templates.jsonl",
+            [&one[..], &features].concat(),
+            [&one[..], &features, &["--templates", "plain"]].concat(),
+            "templates was",
+        ),
+    ] {
+        let run = |arguments: &[&str]| {
+            let output = ["--output", output, "--resume"];
+            s.clipn(&[&["classify"][..], arguments, &output].concat())
+        };
+        let first = run(&started);
+        assert!(first.status.success(), "{}", text(&first.stderr));
+        let whole = std::fs::read(s.path(output)).unwrap();
+        let refused = run(&resumed);
+        let error = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(2), "{output}: {error}");
+        assert!(error.contains(part), "{output}: {error}");
+        assert!(run(&started).status.success());
+        assert_eq!(std::fs::read(s.path(output)).unwrap(), whole);
+    }
+}

@@ -1,5 +1,7 @@
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use clipn_model::{FeatureMatrix, LocalFeatures, Real};
 use clipn_ood::fitted::ScoreFit;
 use clipn_ood::scores::{FittedScoreSet, LOGIT_SCALE, ScoreInputs, logsumexp};
@@ -335,6 +337,36 @@ impl<T: Real> Classifier<T> {
         Self::new(names, rows(self.yes_weights()), no)?
             .with_scales_of(self)
             .with_negatives(negatives)
+    }
+
+    /// Returns a SHA-256 hash of all that scores depend on, in hexadecimal digits: class names, rows, factors,
+    /// negatives and fitted scores.
+    pub fn hash(&self) -> String {
+        let mut hash = Sha256::new();
+        for name in &self.class_names {
+            hash.update((name.len() as u64).to_le_bytes());
+            hash.update(name);
+        }
+        for factor in [self.scale, self.no_scale] {
+            hash.update(factor.to_le_bytes());
+        }
+        for side in [Some(self.yes_weights()), self.no_weights()] {
+            let bytes: &[u8] = bytemuck::cast_slice(side.unwrap_or_default());
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        }
+        if let Some(negatives) = self.negatives() {
+            hash.update(negatives.hash());
+        }
+        if let Some(fit) = self.fit() {
+            for tensor in fit.tensors() {
+                hash.update(&tensor.name);
+                hash.update(bytemuck::cast_slice(&tensor.values));
+            }
+            hash.update(bytemuck::cast_slice(fit.bank()));
+        }
+        let digest = hash.finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Computes the logits of normalized image features f `[N, D]`: scale·f·W_yesᵀ and, if there are

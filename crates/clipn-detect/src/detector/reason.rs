@@ -1,5 +1,6 @@
 //! Explanation of a decision, as one sentence.
 
+use clipn_base::number::decimals;
 use clipn_ood::calibration::{Calibration, ThresholdMethod};
 use clipn_ood::scores::DecisionRule;
 
@@ -128,45 +129,7 @@ fn percent(fraction: f64) -> f64 {
     (1000.0 * fraction).round() / 10.0
 }
 
-/// Formats with three decimals, or with two significant digits of the value or of its difference
-/// from 1 or −1 if that is small.
+/// Formats a score or a probability.
 fn number(value: f64) -> String {
-    let magnitude = value.abs();
-    // Three decimals would round it to 0, 1 or −1.
-    if magnitude > 0.0 && magnitude < 0.001 {
-        return format!("{value:.1e}");
-    }
-    let excess = magnitude - 1.0;
-    if excess != 0.0 && excess.abs() < 0.0005 {
-        let one = 1.0_f64.copysign(value);
-        let difference = value - one;
-        let sign = if difference < 0.0 { '-' } else { '+' };
-        return format!("{one} {sign} {:.1e}", difference.abs());
-    }
-    format!("{value:.3}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_near_0_and_1_keep_their_precision() {
-        for (value, expected) in [
-            (0.0, "0.000"),
-            (0.25, "0.250"),
-            (0.000_012, "1.2e-5"),
-            (0.999_99, "1 - 1.0e-5"),
-            (1.0, "1.000"),
-            (1.000_3, "1 + 3.0e-4"),
-            (-0.000_012, "-1.2e-5"),
-            (-0.999_99, "-1 + 1.0e-5"),
-            (-1.0, "-1.000"),
-            (-1.000_3, "-1 - 3.0e-4"),
-            (-12.5, "-12.500"),
-            (23.456, "23.456"),
-        ] {
-            assert_eq!(number(value), expected, "{value}");
-        }
-    }
+    decimals(value, 3)
 }

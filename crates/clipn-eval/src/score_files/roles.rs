@@ -150,11 +150,11 @@ fn named(values: &IndexSet<String>, is_id: impl Fn(&String) -> bool) -> Option<V
     })
 }
 
-/// Roles by the sign of numbers. `None` if there are no negative ones, or other values than numbers.
+/// Roles by the sign of numbers. `None` if there are no negative ones, or other values than finite numbers.
 fn signs(values: &IndexSet<String>) -> Option<Vec<Role>> {
     let numbers: Vec<f64> = values
         .iter()
-        .map(|value| value.parse().ok())
+        .map(|value| value.parse().ok().filter(|number: &f64| number.is_finite()))
         .collect::<Option<_>>()?;
     numbers.iter().any(|&number| number < 0.0).then(|| {
         let role = |&number: &f64| {
@@ -212,6 +212,8 @@ mod tests {
         assert_eq!(found("y_true", &["0", "1"]), None);
         assert_eq!(found("label", &["id", "ood"]).unwrap(), "ID ood");
         assert_eq!(found("label", &["cat", "dog"]), None);
+        assert_eq!(found("label", &["1", "-1", "nan"]), None);
+        assert_eq!(found("label", &["1", "-inf"]), None);
         assert_eq!(meaning("path"), None);
     }
 

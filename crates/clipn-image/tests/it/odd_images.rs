@@ -152,6 +152,16 @@ fn bands_without_colors_must_be_chosen() {
     // Extra bands behind colors are left out.
     let extra = decode("rgb_and_two_more", display).unwrap();
     assert_eq!(extra, decode("rgb", display).unwrap());
+    // They can be chosen, as near infrared in aerial images.
+    let other = decode("rgb_and_two_more", display.with_bands([5, 1, 2])).unwrap();
+    let rgb = extra.pixels().as_chunks::<3>().0.iter();
+    let chosen = other.pixels().as_chunks::<3>().0.iter();
+    assert!(chosen.zip(rgb).all(|(chosen, rgb)| chosen[1..] == rgb[..2]));
+    let missing = decode("rgb_and_two_more", display.with_bands([1, 2, 6])).unwrap_err();
+    assert!(
+        missing.to_string().ends_with("no band 6; the image has 5"),
+        "{missing}"
+    );
     let zero = decode("rgb", display.with_bands([0, 1, 2])).unwrap_err();
     assert!(matches!(
         zero,
@@ -239,4 +249,81 @@ fn damaged_files_are_errors() {
             }
         }
     }
+}
+
+/// An uncompressed TIFF in one strip, 16 bits a sample. Sample `b` of every pixel is `257 * (100 + b)`.
+fn many_bands(side: u32, bands: u16, photometric: u32, strip: usize) -> Vec<u8> {
+    let long = |tag: u16, value: u32| {
+        [
+            &tag.to_le_bytes()[..],
+            &[4, 0, 1, 0, 0, 0],
+            &value.to_le_bytes(),
+        ]
+        .concat()
+    };
+    let mut directory = Vec::new();
+    let bits_at = 8 + 2 + 11 * 12 + 4;
+    let strip_at = bits_at + 4 * u32::from(bands);
+    let shorts = |tag: u16, count: u16, at: u32| {
+        [
+            &tag.to_le_bytes()[..],
+            &[3, 0],
+            &u32::from(count).to_le_bytes(),
+            &at.to_le_bytes(),
+        ]
+        .concat()
+    };
+    for entry in [
+        long(256, side),
+        long(257, side),
+        shorts(258, bands, bits_at),
+        long(259, 1),
+        long(262, photometric),
+        long(273, strip_at),
+        long(277, bands.into()),
+        long(278, side),
+        long(279, strip as u32),
+        long(284, 1),
+        shorts(338, bands - 3, bits_at + 2 * u32::from(bands)),
+    ] {
+        directory.extend(entry);
+    }
+    let mut file = b"II*\0\x08\0\0\0\x0b\0".to_vec();
+    file.extend(directory);
+    file.extend([0; 4]);
+    file.extend((0..bands).flat_map(|_| 16u16.to_le_bytes()));
+    file.extend((0..bands).flat_map(|_| 0u16.to_le_bytes()));
+    let pixel: Vec<u8> = (0..bands)
+        .flat_map(|band| (257 * (100 + band)).to_le_bytes())
+        .collect();
+    file.extend(pixel.iter().cycle().take(strip));
+    file
+}
+
+/// Satellites write a dozen bands of 16 bits, in gray or behind colors.
+#[test]
+fn images_of_many_bands_are_read_whatever_their_size() {
+    const GRAY: u32 = 1;
+    const RGB: u32 = 2;
+    let options = DecodeOptions::for_display().with_bands([13, 1, 5]);
+    for photometric in [GRAY, RGB] {
+        for side in [20, 400] {
+            let strip = (side * side) as usize * 13 * 2;
+            let image = decode_bytes(&many_bands(side, 13, photometric, strip), &options).unwrap();
+            assert_eq!(
+                image.pixels()[..6],
+                [112, 100, 104, 112, 100, 104],
+                "{side}"
+            );
+        }
+    }
+    // More memory than the largest image of colors takes is not reserved for a small file.
+    let options = options.with_max_pixels(400 * 400);
+    let error = decode_bytes(&many_bands(400, 60, GRAY, 100), &options).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("60 bands of 16 bits of 400x400 pixels, which take 19200000 bytes"),
+        "{error}"
+    );
 }

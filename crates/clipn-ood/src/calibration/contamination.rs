@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::{CalibrationSettings, CalibrationWarning};
+use super::{CalibrationSettings, CalibrationWarning, ThresholdMethod};
 use crate::scores::{LogitsRow, Score, agreement, predict, stable};
 
 /// Maximum number of folders that a warning names.
@@ -116,7 +116,7 @@ pub fn check_calibration_set(
         warnings.push(CalibrationWarning::ConfidentRejections {
             count: confident_rejections,
             total,
-            allowed,
+            allowed: (settings.method != ThresholdMethod::Best).then_some(allowed),
         });
     }
     warnings.extend(check_folders(samples, class_names));
@@ -236,9 +236,26 @@ mod tests {
             [CalibrationWarning::ConfidentRejections {
                 count: 6,
                 total: 100,
-                allowed: 5
+                allowed: Some(5)
             }]
         );
+        // The best threshold has no such limit.
+        let settings = CalibrationSettings {
+            method: ThresholdMethod::Best,
+            ..CalibrationSettings::default()
+        };
+        let [warning] = &check_calibration_set(&mixed, &[], &settings)[..] else {
+            panic!("one warning")
+        };
+        assert_eq!(
+            warning.to_string(),
+            "the model confidently rejects 6 of 100 images (q of at most 0.1): either the set contains images \
+             of other classes, or the model does not know these classes"
+        );
+        let json = serde_json::to_value(warning).unwrap();
+        assert_eq!(json["allowed"], serde_json::Value::Null);
+        let read: CalibrationWarning = serde_json::from_value(json).unwrap();
+        assert_eq!(read, *warning);
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub enum CalibrationWarning {
         #[serde(rename = "advised")]
         recommended: usize,
     },
-    /// The model confidently rejects more images than the threshold may reject.
+    /// The model confidently rejects more images than the threshold may reject, or with
+    /// [`ThresholdMethod::Best`](super::ThresholdMethod::Best), which has no such limit, than the target allows.
     #[serde(rename = "sure-no")]
     ConfidentRejections {
         /// Number of images whose predicted class has q of at most
@@ -33,8 +34,9 @@ pub enum CalibrationWarning {
         /// Total number of images.
         #[serde(rename = "n")]
         total: usize,
-        /// Number of images that may be rejected at the target.
-        allowed: usize,
+        /// Number of images that may be rejected at the target; `None` if the method ignores it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        allowed: Option<usize>,
     },
     /// Some images are in directories that match no class.
     #[serde(rename = "strangers")]
@@ -96,15 +98,23 @@ impl fmt::Display for CalibrationWarning {
                 count: rejected,
                 total,
                 allowed,
-            } => write!(
-                f,
-                "the model confidently rejects {rejected} of {} (q of at most {}), but \
-                 the threshold may reject only {allowed}: either the set contains images of \
-                 other classes, which the threshold then keeps too, or the model does not know \
-                 these classes",
-                count(*total, "image"),
-                Self::CONFIDENT_REJECTION_Q
-            ),
+            } => {
+                let (limit, consequence) = match allowed {
+                    Some(allowed) => (
+                        format!(", but the threshold may reject only {allowed}"),
+                        ", which the threshold then keeps too",
+                    ),
+                    None => (String::new(), ""),
+                };
+                write!(
+                    f,
+                    "the model confidently rejects {rejected} of {} (q of at most {}){limit}: either the \
+                     set contains images of other classes{consequence}, or the model does not know these \
+                     classes",
+                    count(*total, "image"),
+                    Self::CONFIDENT_REJECTION_Q
+                )
+            }
             Self::UnknownFolders { folders, count } => write!(
                 f,
                 "images in folders that match no class ({}): {count}; images of other classes make \
@@ -160,7 +170,7 @@ mod tests {
             CalibrationWarning::ConfidentRejections {
                 count: 6,
                 total: 100,
-                allowed: 5,
+                allowed: Some(5),
             },
             CalibrationWarning::UnknownFolders {
                 folders: vec!["lamp".to_owned()],

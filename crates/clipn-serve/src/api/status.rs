@@ -67,12 +67,29 @@ struct NegativesInfo {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub(super) struct RuleInfo {
+    /// Where the rule comes from.
+    kind: RuleKind,
     /// Name of the score, for example `atd`.
     score: &'static str,
     /// Minimum score of a known image; null if it differs per image, as in the published ATD rule.
     threshold: Option<f64>,
     /// Whether the threshold was calibrated on images of the classes.
     calibrated: bool,
+}
+
+/// Origin of a rule.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+enum RuleKind {
+    /// The published rule of the score.
+    Published,
+    /// A threshold that the operator set.
+    Threshold,
+    /// A threshold that was calibrated on images of the classes.
+    Calibrated,
+    /// Every image gets its best class.
+    AcceptAll,
 }
 
 /// Calibration of a threshold.
@@ -136,7 +153,14 @@ impl RuleInfo {
             }
             _ => (None, false),
         };
+        let kind = match rule {
+            DecisionRule::AcceptAll { .. } => RuleKind::AcceptAll,
+            _ if calibrated => RuleKind::Calibrated,
+            rule if DecisionRule::default_for(rule.score()) == Some(rule) => RuleKind::Published,
+            _ => RuleKind::Threshold,
+        };
         Self {
+            kind,
             score: rule.score().name(),
             threshold: threshold.filter(|t| t.is_finite()),
             calibrated,

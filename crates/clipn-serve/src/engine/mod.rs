@@ -62,13 +62,15 @@ impl Engine {
                 .collect(),
             resources: Arc::clone(resources),
         });
+        // Dropped after an error, it closes the queue, so that the workers that have started exit.
+        let engine = Self { shared };
         for index in 0..resources.threads {
-            worker::start(&shared, index).map_err(|error| ServeError::SpawnThreads {
+            worker::start(&engine.shared, index).map_err(|error| ServeError::SpawnThreads {
                 what: "the workers",
                 reason: error.to_string(),
             })?;
         }
-        Ok(Self { shared })
+        Ok(engine)
     }
 
     /// Whether this engine can run images for a detector: it has the same image tower in memory, and
@@ -131,6 +133,10 @@ impl Engine {
         // The closure owns both permits, so that they stay taken while it runs, even if the client
         // disconnects.
         let decoding = tokio::task::spawn_blocking(move || {
+            // A request that is late has dropped its end too.
+            if Instant::now() >= deadline {
+                return Err(for_decoder.late());
+            }
             if reply.is_closed() {
                 for_decoder.resources.metrics.abandoned.inc();
                 return Err(ClassifyError::Stopping);

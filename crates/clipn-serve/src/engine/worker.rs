@@ -172,10 +172,11 @@ impl Shared {
                 .metrics
                 .queue_wait
                 .observe(now.saturating_duration_since(job.queued).as_secs_f64());
-            if job.reply.is_closed() {
-                self.resources.metrics.abandoned.inc();
-            } else if now >= job.deadline {
+            // A request that is late has dropped its end too, and is no client that disconnected.
+            if now >= job.deadline {
                 let _ = job.reply.send(Err(self.late()));
+            } else if job.reply.is_closed() {
+                self.resources.metrics.abandoned.inc();
             } else {
                 live.push(job);
             }

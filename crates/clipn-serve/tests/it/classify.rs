@@ -341,7 +341,7 @@ fn encodes_custom_classes_in_advance() {
     );
     assert_eq!(
         json["rule"],
-        json!({ "score": "atd", "threshold": null, "calibrated": false })
+        json!({ "kind": "published", "score": "atd", "threshold": null, "calibrated": false })
     );
     assert_eq!(post(json!({ "classes": [] })).error(422), "bad_classes");
     assert_eq!(
@@ -421,4 +421,25 @@ fn a_tower_without_local_features_does_not_explain() {
         server.post("/v1/classify", "image/bmp", &image(1)).status,
         200
     );
+}
+
+#[test]
+fn info_says_where_the_rule_comes_from() {
+    use clipn::scores::{Atd, DecisionRule};
+    let rules = [
+        (DecisionRule::AtdExtraClass, "published"),
+        (
+            DecisionRule::Threshold {
+                score: &Atd,
+                threshold: 0.25,
+            },
+            "threshold",
+        ),
+        (DecisionRule::AcceptAll { score: &Atd }, "accept-all"),
+    ];
+    for (rule, kind) in rules {
+        let server = start(settings(), detector().with_rule(rule).unwrap());
+        let info = server.get("/v1/info").json();
+        assert_eq!(info["rule"]["kind"], kind, "{info}");
+    }
 }

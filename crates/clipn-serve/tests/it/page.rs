@@ -1,6 +1,7 @@
 //! The web pages in headless Chromium. Skipped if Chromium is not installed.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::common::browser::Browser;
 use crate::common::*;
@@ -143,6 +144,33 @@ fn custom_classes_are_shown_as_text() {
         "{:?}",
         page.console
     );
+}
+
+/// Answers of the classes before, which arrive after others were chosen, are not shown as theirs.
+#[test]
+fn results_belong_to_the_classes_in_use() {
+    let Some(mut page) = Browser::start() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let gate = Arc::<Gate>::default();
+    let before = Arc::clone(&gate);
+    let tower = TestTower::new(move |_, _| before.wait());
+    let server = start(settings(), detector_with(tower));
+    page.open(&format!("http://{}/", server.address), 1200, false);
+    page.wait_for("document.getElementById('classes').value.includes('pizza')");
+    page.choose(&files(&directory)[..2]);
+    page.wait_for("/^Classifying /.test(document.getElementById('status').textContent)");
+    page.value("document.getElementById('classes').value = 'pizza\\nschool bus'");
+    page.value("document.querySelector('#classform button[type=submit]').click()");
+    page.wait_for("/2 classes in use/.test(document.getElementById('classnote').textContent)");
+    gate.open();
+    page.wait_for(ALL_DONE);
+    assert_eq!(
+        page.value("document.querySelectorAll('#results .bars tbody tr').length"),
+        4
+    );
+    assert!(page.text("classnote").contains("published decision rule"));
 }
 
 #[test]

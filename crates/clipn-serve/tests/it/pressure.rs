@@ -77,8 +77,9 @@ fn images_past_their_deadline_are_not_encoded() {
     wait_for("an empty queue", || {
         server.metric("clipn_queue_images") == 0.0
     });
-    // The image in progress is finished; the two behind it are not started.
+    // The image in progress is finished; the two behind it are not started. No client has disconnected.
     assert_eq!(tower.encoded(), 1);
+    assert_eq!(server.metric("clipn_images_abandoned_total"), 0.0);
     assert_eq!(server.classify(&image(1)).results().len(), 1);
 }
 

@@ -1,8 +1,8 @@
 //! Child processes, one per task: this program, started with a task in an environment variable,
 //! replies in JSON.
 
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,17 +39,16 @@ pub(crate) fn measure(
     let child = command(task, args, threads)
         .and_then(|mut command| command.spawn())
         .map_err(|error| failed(format!("cannot start a child process: {error}")))?;
-    let Some(output) = wait(child).map_err(|error| failed(error.to_string()))? else {
+    let Some((status, reply)) = wait(child).map_err(|error| failed(error.to_string()))? else {
         return Ok(None);
     };
-    match serde_json::from_slice(&output.stdout) {
+    match serde_json::from_slice(&reply) {
         Ok(Reply::Measured(measured)) => Ok(Some(*measured)),
         // The signal may have reached the child too.
         _ if interrupt::requested() => Ok(None),
         Ok(Reply::Failed(error)) => Err(failed(error)),
         Err(_) => Err(failed(format!(
-            "the child process exited without a reply ({}), possibly for lack of memory",
-            output.status
+            "the child process exited without a reply ({status}), possibly for lack of memory"
         ))),
     }
 }
@@ -76,24 +75,42 @@ fn command(task: Task, args: &BenchArgs, threads: usize) -> std::io::Result<Comm
             command.arg(flag).arg(path);
         }
     }
+    if let Some(batch) = args.batch_size {
+        command.args(["--batch-size", &batch.to_string()]);
+    }
     if args.full {
         command.arg("--full");
     }
+    command.args(args.device.arguments());
     Ok(command)
 }
 
-/// Waits for a child to exit, and kills it if interrupted. The reply is short enough for the pipe's
-/// buffer.
-fn wait(mut child: Child) -> std::io::Result<Option<std::process::Output>> {
-    while child.try_wait()?.is_none() {
+/// Waits for a child to exit, and kills it if interrupted. Returns how it exited, and its reply.
+fn wait(mut child: Child) -> std::io::Result<Option<(ExitStatus, Vec<u8>)>> {
+    let mut output = child.stdout.take();
+    // Read meanwhile: the times of many repetitions are more than a pipe holds.
+    let reader = std::thread::spawn(move || {
+        let mut reply = Vec::new();
+        output
+            .as_mut()
+            .map_or(Ok(0), |output| output.read_to_end(&mut reply))
+            .map(|_| reply)
+    });
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
         if interrupt::requested() {
             child.kill()?;
             child.wait()?;
             return Ok(None);
         }
         std::thread::sleep(CHILD_POLL);
-    }
-    child.wait_with_output().map(Some)
+    };
+    let reply = reader
+        .join()
+        .map_err(|_| std::io::Error::other("the reply cannot be read"))??;
+    Ok(Some((status, reply)))
 }
 
 /// The task of this process, if it is a child.

@@ -22,6 +22,8 @@ const SEED: u64 = 1;
 pub(crate) struct Comparison {
     pub machine: Option<String>,
     pub threads: usize,
+    /// Device of the towers; none for the CPU.
+    pub device: Option<String>,
     product_peak_gflops: Option<f64>,
     tasks: Vec<Measurement>,
     #[serde(skip)]

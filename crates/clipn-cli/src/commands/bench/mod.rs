@@ -23,7 +23,7 @@ use args::Task;
 use clap::ValueEnum;
 use clipn::count::count;
 use clipn::download::{FetchPurpose, HubName};
-use clipn::model::DeviceSpec;
+use clipn::model::{DeviceSpec, TowerFactory};
 use compare::Comparison;
 use model::Model;
 use output::Report;
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &mut BenchArgs) -> Result<(), CliError> {
         count(threads, "thread")
     ));
     let peak = measure(Task::ProductPeak, 0)?;
-    let mut report = Report::new(threads, peak.gflops);
+    let mut report = Report::new(threads, &peak);
     for (done, &task) in tasks.iter().enumerate() {
         status(format_args!(
             "measuring {} ({} of {})",
@@ -150,6 +150,12 @@ fn check(tasks: &[Task], args: &BenchArgs) -> Result<(), CliError> {
             "leave --device out, or measure image-b32, image-b16, image, text77 or text16",
         ));
     }
+    if args.device.precision.is_some() && is_on_cpu(args) {
+        return Err(CliError::usage_with_hint(
+            "on the CPU, tasks name their precision: --precision has no effect",
+            "measure a task in int8, such as image-b32-int8",
+        ));
+    }
     match &args.data {
         Some(directory) if !directory.is_dir() => {
             return Err(CliError::usage_with_hint(
@@ -193,6 +199,20 @@ fn no_photos() -> CliError {
 
 /// Measures one task in this process.
 fn measure_here(task: Task, args: &BenchArgs) -> Result<Measurement, CliError> {
+    let device = match is_on_cpu(args) {
+        true => None,
+        false => {
+            let device = args.device.open()?;
+            Some(format!("{}, {}", device.device(), device.precision()))
+        }
+    };
+    Ok(Measurement {
+        device,
+        ..measure_workload(task, args)?
+    })
+}
+
+fn measure_workload(task: Task, args: &BenchArgs) -> Result<Measurement, CliError> {
     let Some(workload) = workload(task, args)? else {
         let device = args.device.open()?;
         let rate = device.peak_gemm_flops(PEAK_DURATION)?;

@@ -25,7 +25,10 @@ pub(crate) struct Report {
     /// Processor name, if known (Linux).
     machine: Option<String>,
     threads: usize,
-    /// Peak of f32 matrix products on all threads, in GFLOP/s.
+    /// Device and precision of the towers; none for the CPU, where each task names its precision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
+    /// Peak of matrix products in GFLOP/s: in f32 on all threads, or on the device in its precision.
     product_peak_gflops: Option<f64>,
     tasks: Vec<Measurement>,
     /// Ratios to an earlier run, if one was given.
@@ -34,13 +37,15 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(threads: usize, product_peak_gflops: Option<f64>) -> Self {
+    /// Creates a report without tasks. `peak` is the measurement of the machine's matrix products.
+    pub(crate) fn new(threads: usize, peak: &Measurement) -> Self {
         let version = env!("CARGO_PKG_VERSION");
         Self {
             version,
             machine: processor(),
             threads,
-            product_peak_gflops,
+            device: peak.device.clone(),
+            product_peak_gflops: peak.gflops,
             tasks: Vec::new(),
             compared: None,
         }
@@ -48,12 +53,13 @@ impl Report {
 
     /// Adds the ratios to an earlier run.
     pub(crate) fn compare(&mut self, earlier: &Comparison) {
-        let same_machine = earlier.machine == self.machine && earlier.threads == self.threads;
-        if !same_machine {
+        let own = (&self.machine, self.threads, &self.device);
+        if own != (&earlier.machine, earlier.threads, &earlier.device) {
             warning(format_args!(
-                "compared with a run on {}, {}",
+                "compared with a run on {}, {}, towers on {}",
                 earlier.machine.as_deref().unwrap_or("an unknown machine"),
-                count(earlier.threads, "thread")
+                count(earlier.threads, "thread"),
+                earlier.device.as_deref().unwrap_or("the CPU")
             ));
         }
         self.compared = Some(earlier.compared(&self.tasks));
@@ -104,12 +110,17 @@ impl Report {
         }
         table.write(out)?;
         let machine = self.machine.as_deref().unwrap_or("this machine");
-        if let Some(peak) = self.product_peak_gflops {
-            writeln!(
+        match (self.product_peak_gflops, &self.device) {
+            (Some(peak), None) => writeln!(
                 out,
                 "\nPeak of f32 matrix products of {machine}, {}: {peak:.0} GFLOP/s.",
                 count(self.threads, "thread")
-            )?;
+            )?,
+            (Some(peak), Some(device)) => writeln!(
+                out,
+                "\nPeak of matrix products of {device}: {peak:.0} GFLOP/s."
+            )?,
+            (None, _) => {}
         }
         self.tasks
             .iter()

@@ -31,6 +31,9 @@ pub(crate) struct Workload {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Measurement {
     pub task: Task,
+    /// Device and precision of the towers; none for the CPU, where the task names the precision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     pub model: Option<String>,
     pub shape: String,
     /// Duration of each repetition.
@@ -71,6 +74,7 @@ impl Workload {
         let median_s = median(&seconds);
         Ok(Measurement {
             task,
+            device: None,
             model: self.model,
             shape: self.shape,
             median_s,
@@ -91,6 +95,7 @@ impl Measurement {
     pub(crate) fn peak_gemm_flops(flops: f64) -> Self {
         Self {
             task: Task::ProductPeak,
+            device: None,
             model: None,
             shape: "f32".to_owned(),
             seconds: vec![1.0],

@@ -23,6 +23,7 @@ use clipn::dataset::SkippedFiles;
 use clipn::detector::Detector;
 use clipn::fitting::FitSplit;
 use clipn::inference::FeatureCache;
+use clipn::number::decimals;
 use clipn::scores::{Score, ScoreInputs};
 
 use crate::common::bundle_output::check_bundle_output;
@@ -179,8 +180,8 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
 fn report_choice(bundle: &Bundle, score: &dyn Score) {
     if let Some(earlier) = bundle.calibration() {
         status(format_args!(
-            "replaces the threshold {:.4} of {}, from {}",
-            earlier.score().from_stable(earlier.threshold()),
+            "replaces the threshold {} of {}, from {}",
+            decimals(earlier.score().from_stable(earlier.threshold()), 4),
             earlier.score().display_name(),
             count(earlier.len(), "image")
         ));

@@ -4,6 +4,7 @@ use clipn::bundle::Bundle;
 use clipn::calibration::{Calibration, ThresholdMethod};
 use clipn::count::count;
 use clipn::dataset::SkippedFiles;
+use clipn::number::decimals;
 use serde_json::{Value, json};
 
 use super::choice::ChosenScore;
@@ -112,7 +113,7 @@ fn table(
     lowest: &[&ScoredImage],
 ) -> std::io::Result<()> {
     let score = calibration.score();
-    let shown = |value: f64| format!("{:.6}", score.from_stable(value));
+    let shown = |value: f64| decimals(score.from_stable(value), 6);
     let percent = |fraction: f64| format!("{:.1} %", 100.0 * fraction);
     let confidence = percent(calibration.confidence());
     let bound = |bound: Option<f64>| bound.map_or_else(|| "unbounded".to_owned(), shown);

@@ -6,6 +6,7 @@ use clipn::calibration::Calibration;
 use clipn::count::count;
 use clipn::model::Precision;
 use clipn::negatives::Negatives;
+use clipn::number::decimals;
 use clipn::prompts::PromptVariant;
 use serde_json::{Value, json};
 
@@ -177,9 +178,9 @@ fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result
     let kept = calibration.kept();
     writeln!(
         out,
-        "threshold    {} {:.6}, calibrated on {} ({}): accepts {:.1} to {:.1} % of such images",
+        "threshold    {} {}, calibrated on {} ({}): accepts {:.1} to {:.1} % of such images",
         score.display_name(),
-        score.from_stable(calibration.threshold()),
+        decimals(score.from_stable(calibration.threshold()), 6),
         count(calibration.len(), "image"),
         calibration.description(),
         100.0 * kept.lower,

@@ -8,6 +8,7 @@ use clap::Args;
 use clipn::adaptation::{AdaptiveMethod, AdaptiveScorer};
 use clipn::count::count;
 use clipn::files::StateLock;
+use clipn::number::decimals;
 use clipn::streams::{AdaNegSettings, StreamScore, TanlSettings};
 use serde_json::{Map, Value, json};
 
@@ -247,6 +248,9 @@ impl Adapter {
         count: &mut dyn FnMut(&Row),
     ) -> Result<(), CliError> {
         self.decide(sink, count)?;
+        if let Some(name) = self.written.front() {
+            return Err(cannot_resume(name, "there are fewer images now"));
+        }
         self.checkpoint(sink)
     }
 
@@ -281,13 +285,8 @@ impl Adapter {
                 }
                 Some(name) if name == row.path => {}
                 Some(name) => {
-                    return Err(CliError::usage_with_hint(
-                        format!(
-                            "cannot resume: a row is of {name}, but the image is now {}",
-                            row.path
-                        ),
-                        "give the images that the run was started with, or start over with --force",
-                    ));
+                    let now = format!("the image is now {}", row.path);
+                    return Err(cannot_resume(&name, &now));
                 }
             }
         }
@@ -302,9 +301,10 @@ impl Adapter {
         let fixed = row.label_or_unknown().unwrap_or_default().to_owned();
         let sign = if is_known { '≥' } else { '<' };
         let reason = format!(
-            "{} {:.4} {sign} {threshold:.4} after {} of the stream; without memory {fixed}: {}",
+            "{} {} {sign} {} after {} of the stream; without memory {fixed}: {}",
             method.display_name(),
-            scored.score,
+            decimals(scored.score, 4),
+            decimals(threshold, 4),
             count(self.scorer.images(), "image"),
             row.reason.as_deref().unwrap_or_default()
         );
@@ -355,5 +355,12 @@ fn without_negatives(method: AdaptiveMethod) -> CliError {
         format!("--adapt {method} without negatives"),
         "give some where the classifier is built, with --classes or by `clipn classifier build`: \
          --negatives wordnet",
+    )
+}
+/// A row of an earlier run that is not of the image that is there now.
+fn cannot_resume(name: &str, now: &str) -> CliError {
+    CliError::usage_with_hint(
+        format!("cannot resume: a row is of {name}, but {now}"),
+        "give the images that the run was started with, or start over with --force",
     )
 }

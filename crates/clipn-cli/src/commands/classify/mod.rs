@@ -91,7 +91,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     };
     let settings = match &input {
         Input::Images(_) => run_settings(args, shard, &opened)?,
-        Input::Features(_) => feature_settings(args, shard, &opened.detector),
+        Input::Features(_) => feature_settings(args, shard, &opened)?,
     };
     if args.resume && target.is_converted() {
         settings.check(&target.path, &target.settings)?;
@@ -497,8 +497,46 @@ fn describe_negatives(classifier: &Classifier, settings: &mut Map<String, Value>
     }
 }
 
+/// Adds what the rows of the classes depend on: templates and text towers of weights, which give other bits on
+/// another instruction set, or the rows that a bundle or files of features have.
+fn describe_rows(
+    args: &ClassifyArgs,
+    opened: &OpenedDetector,
+    settings: &mut Map<String, Value>,
+) -> Result<(), CliError> {
+    let detector = &opened.detector;
+    let prompts = match (detector.bundle(), &opened.weights) {
+        (Some(bundle), _) => Some((bundle.prompts().clone(), json!(bundle.prompt_variant()))),
+        (None, Some(loaded)) => Some((
+            loaded.class_prompts(&args.detector.prompts)?,
+            json!(args.detector.prompts.variant.settings_name()),
+        )),
+        (None, None) => None,
+    };
+    if let Some((prompts, variant)) = prompts {
+        let templates = prompts.templates();
+        let texts = match templates.sentences() {
+            Some(sentences) => json!([templates.yes(), templates.no(), sentences]),
+            None => json!([templates.yes(), templates.no()]),
+        };
+        settings.insert("templates".to_owned(), texts);
+        settings.insert("wording".to_owned(), variant);
+    }
+    let (name, hash) = match (detector.bundle(), &opened.weights) {
+        (None, Some(loaded)) => ("text towers", loaded.weights.text_towers_hash()),
+        _ => ("classifier", detector.classifier().hash()),
+    };
+    settings.insert(name.to_owned(), json!(hash));
+    Ok(())
+}
+
 /// Everything that rows of features depend on except the values of the features.
-fn feature_settings(args: &ClassifyArgs, shard: ShardSpec, detector: &Detector) -> RunSettings {
+fn feature_settings(
+    args: &ClassifyArgs,
+    shard: ShardSpec,
+    opened: &OpenedDetector,
+) -> Result<RunSettings, CliError> {
+    let detector = &opened.detector;
     let classifier = detector.classifier();
     let paths = args.features.iter().map(|path| path.display().to_string());
     let settings = [
@@ -523,10 +561,11 @@ fn feature_settings(args: &ClassifyArgs, shard: ShardSpec, detector: &Detector) 
     ];
     let named = settings.map(|(name, value)| (name.to_owned(), value));
     let mut settings = named.into_iter().collect();
+    describe_rows(args, opened, &mut settings)?;
     describe_negatives(classifier, &mut settings);
     describe_no_scale(classifier, &mut settings);
     adapt::describe(&args.adapt, &mut settings);
-    RunSettings::new(settings)
+    Ok(RunSettings::new(settings))
 }
 
 /// Notes the factor of the "no" logits. Outputs of earlier versions, all with 1, do not have it.
@@ -545,23 +584,10 @@ fn run_settings(
 ) -> Result<RunSettings, CliError> {
     let detector = &opened.detector;
     let classifier = detector.classifier();
-    let (prompts, variant, model) = match (detector.bundle(), &opened.weights) {
-        (Some(bundle), _) => (
-            bundle.prompts().clone(),
-            json!(bundle.prompt_variant()),
-            bundle.identity().image_tower_hash.clone(),
-        ),
-        (None, Some(loaded)) => (
-            loaded.class_prompts(&args.detector.prompts)?,
-            json!(args.detector.prompts.variant.settings_name()),
-            loaded.weights.image_tower_hash(),
-        ),
+    let model = match (detector.bundle(), &opened.weights) {
+        (Some(bundle), _) => bundle.identity().image_tower_hash.clone(),
+        (None, Some(loaded)) => loaded.weights.image_tower_hash(),
         (None, None) => return Err(no_classes()),
-    };
-    let templates = prompts.templates();
-    let texts = match templates.sentences() {
-        Some(sentences) => json!([templates.yes(), templates.no(), sentences]),
-        None => json!([templates.yes(), templates.no()]),
     };
     let paths = |paths: &[PathBuf]| -> Vec<Value> {
         let text = |path: &PathBuf| path.display().to_string();
@@ -572,8 +598,6 @@ fn run_settings(
     };
     let mut settings: Map<String, Value> = [
         ("classes", json!(classifier.class_names())),
-        ("templates", texts),
-        ("wording", variant),
         ("logit scale", json!(classifier.scale())),
         ("image tower", json!(model)),
         ("preprocessing", json!(detector.preprocessing())),
@@ -592,6 +616,7 @@ fn run_settings(
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
     .collect();
+    describe_rows(args, opened, &mut settings)?;
     describe_negatives(classifier, &mut settings);
     describe_no_scale(classifier, &mut settings);
     if let Some(key) = &args.sources.image_key {

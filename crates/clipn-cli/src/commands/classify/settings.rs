@@ -98,7 +98,15 @@ impl RunSettings {
     }
 }
 
+/// Names of settings that are part of the file format, and the words that messages have for them.
+const SHOWN: [(&str, &str); 2] = [
+    ("classes told", "--top"),
+    ("calibration pictures", "number of calibration images"),
+];
+
 fn difference(name: &str, was: Option<&Value>, is: Option<&Value>) -> String {
+    let shown = SHOWN.iter().find(|(stored, _)| *stored == name);
+    let name = shown.map_or(name, |(_, shown)| *shown);
     let shown = |value: Option<&Value>| {
         let text = value.map_or_else(|| "not set".to_owned(), Value::to_string);
         match text.char_indices().nth(MAX_VALUE_CHARS) {

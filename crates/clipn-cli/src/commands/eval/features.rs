@@ -51,6 +51,10 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         let fitted = with_fitted_file(judge.classifier(), &args.train, path, plan, &bar)?;
         *judge.classifier_mut() = fitted;
     }
+    let output = args.output.as_ref();
+    let _lock = output
+        .map(|directory| files::lock_directory(directory, args.force))
+        .transpose()?;
     let classifier = judge.classifier();
     let labels = match &args.labels {
         Some(path) => read_labels(path, classifier.class_names(), id.file.len())?,
@@ -95,8 +99,7 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         spread: spread.transpose()?,
         streams: streams.as_ref().map(|streams| streams.record.clone()),
     };
-    if let Some(directory) = &args.output {
-        files::create_directory(directory)?;
+    if let Some(directory) = output {
         remove_results(directory)?;
         if let Some(streams) = &streams {
             streams::write_scores(directory, &evaluation, streams)?;

@@ -129,6 +129,12 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
             available_scores(&classifiers)
         }
     };
+    if !args.seeds.is_empty() && !scores.iter().any(|score| score.uses_negatives()) {
+        return Err(CliError::usage_with_hint(
+            "--seeds has no effect: no score of --scores reads negatives",
+            "evaluate a score that does, such as neglabel",
+        ));
+    }
     let options = EvaluationOptions::default()
         .with_scores(scores)
         .with_precision(args.score_precision)

@@ -11,6 +11,7 @@ use clipn::evaluation::{Evaluation, ScorePrecision};
 use clipn::image::Preprocessing;
 use clipn::model::{ImageTower, ModelConfig};
 use clipn::negatives::Negatives;
+use clipn::number::decimals;
 use clipn::progress::Progress;
 use clipn::scores::{DecisionRule, Score};
 use serde_json::{Value, json};
@@ -372,9 +373,10 @@ impl EvaluatedModel {
             }
         };
         status(format_args!(
-            "at the bundle's threshold ({} {threshold:.4}): kept {known} of {} of {}; \
+            "at the bundle's threshold ({} {}): kept {known} of {} of {}; \
              rejected {}{rounding}",
             score.display_name(),
+            decimals(threshold, 4),
             count(images, "image"),
             evaluation.id.name,
             rejected.collect::<Vec<_>>().join(", ")

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clipn::bundle::Bundle;
 use clipn::checkpoint::{Checkpoint, Layout, Tensor, escape_for_display};
+use clipn::count::count;
 use clipn::download::FetchPurpose;
 use clipn::image::Preprocessing;
 use clipn::model::{
@@ -273,8 +274,8 @@ fn summary(
         row(
             "left out",
             format!(
-                "{} tensors that are no part of the model, such as {}",
-                checkpoint.ignored().len(),
+                "{} outside of the model, such as {}",
+                count(checkpoint.ignored().len(), "tensor"),
                 escape_for_display(first)
             ),
         );

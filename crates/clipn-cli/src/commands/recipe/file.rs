@@ -9,6 +9,9 @@ use toml::Value;
 
 use crate::common::error::CliError;
 
+/// Placeholders that every recipe has.
+const RESERVED: [&str; 3] = ["recipe", "data", "output"];
+
 /// A recipe: variables, and steps in the order in which they run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +86,18 @@ impl Recipe {
                     ),
                 ));
             }
+            let is_own = RESERVED.contains(&step.name.as_str());
+            if is_own || recipe.variables.contains_key(&step.name) {
+                let taken = if is_own {
+                    "reserved"
+                } else {
+                    "that of a variable"
+                };
+                return Err(invalid(
+                    path,
+                    format!("the step name `{}` is {taken}", step.name),
+                ));
+            }
             if recipe.steps[..index]
                 .iter()
                 .any(|other| other.name == step.name)
@@ -110,9 +125,9 @@ impl Recipe {
         } else {
             parent
         };
-        let own = [("recipe", directory), ("data", data), ("output", output)];
-        let values = own
+        let values = RESERVED
             .into_iter()
+            .zip([directory, data, output])
             .map(|(name, path)| (name.to_owned(), path.display().to_string()))
             .collect();
         let steps = self.steps.iter().map(|step| step.name.clone()).collect();
@@ -141,6 +156,7 @@ impl Recipe {
                 }
             }
         }
+        let mut pending = BTreeMap::new();
         for (name, default) in &self.variables {
             if placeholders.values.contains_key(name) {
                 return Err(invalid(
@@ -148,22 +164,52 @@ impl Recipe {
                     format!("the variable name `{name}` is reserved"),
                 ));
             }
-            let value = match overrides.remove(name.as_str()) {
+            let text = match overrides.remove(name.as_str()) {
                 Some(value) => value,
-                None => placeholders.fill(&scalar(default).ok_or_else(|| {
+                None => scalar(default).ok_or_else(|| {
                     invalid(
                         &self.path,
                         format!("expected a string, number or boolean for the variable `{name}`"),
                     )
-                })?)?,
+                })?,
             };
-            placeholders.values.insert(name.clone(), value);
+            pending.insert(name.clone(), text);
         }
+        placeholders.add_variables(pending)?;
         Ok(placeholders)
     }
 }
 
 impl Placeholders {
+    /// Fills the values of variables, which may refer to one another, and adds them.
+    fn add_variables(&mut self, mut pending: BTreeMap<String, String>) -> Result<(), CliError> {
+        while !pending.is_empty() {
+            let is_ready = |text: &String| {
+                pending
+                    .keys()
+                    .all(|other| !text.contains(&format!("{{{other}}}")))
+            };
+            let ready: Vec<String> = (pending.iter())
+                .filter(|(_, text)| is_ready(text))
+                .map(|(name, _)| name.clone())
+                .collect();
+            if ready.is_empty() {
+                let names: Vec<&str> = pending.keys().map(String::as_str).collect();
+                return Err(CliError::InvalidRecipe {
+                    origin: self.origin.clone(),
+                    reason: format!("variables refer to themselves: {}", names.join(", ")),
+                });
+            }
+            for name in ready {
+                if let Some(text) = pending.remove(&name) {
+                    let value = self.fill(&text)?;
+                    self.values.insert(name, value);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the path that `{step}` stands for in later steps.
     pub(crate) fn set_step_output(&mut self, step: &str, path: &Path) {
         self.values
@@ -311,6 +357,51 @@ mod tests {
                 "train --epochs 7 --lr 0.001 --no 1 --no aO --train-data D/train-{{000..039}}.tar --yes {directory}/x"
             )
         );
+    }
+
+    #[test]
+    fn variables_refer_to_one_another_in_any_order() {
+        let text = r#"
+            [variables]
+            images = "{root}/one"
+            root = "{base}/.."
+            base = "{data}"
+            [[steps]]
+            name = "a"
+            command = "eval"
+            arguments = ["{images}"]
+        "#;
+        let recipe = recipe(text).unwrap();
+        let arguments = |set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|&change| change.to_owned()).collect();
+            let filled = recipe.placeholders(Path::new("D"), Path::new("O"), &set)?;
+            filled.arguments(&recipe.steps[0])
+        };
+        assert_eq!(arguments(&[]).unwrap(), ["eval", "D/../one"]);
+        let set = ["images={output}/{base}"];
+        assert_eq!(arguments(&set).unwrap(), ["eval", "O/D"]);
+        let error = arguments(&["base={images}"]).unwrap_err().to_string();
+        assert!(
+            error.contains("variables refer to themselves: base, images, root"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn step_names_are_no_other_placeholders() {
+        for name in ["data", "output", "recipe", "epochs"] {
+            let text = format!(
+                "[variables]\nepochs = 1\n[[steps]]\nname = \"{name}\"\ncommand = \"eval\""
+            );
+            let error = recipe(&text).unwrap_err().to_string();
+            let taken = if name == "epochs" {
+                "that of a variable"
+            } else {
+                "reserved"
+            };
+            let expected = format!("the step name `{name}` is {taken}");
+            assert!(error.contains(&expected), "{error}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::commands::eval::{
     lock_directory, print, refuse_existing, remove_results, with_runs, write_merged,
 };
 use crate::common::error::CliError;
-use crate::common::messages::warning;
+use crate::common::messages::{note, warning};
 use args::{MergeArgs, ShowArgs};
 
 /// `clipn results`.
@@ -72,6 +72,7 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
     }
     let merged = merge(&runs)?;
     warn_of_equal_runs(&runs);
+    note_dropped(&runs);
     if let Some(directory) = &args.output {
         let benchmark = merged.settings["benchmark"].as_str().unwrap_or_default();
         let title = format!("{} runs of {}", runs.len(), title(benchmark, &merged));
@@ -80,6 +81,27 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
         write_merged(directory, &merged, &title)?;
     }
     print(&merged, args.format)
+}
+
+/// Notes what runs have and their mean has not.
+fn note_dropped(runs: &[EvaluationRun]) {
+    let with = |is_there: fn(&EvaluationRecord) -> bool| {
+        runs.iter().filter(|run| is_there(&run.record)).count()
+    };
+    for (count, what) in [
+        (
+            with(|record| record.spread.is_some()),
+            "the spread within a run is left out, in favor of that over runs",
+        ),
+        (
+            with(|record| record.streams.is_some()),
+            "results of streams are left out",
+        ),
+    ] {
+        if count > 0 {
+            note(format_args!("{what}: {count} of {} runs", runs.len()));
+        }
+    }
 }
 
 /// Warns of runs with the same figures, which are likely one evaluation: the spread is then too small.

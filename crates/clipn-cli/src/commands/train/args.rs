@@ -5,6 +5,7 @@ use clipn::dataset::TableQuoting;
 use clipn::image::ColorJitter;
 use clipn::training::{LossWeights, ObjectiveName, Reduction, TsoForm};
 
+use super::overrides::PROCESS_FLAGS;
 use crate::common::args::parse_count;
 use crate::common::cores::Cores;
 use crate::common::device::DeviceArgs;
@@ -281,6 +282,12 @@ pub(crate) struct TrainArgs {
 }
 
 impl TrainArgs {
+    /// The first flag that only a process of its own can obey, if one is given.
+    pub(crate) fn only_as_command(&self) -> Option<&'static str> {
+        let is_given = |flag: &&str| self.given.contains(flag);
+        PROCESS_FLAGS.into_iter().find(is_given)
+    }
+
     /// Sets the number of threads that compute. Must be called before any of them is used.
     pub(crate) fn set_threads(&self) -> Result<(), CliError> {
         let is_shared = self.distribution.announced().is_some();

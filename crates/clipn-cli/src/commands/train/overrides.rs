@@ -67,10 +67,15 @@ const SETTINGS_FLAGS: [(&str, &[&str]); 46] = [
     ("keep", &["keep"]),
 ];
 
+/// Flags about the process that trains, which no settings file has.
+pub(super) const PROCESS_FLAGS: [&str; 4] =
+    ["threads", "distributed", "reduce", "requeue_exit_code"];
+
 /// Notes which of the flags are on the command line, apart from defaults.
 pub(crate) fn note_given(args: &mut TrainArgs, matches: &ArgMatches) {
     let is_given = |flag: &&str| matches.value_source(flag) == Some(ValueSource::CommandLine);
     let flags = SETTINGS_FLAGS.iter().map(|(flag, _)| *flag);
+    let flags = flags.chain(PROCESS_FLAGS);
     args.given = flags.filter(is_given).collect();
 }
 
@@ -336,11 +341,7 @@ mod tests {
             "precision",
             "device_memory",
             "cuda_libraries",
-            "threads",
-            "distributed",
             "mpi_library",
-            "reduce",
-            "requeue_exit_code",
             "logs",
             "name",
             "resume",
@@ -352,7 +353,8 @@ mod tests {
         ];
         for argument in command.get_arguments() {
             let id = argument.get_id().as_str();
-            let is_known = SETTINGS_FLAGS.iter().any(|(flag, _)| *flag == id);
+            let is_setting = SETTINGS_FLAGS.iter().any(|(flag, _)| *flag == id);
+            let is_known = is_setting || PROCESS_FLAGS.contains(&id);
             assert!(is_known != apart.contains(&id), "{id}");
         }
     }

@@ -33,6 +33,9 @@ const YCBCR_COEFFICIENTS: u16 = 529;
 /// Codes of black and white.
 const REFERENCE_BLACK_WHITE: u16 = 532;
 
+/// Bytes of a pixel with four bands of 32 bits, the most that an image of colors has.
+const PIXEL_BYTES: u64 = 16;
+
 type TiffDecoder<'a> = Decoder<Cursor<&'a [u8]>>;
 
 pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, ImageError> {
@@ -41,17 +44,18 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let (width, height) = decoder.dimensions().map_err(convert_error)?;
     check_size(width, height, options)?;
     let pixels = u64::from(width) * u64::from(height);
-    let mut decoder = decoder.with_limits(limits(pixels, bytes.len()));
+    let mut decoder = decoder.with_limits(limits(PIXEL_BYTES * pixels, bytes.len()));
     let storage = Storage::read(&mut decoder)?;
     storage.validate(options)?;
+    let sample_bytes = storage.sample_bytes(pixels, (width, height), options)?;
     if storage.compression == JPEG {
         let image = jpeg::decode(bytes, &mut decoder, storage.photometric, options)?;
         return Storage::with_bands(image, options);
     }
-    let file = storage.simplified(bytes, &mut decoder)?;
+    let file = storage.simplified(bytes, &mut decoder, options)?;
     let mut simple = Decoder::new(Cursor::new(&*file))
         .map_err(convert_error)?
-        .with_limits(limits(pixels, file.len()));
+        .with_limits(limits(sample_bytes, file.len()));
     let raster = Raster::read(&mut simple, storage.bits)?;
     let rgb = storage.to_rgb(raster, (bytes, &mut decoder), (width, height), options)?;
     let image = RgbImage::new(width, height, rgb)?;
@@ -171,6 +175,28 @@ impl Storage {
         }
     }
 
+    /// Memory of the samples of an image, at least that of an image with four bands of 32 bits.
+    fn sample_bytes(
+        &self,
+        pixels: u64,
+        (width, height): (u32, u32),
+        options: &DecodeOptions,
+    ) -> Result<u64, ImageError> {
+        let each = u64::from(self.bands) * u64::from(self.bits).div_ceil(8);
+        let bytes = pixels.saturating_mul(each);
+        // As much as the largest image of fewer bands.
+        if bytes > PIXEL_BYTES.saturating_mul(options.max_pixels) {
+            return Err(unsupported(
+                NAME,
+                format!(
+                    "{} bands of {} bits of {width}x{height} pixels, which take {bytes} bytes",
+                    self.bands, self.bits
+                ),
+            ));
+        }
+        Ok(bytes.max(PIXEL_BYTES * pixels))
+    }
+
     fn is_gray(&self) -> bool {
         matches!(
             self.photometric,
@@ -201,8 +227,15 @@ impl Storage {
         &self,
         bytes: &'a [u8],
         decoder: &mut TiffDecoder<'_>,
+        options: &DecodeOptions,
     ) -> Result<Cow<'a, [u8]>, ImageError> {
         let mut changes = Vec::new();
+        // The `tiff` crate returns only the colors if other bands stand behind them.
+        if options.bands.is_some() && self.photometric == photometric::RGB && self.bands > 3 {
+            let gray = photometric::BLACK_IS_ZERO.into();
+            changes.push((Tag::PhotometricInterpretation.to_u16(), Some(gray)));
+            changes.push((Tag::ExtraSamples.to_u16(), None));
+        }
         let mut change = |tag: Tag, value: u32| changes.push((tag.to_u16(), Some(value)));
         match self.photometric {
             // Inverted below, by Pillow's rules.
@@ -473,11 +506,11 @@ fn reverse_bits(file: &mut [u8], mut ranges: Vec<std::ops::Range<usize>>) {
     }
 }
 
-/// Returns the memory limits for an image with `pixels` pixels in a file of `file_size` bytes.
-fn limits(pixels: u64, file_size: usize) -> Limits {
+/// Returns the memory limits for an image with `sample_bytes` of samples in a file of `file_size` bytes.
+fn limits(sample_bytes: u64, file_size: usize) -> Limits {
     let mut limits = Limits::default();
     // Values of tags count as well: a color map is larger than a small image.
-    let image_bytes = pixels.saturating_mul(16).saturating_add(1 << 20);
+    let image_bytes = sample_bytes.saturating_add(1 << 20);
     limits.decoding_buffer_size = usize::try_from(image_bytes).unwrap_or(usize::MAX);
     limits.intermediate_buffer_size = limits.decoding_buffer_size.saturating_add(16 << 20);
     limits.ifd_value_size = file_size.max(1 << 20);

@@ -184,7 +184,7 @@ fn classify_response() -> Value {
 }
 
 fn rule() -> Value {
-    json!({ "score": "atd", "threshold": null, "calibrated": false })
+    json!({ "kind": "published", "score": "atd", "threshold": null, "calibrated": false })
 }
 
 fn classes_response() -> Value {

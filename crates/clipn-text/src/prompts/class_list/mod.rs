@@ -103,6 +103,15 @@ impl ClassList {
         )
     }
 
+    /// Sets where the names come from, for errors.
+    #[must_use]
+    pub fn with_origin(self, origin: impl Into<String>) -> Self {
+        Self {
+            origin: origin.into(),
+            ..self
+        }
+    }
+
     fn from_names(names: ClassNames, origin: String, form: ClassListForm) -> Self {
         Self {
             locations: (1..=names.len()).map(|i| format!("name {i}")).collect(),

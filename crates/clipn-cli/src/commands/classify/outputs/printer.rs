@@ -3,6 +3,7 @@ use std::io::{IsTerminal, Stdout, Write};
 use clipn::count::count;
 use clipn::dataset::SkippedFiles;
 use clipn::detector::UNKNOWN;
+use clipn::number::decimals;
 
 use super::{Columns, Row, RowSink, columns, record};
 use crate::commands::classify::rows::Tally;
@@ -130,7 +131,8 @@ fn line(row: &Row) -> String {
         ),
         None => ("score", String::new()),
     };
-    format!("{path}: {label}  ({name} {score:.4} {sign} {threshold:.4}; {fixed}{top})")
+    let [score, threshold] = [score, threshold].map(|value| decimals(value, 4));
+    format!("{path}: {label}  ({name} {score} {sign} {threshold}; {fixed}{top})")
 }
 
 /// Prints the counts of the images whose rows are in a file. `before` is the number of images that
