@@ -325,7 +325,7 @@ fn a_file_belongs_to_its_text_tower_and_drops_words_of_the_classes() {
     assert_eq!(open(&hash, "banana").unwrap().0.words(), all.words());
 }
 
-/// Words in groups for ten classes, of which none describes a class of the test.
+/// Words in groups for ten classes, with none that describes a class of the test.
 fn negatives_of_ten_classes() -> Negatives {
     let (weights, tower) = (weights(), tower());
     let numbered = |what: &str, count: usize| -> Vec<String> {
