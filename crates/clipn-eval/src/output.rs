@@ -147,9 +147,13 @@ pub fn write_scores_csv(
         )?;
         for set in std::iter::once(&evaluation.id).chain(&evaluation.ood) {
             let is_id = std::ptr::eq(set, &evaluation.id);
-            for row in &set.rows {
+            // Sets with a covariate shift are parts of the in-distribution set.
+            let parts = set.parts().into_iter();
+            for (name_of_set, row) in
+                parts.flat_map(|(name, rows)| rows.iter().map(move |row| (name, row)))
+            {
                 let mut record = vec![
-                    set.name.clone(),
+                    name_of_set.to_owned(),
                     row.path.display().to_string(),
                     row.label.map(name).unwrap_or_default().to_owned(),
                 ];

@@ -245,13 +245,19 @@ impl Results {
             averages: averages(&score_names(&evaluation.scores), &results),
             results,
             skipped: skipped.collect(),
-            skipped_files: std::iter::once(id)
-                .chain(ood)
-                .filter(|set| !set.skipped_files.is_empty())
-                .map(|set| (set.name.clone(), set.skipped_files.clone()))
-                .collect(),
+            skipped_files: skipped_files(std::iter::once(id).chain(ood)),
         })
     }
+}
+
+/// Files without an image by set; sets of one name have theirs together.
+fn skipped_files<'a>(sets: impl Iterator<Item = &'a SetScores>) -> BTreeMap<String, SkippedFiles> {
+    let mut skipped: BTreeMap<String, SkippedFiles> = BTreeMap::new();
+    for set in sets.filter(|set| !set.skipped_files.is_empty()) {
+        let of_name = skipped.entry(set.name.clone()).or_default();
+        of_name.merge(&set.skipped_files);
+    }
+    skipped
 }
 
 /// What [`compute_metrics`] computes.

@@ -18,7 +18,7 @@ impl Calibration {
     /// Threshold in the published unit of the score.
     #[getter]
     fn threshold(&self) -> f64 {
-        self.inner.score().from_stable(self.inner.threshold())
+        self.inner.published_threshold()
     }
 
     /// Name of the score.

@@ -272,9 +272,24 @@ impl Classifier {
     }
 
     fn add(&self, other: &Self) -> PyResult<Self> {
+        for (what, own, others) in [
+            ("scale", self.inner.scale(), other.inner.scale()),
+            ("no_scale", self.inner.no_scale(), other.inner.no_scale()),
+        ] {
+            if own != others {
+                return Err(invalid(format!(
+                    "expected classifiers of the same model, got the {what} {own} and {others}"
+                )));
+            }
+        }
+        // Classes of other prompts, or of features, are not made again from those of this classifier.
+        let prompts = self
+            .prompts
+            .as_ref()
+            .filter(|own| other.prompts.as_ref() == Some(own));
         Ok(Self {
             inner: self.inner.concat(&other.inner).or_raise()?,
-            prompts: self.prompts.clone(),
+            prompts: prompts.cloned(),
         })
     }
 
@@ -312,7 +327,7 @@ impl Classifier {
                 .build(&model.weights)
         })?;
         Ok(Self {
-            inner: built.or_raise()?,
+            inner: built.or_raise()?.with_scales_of(&self.inner),
             prompts: Some(prompts.clone()),
         })
     }

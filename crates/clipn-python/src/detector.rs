@@ -19,7 +19,7 @@ use crate::bundle::Bundle;
 use crate::classifier::Classifier;
 use crate::detection::Detection;
 use crate::errors::{OrRaise, invalid};
-use crate::images::{InputImage, extract_all};
+use crate::images::InputImage;
 use crate::interrupt::{Reporter, run};
 use crate::model::{Failed, Model, item_exception, parallelism};
 use crate::process;
@@ -184,8 +184,11 @@ impl Detector {
         workers: Option<usize>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Vec<Py<PyAny>>> {
-        let images = extract_all(images)?;
-        let names: Vec<Option<String>> = images.iter().map(InputImage::name).collect();
+        let (images, mut failed) = extract_each(images, keep_errors)?;
+        let names: Vec<Option<String>> = images
+            .iter()
+            .map(|image| image.0.as_ref().ok().and_then(InputImage::name))
+            .collect();
         let reporter = Reporter::new(progress);
         let mut outcomes = Vec::with_capacity(images.len());
         let outcome = run(py, &reporter, || -> Result<(), Failed> {
@@ -210,7 +213,11 @@ impl Detector {
             )
         })?;
         outcome.map_err(|error| error.into_py_err(&names))?;
-        Self::results(py, outcomes, &names, keep_errors)
+        let mut results = Self::results(py, outcomes, &names, keep_errors)?;
+        for (index, error) in failed.drain(..) {
+            results[index] = error.into_value(py).into_any();
+        }
+        Ok(results)
     }
 
     /// Classifies features [N, D].
@@ -229,7 +236,7 @@ impl Detector {
         }
         let features = matrix.to_f32()?;
         let outcomes = py
-            .detach(|| self.inner.detect_features(&features))
+            .detach(|| process::install(|| self.inner.detect_features(&features)))?
             .or_raise()?;
         Self::results(py, outcomes, &[], keep_errors)
     }
@@ -291,6 +298,28 @@ impl ImageSource for StreamedImage {
     fn bytes_in_memory(&self) -> usize {
         self.0.as_ref().map_or(0, ImageSource::bytes_in_memory)
     }
+}
+
+/// Images that could not be converted, by index, with their exceptions.
+type FailedImages = Vec<(usize, PyErr)>;
+
+/// Converts a list of images. With `keep_errors`, those that cannot be converted are returned too.
+fn extract_each(
+    images: &Bound<'_, PyAny>,
+    keep_errors: bool,
+) -> PyResult<(Vec<StreamedImage>, FailedImages)> {
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
+    for (index, image) in images.try_iter()?.enumerate() {
+        match InputImage::extract(&image?) {
+            Ok(image) => all.push(StreamedImage(Ok(image))),
+            Err(error) if keep_errors => {
+                failed.push((index, error));
+                all.push(StreamedImage(Err(None)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((all, failed))
 }
 
 /// Draws images from a Python iterator, on the threads that need them.

@@ -6,7 +6,9 @@ use clipn::image::{
     DecodeOptions, ImageError, ImageSource, PillowVersion, Preprocessing, RgbImage,
     apply_exif_orientation,
 };
+use clipn::progress::Progress;
 use numpy::{PyArray1, PyArray4, PyArrayMethods, PyReadonlyArray3};
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString};
 use rayon::prelude::*;
@@ -112,16 +114,22 @@ pub(crate) fn tensors<'py>(
 ) -> PyResult<Bound<'py, PyArray4<f32>>> {
     let (count, length, size) = (images.len(), preprocessing.tensor_len(), preprocessing.size);
     let reporter = Reporter::new(None);
-    let tensors = || -> Result<Vec<f32>, ImageError> {
+    // No error stands for an interrupt, which is raised instead of the result.
+    let tensors = || -> Result<Vec<f32>, Option<ImageError>> {
         let mut values = vec![0.0; count * length];
-        values
-            .par_chunks_mut(length)
-            .zip(images)
-            .try_for_each(|(out, mut image)| image.read_tensor(preprocessing, out))?;
+        values.par_chunks_mut(length).zip(images).try_for_each(
+            |(out, mut image)| match reporter.is_cancelled() {
+                true => Err(None),
+                false => image.read_tensor(preprocessing, out).map_err(Some),
+            },
+        )?;
         Ok(values)
     };
     let tensors = run_in_any_process(py, &reporter, || process::install(tensors))??;
-    let values = tensors.map_err(IntoException::into_exception)?;
+    let values = tensors.map_err(|error| match error {
+        Some(error) => error.into_exception(),
+        None => PyKeyboardInterrupt::new_err(()),
+    })?;
     PyArray1::from_vec(py, values).reshape([count, 3, size, size])
 }
 

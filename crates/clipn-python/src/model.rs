@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use clipn::count::count;
 use clipn::download::{DownloadError, DownloadSettings, FetchPurpose, WeightsName};
 use clipn::engine::{TextEncoder, image_tower};
 use clipn::image::Preprocessing;
@@ -17,7 +18,7 @@ use numpy::{PyArray2, PyArray4, PyReadonlyArray2, PyReadonlyArray4, PyUntypedArr
 use pyo3::prelude::*;
 
 use crate::arrays::to_matrix;
-use crate::errors::{IntoException, OrRaise, exception, invalid};
+use crate::errors::{IntoException, OrRaise, exception, invalid, warn};
 use crate::images::{InputImage, decode_options, extract_all, tensors};
 use crate::interrupt::{Reporter, run};
 use crate::process;
@@ -59,9 +60,40 @@ pub(crate) fn load(
     };
     let reporter = Reporter::new(progress);
     let located = run(py, &reporter, || locate(&name, model, offline, &reporter))?;
-    let (path, model) = located.or_raise()?;
+    let (path, model, notes) = located.or_raise()?;
     let opened = run(py, &reporter, || open(&path, model, precision, faithful))?;
-    opened.or_raise()
+    let opened = opened.or_raise()?;
+    let notes = notes.into_iter().chain(notes_of(&opened.pretrained, &path));
+    for note in notes {
+        warn(py, &note)?;
+    }
+    Ok(opened)
+}
+
+/// What was left out or chosen when weights were opened.
+fn notes_of(weights: &PretrainedWeights, path: &Path) -> Vec<String> {
+    let checkpoint = weights.checkpoint();
+    let path = path.display();
+    let mut notes = Vec::new();
+    if !checkpoint.other_models().is_empty() {
+        let others = checkpoint.other_models().join(", ");
+        notes.push(format!("{path} has other models too: {others}"));
+    }
+    if let [first, ..] = checkpoint.ignored() {
+        notes.push(format!(
+            "left out {} of {path}, no part of the model under `{}`, such as {first}",
+            count(checkpoint.ignored().len(), "tensor"),
+            checkpoint.stripped_prefix(),
+        ));
+    }
+    if let Some(older) = weights.overridden_preprocessing() {
+        notes.push(format!(
+            "{} has other pixels than processor_config.json, which is used; transformers 5 reads the latter, \
+             transformers 4 the former",
+            older.display()
+        ));
+    }
+    notes
 }
 
 /// Resolves a name to a path and an architecture; downloads what the cache does not have.
@@ -70,10 +102,10 @@ fn locate(
     model: Option<&str>,
     offline: bool,
     progress: &Reporter,
-) -> Result<(PathBuf, Option<String>), DownloadError> {
+) -> Result<(PathBuf, Option<String>, Vec<String>), DownloadError> {
     let parsed = WeightsName::parse(name, model)?;
     if let WeightsName::Path(path) = parsed {
-        return Ok((path, model.map(str::to_owned)));
+        return Ok((path, model.map(str::to_owned), Vec::new()));
     }
     let settings = DownloadSettings::from_env()?;
     let settings = if offline {
@@ -82,13 +114,15 @@ fn locate(
         settings
     };
     let fetched = parsed.fetch_with_progress(&settings, FetchPurpose::Compute, progress)?;
-    let architecture = fetched
-        .model
-        .map(str::to_owned)
-        .or(model.map(str::to_owned));
     let has_config = PretrainedWeights::open(&fetched.path)
         .is_ok_and(|weights| matches!(weights.config(), Ok(Some(_))));
-    Ok((fetched.path, architecture.filter(|_| !has_config)))
+    // The architecture of open_clip's table is for weights without one; that of the caller must be theirs.
+    let architecture = match fetched.model {
+        Some(of_tag) => Some(of_tag).filter(|_| !has_config),
+        None => model,
+    };
+    let architecture = architecture.map(str::to_owned);
+    Ok((fetched.path, architecture, fetched.notes))
 }
 
 fn open(
@@ -188,8 +222,8 @@ impl Model {
     }
 
     /// Digest of the image tower.
-    fn image_tower_hash(&self, py: Python<'_>) -> String {
-        py.detach(|| self.weights.image_tower_hash())
+    fn image_tower_hash(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| process::install(|| self.weights.image_tower_hash()))
     }
 
     /// Preprocesses images to [N, 3, S, S].

@@ -1,9 +1,12 @@
 """Inputs that are unusual, and processes that are forked."""
 
 import io
+import json
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -173,7 +176,115 @@ def test_forked_processes_work_or_say_why_not(model, images):
         lambda: clipn.preprocess(images, size=32),
         lambda: clipn.scores.msp(yes),
     ]
+    detector = clipn.Detector(clipn.Classifier.from_features(yes, scale=100), None).with_rule("maxlogit", 0)
+    calls += [
+        lambda: [found.score for found in detector.detect_features(yes)],
+        lambda: np.frombuffer(model.image_tower_hash().encode(), np.uint8),
+    ]
     for call in calls:
         assert np.array_equal(in_a_fork(call), call())
     message = in_a_fork(lambda: model.image(images))
     assert "was forked after clipn had started its threads" in message and "spawn" in message
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_process_that_used_features_first_can_be_forked():
+    code = """
+import multiprocessing, sys
+import numpy as np
+import clipn
+
+features = np.random.default_rng(0).normal(size=(5000, 64))
+detector = clipn.Detector(clipn.Classifier.from_features(features[:9])).with_rule("maxlogit", 0)
+detector.detect_features(features)
+queue = multiprocessing.get_context("fork").Queue()
+process = multiprocessing.get_context("fork").Process(target=lambda: queue.put(clipn.scores.msp(features).sum()))
+process.start()
+try:
+    print(queue.get(timeout=60) == clipn.scores.msp(features).sum())
+finally:
+    process.kill()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_texts_may_come_from_an_iterator(model):
+    texts = ["a dog", "a cat"]
+    expected = model.text(texts)
+    assert np.array_equal(model.text(iter(texts)), expected)
+    assert np.array_equal(model.text(text for text in texts), expected)
+
+
+def test_an_image_that_cannot_be_converted_is_returned_in_its_place(model, images):
+    detector = clipn.Detector(clipn.Classifier.build(["a dog", "a cat"], pretrained=model), model)
+    file = io.BytesIO()
+    Image.open(images[0]).convert("RGB").save(file, "JPEG")
+    cut = Image.open(io.BytesIO(file.getvalue()[: len(file.getvalue()) // 2]))
+    found = detector.detect([images[0], cut, None, images[0]], errors="return")
+    assert found[0].path == found[3].path == str(images[0])
+    assert isinstance(found[1], clipn.ImageError) and "PIL cannot decode" in str(found[1])
+    assert isinstance(found[2], clipn.InvalidArgumentError)
+    with pytest.raises(clipn.ImageError):
+        detector.detect([cut])
+
+
+def test_a_published_threshold_keeps_what_the_calibration_keeps():
+    rng = np.random.default_rng(0)
+    for digits in (2, 3, 17):
+        scores = np.round(rng.uniform(0.01, 0.99, 1000), digits)
+        for target in (0.8, 0.9, 0.95):
+            calibration = clipn.calibrate(scores, score="atd", target_tpr=target)
+            kept = json.loads(calibration.to_json())["kept"]["count"]
+            assert (scores >= calibration.threshold).sum() == kept
+    calibration = clipn.calibrate(np.full(100, 0.01), score="atd", choice="guaranteed")
+    assert calibration.threshold <= 0.01
+
+
+def test_arguments_without_effect_are_refused(classifier, model):
+    scores = np.linspace(0.1, 0.9, 100)
+    for given in ({"labels": [0]}, {"fit_fraction": 0.4}, {"fit_settings": {"knn-k": 3}}, {"description": "a"}):
+        with pytest.raises(clipn.InvalidArgumentError, match="takes no"):
+            clipn.calibrate(scores, score="atd", **given)
+    with pytest.raises(clipn.InvalidArgumentError, match="takes no target_tpr"):
+        clipn.calibrate(scores, scores / 2, score="atd", choice="best", target_tpr=0.9)
+    with pytest.raises(clipn.InvalidArgumentError, match="pretrained has no effect"):
+        classifier.add(classifier, pretrained=model)
+    with pytest.raises(TypeError, match="Detector.open"):
+        clipn.Detector("shop.clipn")
+
+
+def test_labels_are_whole_numbers():
+    from clipn._api import _label
+
+    assert [_label(label, ["a", "b"]) for label in (0, 1.0, -1, np.int64(1), "b", None)] == [0, 1, None, 1, 1, None]
+    for label in (0.9, -0.5, float("nan"), 2, float("inf")):
+        with pytest.raises(clipn.InvalidArgumentError, match="index of a class"):
+            _label(label, ["a", "b"])
+
+
+def test_added_classes_of_features_have_no_prompts(classifier):
+    names = classifier.class_names
+    of_features = clipn.Classifier.from_features(
+        np.ones((1, classifier.dim)), np.ones((1, classifier.dim)), classes=["other"], scale=classifier.scale,
+        no_scale=classifier.no_scale,
+    )
+    added = classifier.add(of_features)
+    assert added.class_names == [*names, "other"]
+    with pytest.raises(clipn.ClipnError):
+        clipn.Bundle.build(added, clipn.load())
+    scaled = clipn.Classifier.from_features(np.ones((1, classifier.dim)), np.ones((1, classifier.dim)), classes=["other"], scale=50)
+    with pytest.raises(clipn.InvalidArgumentError, match="scale"):
+        classifier.add(scaled)
+
+
+def test_features_of_any_magnitude_have_a_direction():
+    detector = clipn.Detector(clipn.Classifier.from_features(np.eye(4))).with_rule("maxlogit", 0)
+    for size in (1e-30, 1e-22, 1.0, 1e20, 1e30):
+        assert detector.detect_features(np.array([[size, 0, 0, 0]]))[0].score == pytest.approx(100, rel=1e-6)
+
+
+def test_masked_arrays_are_refused():
+    masked = np.ma.masked_greater(np.array([[1.0, 5.0]]), 4)
+    with pytest.raises(clipn.InvalidArgumentError, match="masked"):
+        clipn.scores.msp(masked)

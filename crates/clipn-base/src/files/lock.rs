@@ -100,7 +100,8 @@ impl StateLock {
         Self::acquire(path, open, is_current, LockHolder::from_kernel).map(Some)
     }
 
-    /// Locks a file that is open to write. The path is only used in errors.
+    /// Locks a file that is open to write at this path. A file that its last holder has removed or replaced meanwhile
+    /// counts as in use.
     ///
     /// # Errors
     /// Same as [`of_directory`](Self::of_directory).
@@ -112,7 +113,9 @@ impl StateLock {
                 source,
             })
         };
-        Self::acquire(path, open, |_| true, LockHolder::from_kernel)
+        let is_current =
+            |file: &File| follow_links(path).is_ok_and(|target| is_same_file(&target, file));
+        Self::acquire(path, open, is_current, LockHolder::from_kernel)
     }
 
     fn acquire(

@@ -14,6 +14,7 @@ use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::status;
 use crate::common::progress::Bar;
 use crate::world::World;
+use crate::world::files::create_empty_directory;
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
         seed: args.seed,
         ..World::default()
     };
+    create_empty_directory(&args.output)?;
     let root = args.output.join("world");
     status(format_args!(
         "drawing {} images of shapes with captions into {}",
@@ -120,7 +122,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), CliError> {
     #[rustfmt::skip]
     let evaluation = [
         "eval", "--model", &model, "--pretrained", &clipn, "--templates", "simple",
-        "--benchmark", &benchmark, "--data-root", &root, "--output", &results, "--force", "--format",
+        "--benchmark", &benchmark, "--data-root", &root, "--output", &results, "--format",
         format,
     ];
     match parse(&evaluation)? {

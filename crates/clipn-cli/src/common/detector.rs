@@ -55,7 +55,8 @@ pub(crate) struct DetectorArgs {
     #[command(flatten)]
     pub negatives: NegativesArgs,
     /// Score that decides: atd, ctw, neglabel, msp, maxlogit, energy, … (docs/scores.md) [default:
-    /// from the bundle's calibration, else atd for weights that have learned "no", else neglabel]
+    /// from the bundle's calibration, else atd-neg with "no" and negatives, else atd with "no", else
+    /// neglabel]
     #[arg(long, value_name = "NAME", value_parser = parse_score)]
     pub score: Option<&'static dyn Score>,
     /// Minimum score for a label [default: from the bundle's calibration, else the rule of the

@@ -4,14 +4,16 @@ use std::error::Error;
 use std::fmt;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use clipn::count::count;
+use clipn::dataset::ImageSet;
 use clipn::evaluation::{EvaluationError, EvaluationPeers, Evaluator};
 use clipn::launcher::{Launched, Launcher};
+use clipn::simd::SimdLevel;
 use clipn::training::{Communicator, Mpi, MpiSettings, Reduction, SingleProcess};
 
 use crate::common::cores::Cores;
@@ -79,6 +81,39 @@ impl EvaluationRanks {
         }
     }
 
+    /// Checks that all ranks describe their part of the work alike. Each scores some of the images, so that figures of
+    /// other images, weights or flags would be mixed.
+    pub(crate) fn check_same(&self, own: &[(String, String)]) -> Result<(), CliError> {
+        if self.0.world_size() == 1 {
+            return Ok(());
+        }
+        let failed = clipn::training::TrainingError::from;
+        let all = self.0.all_gather_bytes(&serde_json::to_vec(own)?);
+        let all = all.map_err(failed)?;
+        let parsed = all.iter().map(|bytes| serde_json::from_slice(bytes));
+        let all: Vec<Vec<(String, String)>> = parsed.collect::<Result<_, _>>()?;
+        let [root, others @ ..] = &all[..] else {
+            return Ok(());
+        };
+        for (rank, other) in others.iter().enumerate() {
+            if other == root {
+                continue;
+            }
+            let pairs = other.iter().zip(root);
+            let different = pairs.into_iter().find(|(a, b)| a != b);
+            let what = match different {
+                Some(((what, value), (expected_what, expected))) if what == expected_what => {
+                    format!("{what} {value}, expected {expected}")
+                }
+                Some(((what, _), (expected, _))) => format!("{what}, expected {expected}"),
+                None => format!("{} sets and models, expected {}", other.len(), root.len()),
+            };
+            let rank = rank + 1;
+            return Err(clipn::training::TrainingError::RanksDiffer { rank, what }.into());
+        }
+        Ok(())
+    }
+
     /// Returns what this rank prepared, if all ranks have; a notice may reach one of them alone. The others
     /// would wait for its images.
     pub(crate) fn agree<R>(&self, own: Result<R, CliError>) -> Result<R, CliError> {
@@ -98,6 +133,40 @@ impl EvaluationRanks {
             None => Ok(own),
         }
     }
+}
+
+/// Describes this program, to compare ranks.
+pub(crate) fn describe_program() -> [(String, String); 2] {
+    [
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("instruction set", SimdLevel::current().to_string()),
+    ]
+    .map(|(what, value)| (what.to_owned(), value))
+}
+
+/// Describes the images of a set, to compare ranks: copies on several machines have equal paths below their root,
+/// labels, and sizes of files.
+pub(crate) fn describe_set(set: &ImageSet) -> (String, String) {
+    let mut digest = crc32fast::Hasher::new();
+    let mut add = |path: &Path, label: Option<usize>| {
+        let below = path.strip_prefix(&set.root).unwrap_or(path);
+        digest.update(below.as_os_str().as_encoded_bytes());
+        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        let label = label.map_or(u64::MAX, |label| label as u64);
+        for number in [size, label] {
+            digest.update(&number.to_le_bytes());
+        }
+    };
+    for sample in &set.samples {
+        add(&sample.path, sample.label);
+    }
+    for container in set.archives.iter().chain(&set.table) {
+        add(container, None);
+    }
+    (
+        format!("images of {}", set.name),
+        format!("{} (digest {:08x})", set.len(), digest.finalize()),
+    )
 }
 
 impl EvaluationPeers for EvaluationRanks {

@@ -60,9 +60,9 @@ fn report(directory: &Path, used: FeatureCacheUse) {
     } = used;
     if damaged > 0 {
         warning(format_args!(
-            "{} of the feature cache {} with an incomplete or damaged record at the end; its images \
-             were encoded again",
-            count(damaged, "file"),
+            "ignored {} of the feature cache {}, incomplete or damaged; images that have no other are encoded \
+             again",
+            count(damaged, "record"),
             directory.display()
         ));
     }

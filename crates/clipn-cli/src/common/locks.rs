@@ -18,10 +18,14 @@ pub(crate) fn reported(lock: StateLock) -> StateLock {
 /// Locks a bundle that is changed in place, before it is read: otherwise a change by another process
 /// meanwhile would be lost. `None` if it is written elsewhere, or does not exist.
 pub(crate) fn of_bundle(path: &Path, out: Option<&Path>) -> Result<Option<StateLock>, CliError> {
-    if out.is_some() {
-        return Ok(None);
+    let is_same = |out: &Path| match (out.canonicalize(), path.canonicalize()) {
+        (Ok(out), Ok(path)) => out == path,
+        _ => false,
+    };
+    match out {
+        Some(out) if !is_same(out) => Ok(None),
+        _ => of_file(path),
     }
-    of_file(path)
 }
 
 /// Locks a file that is replaced as a whole; `None` if it does not exist. The lock ends when the file is

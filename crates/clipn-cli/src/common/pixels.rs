@@ -9,8 +9,8 @@ pub(crate) struct PixelArgs {
     /// [default: the image's own colors]
     #[arg(long, value_name = "R,G,B", value_parser = parse_bands)]
     pub bands: Option<[u16; 3]>,
-    /// Number of bits that 16-bit samples use, such as 12 for many cameras and microscopes
-    /// [default: 16]
+    /// Number of bits that 16-bit samples use, such as 12 for many cameras and microscopes [default:
+    /// 16; classify and serve refuse images that use fewer]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(8..=16))]
     pub sample_bits: Option<u8>,
     /// Version of Pillow whose resize is followed; from 13 on, tall images are rounded otherwise

@@ -72,7 +72,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), DemoError> {
 /// # Errors
 /// [`DemoError::NotEmpty`] if the directory has entries, [`DemoError::Write`] if it cannot be
 /// created or read.
-pub(super) fn create_empty_directory(path: &Path) -> Result<(), DemoError> {
+pub(crate) fn create_empty_directory(path: &Path) -> Result<(), DemoError> {
     match std::fs::read_dir(path) {
         Ok(mut entries) => match entries.next() {
             Some(_) => Err(DemoError::NotEmpty {

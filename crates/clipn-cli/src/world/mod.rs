@@ -10,7 +10,7 @@ mod caption;
 mod color;
 mod error;
 mod far_set;
-mod files;
+pub(crate) mod files;
 mod geometry;
 mod glyph;
 mod random;

@@ -3,6 +3,7 @@
 
 mod adapt;
 mod archives;
+mod at_once;
 mod bench;
 mod classifier;
 mod classify;

@@ -61,6 +61,14 @@ impl AdaptiveScorer {
         Ok(write_safetensors(path, tensors?, &metadata)?)
     }
 
+    /// Checks that a file is a memory of a stream, of any method and any classes, before it is replaced.
+    ///
+    /// # Errors
+    /// [`AdaptationError::NotMemory`] for other files, [`AdaptationError::Checkpoint`] for I/O errors.
+    pub fn check_memory(path: impl AsRef<Path>) -> Result<(), AdaptationError> {
+        open_memory(path.as_ref()).map(drop)
+    }
+
     /// Continues with the memory of a file; returns the position of [`save`](Self::save).
     ///
     /// # Errors
@@ -69,25 +77,12 @@ impl AdaptiveScorer {
     /// not fit, and [`AdaptationError::Checkpoint`] for I/O errors. Nothing changes then.
     pub fn load(&mut self, path: impl AsRef<Path>) -> Result<u64, AdaptationError> {
         let path = path.as_ref();
-        let checkpoint = Checkpoint::open(path).map_err(|error| match error {
-            CheckpointError::Unrecognized { .. } => AdaptationError::NotMemory {
-                path: path.to_owned(),
-            },
-            other => other.into(),
-        })?;
-        let json = match checkpoint.metadata().get(KEY) {
-            Some(json) if checkpoint.format() == WeightsFormat::Safetensors => json,
-            _ => {
-                return Err(AdaptationError::NotMemory {
-                    path: path.to_owned(),
-                });
-            }
-        };
+        let (checkpoint, json) = open_memory(path)?;
         let other = |reason: String| AdaptationError::OtherStream {
             path: path.to_owned(),
             reason,
         };
-        let description: Description = serde_json::from_str(json)
+        let description: Description = serde_json::from_str(&json)
             .map_err(|error| other(format!("another version: {error}")))?;
         if description.version != VERSION {
             return Err(other(format!("version {}", description.version)));
@@ -114,5 +109,21 @@ impl AdaptiveScorer {
         let state: Vec<StreamTensor> = checkpoint.iter().filter_map(tensor).collect();
         self.restore(&state, description.images)?;
         Ok(description.position)
+    }
+}
+
+/// Opens a memory; returns its tensors and its description in JSON.
+fn open_memory(path: &Path) -> Result<(Checkpoint, String), AdaptationError> {
+    let other = || AdaptationError::NotMemory {
+        path: path.to_owned(),
+    };
+    let checkpoint = Checkpoint::open(path).map_err(|error| match error {
+        CheckpointError::Unrecognized { .. } => other(),
+        error => error.into(),
+    })?;
+    let json = checkpoint.metadata().get(KEY).map(str::to_owned);
+    match json {
+        Some(json) if checkpoint.format() == WeightsFormat::Safetensors => Ok((checkpoint, json)),
+        _ => Err(other()),
     }
 }

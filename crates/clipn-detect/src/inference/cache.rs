@@ -270,8 +270,8 @@ impl FeatureCache {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Reads the records of a segment up to the first that is damaged or incomplete, which another
-    /// process may be writing.
+    /// Reads the records of a segment, but for those that are damaged and for an incomplete last one, which
+    /// another process may be writing.
     fn read_segment(&mut self, path: &Path) -> io::Result<()> {
         let mut file = BufReader::new(File::open(path)?);
         let mut header = [0; 16];
@@ -289,9 +289,14 @@ impl FeatureCache {
                 return Ok(());
             }
             let (content, stored) = bytes.split_at(KEY + 4 * self.dim);
-            if length < bytes.len() || checksum(content).to_le_bytes() != stored {
+            if length < bytes.len() {
                 self.damaged += 1;
                 return Ok(());
+            }
+            // All records have one length, so that the next one begins where this one ends.
+            if checksum(content).to_le_bytes() != stored {
+                self.damaged += 1;
+                continue;
             }
             let (key, row) = content.split_at(KEY);
             let row = row
@@ -393,6 +398,7 @@ mod tests {
         flipped[16 + KEY] ^= 1;
         fs::write(&segment, flipped).unwrap();
         let damaged = open(folder.path(), Precision::F32);
-        assert_eq!((damaged.len(), damaged.finish().unwrap().damaged), (0, 1));
+        assert_eq!((damaged.len(), damaged.finish().unwrap().damaged), (2, 1));
+        assert!(damaged.get(&keys[0]).is_none() && damaged.get(&keys[1]).is_some());
     }
 }

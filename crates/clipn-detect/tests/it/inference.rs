@@ -132,7 +132,7 @@ fn an_unreadable_image_affects_no_other() {
 #[test]
 fn features_without_a_direction_are_errors_of_their_image() {
     let detector = detector();
-    let broken = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 1e30];
+    let broken = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0];
     let images: Vec<Drawn> = broken
         .iter()
         .flat_map(|&value| [Drawn::Angle(90), Drawn::Value(value)])

@@ -1,5 +1,6 @@
 //! The section on the threshold's effect and the calibration of confidence.
 
+use clipn_ood::calibration::published_threshold;
 use clipn_ood::scores::Score;
 
 use super::charts::{TAIL_FRACTION, legend};
@@ -269,9 +270,8 @@ fn how_to_apply(score: &dyn Score, threshold: &str) -> String {
 
 /// A threshold in the published unit, with enough digits to identify the score of an image, to be copied.
 fn shown_threshold(score: &dyn Score, precision: ScorePrecision, threshold: f64) -> String {
-    let threshold = published(score, precision, threshold);
     match precision {
-        ScorePrecision::F64 => threshold.to_string(),
+        ScorePrecision::F64 => published_threshold(score, threshold).to_string(),
         ScorePrecision::F32 => (threshold as f32).to_string(),
     }
 }

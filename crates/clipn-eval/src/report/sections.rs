@@ -52,7 +52,7 @@ impl<'a> Sections<'a> {
         };
         let index = match options.deciding_score {
             Some(score) => position(score.name()),
-            None => ["atd", "ctw", "neglabel", "maxlogit"]
+            None => ["atd-neg", "atd", "ctw", "neglabel", "maxlogit"]
                 .into_iter()
                 .find_map(position),
         };

@@ -170,8 +170,17 @@ impl<'a> Table<'a> {
                 SCORES.contains(&plain(name).as_str()) || by_name(name).is_ok()
             })
             .collect();
-        if !known.is_empty() {
-            return Ok(known);
+        // Beside a score, `pred` is the predicted class, as OpenOOD writes it.
+        let is_prediction = |index: &usize| plain(&self.header[*index]) == "pred";
+        let scores: Vec<usize> = known
+            .iter()
+            .copied()
+            .filter(|i| !is_prediction(i))
+            .collect();
+        match (scores.is_empty(), known.is_empty()) {
+            (false, _) => return Ok(scores),
+            (true, false) => return Ok(known),
+            (true, true) => {}
         }
         let is_number = |row: usize, column: usize| self.cell(row, column).parse::<f64>().is_ok();
         let numeric: Vec<usize> = others

@@ -69,10 +69,15 @@ impl MetricSettings {
         self
     }
 
-    /// Sets the true positive rates of the FPR, at least one.
+    /// Sets the true positive rates of the FPR, at least one; each counts once.
     #[must_use]
     pub fn with_tprs(mut self, tprs: impl Into<Vec<f64>>) -> Self {
-        self.tprs = tprs.into();
+        self.tprs.clear();
+        for tpr in tprs.into() {
+            if !self.tprs.contains(&tpr) {
+                self.tprs.push(tpr);
+            }
+        }
         self
     }
 

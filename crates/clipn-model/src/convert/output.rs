@@ -126,7 +126,7 @@ impl<'a> OutputPath<'a> {
         Ok(())
     }
 
-    /// Checks that an existing directory may be replaced: it is empty, or has only files that such
+    /// Checks that an existing directory may be replaced: it is empty, or has weights, and only files that such
     /// directories contain.
     fn check_directory(&self) -> Result<(), ConvertError> {
         let unreadable = ConvertError::io("list", self.path);
@@ -148,7 +148,13 @@ impl<'a> OutputPath<'a> {
                 "the existing directory contains {}, which would be lost",
                 entry.file_name().to_string_lossy()
             ))),
-            None => Ok(()),
+            None if entries
+                .iter()
+                .any(|entry| has_weights_signature(&entry.path())) =>
+            {
+                Ok(())
+            }
+            None => Err(self.invalid("the existing directory has no weights and is not replaced")),
         }
     }
 

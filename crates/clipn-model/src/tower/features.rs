@@ -60,7 +60,16 @@ impl<T: Real> FeatureMatrix<T> {
 
 /// Divides a vector by its L2 norm; a zero vector stays zero.
 pub fn normalize_row<T: Real>(row: &mut [T]) {
-    let length = row.iter().map(|&x| x * x).sum::<T>().sqrt();
+    let square = row.iter().map(|&x| x * x).sum::<T>();
+    // Squares of very small or large values leave the range of the type.
+    if !square.is_normal() && has_direction(row) {
+        let largest = row
+            .iter()
+            .fold(T::zero(), |largest, x| largest.max(x.abs()));
+        row.iter_mut().for_each(|x| *x = *x / largest);
+        return normalize_row(row);
+    }
+    let length = square.sqrt();
     if length > T::zero() {
         for x in row {
             *x = *x / length;

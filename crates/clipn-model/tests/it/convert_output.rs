@@ -151,6 +151,14 @@ fn replaces_nothing_but_weights() {
         &["home", "letters.txt", "would be lost"],
     );
     assert_eq!(fs::read(w.path("home/letters.txt")).unwrap(), b"dear");
+    fs::remove_file(w.path("home/letters.txt")).unwrap();
+    w.assert_rejects(
+        ConversionTarget::OpenClip,
+        "home",
+        true,
+        &["home", "no weights", "not replaced"],
+    );
+    assert_eq!(fs::read(w.path("home/config.json")).unwrap(), b"{}");
     fs::write(w.path("empty.safetensors"), b"").unwrap();
     w.assert_rejects(
         ConversionTarget::Clipn,

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CalibrationError, CalibrationSettings, CalibrationWarning, OodPerformance, Proportion,
-    ThresholdMethod, kept_proportion, p_value, threshold,
+    ThresholdMethod, kept_proportion, p_value, published_threshold, threshold,
 };
 use crate::metrics::{MetricError, ScoreSet};
 use crate::scores::{DecisionRule, LogitsRow, Score, stable};
@@ -310,6 +310,11 @@ impl Calibration {
         &self.scores
     }
 
+    /// Returns the threshold in the published unit; see [`published_threshold`].
+    pub fn published_threshold(&self) -> f64 {
+        published_threshold(self.score(), self.threshold())
+    }
+
     /// Description of the calibration images, as passed to
     /// [`Calibration::with_description`].
     pub fn description(&self) -> &str {
@@ -357,7 +362,7 @@ impl Calibration {
     /// ```
     pub fn summary(&self) -> CalibrationSummary<'_> {
         let score = self.score();
-        let published = |value: f64| score.from_stable(value);
+        let published = |value: f64| published_threshold(score, value);
         CalibrationSummary {
             score: score.name(),
             threshold: published(self.threshold()),

@@ -38,5 +38,5 @@ pub use error::CalibrationError;
 pub use interval::{Proportion, kept_proportion};
 pub use ood_performance::OodPerformance;
 pub use settings::{CalibrationSettings, ThresholdMethod};
-pub use threshold::min_images;
+pub use threshold::{min_images, published_threshold};
 pub use warning::CalibrationWarning;

@@ -2,6 +2,7 @@
 
 use super::interval::{beta_cdf, binomial_cdf};
 use super::{CalibrationError, CalibrationSettings, ThresholdMethod};
+use crate::scores::Score;
 
 /// Rank (from 1) of the threshold among n ascending scores; images below it are unknown.
 ///
@@ -108,6 +109,48 @@ pub(super) fn maximize_youden_index(id: &[f64], ood: &[f64]) -> f64 {
         None => all.first().copied().unwrap_or(f64::NEG_INFINITY),
     }
 }
+
+/// Converts a threshold from the unit of [`Score::stable`] to the published one: the smallest value that reaches
+/// it, so that `score >= threshold` decides alike in both units. The exponential of a logarithm may exceed the
+/// number that the logarithm was taken of.
+///
+/// ```
+/// use clipn_ood::calibration::published_threshold;
+/// use clipn_ood::scores::{Msp, Score};
+///
+/// let stable = Msp.to_stable(0.01);
+/// assert!(Msp.from_stable(stable) > 0.01);
+/// assert!(published_threshold(&Msp, stable) <= 0.01);
+/// ```
+pub fn published_threshold(score: &dyn Score, threshold: f64) -> f64 {
+    let start = score.from_stable(threshold);
+    if !start.is_finite() || start == 0.0 {
+        return start;
+    }
+    let is_reached = |value: f64| score.to_stable(value) >= threshold;
+    let mut reached = start;
+    for _ in 0..MAX_ROUNDING {
+        if is_reached(reached) {
+            break;
+        }
+        reached = reached.next_up();
+    }
+    if !is_reached(reached) {
+        return start;
+    }
+    for _ in 0..MAX_ROUNDING {
+        let below = reached.next_down();
+        if !is_reached(below) {
+            break;
+        }
+        reached = below;
+    }
+    reached
+}
+
+/// Maximum distance of a converted threshold from the exact one, in numbers between: the rounding of a logarithm
+/// of at most a few hundred.
+const MAX_ROUNDING: usize = 1 << 11;
 
 #[cfg(test)]
 mod tests {

@@ -36,6 +36,10 @@ def _progress(progress: Progress | bool | None) -> Progress | None:
         bar = bars.get(stage)
         if bar is None:
             bar = bars[stage] = tqdm(desc=stage, total=total or None)
+        if done < bar.n:
+            # The stage begins again, with other images.
+            bar.close()
+            bar = bars[stage] = tqdm(desc=stage, total=total or None)
         bar.update(done - bar.n)
         if total and done >= total:
             bar.close()
@@ -133,6 +137,8 @@ class Model:
         Returns:
             Features, ``[N, D]`` in ``float32``.
         """
+        if not isinstance(texts, str) and not hasattr(texts, "ndim") and not hasattr(texts, "__dlpack__"):
+            texts = list(texts)
         is_text = isinstance(texts, str) or (not hasattr(texts, "ndim") and all(isinstance(t, str) for t in texts))
         tokens = tokenize(texts, self.context_length) if is_text else integers(texts, "token ids")
         if tokens.ndim != 2:
@@ -275,6 +281,8 @@ class Classifier:
             classes: Another classifier of the same model, or class names, which are encoded with the same prompts.
             pretrained: The model, for class names.
         """
+        if isinstance(classes, Classifier) and pretrained is not None:
+            raise InvalidArgumentError("a classifier needs no model: pretrained has no effect", "give class names")
         if not isinstance(classes, Classifier):
             model = _native(pretrained)
             if model is None:
@@ -418,8 +426,10 @@ class Detector:
             self._native = source
         elif isinstance(source, Bundle):
             self._native = _clipn.Detector.from_bundle(source._native, _native(pretrained))
-        else:
+        elif isinstance(source, Classifier):
             self._native = _clipn.Detector.from_classifier(source._native, _native(pretrained))
+        else:
+            raise TypeError(f"expected a Bundle or a Classifier, got {type(source).__name__}; Detector.open opens a file")
 
     @classmethod
     def open(cls, path: StrPath, *, pretrained: Model | StrPath | None = None) -> Detector:
@@ -518,10 +528,10 @@ def calibrate(
     labels: Sequence[int | str | None] | None = None,
     pretrained: Model | StrPath | None = None,
     score: str | None = None,
-    target_tpr: float = 0.95,
+    target_tpr: float | None = None,
     choice: str = "on-average",
     confidence: float = 0.95,
-    fit_fraction: float = 0.5,
+    fit_fraction: float | None = None,
     fit_settings: Mapping[str, Any] | None = None,
     description: str | None = None,
     workers: int | None = None,
@@ -542,24 +552,33 @@ def calibrate(
         pretrained: The model of the bundle, if its image tower is not in it.
         score: Name of the score, or ``"best"`` to compare all by cross-validation [default: the bundle's]. Scores that are
             fitted to images, such as ``"knn"``, are compared if there are at least 200 in-distribution images.
-        target_tpr: Fraction of in-distribution images to accept.
+        target_tpr: Fraction of in-distribution images to accept [default: 0.95]. An error with ``choice="best"``.
         choice: ``"on-average"``, ``"guaranteed"`` (at least the fraction, with ``confidence``) or ``"best"`` (separates ``id`` and
             ``ood`` best).
         confidence: Confidence of intervals and of the guarantee.
-        fit_fraction: Fraction of the in-distribution images that such a score is fitted to; the threshold comes from the others.
-        fit_settings: Settings of such scores, as ``{"knn-k": 10}`` [default: those of OpenOOD]. An error if ``score`` names
-            another one.
+        fit_fraction: Fraction of the in-distribution images that such a score is fitted to [default: 0.5]; the threshold comes
+            from the others.
+        fit_settings: Settings of such scores, as ``{"knn-k": 10}`` [default: those of OpenOOD]. Both are an error if ``score``
+            names another one.
         description: Description of the images, in the bundle [default: the directory].
         workers: Worker threads [default: one per core].
         progress: Function ``progress(stage, done, total)``, or ``True`` for a bar of tqdm.
     """
+    if choice == "best" and target_tpr is not None:
+        raise InvalidArgumentError('choice="best" takes no target_tpr: it separates the sets best')
+    tpr = 0.95 if target_tpr is None else target_tpr
     if not isinstance(target, Bundle):
         if ood is not None:
             raise InvalidArgumentError("expected calibrate(id_scores, ood_scores), got three sets")
         if score is None:
             raise InvalidArgumentError("scores need their name", 'give score="msp", for example')
+        of_bundles = {"labels": labels, "pretrained": pretrained, "fit_fraction": fit_fraction, "fit_settings": fit_settings}
+        of_bundles |= {"description": description, "workers": workers, "progress": progress or None}
+        given = [name for name, value in of_bundles.items() if value is not None]
+        if given:
+            raise InvalidArgumentError(f"calibrate(scores) takes no {given[0]}", "give it with a bundle and its images")
         return _clipn.calibrate_scores(
-            floats(target, "scores", 1), None if id is None else floats(id, "scores", 1), score, target_tpr, choice, confidence
+            floats(target, "scores", 1), None if id is None else floats(id, "scores", 1), score, tpr, choice, confidence
         )
     if id is None:
         raise InvalidArgumentError("no in-distribution images", "give a directory, images or features")
@@ -571,7 +590,7 @@ def calibrate(
         None if labels is None else [_label(label, names) for label in labels],
         _native(pretrained),
         score,
-        target_tpr,
+        tpr,
         choice,
         confidence,
         fit_fraction,
@@ -605,15 +624,22 @@ def _calibration_input(value: Any) -> Any:
 
 
 def _label(label: int | str | None, names: Sequence[str]) -> int | None:
-    if label is None or (not isinstance(label, str) and int(label) < 0):
+    if label is None:
         return None
     if isinstance(label, str):
         if label not in names:
             raise InvalidArgumentError(f"unknown class {label!r}")
         return names.index(label)
-    if int(label) >= len(names):
-        raise InvalidArgumentError(f"expected the index of a class from 0 to {len(names) - 1}, got {label}")
-    return int(label)
+    try:
+        index = int(label)
+        is_integer = index == label
+    except (TypeError, ValueError, OverflowError):
+        is_integer = False
+    if not is_integer or index >= len(names):
+        raise InvalidArgumentError(
+            f"expected the index of a class from 0 to {len(names) - 1}, got {label!r}", "give None for an image without a class"
+        )
+    return index if index >= 0 else None
 
 
 def tokenize(texts: str | Sequence[str], context_length: int = 77) -> np.ndarray:

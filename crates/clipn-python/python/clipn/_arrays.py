@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._errors import InvalidArgumentError
+from ._errors import ImageError, InvalidArgumentError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,8 @@ def array(values: Any, name: str) -> np.ndarray:
     import numpy as np
 
     if isinstance(values, np.ndarray):
+        if np.ma.is_masked(values):
+            raise InvalidArgumentError(f"expected {name} without masked values", "give .filled(…) or .compressed()")
         return values
     if hasattr(values, "__dlpack__") and not hasattr(values, "__array__"):
         return np.from_dlpack(values)
@@ -51,7 +53,7 @@ def floats(values: Any, name: str, ndim: int) -> np.ndarray:
     if result.ndim != ndim:
         shape = {1: "(N,)", 2: "(N, D)"}.get(ndim, f"{ndim} dimensions")
         raise InvalidArgumentError(f"expected {name} of shape {shape}, got {result.shape}")
-    if result.dtype == np.float16:
+    if result.dtype == np.float16 or result.dtype.name == "bfloat16":
         result = result.astype(np.float32)
     elif result.dtype.kind in "iub":
         result = result.astype(np.float64)
@@ -112,12 +114,18 @@ def _of_pil(image: Any) -> tuple[np.ndarray, int] | bytes:
         )
     if mode not in ("I;16", "I;16B"):
         # Before the orientation: PIL turns some formats when it loads them.
-        pixels = np.ascontiguousarray(np.asarray(image.convert("RGB")))
+        try:
+            pixels = np.ascontiguousarray(np.asarray(image.convert("RGB")))
+        except Exception as error:  # PIL decodes here, and its formats raise errors of many kinds.
+            raise ImageError(f"PIL cannot decode the image: {error}") from error
         return pixels, _orientation(image)
     # convert("RGB") clips 16 bits to 8, which is white for most images.
     from PIL import Image
 
-    image.load()
+    try:
+        image.load()
+    except Exception as error:
+        raise ImageError(f"PIL cannot decode the image: {error}") from error
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = _orientation(image)
     file = io.BytesIO()

@@ -193,7 +193,7 @@ def calibrate_bundle(
     target_tpr: float,
     choice: str,
     confidence: float,
-    fit_fraction: float,
+    fit_fraction: float | None,
     fit_settings: str | None,
     description: str,
     workers: int | None,

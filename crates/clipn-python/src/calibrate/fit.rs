@@ -12,10 +12,12 @@ use crate::errors::{OrRaise, exception, invalid, warn};
 
 /// Settings of a fit as text, and the fraction of images for it, checked.
 pub(super) fn fit_settings_of(
-    fraction: f64,
+    fraction: Option<f64>,
     settings: Option<&str>,
 ) -> PyResult<Option<FitSettings>> {
-    if !(fraction > 0.0 && fraction < 1.0) {
+    if let Some(fraction) = fraction
+        && !(fraction > 0.0 && fraction < 1.0)
+    {
         return Err(invalid(format!(
             "expected a fit_fraction between 0 and 1, got {fraction}"
         )));
@@ -23,6 +25,9 @@ pub(super) fn fit_settings_of(
     let settings = settings.map(str::parse).transpose();
     settings.map_err(|error: FitError| invalid(error.to_string()))
 }
+
+/// Fraction of the in-distribution images that scores are fitted to by default.
+const DEFAULT_FRACTION: f64 = 0.5;
 
 /// Scores to fit to a part of the in-distribution images.
 pub(super) struct FitPlan {
@@ -42,8 +47,9 @@ impl FitPlan {
         candidates: &[&'static dyn Score],
         comparison: Option<&ComparisonSettings>,
         counts: [usize; 2],
-        (settings, fraction): (Option<FitSettings>, f64),
+        (settings, given): (Option<FitSettings>, Option<f64>),
     ) -> PyResult<Option<Self>> {
+        let fraction = given.unwrap_or(DEFAULT_FRACTION);
         let named: FittedScoreSet = candidates
             .iter()
             .filter_map(|score| score.fitted())
@@ -61,14 +67,16 @@ impl FitPlan {
         }
         let all = FittedScoreSet::all();
         let Some(comparison) = comparison else {
-            return match settings {
-                None => Ok(None),
-                Some(_) => Err(exception(
-                    "InvalidArgumentError",
-                    "fit_settings without a score that is fitted to images",
-                    Some(&format!("give score= one of {all}")),
-                )),
+            let unused = match (settings, given) {
+                (None, None) => return Ok(None),
+                (Some(_), _) => "fit_settings",
+                (None, Some(_)) => "fit_fraction",
             };
+            return Err(exception(
+                "InvalidArgumentError",
+                &format!("{unused} without a score that is fitted to images"),
+                Some(&format!("give score= one of {all}")),
+            ));
         };
         match FitSplit::problem(comparison, counts, fraction) {
             None => Ok(plan(all, false)),

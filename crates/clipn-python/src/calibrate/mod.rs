@@ -96,7 +96,7 @@ pub(crate) fn calibrate_bundle(
     target_tpr: f64,
     choice: &str,
     confidence: f64,
-    fit_fraction: f64,
+    fit_fraction: Option<f64>,
     fit_settings: Option<&str>,
     description: &str,
     workers: Option<usize>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use clipn::calibration::published_threshold;
 use clipn::detector::Detector;
 use clipn::scores::DecisionRule;
 use serde::Serialize;
@@ -149,7 +150,7 @@ impl RuleInfo {
                 (Some(threshold), false)
             }
             DecisionRule::Calibrated { score, threshold } => {
-                (Some(score.from_stable(threshold)), true)
+                (Some(published_threshold(score, threshold)), true)
             }
             _ => (None, false),
         };

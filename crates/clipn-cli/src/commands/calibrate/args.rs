@@ -73,7 +73,7 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_name = "FRACTION", default_value = "0.95", value_parser = parse_fraction)]
     pub confidence: f64,
     /// Score that decides, see docs/scores.md, or best [default: that of the bundle's calibration, else
-    /// atd for weights that have learned "no", else neglabel with negatives, else maxlogit]
+    /// atd-neg with "no" and negatives, else atd with "no", neglabel with negatives, else maxlogit]
     ///
     /// best compares all scores that the bundle allows on the images of --id and --ood by
     /// cross-validation, prints the table, and takes the score with the highest AUROC. Without --ood

@@ -130,7 +130,6 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     };
     let best = chosen.as_ref().map(|chosen| chosen.comparison.best().score);
     let score = best.unwrap_or(scored.candidates[0]);
-    report_choice(&bundle, score);
     let (id, ood, classifier) = scored.choose(score)?;
     let settings = CalibrationSettings::default()
         .with_score(score)
@@ -149,6 +148,11 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let calibration = calibrate(&scores(&id), &scores(&ood), &settings)?
         .with_description(args.description())
         .with_warnings(warnings);
+    report_choice(&bundle, score);
+    if let Some(out) = out {
+        // Another process may have written it meanwhile.
+        check_bundle_output(out, args.force)?;
+    }
     let path = args.out.as_deref().unwrap_or(&args.bundle);
     let lowest = lowest(&id);
     let calibrated = bundle
@@ -181,7 +185,7 @@ fn report_choice(bundle: &Bundle, score: &dyn Score) {
     if let Some(earlier) = bundle.calibration() {
         status(format_args!(
             "replaces the threshold {} of {}, from {}",
-            decimals(earlier.score().from_stable(earlier.threshold()), 4),
+            decimals(earlier.published_threshold(), 4),
             earlier.score().display_name(),
             count(earlier.len(), "image")
         ));

@@ -122,7 +122,7 @@ fn table(
         out,
         "threshold  {} {}",
         score.display_name(),
-        shown(calibration.threshold())
+        decimals(calibration.published_threshold(), 6)
     )?;
     match calibration.method() {
         ThresholdMethod::Best => writeln!(
@@ -211,7 +211,7 @@ fn csv_row(out: impl Write, calibration: &Calibration) -> Result<(), CliError> {
     let unknown = calibration.ood_performance();
     csv.write_record([
         score.name().to_owned(),
-        score.from_stable(calibration.threshold()).to_string(),
+        calibration.published_threshold().to_string(),
         calibration.target_tpr().to_string(),
         kept.total.to_string(),
         kept.count.to_string(),

@@ -40,6 +40,8 @@ pub(crate) fn run(args: &BuildArgs) -> Result<(), CliError> {
     } else {
         bundle
     };
+    // Another process may have written it meanwhile.
+    check_bundle_output(&args.out, args.force)?;
     bundle.write(&args.out)?;
     report_written(&bundle, &args.out)?;
     Ok(())

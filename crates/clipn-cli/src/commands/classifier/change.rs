@@ -203,6 +203,9 @@ fn write(args: &ChangeArgs, bundle: Bundle, classifier: Classifier) -> Result<()
     let had_threshold = bundle.calibration().is_some();
     let bundle = bundle.with_classifier(classifier)?;
     let path = args.out.as_deref().unwrap_or(&args.bundle);
+    if let Some(out) = &args.out {
+        check_bundle_output(out, args.force)?;
+    }
     bundle.write(path)?;
     report_written(&bundle, path)?;
     if had_threshold {

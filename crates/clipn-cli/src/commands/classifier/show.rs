@@ -180,7 +180,7 @@ fn threshold(out: &mut impl Write, calibration: &Calibration) -> std::io::Result
         out,
         "threshold    {} {}, calibrated on {} ({}): accepts {:.1} to {:.1} % of such images",
         score.display_name(),
-        decimals(score.from_stable(calibration.threshold()), 6),
+        decimals(calibration.published_threshold(), 6),
         count(calibration.len(), "image"),
         calibration.description(),
         100.0 * kept.lower,

@@ -184,6 +184,9 @@ impl Adapter {
             return Ok(());
         };
         file.lock()?;
+        if args.reset_memory && file.path.exists() {
+            AdaptiveScorer::check_memory(&file.path)?;
+        }
         let is_kept = args.memory.is_some() && !args.reset_memory;
         if is_kept && file.path.exists() {
             self.scorer.load(&file.path)?;

@@ -103,7 +103,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
     let file = if args.resume && target.exists() {
         run.skip_written(target.clone(), &settings, &mut input)?
     } else {
-        let file = FileOutput::create(target.clone(), &settings, run.layout())?;
+        let file = FileOutput::create(target.clone(), &settings, run.layout(), args.force)?;
         run.begin_memory()?;
         file
     };

@@ -89,7 +89,7 @@ impl ImageRun<'_> {
         let mut output = if args.output.resume && target.exists() {
             resume(&target, &settings, shape, &mut images)?
         } else {
-            EmbedOutput::create(target.clone(), &settings, shape)?
+            EmbedOutput::create(target.clone(), &settings, shape, args.output.force)?
         };
         let before = output.counts.items();
         let (total, skipped) = (images.total(), images.skipped());

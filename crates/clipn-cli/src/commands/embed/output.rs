@@ -76,8 +76,16 @@ impl EmbedOutput {
         target: Target,
         settings: &RunSettings,
         shape: RowShape,
+        replaces: bool,
     ) -> Result<Self, CliError> {
         let log = open_log(&target)?;
+        let length = log.0.metadata().map_err(failed(&target.log))?.len();
+        if !replaces && (length > 0 || target.path.exists()) {
+            if length == 0 {
+                remove(&target.log)?;
+            }
+            target.refuse_existing()?;
+        }
         Self::begin(target, log, settings, shape)
     }
 

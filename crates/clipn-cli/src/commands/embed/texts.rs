@@ -159,7 +159,7 @@ fn start(
         dim,
     };
     if !(args.output.resume && target.exists()) {
-        return EmbedOutput::create(target.clone(), settings, shape);
+        return EmbedOutput::create(target.clone(), settings, shape, args.output.force);
     }
     EmbedOutput::resume(target.clone(), settings, shape, |number, row| {
         let text = texts.get(usize::try_from(number - 1).unwrap_or(usize::MAX));

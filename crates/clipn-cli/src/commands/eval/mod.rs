@@ -39,7 +39,9 @@ use model::{EvaluatedModel, OpenedModel};
 
 use crate::common::classes::{self, ClassesToEncode};
 use crate::common::coarse::{CoarseEntry, warn_of_coarse};
-use crate::common::distributed::{EvaluationRanks, Ranks, rank_0_first};
+use crate::common::distributed::{
+    EvaluationRanks, Ranks, describe_program, describe_set, rank_0_first,
+};
 use crate::common::error::CliError;
 use crate::common::messages::{note_of_skipped, warning};
 use crate::common::progress::Bar;
@@ -152,6 +154,10 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let named_settings =
         |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
     check_comparable(&models.iter().map(named_settings).collect::<Vec<_>>())?;
+    if ranks.world_size() > 1 {
+        let described = described(args, &models, &data, &options)?;
+        EvaluationRanks(Arc::clone(ranks)).check_same(&described)?;
+    }
     let evaluations = evaluate_models(args, &models, &data, &options, &bar, ranks)?;
     if !is_first {
         return Ok(());
@@ -199,6 +205,36 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let records: Vec<EvaluationRecord> = runs.into_iter().map(|run| run.record).collect();
     warn_of_ties(args, &records);
     print(&merged, args.format)
+}
+
+/// Describes what the figures depend on, to compare ranks.
+fn described(
+    args: &EvalArgs,
+    models: &[EvaluatedModel],
+    data: &EvaluationData,
+    options: &EvaluationOptions,
+) -> Result<Vec<(String, String)>, CliError> {
+    let mut described = describe_program().to_vec();
+    let mut add = |what: &str, value: String| described.push((what.to_owned(), value));
+    let scores = options.scores.iter().flatten().map(|score| score.name());
+    add("scores", scores.collect::<Vec<_>>().join(","));
+    add("score precision", args.score_precision.to_string());
+    add("strict", options.strict.to_string());
+    add("models", models.len().to_string());
+    for model in models {
+        add("image tower", model.image_tower_hash());
+        add("classifier", model.classifier.hash());
+        add(
+            "preprocessing",
+            serde_json::to_string(&model.preprocessing)?,
+        );
+        add("precision", model.describe()["precision"].to_string());
+    }
+    let shifted = data.shifted.iter();
+    let ood = data.ood.iter().map(|ood| &ood.set);
+    let sets = std::iter::once(&data.id).chain(shifted).chain(ood);
+    described.extend(sets.map(describe_set));
+    Ok(described)
 }
 
 /// Evaluates models. Models with equal image towers are evaluated together, so that their images

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clipn::bundle::Bundle;
+use clipn::calibration::published_threshold;
 use clipn::classifier::{ClassPrompts, Classifier};
 use clipn::count::count;
 use clipn::detector::Detector;
@@ -336,7 +337,7 @@ impl EvaluatedModel {
         };
         match bundle.calibration()?.rule() {
             DecisionRule::Calibrated { score, threshold } => {
-                Some((score, score.from_stable(threshold)))
+                Some((score, published_threshold(score, threshold)))
             }
             _ => None,
         }

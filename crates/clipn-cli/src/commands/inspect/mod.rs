@@ -60,6 +60,12 @@ pub(crate) struct InspectArgs {
 impl InspectArgs {
     /// Rejects a precision and a device that nothing would use.
     fn check(&self) -> Result<(), CliError> {
+        if self.model.is_some() && self.images.is_none() && self.file.exists() {
+            return Err(CliError::usage_with_hint(
+                "--model has no effect on a file, whose architecture is that of its tensors",
+                "leave it out, or give an open_clip tag",
+            ));
+        }
         let flag = match (self.device.precision, self.device.device) {
             _ if self.images.is_some() => return Ok(()),
             (Some(_), _) => "--precision",

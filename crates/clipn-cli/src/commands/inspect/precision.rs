@@ -7,7 +7,7 @@ use clipn::count::count;
 use clipn::dataset::FolderImages;
 use clipn::image::Preprocessing;
 use clipn::metrics::auroc;
-use clipn::model::{FeatureMatrix, ImageBatch, Precision};
+use clipn::model::{FeatureMatrix, ImageBatch, Precision, has_direction};
 use clipn::progress::NoProgress;
 use clipn::scores::predict;
 use serde::Serialize;
@@ -168,6 +168,14 @@ fn encode_both(
             values.extend_from_slice(tower.encode(images)?.values());
         }
         let mut all = FeatureMatrix::new(values, tower.embed_dim());
+        let without = all.rows().filter(|row| !has_direction(row)).count();
+        if without > 0 {
+            return Err(CliError::NoDirection {
+                precision,
+                images: without,
+                total: all.len(),
+            });
+        }
         all.normalize();
         features.push(all);
         loaded.weights.release_pages();

@@ -23,7 +23,7 @@ use serde_json::json;
 use super::TrainArgs;
 use crate::commands::eval::{is_built_in, report_matching, write_tables};
 use crate::common::classes;
-use crate::common::distributed::EvaluationRanks;
+use crate::common::distributed::{EvaluationRanks, describe_set};
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::{is_quiet, note, status, warning};
 use crate::common::{interrupt, terminal};
@@ -138,6 +138,11 @@ impl RunReporter {
             is_trained && classifier.score_inputs().check(**score).is_ok()
         };
         let scores: Vec<_> = scores::all().iter().filter(is_trained).copied().collect();
+        let ood = periodic.benchmark.ood.iter().map(|ood| &ood.set);
+        let sets = std::iter::once(&periodic.benchmark.id)
+            .chain(&periodic.benchmark.shifted)
+            .chain(ood);
+        peers.check_same(&sets.map(describe_set).collect::<Vec<_>>())?;
         let evaluation = peers
             .share(Evaluator::new(
                 &periodic.benchmark.id,

@@ -201,6 +201,12 @@ pub(crate) enum CliError {
     BenchInterrupted { done: usize, total: usize },
     #[error("{task}: {error}")]
     BenchTask { task: String, error: String },
+    #[error("the features of {images} of {total} images are not finite, or 0, in {precision}")]
+    NoDirection {
+        precision: clipn::model::Precision,
+        images: usize,
+        total: usize,
+    },
     #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] clipn_serve::ServeError),
@@ -323,7 +329,14 @@ impl From<serde_json::Error> for CliError {
 
 impl From<csv::Error> for CliError {
     fn from(error: csv::Error) -> Self {
-        Self::Output(error.into())
+        if !error.is_io_error() {
+            return Self::Output(error.into());
+        }
+        // The conversion of the crate hides the kind of an I/O error, such as a closed pipe.
+        Self::Output(match error.into_kind() {
+            csv::ErrorKind::Io(error) => error,
+            _ => std::io::ErrorKind::Other.into(),
+        })
     }
 }
 

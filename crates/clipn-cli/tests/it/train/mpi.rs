@@ -535,6 +535,52 @@ fn an_evaluation_on_ranks_prints_the_results_of_one_process() {
     }
 }
 
+/// Ranks with other images, flags or numbers of sets, as on machines with incomplete copies.
+#[test]
+fn ranks_that_evaluate_other_things_are_refused() {
+    let program = Path::new(env!("CARGO_BIN_EXE_clipn"));
+    for mpi in installations() {
+        let s = &Sandbox::new();
+        for name in ["0.bmp", "1.bmp", "2.bmp"] {
+            let image = std::fs::read(s.path(&format!("noise/{name}"))).unwrap();
+            s.write(&format!("fewer/{name}"), image);
+        }
+        let sets = |ood: &'static str| {
+            with_model("eval", &["--id", "id", "--ood", ood, "--scores", "atd"])
+        };
+        let own = sets("a=noise");
+        for (other, part) in [
+            (
+                sets("a=fewer"),
+                "rank 1 differs from rank 0: images of a 3 (digest ",
+            ),
+            (
+                [&own[..], &["--ood", "b=stripes"]].concat(),
+                "rank 1 differs from rank 0: ",
+            ),
+            (
+                with_model(
+                    "eval",
+                    &["--id", "id", "--ood", "a=noise", "--scores", "atd,msp"],
+                ),
+                "rank 1 differs from rank 0: scores atd,msp, expected atd",
+            ),
+            (
+                [&own[..], &["--gray"]].concat(),
+                "rank 1 differs from rank 0: preprocessing ",
+            ),
+        ] {
+            let mut command = on_ranks(s, &mpi, 1, &own);
+            command.arg(":").args(["-n", "1"]).arg(program).args(&other);
+            let output = output_within(command, LIMIT);
+            let stderr = text(&output.stderr);
+            assert!(!output.status.success(), "{mpi}: {other:?}: {stderr}");
+            assert!(stderr.contains(part), "{mpi}: {other:?}: {stderr}");
+            assert!(output.stdout.is_empty(), "{mpi}: {other:?}");
+        }
+    }
+}
+
 #[test]
 fn a_launcher_of_another_mpi_is_refused() {
     let all = installations();

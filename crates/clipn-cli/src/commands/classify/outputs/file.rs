@@ -49,13 +49,20 @@ pub(crate) struct LockedRows {
 }
 
 impl FileOutput {
-    /// Creates the file, replacing an existing one.
+    /// Creates the file; replaces an existing one if `replaces`. Another process may have written it since it was
+    /// looked for.
     pub(crate) fn create(
         target: Target,
         settings: &RunSettings,
         layout: RowLayout,
+        replaces: bool,
     ) -> Result<Self, CliError> {
         let rows = open(&target)?;
+        let length = rows.file.file().metadata().map(|metadata| metadata.len());
+        let is_written = length.is_ok_and(|length| length > 0) || target.is_converted();
+        if is_written && !replaces {
+            target.refuse_existing()?;
+        }
         Self::begin(target, rows, settings, layout)
     }
 

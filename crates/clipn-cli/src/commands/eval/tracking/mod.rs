@@ -117,8 +117,13 @@ fn metrics(record: &EvaluationRecord) -> Vec<(String, f64)> {
             .accuracy
             .map(|accuracy| ("accuracy".to_owned(), accuracy)),
     );
+    let is_ood = |name: &str| results.results.iter().any(|r| r.ood == name);
+    let id = match is_ood(&results.id.name) {
+        true => format!("{} (in-distribution)", results.id.name),
+        false => results.id.name.clone(),
+    };
     for r in &results.id_results {
-        all.push((format!("{}/{}/aurc", r.score, results.id.name), r.aurc));
+        all.push((format!("{}/{id}/aurc", r.score), r.aurc));
     }
     for r in &results.results {
         let main = [r.auroc, r.fpr95, r.aupr_in, r.aupr_out];
@@ -126,9 +131,12 @@ fn metrics(record: &EvaluationRecord) -> Vec<(String, f64)> {
         push(&mut all, &format!("{}/{}", r.score, r.ood), main, more);
     }
     for a in &results.averages {
-        let set = a
+        let mut set = a
             .kind
             .map_or("mean".to_owned(), |kind| format!("mean_{kind}"));
+        if is_ood(&set) {
+            set += " (of sets)";
+        }
         let main = [a.auroc, a.fpr95, a.aupr_in, a.aupr_out];
         let more = [a.aupr_in_trapezoid, a.aupr_out_trapezoid, a.aurc];
         push(&mut all, &format!("{}/{set}", a.score), main, more);
