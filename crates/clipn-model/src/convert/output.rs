@@ -150,7 +150,7 @@ impl<'a> OutputPath<'a> {
             ))),
             None if entries
                 .iter()
-                .any(|entry| has_weights_signature(&entry.path())) =>
+                .any(|entry| has_weights_signature(entry.path())) =>
             {
                 Ok(())
             }
