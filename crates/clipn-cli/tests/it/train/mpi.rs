@@ -421,7 +421,7 @@ fn a_notice_to_one_rank_in_an_evaluation_ends_all_after_a_checkpoint() {
         ..World::default()
     };
     let files = world.write(&s.path("world"), 16, &NoProgress).unwrap();
-    let templates: Vec<String> = (0..20_000).map(|n| format!("photo {n} of {{}}")).collect();
+    let templates: Vec<String> = (0..60_000).map(|n| format!("photo {n} of {{}}")).collect();
     std::fs::write(s.path("templates.txt"), templates.join("\n")).unwrap();
     let benchmark = files.benchmark.to_str().unwrap();
     let more = [
