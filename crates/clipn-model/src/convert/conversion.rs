@@ -247,7 +247,10 @@ impl WeightsConversion {
             progress,
         };
         match self.to {
-            ConversionTarget::Clipn => writer.file(from.checkpoint(), entries)?,
+            ConversionTarget::Clipn => {
+                output.check_target()?;
+                writer.file(from.checkpoint(), entries)?;
+            }
             ConversionTarget::OpenClip => {
                 output.write_directory(|directory| writer.hub(directory, entries))?;
             }

@@ -85,7 +85,9 @@ impl<'a> OutputPath<'a> {
         }
     }
 
-    fn check_target(&self) -> Result<(), ConvertError> {
+    /// Checks what is there under the name, also right before it is replaced: another process may have written it
+    /// since the work began.
+    pub(super) fn check_target(&self) -> Result<(), ConvertError> {
         let parent = self
             .path
             .parent()
@@ -166,6 +168,7 @@ impl<'a> OutputPath<'a> {
         let new = NewDirectory::create(self.path)
             .map_err(ConvertError::io("create directory", self.path))?;
         fill(new.path())?;
+        self.check_target()?;
         new.commit().map_err(ConvertError::io("write", self.path))
     }
 }
