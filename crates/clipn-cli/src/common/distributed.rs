@@ -82,13 +82,17 @@ impl EvaluationRanks {
     }
 
     /// Checks that all ranks describe their part of the work alike. Each scores some of the images, so that figures of
-    /// other images, weights or flags would be mixed.
-    pub(crate) fn check_same(&self, own: &[(String, String)]) -> Result<(), CliError> {
+    /// other images, weights or flags would be mixed. A single process has nothing to describe.
+    pub(crate) fn check_same(
+        &self,
+        describe: impl FnOnce() -> Result<Vec<(String, String)>, CliError>,
+    ) -> Result<(), CliError> {
         if self.0.world_size() == 1 {
             return Ok(());
         }
+        let own = describe()?;
         let failed = clipn::training::TrainingError::from;
-        let all = self.0.all_gather_bytes(&serde_json::to_vec(own)?);
+        let all = self.0.all_gather_bytes(&serde_json::to_vec(&own)?);
         let all = all.map_err(failed)?;
         let parsed = all.iter().map(|bytes| serde_json::from_slice(bytes));
         let all: Vec<Vec<(String, String)>> = parsed.collect::<Result<_, _>>()?;

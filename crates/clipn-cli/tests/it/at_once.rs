@@ -1,22 +1,12 @@
 //! Two commands with one output at once: one writes it, and the other is refused or finds it written.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 
 use crate::common::{MODEL, Sandbox, text};
 
-fn start(s: &Sandbox, arguments: &[&str]) -> Child {
-    Command::new(assert_cmd::cargo::cargo_bin("clipn"))
-        .current_dir(s.root())
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 /// Runs both at once; returns their outputs.
 fn both(s: &Sandbox, first: &[&str], second: &[&str]) -> [Output; 2] {
-    let children = [start(s, first), start(s, second)];
+    let children = [s.start(first), s.start(second)];
     children.map(|child| child.wait_with_output().unwrap())
 }
 

@@ -497,14 +497,32 @@ fn describe_negatives(classifier: &Classifier, settings: &mut Map<String, Value>
     }
 }
 
-/// Adds what the rows of the classes depend on: templates and text towers of weights, which give other bits on
-/// another instruction set, or the rows that a bundle or files of features have.
-fn describe_rows(
+/// What the rows of images and of features depend on alike. The names are part of the file format.
+///
+/// Of weights, it has the templates and the text towers, whose rows have other bits on another instruction set; of
+/// a bundle or files of features, their rows.
+fn common_settings(
     args: &ClassifyArgs,
+    shard: ShardSpec,
     opened: &OpenedDetector,
-    settings: &mut Map<String, Value>,
-) -> Result<(), CliError> {
+) -> Result<Map<String, Value>, CliError> {
     let detector = &opened.detector;
+    let classifier = detector.classifier();
+    let mut settings: Map<String, Value> = [
+        ("classes", json!(classifier.class_names())),
+        ("logit scale", json!(classifier.scale())),
+        ("rule", json!(detector.rule())),
+        (
+            "calibration pictures",
+            json!(detector.calibration().map(|calibration| calibration.len())),
+        ),
+        ("false-discovery rate", json!(args.fdr)),
+        ("classes told", json!(args.top)),
+        ("part", json!(format!("{} of {}", shard.index, shard.count))),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into_iter()
+    .collect();
     let prompts = match (detector.bundle(), &opened.weights) {
         (Some(bundle), _) => Some((bundle.prompts().clone(), json!(bundle.prompt_variant()))),
         (None, Some(loaded)) => Some((
@@ -524,10 +542,13 @@ fn describe_rows(
     }
     let (name, hash) = match (detector.bundle(), &opened.weights) {
         (None, Some(loaded)) => ("text towers", loaded.weights.text_towers_hash()),
-        _ => ("classifier", detector.classifier().hash()),
+        _ => ("classifier", classifier.hash()),
     };
     settings.insert(name.to_owned(), json!(hash));
-    Ok(())
+    describe_negatives(classifier, &mut settings);
+    describe_no_scale(classifier, &mut settings);
+    adapt::describe(&args.adapt, &mut settings);
+    Ok(settings)
 }
 
 /// Everything that rows of features depend on except the values of the features.
@@ -536,11 +557,9 @@ fn feature_settings(
     shard: ShardSpec,
     opened: &OpenedDetector,
 ) -> Result<RunSettings, CliError> {
-    let detector = &opened.detector;
-    let classifier = detector.classifier();
     let paths = args.features.iter().map(|path| path.display().to_string());
-    let settings = [
-        ("classes", json!(classifier.class_names())),
+    let mut settings = common_settings(args, shard, opened)?;
+    for (name, value) in [
         ("text features", json!(args.text_features.text_features)),
         ("no features", json!(args.text_features.no_features)),
         (
@@ -548,23 +567,10 @@ fn feature_settings(
             json!(args.text_features.negative_features),
         ),
         ("bundle", json!(args.detector.bundle)),
-        ("logit scale", json!(classifier.scale())),
-        ("rule", json!(detector.rule())),
-        (
-            "calibration pictures",
-            json!(detector.calibration().map(|calibration| calibration.len())),
-        ),
-        ("false-discovery rate", json!(args.fdr)),
-        ("classes told", json!(args.top)),
         ("features", json!(paths.collect::<Vec<_>>())),
-        ("part", json!(format!("{} of {}", shard.index, shard.count))),
-    ];
-    let named = settings.map(|(name, value)| (name.to_owned(), value));
-    let mut settings = named.into_iter().collect();
-    describe_rows(args, opened, &mut settings)?;
-    describe_negatives(classifier, &mut settings);
-    describe_no_scale(classifier, &mut settings);
-    adapt::describe(&args.adapt, &mut settings);
+    ] {
+        settings.insert(name.to_owned(), value);
+    }
     Ok(RunSettings::new(settings))
 }
 
@@ -583,7 +589,6 @@ fn run_settings(
     opened: &OpenedDetector,
 ) -> Result<RunSettings, CliError> {
     let detector = &opened.detector;
-    let classifier = detector.classifier();
     let model = match (detector.bundle(), &opened.weights) {
         (Some(bundle), _) => bundle.identity().image_tower_hash.clone(),
         (None, Some(loaded)) => loaded.weights.image_tower_hash(),
@@ -596,36 +601,22 @@ fn run_settings(
             .map(|path| Value::from(without_query(&text(path))))
             .collect()
     };
-    let mut settings: Map<String, Value> = [
-        ("classes", json!(classifier.class_names())),
-        ("logit scale", json!(classifier.scale())),
+    let mut settings = common_settings(args, shard, opened)?;
+    for (name, value) in [
         ("image tower", json!(model)),
         ("preprocessing", json!(detector.preprocessing())),
-        ("rule", json!(detector.rule())),
-        (
-            "calibration pictures",
-            json!(detector.calibration().map(|calibration| calibration.len())),
-        ),
-        ("false-discovery rate", json!(args.fdr)),
-        ("classes told", json!(args.top)),
         ("paths", Value::from(paths(&args.sources.paths))),
         ("lists", Value::from(paths(&args.sources.list))),
         ("zero bytes in lists", json!(args.sources.null)),
-        ("part", json!(format!("{} of {}", shard.index, shard.count))),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into_iter()
-    .collect();
-    describe_rows(args, opened, &mut settings)?;
-    describe_negatives(classifier, &mut settings);
-    describe_no_scale(classifier, &mut settings);
+    ] {
+        settings.insert(name.to_owned(), value);
+    }
     if let Some(key) = &args.sources.image_key {
         settings.insert("image key".to_owned(), json!(key));
     }
     if args.explain {
         settings.insert("explained".to_owned(), json!(true));
     }
-    adapt::describe(&args.adapt, &mut settings);
     let precision = detector.tower().precision();
     // Outputs of earlier versions, all in f32, do not have it.
     if precision != Precision::F32 {

@@ -154,10 +154,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let named_settings =
         |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
     check_comparable(&models.iter().map(named_settings).collect::<Vec<_>>())?;
-    if ranks.world_size() > 1 {
-        let described = described(args, &models, &data, &options)?;
-        EvaluationRanks(Arc::clone(ranks)).check_same(&described)?;
-    }
+    EvaluationRanks(Arc::clone(ranks)).check_same(|| described(args, &models, &data, &options))?;
     let evaluations = evaluate_models(args, &models, &data, &options, &bar, ranks)?;
     if !is_first {
         return Ok(());

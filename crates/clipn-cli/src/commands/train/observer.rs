@@ -142,7 +142,7 @@ impl RunReporter {
         let sets = std::iter::once(&periodic.benchmark.id)
             .chain(&periodic.benchmark.shifted)
             .chain(ood);
-        peers.check_same(&sets.map(describe_set).collect::<Vec<_>>())?;
+        peers.check_same(|| Ok(sets.map(describe_set).collect()))?;
         let evaluation = peers
             .share(Evaluator::new(
                 &periodic.benchmark.id,

@@ -275,13 +275,8 @@ fn sums_of_the_library_differ_by_rounding() {
     }
 }
 
-#[test]
-fn an_evaluation_during_training_is_that_of_one_process() {
-    let all = installations();
-    if all.is_empty() {
-        return;
-    }
-    let s = &sandbox();
+/// A small benchmark in `world`; returns the path of its definition.
+fn benchmark(s: &Sandbox) -> String {
     let world = World {
         per_class: 1,
         per_far_set: 2,
@@ -289,7 +284,17 @@ fn an_evaluation_during_training_is_that_of_one_process() {
         ..World::default()
     };
     let files = world.write(&s.path("world"), 16, &NoProgress).unwrap();
-    let benchmark = files.benchmark.to_str().unwrap();
+    files.benchmark.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_evaluation_during_training_is_that_of_one_process() {
+    let all = installations();
+    if all.is_empty() {
+        return;
+    }
+    let s = &sandbox();
+    let benchmark = &benchmark(s);
     // Weights that do not change are the same on any number of ranks.
     let more = [
         "--objective",
@@ -414,16 +419,9 @@ fn a_notice_to_one_rank_in_an_evaluation_ends_all_after_a_checkpoint() {
         return;
     }
     let s = &sandbox();
-    let world = World {
-        per_class: 1,
-        per_far_set: 1,
-        shard_size: 40,
-        ..World::default()
-    };
-    let files = world.write(&s.path("world"), 16, &NoProgress).unwrap();
+    let benchmark = &benchmark(s);
     let templates: Vec<String> = (0..60_000).map(|n| format!("photo {n} of {{}}")).collect();
     std::fs::write(s.path("templates.txt"), templates.join("\n")).unwrap();
-    let benchmark = files.benchmark.to_str().unwrap();
     let more = [
         "--objective",
         "clip",

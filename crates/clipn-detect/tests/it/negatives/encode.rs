@@ -273,22 +273,28 @@ fn impossible_choices_are_errors() {
     );
 }
 
+/// The rows of classes in the templates of these tests.
+fn rows_of(class_names: &[String], tower: &TextEncoder) -> Vec<f32> {
+    encode_words(
+        class_names,
+        &templates(),
+        TemplateJoin::default(),
+        tower,
+        &NoProgress,
+    )
+    .unwrap()
+}
+
 #[test]
 fn a_file_belongs_to_its_text_tower_and_drops_words_of_the_classes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("negatives.safetensors");
     let (weights, tower) = (weights(), tower());
-    let classes = encode_words(
-        &strings(&["pizza"]),
-        &templates(),
-        TemplateJoin::default(),
-        &tower,
-        &NoProgress,
-    );
+    let classes = rows_of(&strings(&["pizza"]), &tower);
     let list = NegativesBuilder::new(&NegativeSource::list("teapot, school bus, banana"))
         .with_list_templates(templates())
         .with_tower_hash(weights.yes_tower_hash());
-    let all = list.build(&classes.unwrap(), &tower).unwrap().negatives;
+    let all = list.build(&classes, &tower).unwrap().negatives;
     all.save(&path).unwrap();
     let hash = weights.yes_tower_hash();
     let open =
@@ -331,17 +337,11 @@ fn negatives_of_ten_classes() -> Negatives {
     let numbered = |what: &str, count: usize| -> Vec<String> {
         (0..count).map(|n| format!("{what} number {n}")).collect()
     };
-    let classes = encode_words(
-        &numbered("class", 10),
-        &templates(),
-        TemplateJoin::default(),
-        &tower,
-        &NoProgress,
-    );
+    let classes = rows_of(&numbered("class", 10), &tower);
     NegativesBuilder::new(&NegativeSource::List(numbered("thing", 12)))
         .with_list_templates(templates())
         .with_tower_hash(weights.yes_tower_hash())
-        .build(&classes.unwrap(), &tower)
+        .build(&classes, &tower)
         .unwrap()
         .negatives
 }
@@ -369,14 +369,7 @@ fn negatives_are_grouped_for_the_classes_that_they_stand_beside() {
 #[test]
 fn negatives_are_made_again_by_the_rules_of_others() {
     let tower = tower();
-    let classes = encode_words(
-        &strings(&["pizza"]),
-        &templates(),
-        TemplateJoin::default(),
-        &tower,
-        &NoProgress,
-    )
-    .unwrap();
+    let classes = rows_of(&strings(&["pizza"]), &tower);
     let words: Vec<String> = (0..12).map(|n| format!("thing number {n}")).collect();
     let new =
         || NegativesBuilder::new(&NegativeSource::WordNet).with_nouns(words.clone(), templates());

@@ -44,7 +44,7 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
     let (width, height) = decoder.dimensions().map_err(convert_error)?;
     check_size(width, height, options)?;
     let pixels = u64::from(width) * u64::from(height);
-    let mut decoder = decoder.with_limits(limits(PIXEL_BYTES * pixels, bytes.len()));
+    let mut decoder = decoder.with_limits(limits(pixels.saturating_mul(PIXEL_BYTES), bytes.len()));
     let storage = Storage::read(&mut decoder)?;
     storage.validate(options)?;
     let sample_bytes = storage.sample_bytes(pixels, (width, height), options)?;
@@ -194,7 +194,7 @@ impl Storage {
                 ),
             ));
         }
-        Ok(bytes.max(PIXEL_BYTES * pixels))
+        Ok(bytes.max(pixels.saturating_mul(PIXEL_BYTES)))
     }
 
     fn is_gray(&self) -> bool {
