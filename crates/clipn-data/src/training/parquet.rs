@@ -69,6 +69,11 @@ impl ParquetCaptions {
             .map(|group| (self.files[group.file].name(), group.rows))
     }
 
+    /// Returns the paths of the files.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.table.path())
+    }
+
     /// Returns the number of rows of each row group.
     pub(crate) fn sizes(&self) -> Vec<Option<u64>> {
         self.groups.iter().map(|group| Some(group.rows)).collect()

@@ -1,6 +1,8 @@
 //! Random numbers that depend only on their key, so that any draw can be repeated from its position in
 //! the data.
 
+use std::path::Path;
+
 use clipn_base::random::{GOLDEN_GAMMA, RandomSource, SplitMix64};
 
 /// A stream for one purpose, keyed by seed, epoch and position.
@@ -54,6 +56,12 @@ impl StableHash {
             word[..chunk.len()].copy_from_slice(chunk);
             self.word(u64::from_le_bytes(word));
         }
+    }
+
+    /// Adds the name and the size of a file, 0 if it cannot be read.
+    pub(crate) fn file(&mut self, path: &Path) {
+        self.text(&path.file_name().unwrap_or_default().to_string_lossy());
+        self.word(std::fs::metadata(path).map_or(0, |metadata| metadata.len()));
     }
 
     pub(crate) fn finish(&self) -> u64 {

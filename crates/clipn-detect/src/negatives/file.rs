@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use clipn_base::progress::NoProgress;
 use clipn_checkpoint::{Checkpoint, Dtype, Tensor, WeightsFormat, write_safetensors};
 use clipn_model::{Real, TextTower};
-use clipn_text::wordnet::Corpus;
 use serde::{Deserialize, Serialize};
 
 use crate::negatives::encode::encode_words;
@@ -170,10 +169,6 @@ impl<T: Real> Negatives<T> {
         if !all.is_encoded_by(tower_hash, tower)? {
             let path = path.to_owned();
             return Err(NegativesError::OtherTower { path });
-        }
-        let published = [Corpus::NegLabel, Corpus::Csp].map(Corpus::name);
-        if published.contains(&all.origin().source.as_str()) {
-            return Ok((all, None));
         }
         let kept = all.kept(class_names);
         let first = (0..all.len()).find(|&index| kept.get(index) != Some(&index));

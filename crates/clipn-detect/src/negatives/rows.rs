@@ -1,7 +1,7 @@
 use clipn_checkpoint::Tensor;
 use clipn_engine::PackedRows;
 use clipn_model::{Real, normalize_row};
-use clipn_text::wordnet::{ExclusionReason, Exclusions, WordNet};
+use clipn_text::wordnet::{Corpus, ExclusionReason, Exclusions, WordNet};
 use sha2::{Digest, Sha256};
 
 use crate::negatives::choice::{Grouping, check_rows};
@@ -150,7 +150,7 @@ impl<T: Real> Negatives<T> {
 
     /// Returns the negatives for other classes: without the words that describe their images (see
     /// [`WordNet::exclusions`]), and grouped again. Of a user's list, only the names of classes are left
-    /// out.
+    /// out; the published lists, which may have such names, stay as they are.
     ///
     /// # Errors
     /// [`NegativesError::NoWords`] if no word is left, and the errors of
@@ -169,8 +169,12 @@ impl<T: Real> Negatives<T> {
     }
 
     /// Indices of the words that do not describe images of the classes, ascending; of a user's list, of those that
-    /// are no name of one.
+    /// are no name of one; of a published list, of all words.
     pub(super) fn kept(&self, class_names: &[String]) -> Vec<usize> {
+        let published = [Corpus::NegLabel, Corpus::Csp].map(Corpus::name);
+        if published.contains(&self.origin.source.as_str()) {
+            return (0..self.len()).collect();
+        }
         let is_list = self.origin.selection == Selection::UserList;
         let exclusions = if is_list {
             Exclusions::of_names(class_names)

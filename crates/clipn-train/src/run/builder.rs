@@ -139,7 +139,7 @@ impl<'a> RunBuilder<'a> {
     /// [`TrainingError`] if settings, data, weights or a checkpoint cannot be used;
     /// [`TrainingError::SettingsMismatch`] if a checkpoint was trained with other settings;
     /// [`TrainingError::Locked`] if another process trains in the directory;
-    /// [`TrainingError::RanksDiffer`] if ranks have other settings, weights or programs than rank 0.
+    /// [`TrainingError::RanksDiffer`] if ranks have other settings, data, weights or programs than rank 0.
     pub fn open(self) -> Result<TrainRun, TrainingError> {
         let Self {
             mut settings,
@@ -166,6 +166,9 @@ impl<'a> RunBuilder<'a> {
             CpuImageTower::check_trainable(&config)?;
         }
         let loader = open_data(&settings, &config, progress, &ranks)?;
+        if ranks.world_size() > 1 {
+            check_same_digest(&*ranks, "training data", loader.source().checksum())?;
+        }
         let steps_per_epoch = steps_per_epoch(&settings, &loader)?;
         let Checkpoints {
             store,

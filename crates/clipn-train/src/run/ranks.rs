@@ -96,9 +96,9 @@ pub(super) fn check_same_setup(
 pub(super) fn check_same_digest(
     ranks: &dyn Communicator,
     of: &str,
-    digest: u32,
+    digest: impl Into<u64>,
 ) -> Result<(), TrainingError> {
-    let digests = ranks.all_gather_bytes(&digest.to_le_bytes())?;
+    let digests = ranks.all_gather_bytes(&digest.into().to_le_bytes())?;
     match digests.iter().position(|other| *other != digests[0]) {
         None => Ok(()),
         Some(rank) => Err(TrainingError::RanksDiffer {

@@ -579,6 +579,34 @@ fn ranks_that_evaluate_other_things_are_refused() {
     }
 }
 
+/// Tables of equal length under one relative path, as on machines with copies of different age.
+#[test]
+fn ranks_with_other_training_data_are_refused() {
+    let program = Path::new(env!("CARGO_BIN_EXE_clipn"));
+    for mpi in installations() {
+        let s = &sandbox();
+        let table = std::fs::read_to_string(s.path("captions.tsv")).unwrap();
+        let changed = table.replacen("red", "tan", 1);
+        assert_eq!((changed.len(), changed != table), (table.len(), true));
+        let model = std::fs::read_to_string(s.path("small.json")).unwrap();
+        for (dir, table) in [("same", &table), ("changed", &changed)] {
+            s.write(&format!("{dir}/captions.tsv"), table);
+            s.write(&format!("{dir}/small.json"), &model);
+        }
+        let logs = s.path("logs").display().to_string();
+        let arguments = train("other", &["--objective", "clip", "--logs", &logs]);
+        let mut command = on_ranks(s, &mpi, 1, &arguments);
+        command.current_dir(s.path("same"));
+        command.args([":", "-n", "1", "-wdir"]).arg(s.path("changed"));
+        command.arg(program).args(&arguments);
+        let output = output_within(command, LIMIT);
+        let stderr = text(&output.stderr);
+        assert!(!output.status.success(), "{mpi}: {stderr}");
+        let expected = "rank 1 differs from rank 0: training data";
+        assert!(stderr.contains(expected), "{mpi}: {stderr}");
+    }
+}
+
 #[test]
 fn a_launcher_of_another_mpi_is_refused() {
     let all = installations();

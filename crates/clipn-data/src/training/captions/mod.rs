@@ -14,6 +14,7 @@ pub use format::{CaptionTableFormat, TableQuoting};
 use crate::error::DatasetError;
 use crate::tables::TableKind;
 use crate::training::error::TrainingDataError;
+use crate::training::random::StableHash;
 use crate::training::skipped::{SkipReason, SkippedSample};
 
 /// Maximum size of a table in bytes; its captions are kept in memory.
@@ -216,6 +217,16 @@ impl CaptionTable {
             "{}:{line}",
             self.path.file_name().unwrap_or_default().to_string_lossy()
         )
+    }
+
+    /// Adds the rows to a hash: their texts, and which of them are malformed.
+    pub(crate) fn add_to(&self, hash: &mut StableHash) {
+        hash.text(&self.text);
+        for row in &self.rows {
+            hash.word(row.image_end);
+            hash.word(row.caption_end);
+            hash.word(u64::from(row.problem.is_some()));
+        }
     }
 
     /// Adds a malformed row that took up several lines: it may have swallowed the rows on them.

@@ -7,6 +7,7 @@ use crate::training::loading::plan::{RowPlan, ShardPlan};
 use crate::training::loading::settings::LoaderSettings;
 #[cfg(feature = "parquet")]
 use crate::training::parquet::ParquetCaptions;
+use crate::training::random::StableHash;
 use crate::training::webdataset::{DamageReport, ShardSet};
 
 /// Source of images with captions.
@@ -73,6 +74,31 @@ impl CaptionSource {
             #[cfg(feature = "parquet")]
             Self::Parquet(_) => None,
         }
+    }
+
+    /// Returns a hash of what is known of the data before the first sample is read: the names and sizes of files, and
+    /// the rows of a table. Processes that share batches compare it; the directories of files may differ.
+    pub fn checksum(&self) -> u64 {
+        let mut hash = StableHash::new();
+        match self {
+            Self::Shards(set) => {
+                for shard in set.shards() {
+                    hash.file(&shard.path);
+                    hash.word(shard.samples.map_or(0, |samples| samples.saturating_add(1)));
+                }
+            }
+            Self::Table(table) => table.add_to(&mut hash),
+            #[cfg(feature = "parquet")]
+            Self::Parquet(files) => {
+                for path in files.paths() {
+                    hash.file(path);
+                }
+                for rows in files.sizes().into_iter().flatten() {
+                    hash.word(rows);
+                }
+            }
+        }
+        hash.finish()
     }
 
     /// Returns the sequence that a process draws in an epoch.

@@ -326,9 +326,11 @@ fn a_file_belongs_to_its_text_tower_and_drops_words_of_the_classes() {
     );
     // The published lists stay as they are.
     origin.source = "csp".to_owned();
-    let published = Negatives::new(all.words().to_vec(), all.rows(), ends, origin);
-    published.unwrap().save(&path).unwrap();
-    assert_eq!(open(&hash, "banana").unwrap().0.words(), all.words());
+    let published = Negatives::new(all.words().to_vec(), all.rows(), ends, origin).unwrap();
+    published.save(&path).unwrap();
+    assert!(open(&hash, "banana").unwrap() == (published.clone(), None));
+    let others = published.for_classes(&strings(&["banana"])).unwrap();
+    assert_eq!(others, published, "a server's other classes too");
 }
 
 /// Words in groups for ten classes, with none that describes a class of the test.
