@@ -5,6 +5,7 @@ use std::fmt;
 use clipn_model::{Precision, Real};
 
 use crate::error::DeviceError;
+use crate::memory::IdleWorkspaces;
 use crate::op::{DeviceBuffer, ElementKind, Op};
 
 /// A device that runs towers: memory, and programs of operations.
@@ -31,6 +32,9 @@ pub trait Device: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the limits of shapes and memory.
     fn limits(&self) -> DeviceLimits;
+
+    /// Returns the buffers of its towers that no call uses.
+    fn idle_workspaces(&self) -> &IdleWorkspaces;
 
     /// Allocates `len` zeros.
     ///

@@ -65,6 +65,7 @@ pub use device::{Device, DeviceLimits};
 pub use error::DeviceError;
 pub use factory::DeviceFactory;
 pub use host::{HostBuffer, HostDevice, HostProgram};
+pub use memory::IdleWorkspaces;
 pub use op::{
     AdamWConstants, AttentionShape, DeviceBuffer, ElementKind, Gemm, LAYER_NORM_EPS, MEAN_PROMPT,
     NO_PROMPT, NormRows, Op, Operand, PatchShape, ROWS_PER_SUM, SCALED_ROW, SQUARES_PER_SUM,

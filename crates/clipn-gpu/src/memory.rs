@@ -1,7 +1,7 @@
 //! Accounting of a device's memory.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::error::DeviceError;
 
@@ -61,6 +61,31 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         self.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+/// Workspaces of all towers of a device that no call uses: they make room for those of another tower.
+#[derive(Debug, Default)]
+pub struct IdleWorkspaces(Mutex<Vec<Weak<dyn Idle>>>);
+
+impl IdleWorkspaces {
+    pub(crate) fn add(&self, list: Weak<dyn Idle>) {
+        let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lists.retain(|list| list.strong_count() > 0);
+        lists.push(list);
+    }
+
+    /// Frees all; returns whether there were any.
+    pub(crate) fn clear(&self) -> bool {
+        let lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lists: Vec<_> = lists.iter().filter_map(Weak::upgrade).collect();
+        lists.iter().filter(|list| list.clear()).count() > 0
+    }
+}
+
+/// Idle workspaces of a tower.
+pub(crate) trait Idle: std::fmt::Debug + Send + Sync {
+    /// Frees them; returns whether there were any.
+    fn clear(&self) -> bool;
 }
 
 #[cfg(test)]

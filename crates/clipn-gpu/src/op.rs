@@ -40,7 +40,8 @@ pub struct Operand<B> {
     pub transposed: bool,
 }
 
-/// `out = activation(a · b + bias) + addend`, with sums in f32.
+/// `out = activation(a · b + bias)`, or `out = a · b + bias + addend`, with sums in f32. A result that something is
+/// added to has no activation, and is full.
 #[derive(Debug, Clone)]
 pub struct Gemm<B> {
     /// `[m, k]`.
@@ -51,7 +52,7 @@ pub struct Gemm<B> {
     pub bias: Option<B>,
     /// Activation.
     pub activation: Option<Activation>,
-    /// `[m, n]`, full; may be `out` itself.
+    /// `[m, n]`, full, and another buffer than `out`.
     pub addend: Option<B>,
     /// `[m, n]`, compute or full.
     pub out: B,
@@ -61,7 +62,7 @@ pub struct Gemm<B> {
     pub n: usize,
     /// Length of the sums.
     pub k: usize,
-    /// Whether `addend` is `out`, so that the result is added to it.
+    /// Whether the result is added to `out`, in place of an `addend`.
     pub accumulate: bool,
 }
 
@@ -627,8 +628,16 @@ impl<B: DeviceBuffer> Op<B> {
         }
         if let Some(addend) = &gemm.addend {
             check.full("addend", addend, gemm.m * gemm.n)?;
+            if gemm.accumulate {
+                let problem = "an addend of a result that is added to `out`";
+                return Err(DeviceError::invalid(check.operation, problem));
+            }
         }
-        if gemm.accumulate {
+        if gemm.accumulate || gemm.addend.is_some() {
+            if gemm.activation.is_some() {
+                let problem = "an activation of a sum";
+                return Err(DeviceError::invalid(check.operation, problem));
+            }
             check.full("out", &gemm.out, gemm.m * gemm.n)
         } else {
             check.either("out", &gemm.out, gemm.m * gemm.n)

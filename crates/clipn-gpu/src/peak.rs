@@ -26,13 +26,15 @@ const LONG: Duration = Duration::from_millis(5);
 /// # Ok::<(), clipn_gpu::DeviceError>(())
 /// ```
 pub fn peak_gemm_flops<D: Device>(device: &D, duration: Duration) -> Result<f64, DeviceError> {
+    let max_bytes = device.limits().max_buffer_bytes;
+    let fits = |side: usize| side <= *SIDES.end() && 4 * (side as u64).pow(2) <= max_bytes;
     let mut side = *SIDES.start();
     loop {
         let product = Product::new(device, side)?;
         // The first run compiles and warms up.
         product.run(device, 1)?;
         let seconds = product.run(device, 1)?;
-        if seconds < LONG.as_secs_f64() && 2 * side <= *SIDES.end() {
+        if seconds < LONG.as_secs_f64() && fits(2 * side) {
             side *= 2;
             continue;
         }

@@ -67,7 +67,7 @@ pub use error::{ModelError, NoConfigReason, check_length};
 pub use params::{
     AttentionPoolParams, BatchNormParams, BlockParams, BottleneckParams, ConvParams,
     CoordinateMapping, LinearParams, NamedTensor, NormParams, PatchGrid, ResNetParams,
-    SparseGradient, TensorGradient, TextGradient, TextParams, VisionParams,
+    SparseGradient, TensorGradient, TextGradient, TextParams, VisionParams, has_weight_decay,
     resize_positional_embedding,
 };
 pub use precision::Precision;

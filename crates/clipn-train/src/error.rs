@@ -108,6 +108,14 @@ pub enum TrainingError {
         /// Steps of the parameter.
         found: u64,
     },
+    /// A learner has other parameters than the trainer.
+    #[error("the towers on {device} differ from those that are trained: {found}")]
+    LearnerMismatch {
+        /// Name of the learner's device.
+        device: String,
+        /// What the learner has otherwise.
+        found: String,
+    },
     /// The objective rejected its settings or its input.
     #[error(transparent)]
     Objective(#[from] ObjectiveError),

@@ -31,7 +31,7 @@ use crate::cuda::program::Module;
 use crate::device::{Device, DeviceLimits};
 use crate::error::DeviceError;
 use crate::host::outside;
-use crate::memory::{MemoryBudget, Reservation};
+use crate::memory::{IdleWorkspaces, MemoryBudget, Reservation};
 use crate::op::{DeviceBuffer, ElementKind, Op};
 
 /// Maximum width of an attention head: 32 keys and values fill 32 KiB of shared memory.
@@ -102,6 +102,7 @@ pub struct CudaDevice {
     context: Arc<Context>,
     precision: Precision,
     budget: MemoryBudget,
+    idle: IdleWorkspaces,
 }
 
 impl fmt::Debug for CudaDevice {
@@ -173,6 +174,7 @@ impl CudaDevice {
             products: Arc::new(products),
             nvrtc: Nvrtc::load(nvrtc)?,
             budget: MemoryBudget::new(options.memory_bytes),
+            idle: IdleWorkspaces::default(),
             precision: options.precision,
             context,
         })
@@ -183,15 +185,19 @@ impl CudaDevice {
         &self.context.description
     }
 
-    /// Returns a kernel, whose module is compiled when it is first needed.
-    fn function(&self, head_width: usize, name: &CStr) -> Result<Handle, DeviceError> {
+    /// Returns a kernel with its module, which is compiled when it is first needed.
+    fn function(
+        &self,
+        head_width: usize,
+        name: &CStr,
+    ) -> Result<(Handle, Arc<Module>), DeviceError> {
         let module = self.module(head_width)?;
         let driver = self.context.current()?;
         let mut function = ptr::null_mut();
         // SAFETY: the module is loaded; writes a handle.
         let status = unsafe { (driver.function)(&mut function, module.handle, name.as_ptr()) };
         self.context.check("finding a kernel", status)?;
-        Ok(function)
+        Ok((function, module))
     }
 
     fn module(&self, head_width: usize) -> Result<Arc<Module>, DeviceError> {
@@ -245,6 +251,10 @@ impl Device for CudaDevice {
             max_head_width: MAX_HEAD_WIDTH,
             preferred_rows: PREFERRED_ROWS,
         }
+    }
+
+    fn idle_workspaces(&self) -> &IdleWorkspaces {
+        &self.idle
     }
 
     fn allocate(&self, kind: ElementKind, len: usize) -> Result<CudaBuffer, DeviceError> {

@@ -74,8 +74,6 @@ pub(super) fn compile(nvrtc: &Nvrtc, target: Target) -> Result<Vec<u8>, DeviceEr
         format!("--gpu-architecture={kind}_{capability}"),
         format!("-DPRECISION={precision}"),
         "--std=c++17".to_owned(),
-        // Results of f32 shall not depend on the compiler's choice of approximations.
-        "--fmad=true".to_owned(),
     ];
     if head_width > 0 {
         options.push(format!("-DHEAD={head_width}"));

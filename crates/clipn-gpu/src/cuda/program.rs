@@ -47,6 +47,8 @@ fn long(value: usize) -> Argument {
 /// A kernel with its arguments and grid.
 struct Launch {
     function: Handle,
+    /// The module of the function.
+    _module: Arc<Module>,
     /// Values of the arguments, in eight bytes each; a kernel reads as many as its type has.
     values: Vec<u64>,
     grid: [u32; 3],
@@ -178,7 +180,7 @@ impl Builder<'_> {
             return Ok(());
         }
         let name = CString::new(name).unwrap_or_default();
-        let function = self.device.function(head_width, &name)?;
+        let (function, module) = self.device.function(head_width, &name)?;
         let value = |argument: &Argument| match argument {
             Argument::Buffer(buffer) => buffer.pointer(),
             Argument::Null => 0,
@@ -192,6 +194,7 @@ impl Builder<'_> {
         });
         self.steps.push(Step::Launch(Launch {
             function,
+            _module: module,
             values: arguments.iter().map(value).collect(),
             grid,
             threads,
@@ -568,7 +571,7 @@ fn partial_grid(width: usize, count: usize) -> [u32; 3] {
     [(width as u32).div_ceil(64), partial_sums(count) as u32, 1]
 }
 
-/// Functions of a loaded module stay valid as long as it, which the device keeps.
+/// Kernels on a device. Their functions are valid as long as it, so that the programs keep it.
 pub(super) struct Module {
     pub(super) handle: Handle,
     pub(super) context: Arc<crate::cuda::context::Context>,
@@ -582,8 +585,7 @@ unsafe impl Sync for Module {}
 impl Drop for Module {
     fn drop(&mut self) {
         if let Ok(driver) = self.context.current() {
-            // SAFETY: programs keep the device, and thus its modules, only by their functions, which are
-            // not launched without it.
+            // SAFETY: the device and every program that launches its functions are dropped.
             unsafe { (driver.unload_module)(self.handle) };
         }
     }

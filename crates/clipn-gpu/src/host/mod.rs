@@ -10,7 +10,7 @@ use clipn_model::{Precision, Real};
 
 use crate::device::{Device, DeviceLimits};
 use crate::error::DeviceError;
-use crate::memory::{MemoryBudget, Reservation};
+use crate::memory::{IdleWorkspaces, MemoryBudget, Reservation};
 use crate::op::{DeviceBuffer, ElementKind, Op};
 
 /// The host as a device, for tests: slow, exact, and without surprises.
@@ -29,6 +29,7 @@ pub struct HostDevice<T> {
     max_buffer_bytes: Option<u64>,
     max_table_bytes: Option<u64>,
     budget: MemoryBudget,
+    idle: IdleWorkspaces,
     value: std::marker::PhantomData<T>,
 }
 
@@ -45,6 +46,7 @@ impl<T: Real> HostDevice<T> {
             max_buffer_bytes: None,
             max_table_bytes: None,
             budget: MemoryBudget::new(None),
+            idle: IdleWorkspaces::default(),
             value: std::marker::PhantomData,
         }
     }
@@ -144,6 +146,10 @@ impl<T: Real> Device for HostDevice<T> {
             max_head_width: usize::MAX,
             preferred_rows: 256,
         }
+    }
+
+    fn idle_workspaces(&self) -> &IdleWorkspaces {
+        &self.idle
     }
 
     fn allocate(&self, kind: ElementKind, len: usize) -> Result<HostBuffer<T>, DeviceError> {

@@ -90,7 +90,7 @@ impl<'a, B: DeviceBuffer, A: Allocate<B>> Graph<'a, B, A> {
         self.push(Op::Gemm(gemm));
     }
 
-    /// Adds `out = x · weightᵀ + bias + addend`; the addend may be `out`.
+    /// Adds `out = x · weightᵀ + bias + addend`, where the addend is `out` if there is no other.
     pub(crate) fn linear_residual(
         &mut self,
         x: &B,

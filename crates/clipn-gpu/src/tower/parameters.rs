@@ -162,7 +162,7 @@ pub(crate) fn write<D: Device>(
     named: &[NamedTensor<&[D::Value]>],
 ) -> Result<(), DeviceError> {
     for (parameter, tensor) in parameters.iter().zip(named) {
-        check_range(device.precision(), tensor)?;
+        check_range(device.precision(), &tensor.name, tensor.values)?;
         for part in &parameter.parts {
             let values = &tensor.values[part.offset..][..part.len];
             device.write(&part.value, values)?;
@@ -177,17 +177,22 @@ pub(crate) fn write<D: Device>(
 /// Largest finite value of f16.
 const F16_MAX: f64 = 65_504.0;
 
-fn check_range<T: Real>(
+/// Checks that a precision can represent the values of a parameter.
+///
+/// # Errors
+/// [`DeviceError::WeightRange`] otherwise.
+pub(crate) fn check_range<T: Real>(
     precision: Precision,
-    tensor: &NamedTensor<&[T]>,
+    name: &str,
+    values: &[T],
 ) -> Result<(), DeviceError> {
     if precision != Precision::F16 {
         return Ok(());
     }
     let max = T::from_f64(F16_MAX);
-    match tensor.values.iter().find(|value| value.abs() > max) {
+    match values.iter().find(|value| value.abs() > max) {
         Some(value) => Err(DeviceError::WeightRange {
-            name: tensor.name.clone(),
+            name: name.to_owned(),
             value: value.to_f64().unwrap_or(f64::NAN),
             precision: precision.as_str(),
         }),

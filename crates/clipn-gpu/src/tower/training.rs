@@ -1,9 +1,10 @@
 //! Gradients, moments and the optimizer's step on a device.
 
-use clipn_model::{NamedTensor, Real};
+use clipn_model::{NamedTensor, Real, has_weight_decay};
 
 use crate::device::Device;
 use crate::error::DeviceError;
+use crate::memory::IdleWorkspaces;
 use crate::op::{AdamWConstants, ElementKind, Op, square_sums};
 use crate::tower::image::ImageBatchSize;
 use crate::tower::parameters::{self, Parameter, Part};
@@ -37,14 +38,14 @@ impl<D: Device> std::fmt::Debug for DeviceTape<D> {
 }
 
 /// Takes buffers from the pool, or builds them, for which other recorded batches give theirs up.
-pub(crate) fn take_for_training<I, S: PartialEq + Copy, W>(
-    pool: &Pool<(S, bool), W>,
+pub(crate) fn take_for_training<I, S: PartialEq + Copy + Send + 'static, W: Send + 'static>(
+    (pool, idle): (&Pool<(S, bool), W>, &IdleWorkspaces),
     size: S,
     others: &mut [Recorded<I, S, W>],
     build: impl Fn() -> Result<W, DeviceError>,
 ) -> Result<W, DeviceError> {
     loop {
-        match pool.take((size, true), &build) {
+        match pool.take(idle, (size, true), &build) {
             Err(DeviceError::OutOfMemory { .. }) if release(others, pool) => {}
             taken => return taken,
         }
@@ -52,7 +53,7 @@ pub(crate) fn take_for_training<I, S: PartialEq + Copy, W>(
 }
 
 /// Gives the buffers of one recorded batch to the pool; returns whether there was one.
-fn release<I, S: PartialEq + Copy, W>(
+fn release<I, S: PartialEq + Copy + Send + 'static, W: Send + 'static>(
     recorded: &mut [Recorded<I, S, W>],
     pool: &Pool<(S, bool), W>,
 ) -> bool {
@@ -88,7 +89,8 @@ pub struct AdamWStep {
 }
 
 impl AdamWStep {
-    fn constants(&self) -> AdamWConstants {
+    /// Returns the constants of the step, computed in f64 as in PyTorch.
+    pub fn constants(&self) -> AdamWConstants {
         let correction = |beta: f64| 1.0 - beta.powf(self.step as f64);
         AdamWConstants {
             decay_factor: 1.0 - self.learning_rate * self.weight_decay,
@@ -158,6 +160,9 @@ impl ParameterState {
                 let problem = format!("{} values for {}", values.len(), parameter.name);
                 return Err(DeviceError::invalid("writing parameters", problem));
             }
+            if self == Self::Value {
+                parameters::check_range(device.precision(), &parameter.name, values)?;
+            }
             for part in &parameter.parts {
                 let values = &values[part.offset..][..part.len];
                 if let Some(buffer) = self.of(part) {
@@ -170,15 +175,6 @@ impl ParameterState {
         }
         Ok(())
     }
-}
-
-/// Whether weight decay applies to a parameter, as published; the same rule as that of the CPU's
-/// optimizer.
-pub(crate) fn has_weight_decay(name: &str, shape: &[usize]) -> bool {
-    shape.len() >= 2
-        && !["bn", "ln", "bias", "logit_scale"]
-            .iter()
-            .any(|part| name.contains(part))
 }
 
 /// Programs over all parameters of a tower.

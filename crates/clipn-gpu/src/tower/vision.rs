@@ -33,7 +33,7 @@ pub struct DeviceImageTower<D: Device> {
     device: Arc<D>,
     config: ModelConfig,
     parameters: Vec<Parameter<D::Buffer>>,
-    /// Positional embeddings as stored, to be interpolated for images of another size.
+    /// Positional embeddings as stored, to be interpolated for images of another size, which a trainable tower refuses.
     stored_positions: Vec<D::Value>,
     training: Option<Training<D>>,
     max_batch: usize,
@@ -123,9 +123,9 @@ impl<D: Device> DeviceImageTower<D> {
             parameters,
             training,
             max_batch,
-            device,
-            pool: Pool::new(),
+            pool: Pool::new(device.idle_workspaces()),
             calls: Calls::default(),
+            device,
         })
     }
 
@@ -161,8 +161,9 @@ impl<D: Device> DeviceImageTower<D> {
     }
 
     fn take(&self, size: ImageBatchSize, trained: bool) -> Result<Workspace<D>, DeviceError> {
+        let idle = self.device.idle_workspaces();
         self.pool
-            .take((size, trained), || self.workspace(size, trained))
+            .take(idle, (size, trained), || self.workspace(size, trained))
     }
 
     fn workspace(&self, size: ImageBatchSize, trained: bool) -> Result<Workspace<D>, DeviceError> {
@@ -239,6 +240,7 @@ impl<D: Device> DeviceImageTower<D> {
         self.check_own_grid(&images)?;
         let mut values = Vec::with_capacity(images.len() * self.config.embed_dim);
         let mut recorded = Vec::new();
+        let idle = self.device.idle_workspaces();
         for pixels in images.pixels().chunks(self.max_batch * images.image_len()) {
             let batch = ImageBatch::new(pixels, images.height(), images.width())?;
             let size = ImageBatchSize {
@@ -247,7 +249,7 @@ impl<D: Device> DeviceImageTower<D> {
                 width: batch.width(),
             };
             // The last batch keeps its buffers in any case, and others while there is memory.
-            let workspace = take_for_training(&self.pool, size, &mut recorded, || {
+            let workspace = take_for_training((&self.pool, idle), size, &mut recorded, || {
                 self.workspace(size, true)
             })?;
             values.extend(self.run(&workspace, pixels)?);
@@ -288,6 +290,7 @@ impl<D: Device> DeviceImageTower<D> {
         let images: usize = recorded.iter().map(|batch| batch.size.images).sum();
         check_length("the feature gradient", d_features.len(), images * dim)?;
         let mut rest = d_features;
+        let idle = self.device.idle_workspaces();
         while !recorded.is_empty() {
             let batch = recorded.remove(0);
             let (d_features, others) = rest.split_at(batch.size.images * dim);
@@ -297,7 +300,7 @@ impl<D: Device> DeviceImageTower<D> {
                 None => {
                     let build = || self.workspace(batch.size, true);
                     let workspace =
-                        take_for_training(&self.pool, batch.size, &mut recorded, build)?;
+                        take_for_training((&self.pool, idle), batch.size, &mut recorded, build)?;
                     self.run(&workspace, &batch.inputs)?;
                     workspace
                 }
@@ -340,11 +343,14 @@ impl<D: Device> DeviceImageTower<D> {
     /// [`VisionParams::named_tensors`].
     ///
     /// # Errors
-    /// [`DeviceError`] if the device fails.
+    /// [`DeviceError`] if the device fails, or a tower for inference has no gradients and moments.
     pub fn read(
         &self,
         state: ParameterState,
     ) -> Result<Vec<NamedTensor<Vec<D::Value>>>, DeviceError> {
+        if state != ParameterState::Value {
+            Training::of(self.training.as_ref())?;
+        }
         state.read(&*self.device, &self.parameters)
     }
 
@@ -352,8 +358,10 @@ impl<D: Device> DeviceImageTower<D> {
     /// [`VisionParams::named_tensors`].
     ///
     /// # Errors
-    /// [`DeviceError`] if a length differs or the device fails.
+    /// [`DeviceError`] if a length differs, the device fails or the tower is not trainable;
+    /// [`DeviceError::WeightRange`] for values that the precision cannot represent.
     pub fn write(&self, state: ParameterState, values: &[&[D::Value]]) -> Result<(), DeviceError> {
+        Training::of(self.training.as_ref())?;
         state.write(&*self.device, &self.parameters, values)
     }
 }

@@ -162,9 +162,9 @@ impl<D: Device> DeviceTextTower<D> {
             parameters,
             training,
             max_batch,
-            device,
-            pool: Pool::new(),
+            pool: Pool::new(device.idle_workspaces()),
             calls: Calls::default(),
+            device,
         })
     }
 
@@ -282,11 +282,12 @@ impl<D: Device> DeviceTextTower<D> {
         let texts = self.texts(tokens, prompts.iter().copied())?;
         let mut values = Vec::with_capacity(texts.len() * self.config.embed_dim);
         let mut recorded = Vec::new();
+        let idle = self.device.idle_workspaces();
         for texts in texts.chunks(self.max_batch) {
             let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(1);
             let size = self.size(texts.len(), longest);
             // The last batch keeps its buffers in any case, and others while there is memory.
-            let workspace = take_for_training(&self.pool, size, &mut recorded, || {
+            let workspace = take_for_training((&self.pool, idle), size, &mut recorded, || {
                 self.workspace(size, true)
             })?;
             values.extend(self.run(&workspace, size, texts)?);
@@ -305,8 +306,9 @@ impl<D: Device> DeviceTextTower<D> {
     }
 
     fn take(&self, size: TextBatchSize, trained: bool) -> Result<Workspace<D>, DeviceError> {
+        let idle = self.device.idle_workspaces();
         self.pool
-            .take((size, trained), || self.workspace(size, trained))
+            .take(idle, (size, trained), || self.workspace(size, trained))
     }
 
     fn texts<'a>(
@@ -337,6 +339,7 @@ impl<D: Device> DeviceTextTower<D> {
         let texts: usize = recorded.iter().map(|batch| batch.inputs.len()).sum();
         check_length("the feature gradient", d_features.len(), texts * dim)?;
         let mut rest = d_features;
+        let idle = self.device.idle_workspaces();
         while !recorded.is_empty() {
             let batch = recorded.remove(0);
             let (d_features, others) = rest.split_at(batch.inputs.len() * dim);
@@ -347,7 +350,7 @@ impl<D: Device> DeviceTextTower<D> {
                 None => {
                     let build = || self.workspace(batch.size, true);
                     let workspace =
-                        take_for_training(&self.pool, batch.size, &mut recorded, build)?;
+                        take_for_training((&self.pool, idle), batch.size, &mut recorded, build)?;
                     self.run(&workspace, batch.size, &texts)?;
                     workspace
                 }
@@ -406,11 +409,14 @@ impl<D: Device> DeviceTextTower<D> {
     /// [`TextParams::named_tensors`].
     ///
     /// # Errors
-    /// [`DeviceError`] if the device fails.
+    /// [`DeviceError`] if the device fails, or a tower for inference has no gradients and moments.
     pub fn read(
         &self,
         state: ParameterState,
     ) -> Result<Vec<NamedTensor<Vec<D::Value>>>, DeviceError> {
+        if state != ParameterState::Value {
+            Training::of(self.training.as_ref())?;
+        }
         state.read(&*self.device, &self.parameters)
     }
 
@@ -418,8 +424,10 @@ impl<D: Device> DeviceTextTower<D> {
     /// [`TextParams::named_tensors`].
     ///
     /// # Errors
-    /// [`DeviceError`] if a length differs or the device fails.
+    /// [`DeviceError`] if a length differs, the device fails or the tower is not trainable;
+    /// [`DeviceError::WeightRange`] for values that the precision cannot represent.
     pub fn write(&self, state: ParameterState, values: &[&[D::Value]]) -> Result<(), DeviceError> {
+        Training::of(self.training.as_ref())?;
         state.write(&*self.device, &self.parameters, values)
     }
 }
@@ -520,7 +528,7 @@ fn plan<D: Device>(
     Ok(planner.plan)
 }
 
-/// Returns the largest batch of texts of full length that keeps the device busy and fits its memory
+/// Returns the largest batch of texts of full length that keeps the device busy and, twice, fits its memory
 /// beside the weights.
 fn max_batch<D: Device>(
     device: &D,
@@ -541,7 +549,7 @@ fn max_batch<D: Device>(
             trained,
         )?;
         let both = MemoryPlan {
-            total: weights.total + SLACK + batch.total,
+            total: weights.total + SLACK + if texts > 1 { 2 } else { 1 } * batch.total,
             largest: weights.largest.max(batch.largest),
         };
         match check_plan(device, "the text tower with one text", both) {

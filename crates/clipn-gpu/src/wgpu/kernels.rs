@@ -209,3 +209,25 @@ impl Kernel {
         Self { pipeline, layout }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_is_in_the_list() {
+        let sources: Vec<&str> = (KernelName::all(64).into_iter())
+            .flat_map(|name| name.source().parts)
+            .copied()
+            .collect();
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/wgpu/kernels");
+        let mut files = 0;
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(sources.contains(&&text[..]), "{}", path.display());
+            files += 1;
+        }
+        assert!(files > 20, "{files}");
+    }
+}

@@ -18,7 +18,7 @@ use clipn_model::Precision;
 
 use crate::device::{Device, DeviceLimits};
 use crate::error::DeviceError;
-use crate::memory::{MemoryBudget, Reservation};
+use crate::memory::{IdleWorkspaces, MemoryBudget, Reservation};
 use crate::op::{DeviceBuffer, ElementKind, Op};
 use crate::wgpu::errors::Failures;
 use crate::wgpu::kernels::{Kernel, KernelName};
@@ -93,6 +93,7 @@ pub struct WgpuDevice {
     queue: wgpu::Queue,
     failures: Arc<Failures>,
     budget: MemoryBudget,
+    idle: IdleWorkspaces,
     kernels: Mutex<HashMap<KernelName, Arc<Kernel>>>,
     /// Fills the bindings that an operation does not use.
     unused: wgpu::Buffer,
@@ -177,6 +178,7 @@ impl WgpuDevice {
             queue,
             failures,
             budget: MemoryBudget::new(Some(options.memory_bytes)),
+            idle: IdleWorkspaces::default(),
             kernels: Mutex::new(HashMap::new()),
             unused,
         })
@@ -245,6 +247,10 @@ impl Device for WgpuDevice {
             max_head_width: MAX_HEAD_WIDTH,
             preferred_rows: PREFERRED_ROWS,
         }
+    }
+
+    fn idle_workspaces(&self) -> &IdleWorkspaces {
+        &self.idle
     }
 
     fn allocate(&self, kind: ElementKind, len: usize) -> Result<WgpuBuffer, DeviceError> {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use clipn_gpu::{
     Device, DeviceError, DeviceImageTower, DeviceTextTower, ElementKind, Gemm, HostDevice, Op,
-    Operand,
+    Operand, ParameterState,
 };
-use clipn_model::{ImageBatch, ImageTower, ModelError, PromptSelection, TextSide, TextTower};
+use clipn_model::{
+    Activation, ImageBatch, ImageTower, ModelError, PromptSelection, TextSide, TextTower,
+};
 use clipn_testing::figures::{Figures, weights};
 use clipn_testing::fixture;
 use clipn_text::tokenizer::TokenBatch;
@@ -217,6 +219,75 @@ fn operands_that_do_not_fit_are_rejected() {
             format!("invalid operands of a matrix product: {message}")
         );
     }
+}
+
+#[test]
+fn what_a_result_is_added_to_is_said_once() {
+    let device = f32_device();
+    let buffer = |kind| device.allocate(kind, 4).unwrap();
+    let operand = || Operand {
+        buffer: buffer(ElementKind::Compute),
+        stride: 2,
+        transposed: false,
+    };
+    let prepare = |activation, addend: bool, accumulate| {
+        let gemm = Gemm {
+            a: operand(),
+            b: operand(),
+            bias: None,
+            activation,
+            addend: addend.then(|| buffer(ElementKind::Full)),
+            out: buffer(ElementKind::Full),
+            m: 2,
+            n: 2,
+            k: 2,
+            accumulate,
+        };
+        let prepared = device.prepare(vec![Op::Gemm(gemm)]);
+        prepared.err().map(|error| error.to_string())
+    };
+    let gelu = Some(Activation::Gelu);
+    for (activation, addend, accumulate) in [
+        (gelu, false, false),
+        (None, true, false),
+        (None, false, true),
+    ] {
+        assert_eq!(prepare(activation, addend, accumulate), None);
+    }
+    let invalid = |problem| Some(format!("invalid operands of a matrix product: {problem}"));
+    let twice = invalid("an addend of a result that is added to `out`");
+    assert_eq!(prepare(None, true, true), twice);
+    for (addend, accumulate) in [(true, false), (false, true)] {
+        let found = prepare(gelu, addend, accumulate);
+        assert_eq!(found, invalid("an activation of a sum"));
+    }
+}
+
+#[test]
+fn the_parameters_of_a_tower_for_inference_are_only_read() {
+    let device = f32_device();
+    let (frozen, trained) = (towers(&device, "vit_gelu"), trainable(&device, "vit_gelu"));
+    let values = frozen.image.read(ParameterState::Value).unwrap();
+    assert_eq!(values, trained.image.read(ParameterState::Value).unwrap());
+    let slices: Vec<&[f32]> = values.iter().map(|t| &t.values[..]).collect();
+    for state in [ParameterState::Value, ParameterState::Gradient] {
+        let error = frozen.image.write(state, &slices).unwrap_err();
+        let expected = "invalid operands of training: the tower is for inference";
+        assert_eq!(error.to_string(), expected);
+        trained.image.write(state, &slices).unwrap();
+    }
+    for state in [ParameterState::Gradient, ParameterState::FirstMoment] {
+        assert!(frozen.image.read(state).is_err() && frozen.yes.read(state).is_err());
+        let read = trained.image.read(state).unwrap();
+        assert!(
+            read.iter()
+                .zip(&values)
+                .all(|(a, b)| a.values.len() == b.values.len())
+        );
+    }
+    let texts = frozen.yes.read(ParameterState::Value).unwrap();
+    let slices: Vec<&[f32]> = texts.iter().map(|t| &t.values[..]).collect();
+    assert!(frozen.yes.write(ParameterState::Value, &slices).is_err());
 }
 
 #[test]

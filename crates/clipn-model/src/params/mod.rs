@@ -20,6 +20,15 @@ pub use resnet::{
 pub use text::TextParams;
 pub use vision::VisionParams;
 
+/// Whether weight decay applies to a parameter, as published: it has at least two dimensions, and its name
+/// does not contain `bn`, `ln`, `bias` or `logit_scale`.
+pub fn has_weight_decay(name: &str, shape: &[usize]) -> bool {
+    shape.len() >= 2
+        && !["bn", "ln", "bias", "logit_scale"]
+            .iter()
+            .any(|part| name.contains(part))
+}
+
 /// Parameters of a layer norm.
 #[derive(Debug, Clone)]
 pub struct NormParams<T: Real> {

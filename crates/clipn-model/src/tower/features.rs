@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use crate::error::{ModelError, check_length};
 use crate::real::Real;
 
@@ -108,11 +110,20 @@ pub fn normalize_backward<T: Real>(
     )?;
     let mut out = Vec::with_capacity(d_normalized.len());
     for (row, d) in features.rows().zip(d_normalized.chunks_exact(features.dim)) {
-        let square = row.iter().map(|&f| f * f).sum::<T>();
+        let mut scaled = Cow::Borrowed(row);
+        let mut factor = T::one();
+        let mut square = row.iter().map(|&f| f * f).sum::<T>();
+        // As in `normalize_row`: the direction is that of a row whose squares are in range.
+        if !square.is_normal() && has_direction(row) {
+            factor = row.iter().fold(T::zero(), |max, f| max.max(f.abs()));
+            scaled.to_mut().iter_mut().for_each(|f| *f = *f / factor);
+            square = scaled.iter().map(|&f| f * f).sum::<T>();
+        }
         if square > T::zero() {
-            let along = row.iter().zip(d).map(|(&f, &d)| f * d).sum::<T>() / square;
+            let along = scaled.iter().zip(d).map(|(&f, &d)| f * d).sum::<T>() / square;
             let length = square.sqrt();
-            out.extend(row.iter().zip(d).map(|(&f, &d)| (d - f * along) / length));
+            let pairs = scaled.iter().zip(d);
+            out.extend(pairs.map(|(&f, &d)| (d - f * along) / length / factor));
         } else {
             out.resize(out.len() + features.dim, T::zero());
         }
@@ -123,6 +134,21 @@ pub fn normalize_backward<T: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Rows whose squares leave the range of f32.
+    #[test]
+    fn normalization_backward_has_the_direction_of_the_forward_pass() {
+        let d = [0.7, 0.1, -0.5];
+        let plain = FeatureMatrix::new(vec![0.3f32, -1.2, 0.4], 3);
+        let plain = normalize_backward(&plain, &d).unwrap();
+        for factor in [1e-25f32, 1e25] {
+            let row = vec![0.3 * factor, -1.2 * factor, 0.4 * factor];
+            let found = normalize_backward(&FeatureMatrix::new(row, 3), &d).unwrap();
+            for (found, plain) in found.iter().zip(&plain) {
+                assert!((found * factor - plain).abs() < 1e-5, "{found} {plain}");
+            }
+        }
+    }
 
     #[test]
     fn normalization_backward_equals_finite_differences() {

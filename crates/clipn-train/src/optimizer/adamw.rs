@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use clipn_base::simd::vectorized;
-use clipn_model::Real;
+use clipn_gpu::{AdamWConstants, AdamWStep};
+use clipn_model::{Real, has_weight_decay};
 
 use super::{Moments, OptimizerError, ParameterGradient, ParameterUpdate, global_norm};
 
@@ -83,15 +84,37 @@ impl AdamWSettings {
             None => Ok(()),
         }
     }
+
+    /// Returns the constants of the step number `step`, from 1, at a learning rate.
+    pub(crate) fn step(
+        &self,
+        learning_rate: f64,
+        weight_decay: f64,
+        step: u64,
+        clip: f64,
+    ) -> AdamWStep {
+        AdamWStep {
+            learning_rate,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: self.eps,
+            weight_decay,
+            step,
+            clip,
+        }
+    }
 }
 
-/// Whether weight decay applies to a parameter, as published: it has at least two dimensions, and its name
-/// does not contain `bn`, `ln`, `bias` or `logit_scale`.
-pub fn has_weight_decay(name: &str, shape: &[usize]) -> bool {
-    shape.len() >= 2
-        && !["bn", "ln", "bias", "logit_scale"]
-            .iter()
-            .any(|part| name.contains(part))
+/// Checks the learning rate of a step.
+pub(crate) fn check_learning_rate(lr: f64) -> Result<(), OptimizerError> {
+    if lr.is_finite() && lr >= 0.0 {
+        return Ok(());
+    }
+    Err(OptimizerError::InvalidSetting {
+        what: "learning rate",
+        value: lr,
+        range: "a finite number of at least 0",
+    })
 }
 
 /// AdamW with the moments of every parameter that it has stepped, by name.
@@ -195,7 +218,8 @@ impl<T: Real> AdamW<T> {
             } else {
                 0.0
             };
-            let constants = Constants::new(&self.settings, lr, decay, moments.step, clip);
+            let step = self.settings.step(lr, decay, moments.step, clip);
+            let constants = Constants::new(step.constants());
             split_into_jobs(update, moments, constants, &mut jobs);
         }
         jobs.into_par_iter().for_each(Job::run);
@@ -221,14 +245,7 @@ impl<T: Real> AdamW<T> {
     }
 
     fn check(&self, lr: f64, updates: &[ParameterUpdate<'_, T>]) -> Result<(), OptimizerError> {
-        if !(lr.is_finite() && lr >= 0.0) {
-            let range = "a finite number of at least 0";
-            return Err(OptimizerError::InvalidSetting {
-                what: "learning rate",
-                value: lr,
-                range,
-            });
-        }
+        check_learning_rate(lr)?;
         let mut names = HashSet::new();
         for update in updates {
             if !names.insert(update.name) {
@@ -256,37 +273,30 @@ impl<T: Real> AdamW<T> {
     }
 }
 
-/// Constants of one step for all elements of a parameter, computed in f64 as in PyTorch.
+/// Constants of one step for all elements of a parameter; see [`AdamWConstants`].
 #[derive(Debug, Clone, Copy)]
 struct Constants<T> {
-    /// 1 − lr·weight decay.
     decay_factor: T,
-    /// 1 − beta1.
     one_minus_beta1: T,
     beta2: T,
-    /// 1 − beta2.
     one_minus_beta2: T,
-    /// Square root of the second bias correction, 1 − beta2^t.
     root_correction: T,
     eps: T,
-    /// −lr divided by the first bias correction, 1 − beta1^t.
     minus_step_size: T,
-    /// Factor of the gradients.
     clip: T,
 }
 
 impl<T: Real> Constants<T> {
-    fn new(settings: &AdamWSettings, lr: f64, weight_decay: f64, step: u64, clip: f64) -> Self {
-        let correction = |beta: f64| 1.0 - beta.powf(step as f64);
+    fn new(constants: AdamWConstants) -> Self {
         Self {
-            decay_factor: T::from_f64(1.0 - lr * weight_decay),
-            one_minus_beta1: T::from_f64(1.0 - settings.beta1),
-            beta2: T::from_f64(settings.beta2),
-            one_minus_beta2: T::from_f64(1.0 - settings.beta2),
-            root_correction: T::from_f64(correction(settings.beta2).sqrt()),
-            eps: T::from_f64(settings.eps),
-            minus_step_size: T::from_f64(-(lr / correction(settings.beta1))),
-            clip: T::from_f64(clip),
+            decay_factor: T::from_f64(constants.decay_factor),
+            one_minus_beta1: T::from_f64(constants.one_minus_beta1),
+            beta2: T::from_f64(constants.beta2),
+            one_minus_beta2: T::from_f64(constants.one_minus_beta2),
+            root_correction: T::from_f64(constants.root_correction),
+            eps: T::from_f64(constants.eps),
+            minus_step_size: T::from_f64(constants.minus_step_size),
+            clip: T::from_f64(constants.clip),
         }
     }
 

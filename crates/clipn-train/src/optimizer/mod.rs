@@ -9,7 +9,9 @@ mod moments;
 mod norm;
 mod update;
 
-pub use adamw::{AdamW, AdamWSettings, has_weight_decay};
+pub(crate) use adamw::check_learning_rate;
+pub use adamw::{AdamW, AdamWSettings};
+pub use clipn_model::has_weight_decay;
 pub use error::OptimizerError;
 pub use moments::Moments;
 pub use norm::global_norm;

@@ -1,6 +1,6 @@
 //! A trainer whose towers are on a device.
 
-use clipn_gpu::AdamWStep;
+use clipn_base::count::count;
 use clipn_model::{
     FeatureMatrix, ImageBatch, ImageTower, NamedTensor, PromptSelection, Real, TextTower,
     TrainableImageTower, TrainableTextTower,
@@ -12,7 +12,9 @@ use super::{Tape, Trainer};
 use crate::communicator::{Collective, Communicator};
 use crate::error::TrainingError;
 use crate::learner::{Learner, LearnerState};
-use crate::optimizer::{AdamW, Moments, OptimizerError, ParameterGradient, ParameterUpdate};
+use crate::optimizer::{
+    AdamW, Moments, OptimizerError, ParameterGradient, ParameterUpdate, check_learning_rate,
+};
 use crate::towers::TrainableTowers;
 
 /// Name of the one trained parameter that stays on the host.
@@ -57,10 +59,26 @@ where
     /// trainer, and every later step runs there. [`Trainer::synchronize`] copies them back.
     ///
     /// # Errors
-    /// [`TrainingError`] if the learner's parameters differ in shape, the moments of parameters have
-    /// different numbers of steps, or the device fails.
+    /// [`TrainingError::LearnerMismatch`] if the learner's parameters differ in name or shape, other variants if the
+    /// moments of parameters have different numbers of steps, or the device fails.
     pub fn attach(&mut self, mut learner: Box<dyn Learner<T>>) -> Result<(), TrainingError> {
-        let tensors = learner.read(LearnerState::Values)?;
+        let tensors: Vec<_> = self.trained_tensors().collect();
+        let of_learner = learner.read(LearnerState::Values)?;
+        let mut pairs = tensors.iter().zip(&of_learner);
+        let differs = |(own, other): &(&NamedTensor<&[T]>, &NamedTensor<Vec<T>>)| {
+            own.name != other.name || own.shape != other.shape
+        };
+        let other = match pairs.find(differs) {
+            Some((_, other)) => Some(format!("{} {:?}", other.name, other.shape)),
+            None if tensors.len() == of_learner.len() => None,
+            None => Some(count(of_learner.len(), "parameter").to_string()),
+        };
+        if let Some(found) = other {
+            let device = learner.device().to_owned();
+            return Err(TrainingError::LearnerMismatch { device, found });
+        }
+        let values: Vec<&[T]> = tensors.iter().map(|tensor| tensor.values).collect();
+        learner.write(LearnerState::Values, &values)?;
         let mut steps = None;
         let mut first = Vec::with_capacity(tensors.len());
         let mut second = Vec::with_capacity(tensors.len());
@@ -187,6 +205,7 @@ where
         let Some(attached) = &mut self.learner else {
             return Ok(None);
         };
+        check_learning_rate(lr)?;
         let trains_scale = self.trainable == TrainableTowers::Clip;
         let settings = *self.optimizer.settings();
         let (mut clip, mut norm) = (1.0, None);
@@ -206,7 +225,6 @@ where
             norm = Some(total);
         }
         if trains_scale {
-            // First, since it checks the learning rate.
             let gradient = [d_scale * T::from_f64(clip)];
             let update = ParameterUpdate {
                 name: LOGIT_SCALE,
@@ -216,15 +234,8 @@ where
             };
             self.optimizer.step(lr, [update])?;
         }
-        attached.learner.step(&AdamWStep {
-            learning_rate: lr,
-            beta1: settings.beta1,
-            beta2: settings.beta2,
-            eps: settings.eps,
-            weight_decay: settings.weight_decay,
-            step: attached.steps + 1,
-            clip,
-        })?;
+        let step = settings.step(lr, settings.weight_decay, attached.steps + 1, clip);
+        attached.learner.step(&step)?;
         attached.steps += 1;
         attached.is_synchronized = false;
         Ok(norm)

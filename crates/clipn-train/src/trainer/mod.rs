@@ -178,6 +178,21 @@ where
         }
     }
 
+    /// Returns the trained parameters but the logit scale: those of the image tower, if it is trained, then those of
+    /// the text tower.
+    fn trained_tensors(&self) -> impl Iterator<Item = NamedTensor<&[T]>> {
+        let image = match self.trainable {
+            TrainableTowers::NoTower => None,
+            TrainableTowers::Clip => Some(self.towers.image.params().named_tensors()),
+        };
+        let (text, side) = self.trained_text();
+        let text = text.map(|tower| tower.params().named_tensors(side));
+        image
+            .into_iter()
+            .flatten()
+            .chain(text.into_iter().flatten())
+    }
+
     /// Takes one optimizer step over all micro-batches together.
     ///
     /// A single micro-batch keeps its tape from the first pass. Several are first encoded without
@@ -185,8 +200,9 @@ where
     /// gives the same gradient.
     ///
     /// # Errors
-    /// [`TrainingError`] if a tower rejects its input, the objective rejects the batch, a loss is
-    /// not finite, or a rank is lost. The parameters are then unchanged.
+    /// [`TrainingError`] if a tower rejects its input, the objective rejects the batch, a loss or a gradient is
+    /// not finite, or a setting is out of range: the parameters are then unchanged. If a rank is lost or a device
+    /// fails, they may have changed in part, and training resumes from a checkpoint.
     pub fn step(
         &mut self,
         micro_batches: &[MicroBatch<'_, T>],

@@ -12,7 +12,6 @@ use super::{Parameter, Trainer, parameters};
 use crate::communicator::{Collective, Communicator, CommunicatorError};
 use crate::error::TrainingError;
 use crate::optimizer::AdamW;
-use crate::towers::TrainableTowers;
 
 impl<T, Image, Text, Comm> Trainer<T, Image, Text, Comm>
 where
@@ -52,17 +51,7 @@ where
     pub(crate) fn digest(&self) -> u32 {
         let mut digest = crc32fast::Hasher::new();
         let mut add = |values: &[T]| digest.update(bytemuck::cast_slice(values));
-        let image = match self.trainable {
-            TrainableTowers::NoTower => None,
-            TrainableTowers::Clip => Some(self.towers.image.params().named_tensors()),
-        };
-        let text = self.trained_text().0.map(TrainableTextTower::params);
-        let text = text.map(|params| params.named_tensors(TextSide::Yes));
-        for tensor in image
-            .into_iter()
-            .flatten()
-            .chain(text.into_iter().flatten())
-        {
+        for tensor in self.trained_tensors() {
             add(tensor.values);
         }
         add(&[self.towers.logit_scale]);

@@ -11,7 +11,7 @@ use clipn_text::tokenizer::TokenBatch;
 use clipn_train::{
     AdamW, AdamWSettings, Collective, Communicator, CpuImageTower, CpuTowers, DeviceLearner,
     GradientScaling, ImageInput, InProcess, MicroBatch, NoTexts, ObjectiveName, ObjectiveSettings,
-    SingleProcess, TextInput, Trainer,
+    SingleProcess, TextInput, TrainableTowers, Trainer,
 };
 
 const MODEL: &str = "vit_quickgelu";
@@ -224,7 +224,7 @@ fn ranks_with_devices_equal_one_process() {
     let batch = [rows(0..count)];
     let expected: Vec<f64> = (0..3).map(|_| step(&mut whole, &batch).0).collect();
     let half = count / 2;
-    let losses: Vec<Vec<f64>> = std::thread::scope(|scope| {
+    let ranks: Vec<(Vec<f64>, CpuTowers)> = std::thread::scope(|scope| {
         let ranks = InProcess::world(2).into_iter().enumerate();
         let threads: Vec<_> = ranks
             .map(|(rank, endpoint)| {
@@ -233,15 +233,64 @@ fn ranks_with_devices_equal_one_process() {
                     attach(&mut own, &Arc::new(HostDevice::<f32>::new()));
                     let own_rows = if rank == 0 { 0..half } else { half..count };
                     let batch = [rows(own_rows)];
-                    (0..3).map(|_| step(&mut own, &batch).0).collect()
+                    let losses = (0..3).map(|_| step(&mut own, &batch).0).collect();
+                    own.synchronize().unwrap();
+                    (losses, own.towers().clone())
                 })
             })
             .collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
-    for own in losses {
-        for (found, expected) in own.iter().zip(&expected) {
+    for (losses, towers) in ranks {
+        assert_eq!(losses.len(), expected.len());
+        for (found, expected) in losses.iter().zip(&expected) {
             assert_near(*found, *expected, "loss");
         }
+        check_parameters(&towers, whole.towers());
     }
+}
+
+/// A learner that was made from other weights takes those of the trainer.
+#[test]
+fn a_learner_trains_the_parameters_of_its_trainer() {
+    let batch = [rows(0..count())];
+    let device = Arc::new(HostDevice::<f32>::new());
+    let mut trained = trainer(ObjectiveName::Clipn, SingleProcess);
+    step(&mut trained, &batch);
+    let w = weights(MODEL);
+    let learner = |trainable| {
+        let learner = DeviceLearner::from_towers(&device, w.config(), &towers(), trainable);
+        Box::new(learner.unwrap())
+    };
+    let mut on_device = Trainer::new(
+        trained.towers().clone(),
+        ObjectiveSettings::default().build().unwrap(),
+        GradientScaling::True,
+        trained.optimizer().clone(),
+        SingleProcess,
+    )
+    .unwrap();
+    on_device
+        .attach(learner(trained.trainable_towers()))
+        .unwrap();
+    step(&mut on_device, &batch);
+    step(&mut trained, &batch);
+    on_device.synchronize().unwrap();
+    check_parameters(on_device.towers(), trained.towers());
+    let error = trained.attach(learner(TrainableTowers::Clip)).unwrap_err();
+    let expected = "the towers on host differ from those that are trained: ";
+    assert!(error.to_string().starts_with(expected), "{error}");
+}
+
+#[test]
+fn a_learning_rate_out_of_range_changes_nothing_on_a_device() {
+    let mut own = trainer(ObjectiveName::Clipn, SingleProcess);
+    attach(&mut own, &Arc::new(HostDevice::<f32>::new()));
+    let error = own.step(&[rows(0..count())], f64::NAN).unwrap_err();
+    assert!(error.to_string().contains("learning rate"), "{error}");
+    own.synchronize().unwrap();
+    check_parameters(
+        own.towers(),
+        trainer(ObjectiveName::Clipn, SingleProcess).towers(),
+    );
 }
