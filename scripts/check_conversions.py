@@ -19,7 +19,7 @@ import transformers
 from open_clip.push_to_hf_hub import save_for_hf
 from safetensors.torch import load_file
 
-FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "crates/clipn/tests/fixtures"
+FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "crates/clipn-testing/fixtures"
 TOLERANCE = 1e-5
 
 # Weights, config of weights without one, inputs, expected features, and the names of the features.

@@ -115,6 +115,14 @@ pub enum EvaluationError {
         /// Number of readable images in the set.
         images: usize,
     },
+    /// The evaluation of streams was canceled.
+    #[error("interrupted after {done} of {}; nothing was written", count(*.total, "stream"))]
+    StreamsInterrupted {
+        /// Number of scored streams.
+        done: usize,
+        /// Number of streams in all.
+        total: usize,
+    },
     /// The repeats were canceled.
     #[error("interrupted before all {n} repeats were computed; nothing was written")]
     RepeatsInterrupted {

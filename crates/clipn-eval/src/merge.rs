@@ -2,9 +2,10 @@
 //! spread.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use clipn_base::count::count;
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value};
 
 use clipn_data::SkippedFiles;
@@ -167,18 +168,11 @@ fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
         .map(result)
         .collect();
     let scores: IndexSet<&'static str> = results.iter().map(|r| r.score).collect();
-    let skipped: IndexSet<(String, std::path::PathBuf)> = runs
-        .iter()
-        .flat_map(|run| &run.record.results.skipped)
-        .map(|s| (s.set.clone(), s.path.clone()))
-        .collect();
-    let error = |set: &str, path: &std::path::Path| {
-        let all = runs.iter().flat_map(|run| &run.record.results.skipped);
-        all.filter(|s| s.set == set && s.path == path)
-            .map(|s| s.error.clone())
-            .next()
-            .unwrap_or_default()
-    };
+    // Each image once, with the error of the first run that skipped it.
+    let mut skipped: IndexMap<(&str, &Path), &SkippedImage> = IndexMap::new();
+    for image in runs.iter().flat_map(|run| &run.record.results.skipped) {
+        skipped.entry((&image.set, &image.path)).or_insert(image);
+    }
     Results {
         accuracy: spread.accuracy.map(|accuracy| accuracy.mean),
         id: IdSummary {
@@ -188,14 +182,7 @@ fn mean(first: &Results, runs: &[EvaluationRun], spread: &Spread) -> Results {
         id_results: id_results(first, runs),
         averages: averages(&scores.into_iter().collect::<Vec<_>>(), &results),
         results,
-        skipped: skipped
-            .into_iter()
-            .map(|(set, path)| SkippedImage {
-                error: error(&set, &path),
-                set,
-                path,
-            })
-            .collect(),
+        skipped: skipped.into_values().cloned().collect(),
         skipped_files: skipped_files(runs),
     }
 }

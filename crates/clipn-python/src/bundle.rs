@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clipn::bundle::{Bundle as Inner, ModelIdentity};
+use clipn::bundle::Bundle as Inner;
 use clipn::classifier::ClassPrompts;
 use clipn::count::count;
 use pyo3::prelude::*;
@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use crate::calibration::Calibration;
 use crate::classifier::Classifier;
 use crate::errors::{OrRaise, invalid};
+use crate::identity::{Identity, check_texts};
 use crate::model::Model;
 use crate::process;
 
@@ -36,10 +37,10 @@ impl Bundle {
         image_tower: bool,
     ) -> PyResult<Self> {
         let prompts = prompts_of(classifier)?;
-        let source = model.pretrained.checkpoint().path().display().to_string();
+        check_texts(py, classifier.model.as_ref(), Some(&model.identity))?;
         process::check()?;
         let bundle = py.detach(|| {
-            let identity = ModelIdentity::from_weights(&model.weights, source);
+            let identity = model.identity.get().clone();
             let preprocessing = model.preprocessing.clone();
             let bundle = Inner::new(classifier.inner.clone(), prompts, identity, preprocessing);
             if image_tower {
@@ -63,6 +64,7 @@ impl Bundle {
         Classifier {
             inner: self.inner.classifier().clone(),
             prompts: Some(self.inner.prompts().clone()),
+            model: Some(Identity::from_bundle(self.inner.identity())),
         }
     }
 
@@ -84,8 +86,10 @@ impl Bundle {
         serde_json::to_string(self.inner.identity()).map_err(|error| invalid(error.to_string()))
     }
 
-    fn with_classifier(&self, classifier: &Classifier) -> PyResult<Self> {
+    fn with_classifier(&self, py: Python<'_>, classifier: &Classifier) -> PyResult<Self> {
         let prompts = prompts_of(classifier)?;
+        let own = Identity::from_bundle(self.inner.identity());
+        check_texts(py, Some(&own), classifier.model.as_ref())?;
         let bundle = self.inner.clone().with_prompts(prompts);
         let inner = bundle
             .with_classifier(classifier.inner.clone())

@@ -1,5 +1,7 @@
 //! Classifiers: class names or features of texts.
 
+use std::sync::Arc;
+
 use clipn::classifier::{ClassPrompts, Classifier as Inner, ClassifierBuilder, ClassifierError};
 use clipn::count::count;
 use clipn::engine::TextEncoder;
@@ -12,6 +14,7 @@ use pyo3::prelude::*;
 
 use crate::arrays::{Matrix, to_matrix};
 use crate::errors::{IntoException, OrRaise, invalid, warn};
+use crate::identity::{SharedIdentity, check_texts};
 use crate::interrupt::{Reporter, run};
 use crate::model::Model;
 use crate::process;
@@ -23,6 +26,8 @@ pub(crate) struct Classifier {
     pub(crate) inner: Inner,
     /// Prompts of the classes, if they were encoded from names.
     pub(crate) prompts: Option<ClassPrompts>,
+    /// The model that encoded the names.
+    pub(crate) model: Option<SharedIdentity>,
 }
 
 /// Why a classifier could not be built.
@@ -106,6 +111,7 @@ fn build(
     let classifier = Classifier {
         inner: classifier.with_negatives(negatives)?,
         prompts: Some(prompts),
+        model: Some(Arc::clone(&model.identity)),
     };
     Ok((classifier, notes))
 }
@@ -215,6 +221,7 @@ impl Classifier {
         Ok(Self {
             inner,
             prompts: None,
+            model: None,
         })
     }
 
@@ -271,7 +278,8 @@ impl Classifier {
         rows.map(|rows| self.matrix(py, rows)).transpose()
     }
 
-    fn add(&self, other: &Self) -> PyResult<Self> {
+    fn add(&self, py: Python<'_>, other: &Self) -> PyResult<Self> {
+        check_texts(py, self.model.as_ref(), other.model.as_ref())?;
         for (what, own, others) in [
             ("scale", self.inner.scale(), other.inner.scale()),
             ("no_scale", self.inner.no_scale(), other.inner.no_scale()),
@@ -290,6 +298,8 @@ impl Classifier {
         Ok(Self {
             inner: self.inner.concat(&other.inner).or_raise()?,
             prompts: prompts.cloned(),
+            // Of a row of features, nothing is known.
+            model: self.model.as_ref().or(other.model.as_ref()).cloned(),
         })
     }
 
@@ -297,6 +307,7 @@ impl Classifier {
         Ok(Self {
             inner: self.inner.without_classes(&names).or_raise()?,
             prompts: self.prompts.clone(),
+            model: self.model.clone(),
         })
     }
 
@@ -319,6 +330,7 @@ impl Classifier {
                 "the classifier was made of features; build the new classes, and add them",
             ));
         };
+        check_texts(py, self.model.as_ref(), Some(&model.identity))?;
         let reporter = Reporter::new(progress);
         let built = run(py, &reporter, || {
             ClassifierBuilder::new(&classes)
@@ -329,6 +341,7 @@ impl Classifier {
         Ok(Self {
             inner: built.or_raise()?.with_scales_of(&self.inner),
             prompts: Some(prompts.clone()),
+            model: Some(Arc::clone(&model.identity)),
         })
     }
 

@@ -19,6 +19,7 @@ use crate::bundle::Bundle;
 use crate::classifier::Classifier;
 use crate::detection::Detection;
 use crate::errors::{OrRaise, invalid};
+use crate::identity::{Identity, SharedIdentity, check_features};
 use crate::images::InputImage;
 use crate::interrupt::{Reporter, run};
 use crate::model::{Failed, Model, item_exception, parallelism};
@@ -28,9 +29,17 @@ use crate::process;
 #[pyclass(frozen, module = "clipn")]
 pub(crate) struct Detector {
     inner: Inner,
+    /// The model that encoded the class names.
+    model: Option<SharedIdentity>,
 }
 
 impl Detector {
+    fn of_bundle(inner: Inner) -> Self {
+        let identity = inner.bundle().map(|bundle| bundle.identity());
+        let model = identity.map(Identity::from_bundle);
+        Self { inner, model }
+    }
+
     /// The exception or the result of each image.
     fn results(
         py: Python<'_>,
@@ -74,7 +83,7 @@ impl Detector {
                     .or_raise()?
             }
         };
-        Ok(Self { inner })
+        Ok(Self::of_bundle(inner))
     }
 
     #[staticmethod]
@@ -86,13 +95,18 @@ impl Detector {
             None if bundle.has_image_tower() => Inner::from_bundle(bundle),
             None => Inner::for_features_of(bundle),
         });
-        Ok(Self {
-            inner: inner.or_raise()?,
-        })
+        Ok(Self::of_bundle(inner.or_raise()?))
     }
 
     #[staticmethod]
-    fn from_classifier(classifier: &Classifier, model: Option<&Model>) -> PyResult<Self> {
+    fn from_classifier(
+        py: Python<'_>,
+        classifier: &Classifier,
+        model: Option<&Model>,
+    ) -> PyResult<Self> {
+        let identity = model.map(|model| &model.identity);
+        check_features(py, classifier.model.as_ref(), identity)?;
+        let known = classifier.model.clone();
         let classifier = classifier.inner.clone();
         let inner = match model {
             None => Inner::for_features(classifier),
@@ -102,7 +116,10 @@ impl Detector {
                     .or_raise()?
             }
         };
-        Ok(Self { inner })
+        Ok(Self {
+            inner,
+            model: known,
+        })
     }
 
     fn with_rule(
@@ -132,12 +149,14 @@ impl Detector {
         };
         Ok(Self {
             inner: self.inner.clone().with_rule(rule).or_raise()?,
+            model: self.model.clone(),
         })
     }
 
     fn with_top(&self, top: usize) -> Self {
         Self {
             inner: self.inner.clone().with_top_k(top),
+            model: self.model.clone(),
         }
     }
 
@@ -159,6 +178,12 @@ impl Detector {
         self.inner.calibration().is_some()
     }
 
+    /// Whether every image gets its best label.
+    #[getter]
+    fn accepts_all(&self) -> bool {
+        matches!(self.inner.rule(), DecisionRule::AcceptAll { .. })
+    }
+
     /// Side S of the images in pixels.
     #[getter]
     fn image_size(&self) -> usize {
@@ -171,6 +196,7 @@ impl Detector {
         Classifier {
             inner: self.inner.classifier().clone(),
             prompts: self.inner.bundle().map(|bundle| bundle.prompts().clone()),
+            model: self.model.clone(),
         }
     }
 

@@ -16,6 +16,7 @@ mod convert;
 mod detection;
 mod detector;
 mod errors;
+mod identity;
 mod images;
 mod interrupt;
 mod metrics;

@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 
 use crate::arrays::to_matrix;
 use crate::errors::{IntoException, OrRaise, exception, invalid, warn};
+use crate::identity::{Identity, SharedIdentity};
 use crate::images::{InputImage, decode_options, extract_all, tensors};
 use crate::interrupt::{Reporter, run};
 use crate::process;
@@ -34,6 +35,7 @@ pub(crate) struct Model {
     pub(crate) metadata: WeightsMetadata,
     pub(crate) preprocessing: Preprocessing,
     pub(crate) tower: Arc<dyn ImageTower<f32>>,
+    pub(crate) identity: SharedIdentity,
     texts: [OnceLock<TextEncoder>; 2],
 }
 
@@ -140,8 +142,10 @@ fn open(
         size,
         ..own.unwrap_or_else(|| Preprocessing::clip(size))
     };
+    let source = pretrained.checkpoint().path().display().to_string();
     Ok(Model {
         tower: image_tower(&weights).into(),
+        identity: Identity::from_weights(&weights, source),
         metadata: pretrained.metadata(),
         preprocessing: preprocessing.with_decode(decode_options(faithful)),
         pretrained,
@@ -314,6 +318,11 @@ impl Model {
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let length = tokens.shape()[1];
+        if length == 0 {
+            return Err(invalid(
+                "expected token ids [N, L] with at least one per text, got none",
+            ));
+        }
         let id =
             |&id: &i64| u32::try_from(id).map_err(|_| invalid(format!("invalid token id {id}")));
         let ids: Vec<u32> = tokens.as_slice()?.iter().map(id).collect::<PyResult<_>>()?;
@@ -321,8 +330,8 @@ impl Model {
         let reporter = Reporter::new(progress);
         let rows = run(py, &reporter, || -> Result<Vec<f32>, PyErr> {
             let mut rows = Vec::new();
-            reporter.begin("encoding texts", (ids.len() / length.max(1)) as u64);
-            for batch in ids.chunks((length * BATCH).max(1)) {
+            reporter.begin("encoding texts", (ids.len() / length) as u64);
+            for batch in ids.chunks(length * BATCH) {
                 if reporter.is_cancelled() {
                     break;
                 }

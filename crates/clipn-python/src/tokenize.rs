@@ -1,6 +1,6 @@
 //! CLIP's tokenizer.
 
-use clipn::tokenizer::Tokenizer;
+use clipn::tokenizer::{MAX_CONTEXT_LENGTH, Tokenizer};
 use numpy::PyArray2;
 use pyo3::prelude::*;
 use rayon::prelude::*;
@@ -16,8 +16,10 @@ pub(crate) fn tokenize(
     texts: Vec<String>,
     context_length: usize,
 ) -> PyResult<(Bound<'_, PyArray2<i64>>, usize)> {
-    if context_length == 0 {
-        return Err(invalid("expected a context length of at least 1, got 0"));
+    if !(1..=MAX_CONTEXT_LENGTH).contains(&context_length) {
+        return Err(invalid(format!(
+            "expected a context length from 1 to {MAX_CONTEXT_LENGTH}, got {context_length}"
+        )));
     }
     let rows = || -> Vec<_> {
         let tokenizer = Tokenizer::clip();

@@ -360,6 +360,59 @@ def test_weights_are_converted(tmp_path, model):
         clipn.load(tmp_path / "missing.safetensors")
 
 
+@pytest.fixture
+def other_model(model, tmp_path):
+    """A model of the same shapes with other towers."""
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "mini.safetensors"
+    clipn.convert("clipn-mini", path, to="clipn")
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    changed = {name: np.ascontiguousarray(-values if name.endswith("proj") else values) for name, values in tensors.items()}
+    assert any(name.endswith("proj") for name in changed)
+    save_file(changed, tmp_path / "other.safetensors", metadata)
+    return clipn.load(tmp_path / "other.safetensors")
+
+
+def test_two_models_are_not_mixed(model, other_model, classifier, bundle_path, tmp_path):
+    others = clipn.Classifier.build(["lion"], pretrained=other_model)
+    bundle = clipn.Bundle.open(bundle_path)
+    for mixed in [
+        lambda: classifier.add(["lion"], pretrained=other_model),
+        lambda: classifier.add(others),
+        lambda: clipn.Bundle.build(classifier, other_model),
+        lambda: bundle.with_classifier(others),
+        lambda: bundle.classifier.add(others),
+        lambda: clipn.Detector(others, model),
+    ]:
+        with pytest.raises(clipn.InvalidArgumentError, match="expected the model of the classifier, .*, got ") as caught:
+            mixed()
+        assert "build the classifier with this model" in str(caught.value.hint)
+    # Weights of one model in another file, and rows of features, of which nothing is known.
+    copy = clipn.load(tmp_path / "mini.safetensors")
+    assert len(classifier.add(["lion"], pretrained=copy)) == len(bundle.classifier.add(["lion"], pretrained=copy)) == 4
+    assert clipn.Detector(classifier, copy).class_names == classifier.class_names
+    rows = clipn.Classifier.from_features(
+        others.yes_weights, others.no_weights, classes=["lion"], scale=classifier.scale, no_scale=classifier.no_scale
+    )
+    assert len(classifier.add(rows)) == 4
+
+
+def test_a_detector_without_a_rule_warns_once(recwarn):
+    detector = clipn.Detector(clipn.Classifier.from_features(np.eye(3, dtype=np.float32)))
+    features = np.eye(3, dtype=np.float32)
+    with pytest.warns(UserWarning, match="every image gets its best label"):
+        assert detector.detect_features(features)[0].label == "0"
+    recwarn.clear()
+    detector.detect_features(features)
+    detector.with_rule(reject=False).with_top(1).detect_features(features)
+    clipn.Detector(clipn.Classifier.from_features(features)).with_rule("msp", 0.5).detect_features(features)
+    assert not recwarn.list
+
+
 def test_the_command_is_installed():
     shown = subprocess.run([os.path.join(os.path.dirname(sys.executable), "clipn"), "--version"], capture_output=True, text=True)
     assert shown.stdout.startswith(f"clipn {clipn.__version__}"), shown

@@ -82,6 +82,16 @@ def test_groups_and_scales_of_scores_are_checked():
         with pytest.raises(clipn.InvalidArgumentError, match="ends of groups"):
             clipn.scores.neglabel(yes, negatives, group_ends=ends)
     assert np.isfinite(clipn.scores.neglabel(yes, negatives, group_ends=[1, 3])).all()
+    with pytest.raises(clipn.InvalidArgumentError, match="group_ends has no effect"):
+        clipn.scores.msp(yes, group_ends=[1, 3])
+
+
+def test_token_ids_have_a_possible_length():
+    for length in [0, 65_537, 1 << 40]:
+        with pytest.raises(clipn.InvalidArgumentError, match=f"from 1 to 65536, got {length}"):
+            clipn.tokenize("a dog", length)
+    with pytest.raises(clipn.InvalidArgumentError, match="at least one per text"):
+        clipn.load("clipn-mini").text(np.zeros((3, 0), int))
     for scale in (0, -1, float("nan"), float("inf")):
         with pytest.raises(clipn.InvalidArgumentError, match="expected a positive scale"):
             clipn.scores.score("msp", yes, scale=scale)

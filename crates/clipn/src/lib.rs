@@ -89,7 +89,9 @@
 //! | `train` | yes | training of CLIP and of the "no" tower |
 //! | `download` | no | `hub` with downloads over HTTPS |
 //! | `mini` | no | the built-in model `clipn-mini`: 4.7 MB, for non-commercial research and education only |
-//! | `parquet` | no | `eval` with tables as Parquet files |
+//! | `gpu` | no | GPUs over Vulkan, Metal and DirectX 12 |
+//! | `cuda` | no | NVIDIA GPUs over CUDA |
+//! | `parquet` | no | Parquet files of images, captions, features and results |
 //!
 //! The default features are what needs no network, no C library and no license that restricts use. To only
 //! classify images, disable them: `clipn = { version = "0.2", default-features = false }`.

@@ -9,7 +9,7 @@ use clipn::classifier::Classifier;
 use clipn::detector::Detector;
 use clipn::image::{DecodeOptions, Preprocessing};
 use clipn::progress::Progress;
-use clipn::scores::{DecisionRule, MaxLogit, Score};
+use clipn::scores::{DecisionRule, MaxLogit, Score, ScoreError};
 
 use crate::common::args::{ModelArgs, PromptArgs, parse_score};
 use crate::common::classes;
@@ -97,8 +97,14 @@ impl DetectorArgs {
             ([path], _) => open_bundle(path, &self.model, device)?,
             ([], Some(classes)) => {
                 // Check the rule before the model is read.
-                if let (Some(score), None, false) = (self.score, self.threshold, self.no_reject) {
-                    default_rule(score)?;
+                if let Some(score) = self.score {
+                    let name = score.name();
+                    if score.fitted().is_some() {
+                        return Err(ScoreError::NeedsFit { score: name }.into());
+                    }
+                    if self.threshold.is_none() && !self.no_reject {
+                        default_rule(score)?;
+                    }
                 }
                 self.build(classes, device, progress)?
             }
@@ -224,7 +230,17 @@ fn default_rule(score: &'static dyn Score) -> Result<DecisionRule, CliError> {
 
 /// The error of a command line with neither `--bundle` nor `--classes`.
 pub(crate) fn no_classes() -> CliError {
-    CliError::usage_with_hint("no classes to choose from", "give --bundle or --classes")
+    let has_variable = std::env::var_os("CLIPN_BUNDLE").is_some_and(|value| !value.is_empty());
+    CliError::usage_with_hint(
+        "no classes to choose from",
+        match has_variable {
+            true => {
+                "give --classes; CLIPN_BUNDLE has no effect beside a flag that --bundle does not allow, such as \
+                 --reject, --model or --templates"
+            }
+            false => "give --bundle or --classes",
+        },
+    )
 }
 
 /// Opens a bundle with its model: the image tower in it, or the weights of `--pretrained`, or the

@@ -28,7 +28,7 @@ pub(crate) struct DeviceArgs {
     /// Precision of the towers: f32 or int8 on the CPU; f32, f16 or bf16 on a GPU [default: from the
     /// bundle, else bf16 on cuda, else f32; f32 in training]
     ///
-    /// Int8 is about three times as fast as f32, with slightly different scores. `clipn inspect
+    /// Int8 is about three times as fast as f32, with slightly different scores. `clipn inspect WEIGHTS
     /// --precision int8 --images DIR` compares a precision with f32 on your images.
     #[arg(long, value_name = "NAME")]
     pub precision: Option<Precision>,

@@ -15,7 +15,7 @@ use crate::common::messages::note;
 /// Features of classes, in place of class names with a model.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TextFeatureArgs {
-    /// Text features of the classes, one row [D] per class, in a .npy, .safetensors or .parquet file,
+    /// Text features of the classes, one row [D] per class, in a .npy, .safetensors, .pt or .parquet file,
     /// instead of a model
     ///
     /// Class names are those of --classes, else the keys of the file.

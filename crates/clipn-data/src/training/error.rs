@@ -92,7 +92,7 @@ pub enum TrainingDataError {
         problem: String,
     },
     /// More samples are broken than allowed.
-    #[error("{} skipped samples exceed the limit of {limit}: {skipped}", .skipped.total())]
+    #[error("skipped {}, more than the limit of {limit}: {skipped}", count(.skipped.total(), "sample"))]
     TooManySkipped {
         /// Maximum number of skipped samples per epoch and process.
         limit: u64,

@@ -87,8 +87,8 @@ pub struct FeatureCache {
     stored: HashMap<FeatureKey, Vec<f32>>,
     damaged: u64,
     added: Mutex<Added>,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    found: AtomicU64,
+    encoded: AtomicU64,
 }
 
 /// What this process has added.
@@ -150,8 +150,8 @@ impl FeatureCache {
             stored: HashMap::new(),
             damaged: 0,
             added: Mutex::default(),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            found: AtomicU64::new(0),
+            encoded: AtomicU64::new(0),
             directory: directory.clone(),
         };
         let mut segments = fs::read_dir(&directory)
@@ -179,27 +179,25 @@ impl FeatureCache {
         self.len() == 0
     }
 
-    /// Returns the features `[D]` of an image, not normalized, and counts it.
+    /// Returns the features `[D]` of an image, not normalized, and counts an image that was found.
     pub fn get(&self, key: &FeatureKey) -> Option<Vec<f32>> {
         let found = match self.stored.get(key) {
             Some(row) => Some(row.clone()),
             None => self.added().rows.get(key).cloned(),
         };
-        let counter = if found.is_some() {
-            &self.hits
-        } else {
-            &self.misses
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if found.is_some() {
+            self.found.fetch_add(1, Ordering::Relaxed);
+        }
         found
     }
 
-    /// Adds the features `[D]` of an image, not normalized. Those of another length are ignored. An error
+    /// Adds the features `[D]` of an image that was encoded, not normalized. Those of another length are ignored. An error
     /// of writing is returned by [`finish`](Self::finish).
     pub fn insert(&self, key: &FeatureKey, row: &[f32]) {
         if row.len() != self.dim {
             return;
         }
+        self.encoded.fetch_add(1, Ordering::Relaxed);
         let mut added = self.added();
         if added.error.is_none()
             && let Err(error) = self.append(&mut added, key, row)
@@ -225,8 +223,8 @@ impl FeatureCache {
             })?;
         }
         Ok(FeatureCacheUse {
-            found: self.hits.load(Ordering::Relaxed),
-            encoded: self.misses.load(Ordering::Relaxed),
+            found: self.found.load(Ordering::Relaxed),
+            encoded: self.encoded.load(Ordering::Relaxed),
             damaged: self.damaged,
         })
     }
@@ -370,7 +368,7 @@ mod tests {
         cache.insert(&b, &row[1..]);
         assert_eq!((cache.get(&a), cache.get(&b)), (Some(row.clone()), None));
         let used = cache.finish().unwrap();
-        assert_eq!((used.found, used.encoded, used.damaged), (1, 2, 0));
+        assert_eq!((used.found, used.encoded, used.damaged), (1, 1, 0));
 
         let again = open(folder.path(), Precision::F32);
         assert_eq!((again.len(), again.get(&a)), (1, Some(row)));

@@ -87,6 +87,19 @@ pub enum ScoreFileError {
         /// Columns of the table.
         columns: Vec<String>,
     },
+    /// Two columns contradict each other.
+    #[error(
+        "line {line} of {} is in-distribution by one of the columns `{}` and `{}`, and not by the other",
+        path.display(), columns[0], columns[1]
+    )]
+    Contradiction {
+        /// Path of the file.
+        path: PathBuf,
+        /// Names of the columns.
+        columns: [String; 2],
+        /// Line of the first row that differs.
+        line: u64,
+    },
     /// The rows are decisions, which are no ground truth.
     #[error(
         "{} has decisions, but no column that says which images are in-distribution: `unknown` follows \
@@ -197,6 +210,7 @@ impl ScoreFileError {
             Self::NoSets { .. } => "give the labels too, or each set as a list of its own",
             Self::NoScoreColumn { .. } => "name the columns in `score_columns`",
             Self::NoSetColumn { .. } => "name the column in `set_column`",
+            Self::Contradiction { .. } => "name the column with the truth in `set_column`",
             Self::Decisions { .. } => {
                 "add a column `is_ood` with the truth, or give each set as a list of its own"
             }

@@ -111,7 +111,7 @@ pub(super) fn roles(
     id_value: Option<&str>,
 ) -> Option<Vec<Role>> {
     if let Some(id) = id_value {
-        return named(values, |value| is_value(value, id));
+        return named(values, |value| is_value(value, id)).or_else(|| flagged(values, id));
     }
     match meaning {
         Meaning::Flag { true_is_ood } => values
@@ -148,6 +148,14 @@ fn named(values: &IndexSet<String>, is_id: impl Fn(&String) -> bool) -> Option<V
         };
         values.iter().map(role).collect()
     })
+}
+
+/// Roles by flags in other words than that of in-distribution rows: `1` and `0` if it is `true`, as NumPy's booleans are
+/// read. `None` if there are other values than flags.
+fn flagged(values: &IndexSet<String>, id: &str) -> Option<Vec<Role>> {
+    let id = flag(id)?;
+    let are_flags = values.iter().all(|value| flag(value).is_some());
+    are_flags.then(|| named(values, |value| flag(value) == Some(id)))?
 }
 
 /// Roles by the sign of numbers. `None` if there are no negative ones, or other values than finite numbers.
@@ -225,5 +233,8 @@ mod tests {
             "ID 1.0"
         );
         assert_eq!(found("set", &["a", "b"], Some("c")), None);
+        // NumPy's booleans are read as numbers.
+        assert_eq!(found("label", &["1", "0"], Some("true")).unwrap(), "ID 0");
+        assert_eq!(found("label", &["1", "0", "2"], Some("true")), None);
     }
 }

@@ -132,6 +132,45 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// Checks that no other column says otherwise of a row whether it is in-distribution, unless the column or its value
+    /// was chosen.
+    fn check_other_flags(
+        &self,
+        options: &ScoreTableOptions,
+        set: usize,
+        (value_of_row, roles_of_values): (&[usize], &[Role]),
+    ) -> Result<(), ScoreFileError> {
+        if options.set_column.is_some() || options.id_value.is_some() {
+            return Ok(());
+        }
+        for (column, name) in self.header.iter().enumerate() {
+            let Some(meaning @ Meaning::Flag { .. }) = meaning(name) else {
+                continue;
+            };
+            if column == set || (self.is_decisions() && is_decided(name)) {
+                continue;
+            }
+            let cells = (0..self.rows.len()).map(|row| self.cell(row, column).to_owned());
+            let values: IndexSet<String> = cells.collect();
+            let Some(others) = roles(&values, meaning, None) else {
+                continue;
+            };
+            let differs = |&row: &usize| {
+                let other = values.get_index_of(self.cell(row, column));
+                let other = other.map(|value| others[value] == Role::Id);
+                other != Some(roles_of_values[value_of_row[row]] == Role::Id)
+            };
+            if let Some(row) = (0..self.rows.len()).find(differs) {
+                return Err(ScoreFileError::Contradiction {
+                    path: self.path.to_owned(),
+                    columns: [self.header[set].clone(), name.clone()],
+                    line: self.rows[row].0,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// The column with the names of the sets, beside one that says which rows are in-distribution.
     fn names_column(&self, options: &ScoreTableOptions, meaning: Meaning) -> Option<usize> {
         let is_flag = matches!(meaning, Meaning::Flag { .. });
@@ -238,6 +277,7 @@ impl<'a> Table<'a> {
         let roles = roles(&values, meaning, id_value).ok_or_else(|| {
             ScoreFileError::without_id(self.path, &self.header[set], id_value, &values)
         })?;
+        self.check_other_flags(options, set, (&value_of_row, &roles))?;
         let names = self.names_column(options, meaning);
         let (mut id_names, mut ood_names) = (IndexSet::new(), IndexSet::new());
         let target = value_of_row.iter().enumerate().map(|(row, &value)| {

@@ -150,10 +150,12 @@ impl<'a> StreamEvaluator<'a> {
                     let template = (set, ood_share, order);
                     self.score(scorer, (&id, images), &stream, template, &mut run)
                         .map_err(|error| match error {
-                            EvaluationError::Interrupted { .. } => EvaluationError::Interrupted {
-                                done,
-                                total: streams,
-                            },
+                            EvaluationError::Interrupted { .. } => {
+                                EvaluationError::StreamsInterrupted {
+                                    done,
+                                    total: streams,
+                                }
+                            }
                             other => other,
                         })?;
                     let rows = &run.rows[start..];

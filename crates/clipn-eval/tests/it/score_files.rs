@@ -76,6 +76,27 @@ fn a_flag_beside_the_names_of_sets_says_which_are_known() {
 }
 
 #[test]
+fn columns_that_contradict_each_other_are_an_error() {
+    let text = "score,is_ood,ood\n0.9,0,0\n0.2,1,0\n0.1,1,1\n";
+    let error = table(text, &ScoreTableOptions::default()).unwrap_err();
+    let message = error.to_string();
+    assert!(message.starts_with("line 3 of "), "{message}");
+    assert!(message.contains("`is_ood` and `ood`"), "{message}");
+    let chosen = ScoreTableOptions::default().with_set_column(Some("is_ood".to_owned()));
+    assert_eq!(table(text, &chosen).unwrap().scores[0].id, [0.9]);
+    // Columns that agree, in other words, or whose values are no flags.
+    for text in [
+        "score,is_ood,is_id\n0.9,0,true\n0.2,1,false\n",
+        "score,is_ood,unknown\n0.9,0,3\n0.2,1,4\n",
+    ] {
+        assert_eq!(
+            table(text, &ScoreTableOptions::default()).unwrap().scores[0].id,
+            [0.9]
+        );
+    }
+}
+
+#[test]
 fn decisions_are_no_ground_truth() {
     let text = "path,label,unknown,score,threshold,reason\n\
                 a.jpg,cat,false,0.9,0.5,kept\n\

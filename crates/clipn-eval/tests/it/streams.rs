@@ -225,7 +225,10 @@ fn a_cancelled_evaluation_says_how_far_it_came() {
     let evaluator = StreamEvaluator::new(&evaluation, settings()).with_progress(&progress);
     let error = evaluator.run(&mut scorer()).unwrap_err();
     assert!(
-        matches!(error, EvaluationError::Interrupted { done: 1, total: 6 }),
+        matches!(
+            error,
+            EvaluationError::StreamsInterrupted { done: 1, total: 6 }
+        ),
         "{error}"
     );
 }

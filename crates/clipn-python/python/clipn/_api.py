@@ -421,7 +421,9 @@ class Detector:
 
     def __init__(self, source: Bundle | Classifier, pretrained: Model | StrPath | None = None) -> None:
         """Combines a classifier or a bundle with a model. Without one, a bundle uses the image tower in it; else the detector
-        decides on features only (:meth:`detect_features`)."""
+        decides on features only (:meth:`detect_features`). If nothing rejects, for lack of "no" and of negatives, every image gets
+        its best label, with a warning."""
+        self._has_rule = False
         if isinstance(source, _clipn.Detector):
             self._native = source
         elif isinstance(source, Bundle):
@@ -441,11 +443,27 @@ class Detector:
         unit. With ``reject=False``, every image gets its best label."""
         if threshold is not None and not reject:
             raise InvalidArgumentError("a threshold has no effect with reject=False", "leave one of them out")
-        return Detector(self._native.with_rule(score, threshold, reject))
+        detector = Detector(self._native.with_rule(score, threshold, reject))
+        detector._has_rule = True
+        return detector
 
     def with_top(self, top: int) -> Detector:
         """Returns a detector that reports the ``top`` best classes [default: 3]."""
-        return Detector(self._native.with_top(top))
+        detector = Detector(self._native.with_top(top))
+        detector._has_rule = self._has_rule
+        return detector
+
+    def _warn_without_rule(self) -> None:
+        """Warns once if nothing rejects, and no rule was set."""
+        if self._native.accepts_all and not self._has_rule:
+            import warnings
+
+            self._has_rule = True
+            warnings.warn(
+                'every image gets its best label: the classifier has neither "no" nor negatives; give negatives="wordnet" or '
+                "reject=[…] to Classifier.build, or set a rule with Detector.with_rule",
+                stacklevel=3,
+            )
 
     def detect(
         self,
@@ -468,12 +486,14 @@ class Detector:
         Returns:
             A :class:`Detection` for one image; :class:`Detections`, a list with ``to_pandas`` and ``to_arrow``, for several.
         """
+        self._warn_without_rule()
         collection, is_one = one_or_many(images)
         found = self._native.detect_list(collection, _keep(errors), batch_size, workers, _progress(progress))
         return found[0] if is_one else Detections(found)
 
     def detect_features(self, features: ArrayLike, *, errors: str = "raise") -> Detections:
         """Classifies image features ``[N, D]`` of the same model, normalized or not."""
+        self._warn_without_rule()
         return Detections(self._native.detect_features(floats(features, "features", 2), _keep(errors)))
 
     def stream(
@@ -488,6 +508,7 @@ class Detector:
         batches ahead, on worker threads."""
         if isinstance(images, (str, bytes, os.PathLike)):
             raise InvalidArgumentError("expected an iterable of images, got one image", "give [image], or call `detect`")
+        self._warn_without_rule()
         return self._native.stream(images, _keep(errors), batch_size, workers)
 
     @property

@@ -66,6 +66,8 @@ def score(
             raise InvalidArgumentError(f"expected local_logits of shape (N, P, {yes.shape[1]}), got {local.shape}")
         local = local.reshape(local.shape[0], -1)
     yes, no, negatives, local = same_type(yes, no, negatives, local)
+    if group_ends is not None and negatives is None:
+        raise InvalidArgumentError("group_ends has no effect without negative_logits", "leave it out")
     ends = None if group_ends is None else list(group_ends)
     return _clipn.score(name, yes, no, negatives, local, ends, scale, stable)
 
@@ -86,7 +88,7 @@ def msp(yes_logits: ArrayLike, **settings: Any) -> np.ndarray:
 
     Args:
         yes_logits: Logits of the classes, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -99,7 +101,7 @@ def maxlogit(yes_logits: ArrayLike, **settings: Any) -> np.ndarray:
 
     Args:
         yes_logits: Logits of the classes, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -112,7 +114,7 @@ def energy(yes_logits: ArrayLike, **settings: Any) -> np.ndarray:
 
     Args:
         yes_logits: Logits of the classes, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -125,7 +127,7 @@ def mcm(yes_logits: ArrayLike, **settings: Any) -> np.ndarray:
 
     Args:
         yes_logits: Logits of the classes, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -138,7 +140,7 @@ def margin(yes_logits: ArrayLike, **settings: Any) -> np.ndarray:
 
     Args:
         yes_logits: Logits of the classes, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -151,7 +153,7 @@ def gen(yes_logits: ArrayLike, **settings: Any) -> np.ndarray:
 
     Args:
         yes_logits: Logits of the classes, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -164,7 +166,7 @@ def logitgap(yes_logits: ArrayLike, **settings: Any) -> np.ndarray:
 
     Args:
         yes_logits: Logits of the classes, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -178,7 +180,7 @@ def ctw(yes_logits: ArrayLike, no_logits: ArrayLike, **settings: Any) -> np.ndar
     Args:
         yes_logits: "Yes" logits, ``[N, K]``.
         no_logits: "No" logits, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -192,7 +194,7 @@ def atd(yes_logits: ArrayLike, no_logits: ArrayLike, **settings: Any) -> np.ndar
     Args:
         yes_logits: "Yes" logits, ``[N, K]``.
         no_logits: "No" logits, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.
@@ -206,7 +208,7 @@ def gated_energy(yes_logits: ArrayLike, no_logits: ArrayLike, **settings: Any) -
     Args:
         yes_logits: "Yes" logits, ``[N, K]``.
         no_logits: "No" logits, ``[N, K]``.
-        settings: ``scale``, ``stable`` and ``group_ends`` of :func:`score`.
+        settings: ``scale`` and ``stable`` of :func:`score`.
 
     Returns:
         Scores, ``[N]``.

@@ -30,7 +30,7 @@ pub(crate) struct Info {
     bundle: String,
     /// Name of the model.
     model: String,
-    /// Number format of the image tower's matrix products: `f32` or `int8`.
+    /// Number format of the image tower: `f32` or `int8`, on a GPU also `f16` or `bf16`.
     precision: String,
     /// Side length of the model's input in pixels.
     image_size: usize,

@@ -45,7 +45,7 @@ pub(crate) struct CalibrateArgs {
     /// Out-of-distribution images: a directory or an image list; repeatable
     #[arg(long, value_name = "DIR")]
     pub ood: Vec<PathBuf>,
-    /// Features of in-distribution images instead of images, in a .npy, .safetensors or .parquet file
+    /// Features of in-distribution images instead of images, in a .npy, .safetensors, .pt or .parquet file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "ood", "feature_cache"])]
     pub features: Option<PathBuf>,
     /// Features of out-of-distribution images; repeatable

@@ -148,7 +148,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
     let calibration = calibrate(&scores(&id), &scores(&ood), &settings)?
         .with_description(args.description())
         .with_warnings(warnings);
-    report_choice(&bundle, score);
+    report_choice(&bundle, score, args.out.is_some());
     if let Some(out) = out {
         // Another process may have written it meanwhile.
         check_bundle_output(out, args.force)?;
@@ -181,10 +181,11 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<(), CliError> {
 
 /// Says what is kept and what is lost of an earlier calibration, and of negatives that have no part in the
 /// score.
-fn report_choice(bundle: &Bundle, score: &dyn Score) {
+fn report_choice(bundle: &Bundle, score: &dyn Score, is_copy: bool) {
     if let Some(earlier) = bundle.calibration() {
         status(format_args!(
-            "replaces the threshold {} of {}, from {}",
+            "{} the threshold {} of {}, from {}",
+            if is_copy { "leaves out" } else { "replaces" },
             decimals(earlier.published_threshold(), 4),
             earlier.score().display_name(),
             count(earlier.len(), "image")

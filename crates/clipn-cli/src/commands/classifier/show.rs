@@ -159,7 +159,11 @@ pub(super) fn describe(out: &mut impl Write, bundle: &Bundle) -> std::io::Result
         Some(calibration) => threshold(out, calibration),
         None => writeln!(
             out,
-            "threshold    not calibrated: the published rule of the score applies"
+            "threshold    not calibrated: {}",
+            match classifier.score_inputs().default_rule() {
+                Some(rule) => format!("the published rule of {}", rule.score().display_name()),
+                None => "no score rejects, for lack of \"no\" and of negatives".to_owned(),
+            }
         ),
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct ClassifyArgs {
     pub adapt: AdaptArgs,
     #[command(flatten)]
     pub shard: ShardArgs,
-    /// Features [N, D] of the model instead of images, in a .npy, .safetensors or .parquet file;
+    /// Features [N, D] of the model instead of images, in a .npy, .safetensors, .pt or .parquet file;
     /// repeatable
     #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "paths", "faithful_pixels", "bands", "sample_bits", "strict"])]
     pub features: Vec<PathBuf>,

@@ -77,7 +77,7 @@ impl Finished<'_> {
         let what = self.what;
         if failed > 0 && rows > 0 {
             warning(format_args!(
-                "{failed} of {items} {what} have no features: {}",
+                "no features of {failed} of {items} {what}: {}",
                 self.target.errors.display()
             ));
         }

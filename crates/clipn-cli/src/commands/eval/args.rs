@@ -95,7 +95,7 @@ pub(crate) struct EvalArgs {
         requires = "id"
     )]
     pub shifted_id: Vec<String>,
-    /// Features [N, D] of in-distribution images instead of images, in a .npy, .safetensors or .parquet
+    /// Features [N, D] of in-distribution images instead of images, in a .npy, .safetensors, .pt or .parquet
     /// file
     #[arg(
         long,

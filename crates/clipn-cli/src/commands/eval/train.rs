@@ -35,7 +35,7 @@ pub(crate) struct TrainArgs {
     /// class stands in. Images of other classes are left out.
     #[arg(long, value_name = "DIR|LIST|benchmark", conflicts_with_all = ["features", "train_features"])]
     pub id_train: Option<String>,
-    /// Features of in-distribution images that scores are fitted to, in a .npy, .safetensors or
+    /// Features of in-distribution images that scores are fitted to, in a .npy, .safetensors, .pt or
     /// .parquet file
     #[arg(long, value_name = "FILE")]
     pub train_features: Option<PathBuf>,

@@ -209,8 +209,7 @@ pub(crate) struct TrainArgs {
     /// Cache image features on disk; needs --augmentation none
     #[arg(long)]
     pub cache_image_features: bool,
-    /// Directory of the feature cache, to share it among runs on the same data [default: in the
-    /// run]
+    /// Directory of the feature cache, to share it among runs [default: in the run]
     #[arg(long, value_name = "DIR")]
     pub feature_cache: Option<PathBuf>,
     /// Threads that load images ahead [default: as many as --threads]

@@ -291,7 +291,8 @@ impl CliError {
                 | Self::Download(DownloadError::Cancelled { .. })
                 | Self::Evaluation(
                     EvaluationError::Interrupted { .. }
-                        | EvaluationError::RepeatsInterrupted { .. },
+                        | EvaluationError::RepeatsInterrupted { .. }
+                        | EvaluationError::StreamsInterrupted { .. },
                 )
                 | Self::Inference(InferenceError::Cancelled { .. })
         )
@@ -312,7 +313,11 @@ impl CliError {
                 | DownloadError::InvalidUrl { .. }
                 | DownloadError::UnsafePath { .. }
                 | DownloadError::TagWithoutModel { .. },
-            ) => 2,
+            )
+            // An output that exists, as of every command.
+            | Self::Convert(ConvertError::OutputExists { .. })
+            | Self::Training(TrainingError::Log(TrainingLogError::AlreadyExists { .. }))
+            | Self::Demo(DemoError::NotEmpty { .. }) => 2,
             #[cfg(feature = "serve")]
             Self::Serve(clipn_serve::ServeError::InvalidSetting(_)) => 2,
             error if error.is_interrupt() => INTERRUPTED,

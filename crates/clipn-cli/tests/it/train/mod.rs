@@ -455,7 +455,7 @@ fn skips_broken_samples_up_to_a_limit() {
     assert_eq!(output.status.code(), Some(1), "{error}");
     let report = error_report(&error);
     assert!(
-        report.contains("exceed the limit of 0")
+        report.contains(", more than the limit of 0: ")
             && report.contains(".bmp")
             && report.contains("--max-bad"),
         "{error}"

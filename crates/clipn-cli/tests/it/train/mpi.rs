@@ -597,7 +597,9 @@ fn ranks_with_other_training_data_are_refused() {
         let arguments = train("other", &["--objective", "clip", "--logs", &logs]);
         let mut command = on_ranks(s, &mpi, 1, &arguments);
         command.current_dir(s.path("same"));
-        command.args([":", "-n", "1", "-wdir"]).arg(s.path("changed"));
+        command
+            .args([":", "-n", "1", "-wdir"])
+            .arg(s.path("changed"));
         command.arg(program).args(&arguments);
         let output = output_within(command, LIMIT);
         let stderr = text(&output.stderr);

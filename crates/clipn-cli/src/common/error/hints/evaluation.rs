@@ -55,6 +55,7 @@ fn score_file(error: &ScoreFileError) -> Option<&'static str> {
         ScoreFileError::UnknownColumn { .. } => "check --scores and --set-column",
         ScoreFileError::NoScoreColumn { .. } => "name the columns of scores with --scores",
         ScoreFileError::NoIdRows { .. } => "check --id-value",
+        ScoreFileError::Contradiction { .. } => "name the column with the truth with --set-column",
         ScoreFileError::NoSetColumn { .. } => "name the column with --set-column",
         ScoreFileError::Decisions { .. } => {
             "add a column `is_ood` with the truth, or name one with --set-column"
