@@ -263,13 +263,13 @@ fn keeps_existing_outputs_without_force() {
     s.done(&["convert", "taught.safetensors", "hub", "--to", "open-clip"]);
     fails(
         &s,
-        1,
+        2,
         &[&TINY[..], &["taught.safetensors"]].concat(),
         &["taught.safetensors", "already exists"],
     );
     fails(
         &s,
-        1,
+        2,
         &["taught.safetensors", "hub", "--to", "open-clip"],
         &["hub already exists"],
     );

@@ -191,7 +191,7 @@ fn rejects_unusable_runs_and_checkpoints() {
         "captions.tsv",
     ];
     let printed = s.done(&[&common[..], &clip(&[])].concat());
-    training_fails(s, 1, &clip(&[]), &["log.jsonl", "resume"]);
+    training_fails(s, 2, &clip(&[]), &["log.jsonl", "resume"]);
     assert!(s.path(printed.trim()).is_file());
 
     let no = [
