@@ -29,6 +29,17 @@ pub fn escape_control_in_lines(text: &str, max_chars: usize) -> Cow<'_, str> {
     escape(text, max_chars, |c| c != '\n' && acts_on_terminal(c))
 }
 
+/// Returns the line of the byte at `offset`, counted from 1, as parsers of whole texts report it.
+///
+/// ```
+/// assert_eq!(clipn_base::text::line_at("a = 1\nb = \n", 10), 2);
+/// ```
+#[must_use]
+pub fn line_at(text: &str, offset: usize) -> usize {
+    let before = text.bytes().take(offset);
+    1 + before.filter(|&byte| byte == b'\n').count()
+}
+
 fn escape(text: &str, max_chars: usize, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     // A character has at least one byte, so that most texts are measured without decoding.
     let fits = text.len() <= max_chars || text.chars().nth(max_chars).is_none();

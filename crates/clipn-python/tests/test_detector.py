@@ -391,10 +391,11 @@ def test_two_models_are_not_mixed(model, other_model, classifier, bundle_path, t
         with pytest.raises(clipn.InvalidArgumentError, match="expected the model of the classifier, .*, got ") as caught:
             mixed()
         assert "build the classifier with this model" in str(caught.value.hint)
-    # Weights of one model in another file, and rows of features, whose model is not known.
-    copy = clipn.load(tmp_path / "mini.safetensors")
+    # The same weights, opened again, and rows of features, whose model is not known.
+    copy = clipn.load("clipn-mini")
     assert len(classifier.add(["lion"], pretrained=copy)) == len(bundle.classifier.add(["lion"], pretrained=copy)) == 4
     assert clipn.Detector(classifier, copy).class_names == classifier.class_names
+    assert len(others.add(["tiger"], pretrained=clipn.load(tmp_path / "other.safetensors"))) == 2
     rows = clipn.Classifier.from_features(
         others.yes_weights, others.no_weights, classes=["lion"], scale=classifier.scale, no_scale=classifier.no_scale
     )

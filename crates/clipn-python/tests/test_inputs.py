@@ -84,6 +84,9 @@ def test_groups_and_scales_of_scores_are_checked():
     assert np.isfinite(clipn.scores.neglabel(yes, negatives, group_ends=[1, 3])).all()
     with pytest.raises(clipn.InvalidArgumentError, match="group_ends has no effect"):
         clipn.scores.msp(yes, group_ends=[1, 3])
+    for scale in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(clipn.InvalidArgumentError, match="expected a positive scale"):
+            clipn.scores.score("msp", yes, scale=scale)
 
 
 def test_token_ids_have_a_possible_length():
@@ -92,9 +95,6 @@ def test_token_ids_have_a_possible_length():
             clipn.tokenize("a dog", length)
     with pytest.raises(clipn.InvalidArgumentError, match="at least one per text"):
         clipn.load("clipn-mini").text(np.zeros((3, 0), int))
-    for scale in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(clipn.InvalidArgumentError, match="expected a positive scale"):
-            clipn.scores.score("msp", yes, scale=scale)
 
 
 def test_detections_without_a_threshold_are_restored(bundle_path, images):

@@ -113,8 +113,11 @@ impl ServeSettings {
         self.max_request_bytes.saturating_mul(8).max(64 << 20)
     }
 
-    /// Validates the ranges of all settings.
-    pub(crate) fn check(&self) -> Result<(), ServeError> {
+    /// Validates the ranges of all settings, as a server does before it starts.
+    ///
+    /// # Errors
+    /// [`ServeError::InvalidSetting`] for the first setting that is out of range.
+    pub fn check(&self) -> Result<(), ServeError> {
         let counts = [
             ("workers", self.workers, 1024),
             ("max_batch", self.max_batch, 4096),

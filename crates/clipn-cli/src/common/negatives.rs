@@ -378,6 +378,12 @@ fn read_list(path: &Path) -> Result<NegativeSource, CliError> {
         .lines()
         .filter(|line| !line.trim().is_empty())
         .collect();
+    if lines.is_empty() {
+        return Err(CliError::usage_with_hint(
+            format!("{} contains no texts", path.display()),
+            "give one text per line",
+        ));
+    }
     let origin = path.display().to_string();
     Ok(list_source(ClassList::parse_text(
         &lines.join("\n"),

@@ -320,8 +320,19 @@ fn rejects_wrong_usage() {
         );
         (output.status.code(), stderr)
     };
-    assert_eq!(refused(&["--workers", "0"]).0, Some(2));
-    assert_eq!(refused(&["--queue", "0"]).0, Some(2));
+    for flag in [
+        "--workers",
+        "--queue",
+        "--max-connections-per-address",
+        "--deadline-ms",
+    ] {
+        let (code, stderr) = refused(&[flag, "0"]);
+        assert_eq!(code, Some(2), "{stderr}");
+        assert!(
+            stderr.contains(&format!("hint: check {flag}\n")),
+            "{stderr}"
+        );
+    }
     assert_eq!(refused(&["--queue", "4", "--max-images", "5"]).0, Some(2));
     assert_eq!(refused(&["--host", "nowhere"]).0, Some(2));
     let (code, stderr) = refused(&["--api-key", "hunter2"]);

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use clipn_base::content::ContentKind;
+use clipn_base::text::line_at;
 use clipn_data::{
     CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit, TableKind, is_archive_name,
 };
@@ -280,8 +281,12 @@ impl TrainSettings {
         let text = String::from_utf8(bytes).map_err(|e| error(e.into()))?;
         toml::from_str(&text).map_err(|e| {
             // The other lines of the message repeat a part of the file.
-            let first = e.message().lines().next().unwrap_or_default().to_owned();
-            error(first.into())
+            let first = e.message().lines().next().unwrap_or_default();
+            let problem = match e.span() {
+                Some(span) => format!("line {}: {first}", line_at(&text, span.start)),
+                None => first.to_owned(),
+            };
+            error(problem.into())
         })
     }
 

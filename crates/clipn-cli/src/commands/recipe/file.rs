@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clipn::content::ContentKind;
+use clipn::text::line_at;
 use serde::Deserialize;
 use toml::Value;
 
@@ -307,10 +308,7 @@ fn scalar(value: &Value) -> Option<String> {
 fn syntax_error(text: &str, error: &toml::de::Error) -> String {
     let message = error.message().replace('\n', " ");
     match error.span() {
-        Some(span) => {
-            let line = 1 + text[..span.start].matches('\n').count();
-            format!("line {line}: {message}")
-        }
+        Some(span) => format!("line {}: {message}", line_at(text, span.start)),
         None => message,
     }
 }

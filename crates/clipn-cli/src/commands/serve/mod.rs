@@ -31,6 +31,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), CliError> {
     allocator::return_freed_memory();
     // Check the settings before the model is read.
     let settings = args.settings()?;
+    settings.check()?;
     let allows_remote_access_without_key = settings.allows_remote_access_without_key();
     let log_level = match args.log_level {
         LogLevel::Info | LogLevel::Debug if messages::is_quiet() => LogLevel::Warn,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use clipn_base::text::line_at;
 use indexmap::IndexMap;
 use serde::Deserialize;
 
@@ -145,8 +146,13 @@ struct RawSource {
 
 /// Parses and checks a definition; the error describes the problem and its location.
 pub(super) fn parse(text: &str) -> Checked<Benchmark> {
-    let raw: RawBenchmark =
-        toml::from_str(text).map_err(|error| error.to_string().trim_end().to_string())?;
+    let raw: RawBenchmark = toml::from_str(text).map_err(|error| {
+        let message = error.message().replace('\n', " ");
+        match error.span() {
+            Some(span) => format!("line {}: {message}", line_at(text, span.start)),
+            None => message,
+        }
+    })?;
     if raw.name.trim().is_empty() {
         return Err("empty `name`".to_string());
     }

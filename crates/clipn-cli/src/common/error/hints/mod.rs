@@ -100,12 +100,35 @@ fn program_hint(error: &CliError) -> Option<String> {
 /// Advice for a setting of the server, recognized by the message.
 #[cfg(feature = "serve")]
 fn server_setting(problem: &str) -> Option<&'static str> {
-    if problem.contains("max_images") {
-        Some("raise --queue or lower --max-images")
-    } else if problem.contains("API key") {
-        Some("`openssl rand -hex 16` generates a key")
-    } else {
-        None
+    const OUT_OF_RANGE: [(&str, &str); 13] = [
+        ("workers", "check --workers"),
+        ("max_batch", "check --max-batch"),
+        ("max_queued_images", "check --queue"),
+        ("max_request_bytes", "check --max-request-bytes"),
+        ("max_images", "check --max-images"),
+        ("max_classes", "check --max-classes"),
+        ("max_connections", "check --max-connections"),
+        (
+            "max_connections_per_address",
+            "check --max-connections-per-address",
+        ),
+        ("max_pixels", "check --max-pixels"),
+        ("deadline", "check --deadline-ms"),
+        ("read_timeout", "check --read-timeout-ms"),
+        ("write_timeout", "check --write-timeout-ms"),
+        ("stuck_timeout", "check --stuck-after-ms"),
+    ];
+    let name = problem
+        .strip_prefix("invalid ")
+        .and_then(|rest| rest.split(':').next());
+    let flag = OUT_OF_RANGE
+        .iter()
+        .find(|(setting, _)| Some(*setting) == name);
+    match flag {
+        Some((_, hint)) => Some(hint),
+        None if problem.contains("max_images") => Some("raise --queue or lower --max-images"),
+        None if problem.contains("API key") => Some("`openssl rand -hex 16` generates a key"),
+        None => None,
     }
 }
 
