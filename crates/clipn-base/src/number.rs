@@ -1,7 +1,8 @@
 //! Numbers for people: few digits, but none that rounds away what it says.
 
 /// Formats a number with some decimals. If they would round it to 0, 1 or −1, it has significant digits of
-/// its own, or of its difference from 1 or −1: scores saturate there, and thresholds lie between them.
+/// its own, or of its difference from 1 or −1: scores saturate there, and thresholds lie between them. There are 1 to 17
+/// decimals; more than an f64 has would be zeros.
 ///
 /// ```
 /// use clipn_base::number::decimals;
@@ -11,7 +12,8 @@
 /// assert_eq!(decimals(0.999_99, 3), "1 - 1.0e-5");
 /// ```
 pub fn decimals(value: f64, digits: usize) -> String {
-    let unit = 10.0_f64.powi(-i32::try_from(digits).unwrap_or(i32::MAX));
+    let digits = digits.clamp(1, 17);
+    let unit = 10.0_f64.powi(-(digits as i32));
     let significant = digits.saturating_sub(2);
     let magnitude = value.abs();
     if magnitude > 0.0 && magnitude < unit {

@@ -1,5 +1,5 @@
 //! Random numbers that are the same on every machine and in every version, so that a run can be
-//! resumed and a draw repeated. Not for cryptography.
+//! resumed and a draw repeated; only normal ones may differ in their last bits between platforms. Not for cryptography.
 //!
 //! ```
 //! use clipn_base::random::{RandomSource, Xoshiro256};

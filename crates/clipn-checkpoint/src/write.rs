@@ -32,8 +32,8 @@ const METADATA: &str = "__metadata__";
 /// [`Tensor::from_scaled_integers`] as integers and, named `….scale`, their factors.
 ///
 /// # Errors
-/// [`CheckpointError::InvalidTensors`] if a name is duplicate or reserved, or if the header exceeds
-/// 100 MB; [`CheckpointError::Changed`] if the file of a tensor is changed meanwhile; other variants for I/O errors. After an error no temporary file is left, and `path` is
+/// [`CheckpointError::InvalidTensors`] if a name is duplicate or reserved, also as that of factors, or if the
+/// header exceeds 100 MB; [`CheckpointError::Changed`] if the file of a tensor is changed meanwhile; other variants for I/O errors. After an error no temporary file is left, and `path` is
 /// unchanged.
 pub fn write_safetensors(
     path: impl AsRef<Path>,
@@ -133,6 +133,16 @@ pub fn write_safetensors_with_progress(
     progress: &dyn Progress,
 ) -> Result<(), CheckpointError> {
     let path = path.as_ref();
+    let entries: Vec<TensorEntry> = entries.into_iter().collect();
+    if let Some(name) = scales_by_chance(&entries) {
+        return Err(CheckpointError::InvalidTensors {
+            path: path.to_owned(),
+            reason: format!(
+                "the tensor {} would be read as the factors of the 8-bit integers beside it",
+                escape_for_display(name)
+            ),
+        });
+    }
     let mut entries: Vec<TensorEntry> = entries
         .into_iter()
         .flat_map(TensorEntry::stored_parts)
@@ -147,6 +157,16 @@ pub fn write_safetensors_with_progress(
     let result = write(&mut file, &header, &entries, progress).and_then(|()| Ok(file.commit()?));
     progress.end();
     result.map_err(|failure| failure.with_path(path))
+}
+
+/// Returns the name of a tensor that has the name of another one's factors, and would be joined with it when the file
+/// is read.
+fn scales_by_chance(entries: &[TensorEntry]) -> Option<&str> {
+    let names: HashSet<&str> = entries.iter().map(|entry| &*entry.name).collect();
+    let integers = entries.iter().filter(|entry| entry.dtype() == Dtype::I8);
+    integers
+        .map(|entry| quantization::scales_name(&entry.name))
+        .find_map(|name| names.get(&*name).copied())
 }
 
 /// Reason why writing stopped.

@@ -172,6 +172,18 @@ pub enum EvaluationError {
         /// Value in another run, with the run.
         other: String,
     },
+    /// A set of features has more or fewer names or labels than rows.
+    #[error("expected {expected} {what} of `{set}`, one per row, got {found}")]
+    FeatureSetLength {
+        /// Name of the set.
+        set: String,
+        /// `names` or `labels`.
+        what: &'static str,
+        /// Number of rows.
+        expected: usize,
+        /// Number of names or labels.
+        found: usize,
+    },
     /// A set of features has no rows.
     #[error("`{set}` has no features")]
     NoFeatures {

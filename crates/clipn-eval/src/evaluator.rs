@@ -112,8 +112,8 @@ impl<'a> Evaluator<'a> {
         self
     }
 
-    /// Scores the sets with one classifier. The parallelism and the observer are those of the
-    /// evaluator, not of the pipeline.
+    /// Scores the sets with one classifier, the first of the pipeline. The parallelism and the observer are those of
+    /// the evaluator, not of the pipeline, and so is the cache, if the evaluator has one.
     ///
     /// # Errors
     /// [`EvaluationError::LabelOutOfRange`] for a label out of range,
@@ -124,9 +124,10 @@ impl<'a> Evaluator<'a> {
         &self,
         pipeline: &InferencePipeline<'_>,
     ) -> Result<Evaluation, EvaluationError> {
-        let mut evaluations = self.run(pipeline)?;
+        let evaluations = self.run(pipeline)?;
         evaluations
-            .pop()
+            .into_iter()
+            .next()
             .ok_or(EvaluationError::Classifier(ClassifierError::NoClasses))
     }
 
@@ -167,8 +168,11 @@ impl<'a> Evaluator<'a> {
             .with_local(uses_local)
             .map_err(InferenceError::from)?
             .with_parallelism(self.options.parallelism)
-            .with_cache(self.cache)
             .with_progress(self.progress);
+        let pipeline = match self.cache {
+            Some(cache) => pipeline.with_cache(cache),
+            None => pipeline,
+        };
         let total = self.sets().map(|(set, _)| set.len()).sum();
         self.progress.begin("scoring images", total as u64);
         let mut scored: Vec<Vec<SetScores>> = classifiers.iter().map(|_| Vec::new()).collect();

@@ -43,6 +43,23 @@ impl FeatureSet {
         }
     }
 
+    /// Checks the numbers of names and labels.
+    fn check_lengths(&self, dim: usize) -> Result<(), EvaluationError> {
+        let rows = self.features.len() / dim.max(1);
+        let lengths = [("names", self.keys.len()), ("labels", self.labels.len())];
+        for (what, found) in lengths {
+            if found != rows && !(what == "labels" && found == 0) {
+                return Err(EvaluationError::FeatureSetLength {
+                    set: self.name.clone(),
+                    what,
+                    expected: rows,
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the index of the class of each image.
     #[must_use]
     pub fn with_labels(self, labels: Vec<Option<usize>>) -> Self {
@@ -77,7 +94,7 @@ impl FeatureSet {
 ///
 /// # Errors
 /// [`EvaluationError::Score`] for a score that the classifier does not allow,
-/// [`EvaluationError::LabelOutOfRange`], [`EvaluationError::Classifier`] for features of another
+/// [`EvaluationError::LabelOutOfRange`], [`EvaluationError::FeatureSetLength`], [`EvaluationError::Classifier`] for features of another
 /// dimension, [`EvaluationError::Item`] for a row without a direction, [`EvaluationError::NoFeatures`]
 /// for an empty set, and [`EvaluationError::Interrupted`].
 pub fn evaluate_features(
@@ -91,6 +108,9 @@ pub fn evaluate_features(
     let scores = options.scores.clone().unwrap_or_else(|| inputs.available());
     for score in &scores {
         inputs.check(*score)?;
+    }
+    for set in std::iter::once(id).chain(ood) {
+        set.check_lengths(classifier.dim())?;
     }
     let out_of_range =
         id.labels.iter().enumerate().find_map(|(row, label)| {

@@ -18,7 +18,9 @@ const MAX_FILE_BYTES: u64 = 1 << 42;
 /// `sha256` is the expected checksum of the file, in lower-case hexadecimal.
 ///
 /// # Errors
-/// - [`DownloadError::InvalidUrl`] if `url` is not a valid URL.
+/// - [`DownloadError::InvalidUrl`] if `url` is not a valid URL that ends in the name of a file, or `sha256` is no
+///   checksum.
+/// - [`DownloadError::NotCached`] if the file is not cached and downloads are disabled.
 /// - [`DownloadError::Checksum`] if the content does not match `sha256`.
 /// - Any other [`DownloadError`] if the transfer or the cache fails.
 pub fn fetch_url(
@@ -39,13 +41,27 @@ pub fn fetch_url_with_progress(
     settings: &DownloadSettings,
     progress: &dyn Progress,
 ) -> Result<PathBuf, DownloadError> {
+    let invalid = || DownloadError::InvalidUrl {
+        url: url.to_owned(),
+    };
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let name = url.rsplit('/').next().unwrap_or_default();
+    let is_name = !matches!(name, "" | "." | "..") && !name.contains('\\');
+    if sha256.len() != 64 || !sha256.bytes().all(is_digit) || !is_name {
+        return Err(invalid());
+    }
     let target = url_file_path(url, sha256, settings);
     if target.is_file() {
         return Ok(target);
     }
-    let uri: Uri = url.parse().map_err(|_| DownloadError::InvalidUrl {
-        url: url.to_owned(),
-    })?;
+    let uri: Uri = url.parse().map_err(|_| invalid())?;
+    if let Some(reason) = settings.offline {
+        return Err(DownloadError::NotCached {
+            what: url.to_owned(),
+            cache: settings.assets.clone(),
+            reason,
+        });
+    }
     let client = HubClient::new(&settings.network)?;
     let directory = target.parent().unwrap_or(&target);
     create_directory(directory)?;

@@ -83,7 +83,7 @@ impl RgbImage {
     /// Resizes the image to `[height, width, 3]` with Pillow's bicubic filter.
     ///
     /// # Errors
-    /// [`ImageError::NoPixels`] if `width` or `height` is 0.
+    /// [`ImageError::NoPixels`] if `width` or `height` is 0, [`ImageError::InvalidSetting`] if one is above 65,535.
     ///
     /// ```
     /// use clipn_image::RgbImage;
@@ -95,6 +95,12 @@ impl RgbImage {
     pub fn resized(&self, width: u32, height: u32) -> Result<Self, ImageError> {
         if width == 0 || height == 0 {
             return Self::new(width, height, Vec::new());
+        }
+        if width.max(height) > u32::from(u16::MAX) {
+            return Err(ImageError::InvalidSetting {
+                setting: "size",
+                reason: format!("expected at most 65535 x 65535 pixels, got {width} x {height}"),
+            });
         }
         let axis = |from: u32, to: u32| AxisResampling {
             input_len: from as usize,

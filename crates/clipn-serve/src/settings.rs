@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::ServeError;
 use crate::keys::ApiKeys;
 
+/// Maximum of every duration.
+const MAX_DURATION: Duration = Duration::from_secs(30 * 86_400);
+
 /// Configuration of a [`Server`](crate::Server). The defaults suit one machine behind a reverse
 /// proxy.
 #[derive(Debug, Clone)]
@@ -153,6 +156,24 @@ impl ServeSettings {
             if value.is_zero() {
                 return Err(ServeError::InvalidSetting(format!(
                     "invalid {name}: expected a positive duration, got 0"
+                )));
+            }
+        }
+        // Longer ones would leave the range of clocks.
+        for (name, value) in [
+            ("deadline", self.deadline),
+            ("read_timeout", self.read_timeout),
+            ("write_timeout", self.write_timeout),
+            ("stuck_timeout", self.stuck_timeout),
+            ("max_batch_wait", self.max_batch_wait),
+            ("shutdown_grace", self.shutdown_grace),
+            ("reload_interval", self.reload_interval),
+        ] {
+            if value > MAX_DURATION {
+                return Err(ServeError::InvalidSetting(format!(
+                    "invalid {name}: expected at most {} days, got {} s",
+                    MAX_DURATION.as_secs() / 86_400,
+                    value.as_secs()
                 )));
             }
         }

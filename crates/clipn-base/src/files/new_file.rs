@@ -23,8 +23,8 @@ impl NewFile {
     /// Creates the temporary file. Removes those that killed writers of `target` left.
     ///
     /// # Errors
-    /// Errors of the file system, and [`io::ErrorKind::InvalidInput`] if the target exists and is no
-    /// regular file, such as a directory, a device or a pipe.
+    /// Errors of the file system, [`io::ErrorKind::IsADirectory`] if the target is a directory, and
+    /// [`io::ErrorKind::InvalidInput`] if it is another thing than a regular file, such as a device or a pipe.
     pub fn create(target: impl AsRef<Path>) -> io::Result<Self> {
         let target = follow_links(target.as_ref())?;
         let replaced = match fs::metadata(&target) {

@@ -12,6 +12,9 @@ use super::tickets::{ChunkLimits, Tickets, Window};
 #[error("a worker thread panicked")]
 pub struct WorkerPanicked;
 
+/// Maximum number of results that wait in the channel; more wait in their threads.
+const MAX_CHANNEL: usize = 1 << 16;
+
 /// Applies `work` to chunks of the items on one thread per element of `workers`, which the threads
 /// own, and passes the results to `sink` in order, on the calling thread. `weight` is the memory
 /// that an item holds, in bytes. Items are drawn as they are needed.
@@ -20,7 +23,7 @@ pub struct WorkerPanicked;
 /// The first error of `sink`, which ends the work.
 ///
 /// # Panics
-/// If `work` or the iterator panics.
+/// If `work` or the iterator panics, or there are no workers.
 pub fn map_ordered<T: Send, W: Send, R: Send, E>(
     items: impl Iterator<Item = T> + Send,
     limits: ChunkLimits,
@@ -29,9 +32,13 @@ pub fn map_ordered<T: Send, W: Send, R: Send, E>(
     work: impl Fn(&mut W, Vec<T>) -> R + Sync,
     mut sink: impl FnMut(R) -> Result<(), E>,
 ) -> Result<(), E> {
+    assert!(
+        !workers.is_empty(),
+        "expected at least one worker, got none"
+    );
     let tickets = Tickets::new(items, limits, workers.len());
     std::thread::scope(|scope| {
-        let (sender, receiver) = sync_channel(tickets.window.size);
+        let (sender, receiver) = sync_channel(tickets.window.size.min(MAX_CHANNEL));
         for mut worker in workers {
             let (sender, tickets, weight, work) = (sender.clone(), &tickets, &weight, &work);
             scope.spawn(move || {
@@ -104,7 +111,7 @@ impl<R: Send + 'static> OrderedMap<R> {
     /// Starts one thread per element of `workers`, which the threads own. Items have no weight.
     ///
     /// # Errors
-    /// The error of the system if a thread cannot be started.
+    /// The error of the system if a thread cannot be started, and [`io::ErrorKind::InvalidInput`] without workers.
     pub fn new<T: Send + 'static, W: Send + 'static>(
         items: impl Iterator<Item = T> + Send + 'static,
         limits: ChunkLimits,
@@ -117,7 +124,7 @@ impl<R: Send + 'static> OrderedMap<R> {
     /// Same as [`new`](Self::new) with the memory that an item holds, `weight`, in bytes.
     ///
     /// # Errors
-    /// The error of the system if a thread cannot be started.
+    /// Same as [`new`](Self::new).
     pub fn with_weight<T: Send + 'static, W: Send + 'static>(
         items: impl Iterator<Item = T> + Send + 'static,
         limits: ChunkLimits,
@@ -125,8 +132,12 @@ impl<R: Send + 'static> OrderedMap<R> {
         weight: impl Fn(&T) -> usize + Send + Sync + 'static,
         work: impl Fn(&mut W, Vec<T>) -> R + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        if workers.is_empty() {
+            let problem = "expected at least one worker, got none";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
         let tickets = Arc::new(Tickets::new(items, limits, workers.len()));
-        let (sender, receiver) = sync_channel(tickets.window.size);
+        let (sender, receiver) = sync_channel(tickets.window.size.min(MAX_CHANNEL));
         let shared = Arc::new((weight, work));
         // If a thread cannot be started, dropping `map` stops those that were.
         let mut map = Self {

@@ -145,7 +145,8 @@ impl<I: Iterator> Tickets<I> {
         }
         let mut items = Vec::new();
         let mut bytes = 0;
-        while items.len() < self.limits.items.max(1) && bytes < self.limits.bytes {
+        // At least one, however heavy it is.
+        while items.is_empty() || (items.len() < self.limits.items && bytes < self.limits.bytes) {
             let Some(item) = source.items.next() else {
                 break;
             };

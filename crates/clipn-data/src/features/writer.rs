@@ -63,7 +63,7 @@ impl FeatureWriter {
     /// Creates a file of rows of `dim` values, or replaces it. With `half`, values are rounded to `f16`.
     ///
     /// # Errors
-    /// [`FeatureError::Write`].
+    /// [`FeatureError::Write`], and [`FeatureError::Dimension`] for a dimension of 0.
     pub fn create(
         path: impl AsRef<Path>,
         format: FeatureFormat,
@@ -78,7 +78,7 @@ impl FeatureWriter {
     /// Opens a file that was not finished; [`rows`](Self::rows) is the number of complete rows in it.
     ///
     /// # Errors
-    /// [`FeatureError::Write`].
+    /// Same as [`create`](Self::create).
     pub fn resume(
         path: impl AsRef<Path>,
         format: FeatureFormat,
@@ -88,8 +88,8 @@ impl FeatureWriter {
         let mut writer = Self::open(path.as_ref(), format, half, dim)?;
         let length = writer.file.get_ref().metadata();
         let length = length.map_err(|source| writer.failed(source))?.len();
-        let rows = length.saturating_sub(writer.header(0).len() as u64) / writer.row_bytes();
-        writer.truncate(rows)?;
+        writer.rows = length.saturating_sub(writer.header(0).len() as u64) / writer.row_bytes();
+        writer.truncate(writer.rows)?;
         Ok(writer)
     }
 
@@ -99,6 +99,13 @@ impl FeatureWriter {
         half: bool,
         dim: usize,
     ) -> Result<Self, FeatureError> {
+        if dim == 0 {
+            return Err(FeatureError::Dimension {
+                path: path.to_owned(),
+                expected: 1,
+                found: 0,
+            });
+        }
         let file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -113,7 +120,7 @@ impl FeatureWriter {
             file: BufWriter::new(file),
             format,
             half,
-            dim: dim.max(1),
+            dim,
             rows: 0,
         })
     }
@@ -123,11 +130,12 @@ impl FeatureWriter {
         self.rows
     }
 
-    /// Removes all rows but the first `rows`.
+    /// Removes all rows but the first `rows`, if there are more.
     ///
     /// # Errors
     /// [`FeatureError::Write`].
     pub fn truncate(&mut self, rows: u64) -> Result<(), FeatureError> {
+        let rows = rows.min(self.rows);
         let header = self.header(0);
         let end = header.len() as u64 + rows * self.row_bytes();
         self.rows = rows;

@@ -74,6 +74,12 @@ pub enum BundleError {
         /// Name of the score.
         score: &'static str,
     },
+    /// A bundle could not be read again.
+    #[error("a bundle of this classifier could not be read again: {problem}")]
+    Unreadable {
+        /// What is wrong.
+        problem: String,
+    },
     /// The description of a bundle cannot be written as JSON.
     #[error("cannot serialize the description of the bundle")]
     Serialize {

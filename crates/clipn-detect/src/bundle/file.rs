@@ -264,12 +264,35 @@ impl Bundle {
         }
     }
 
+    /// Checks what [`open`](Self::open) requires.
+    fn check_readable(&self) -> Result<(), BundleError> {
+        let classifier = &self.classifier;
+        let unreadable = |problem| Err(BundleError::Unreadable { problem });
+        let factors = [
+            ("scale", classifier.scale()),
+            ("no_scale", classifier.no_scale()),
+        ];
+        for (what, factor) in factors {
+            if !(factor.is_finite() && factor > 0.0) {
+                return unreadable(format!("expected a positive {what}, got {factor}"));
+            }
+        }
+        let (dim, expected) = (classifier.dim(), self.identity.config.embed_dim);
+        if dim != expected {
+            return unreadable(format!(
+                "expected features of dimension {expected}, as of the model, got {dim}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Writes the bundle atomically: to a temporary file in the same directory, which is then
     /// renamed to `path`.
     ///
     /// # Errors
     /// [`BundleError::Checkpoint`] for I/O errors, [`BundleError::CustomScore`] if the calibration is that
-    /// of a score which is not built in, [`BundleError::Serialize`] if the description cannot be written as
+    /// of a score which is not built in, [`BundleError::Unreadable`] for factors of logits that are not finite and
+    /// positive and for a classifier of another model, [`BundleError::Serialize`] if the description cannot be written as
     /// JSON. After an error, `path` is unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BundleError> {
         if let Some(calibration) = &self.calibration
@@ -278,6 +301,7 @@ impl Bundle {
             let score = calibration.score().name();
             return Err(BundleError::CustomScore { score });
         }
+        self.check_readable()?;
         let description = Description {
             version: self.version(),
             clipn: env!("CARGO_PKG_VERSION").to_owned(),

@@ -364,6 +364,11 @@ impl<T: Real> Classifier<T> {
                 hash.update(bytemuck::cast_slice(&tensor.values));
             }
             hash.update(bytemuck::cast_slice(fit.bank()));
+            hash.update(bytemuck::cast_slice(fit.bank_energies()));
+            // The settings, such as the number of neighbors.
+            if let Ok(summary) = serde_json::to_vec(fit.summary()) {
+                hash.update(summary);
+            }
         }
         let digest = hash.finalize();
         digest.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -51,6 +51,12 @@ pub enum DetectorError {
     /// The score of the rule needs what the classifier does not have.
     #[error(transparent)]
     Score(#[from] ScoreError),
+    /// The threshold of a rule is NaN, which no image would reach.
+    #[error("the threshold of {score} is not a number")]
+    InvalidThreshold {
+        /// Name of the score.
+        score: &'static str,
+    },
     /// The number of images in a batch is not the expected one.
     #[error("expected {}, got {found}", count(*.expected, "image"))]
     ImageCount {

@@ -39,9 +39,12 @@ pub struct Evidence {
 impl Evidence {
     /// Computes the maps of a class from the logits of patches
     /// ([`InferencePipeline::with_evidence`](crate::inference::InferencePipeline::with_evidence)); `None`
-    /// without those.
+    /// without those, and for a class out of range.
     pub fn of(row: LogitsRow<'_, f32>, class: usize, label: &str) -> Option<Self> {
         let (classes, local) = (row.yes.len(), row.local);
+        if class >= classes {
+            return None;
+        }
         let patches = local.yes.len().checked_div(classes)?;
         let rows = patches
             .checked_div(local.columns)

@@ -43,8 +43,9 @@ impl<P> Iterator for DetectMany<P> {
 
 impl Detector {
     /// Classifies a stream of images on all cores and returns them with their detections, in order.
-    /// Images are drawn a few batches ahead, so the stream may be endless. Dropping the iterator stops
-    /// the work.
+    /// Images are drawn a few batches ahead, so the stream may be endless, and a live one must deliver a batch for each
+    /// worker first. Dropping the iterator stops the work; it waits for images that are being drawn and for the
+    /// batches under way.
     ///
     /// ```no_run
     /// use std::path::PathBuf;

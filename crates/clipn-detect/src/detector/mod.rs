@@ -283,11 +283,13 @@ impl Detector {
     /// cores. A row without a direction is an item with its error.
     ///
     /// # Errors
-    /// [`ClassifierError::FeatureDimension`] if `features` are not a whole number of rows.
+    /// [`ClassifierError::FeatureDimension`] if `features` are not a whole number of rows, [`DetectorError::Score`] if the
+    /// rule's score reads features of patches.
     pub fn detect_features(
         &self,
         features: &[f32],
     ) -> Result<Vec<Result<Detection, ItemError>>, DetectorError> {
+        self.classifier.score_inputs().check(self.rule.score())?;
         let decide = |_, row: Result<LogitsRow<'_, f32>, ItemError>| self.decide(row?);
         Ok(map_features(&self.classifier, features, decide)?)
     }
@@ -313,9 +315,18 @@ impl Detector {
     ///
     /// # Errors
     /// [`DetectorError::Score`] if the score of the rule needs "no" rows, negatives or more classes than
-    /// the classifier has, or features of patches, which the tower does not compute.
+    /// the classifier has, or features of patches, which the tower does not compute;
+    /// [`DetectorError::InvalidThreshold`] if its threshold is NaN.
     pub fn with_rule(self, rule: DecisionRule) -> Result<Self, DetectorError> {
         self.score_inputs().check(rule.score())?;
+        if let DecisionRule::Ctw { threshold }
+        | DecisionRule::Threshold { threshold, .. }
+        | DecisionRule::Calibrated { threshold, .. } = rule
+            && threshold.is_nan()
+        {
+            let score = rule.score().display_name();
+            return Err(DetectorError::InvalidThreshold { score });
+        }
         Ok(Self { rule, ..self })
     }
 

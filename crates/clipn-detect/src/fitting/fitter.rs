@@ -1,12 +1,12 @@
 use clipn_checkpoint::Tensor;
-use clipn_model::Real;
-use clipn_ood::fitted::{FitSettings, Fitted, ScoreFit, ScoreFitter};
+use clipn_model::{Real, has_direction};
+use clipn_ood::fitted::{FitError, FitSettings, Fitted, ScoreFit, ScoreFitter};
 use clipn_ood::scores::FittedScoreSet;
 use half::f16;
 
-use crate::classifier::Classifier;
+use crate::classifier::{Classifier, ClassifierError};
 use crate::fitting::FittingError;
-use crate::inference::{map_features, unit_features};
+use crate::inference::{ItemError, map_features, unit_features};
 
 /// Images whose logits are computed at a time.
 const BLOCK: usize = 4096;
@@ -57,9 +57,29 @@ impl ClassifierFitter {
     ///
     /// # Errors
     /// [`FittingError::Item`] for features that are not finite or 0, [`FittingError::Fit`] for a label
-    /// out of range, [`FittingError::Classifier`] for another dimension. The error may be that of an
-    /// image that was added before.
+    /// out of range, [`FittingError::Classifier`] for another dimension: the image is then not added. Another
+    /// error may be that of images that were added before, which are lost.
     pub fn add(&mut self, feature: &[f32], label: Option<usize>) -> Result<(), FittingError> {
+        let (index, classes) = (self.images(), self.classifier.len());
+        if feature.len() != self.dim() {
+            return Err(ClassifierError::FeatureDimension {
+                expected: self.dim(),
+                found: feature.len(),
+            }
+            .into());
+        }
+        if !has_direction(feature) {
+            let source = ItemError::InvalidFeatures;
+            return Err(FittingError::Item { index, source });
+        }
+        if let Some(label) = label.filter(|&label| label >= classes) {
+            return Err(FitError::Label {
+                index,
+                label,
+                classes,
+            }
+            .into());
+        }
         self.features.extend_from_slice(feature);
         self.labels.push(label);
         if self.labels.len() < BLOCK {

@@ -91,6 +91,9 @@ impl FitSplit {
     }
 
     /// Features `[N, dim]` and classes `[N]` of the images to fit to, from those of all.
+    ///
+    /// # Panics
+    /// If there are fewer images than were split.
     pub fn rows_to_fit(
         &self,
         features: &[f32],

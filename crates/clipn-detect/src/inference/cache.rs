@@ -96,8 +96,10 @@ pub struct FeatureCache {
 struct Added {
     rows: HashMap<FeatureKey, Vec<f32>>,
     segment: Option<BufWriter<File>>,
-    /// First error, after which nothing is written.
+    /// First error, until it is returned.
     error: Option<FeatureCacheError>,
+    /// Whether there was an error, after which nothing is written.
+    has_failed: bool,
 }
 
 /// Counts of a [`FeatureCache`].
@@ -199,10 +201,11 @@ impl FeatureCache {
         }
         self.encoded.fetch_add(1, Ordering::Relaxed);
         let mut added = self.added();
-        if added.error.is_none()
+        if !added.has_failed
             && let Err(error) = self.append(&mut added, key, row)
         {
             added.error = Some(error);
+            added.has_failed = true;
         }
         added.rows.insert(*key, row.to_vec());
     }

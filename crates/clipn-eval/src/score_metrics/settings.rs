@@ -69,11 +69,15 @@ impl MetricSettings {
         self
     }
 
-    /// Sets the true positive rates of the FPR, at least one; each counts once.
+    /// Sets the true positive rates of the FPR; each counts once. Without any, they stay as they are.
     #[must_use]
     pub fn with_tprs(mut self, tprs: impl Into<Vec<f64>>) -> Self {
+        let tprs = tprs.into();
+        if tprs.is_empty() {
+            return self;
+        }
         self.tprs.clear();
-        for tpr in tprs.into() {
+        for tpr in tprs {
             if !self.tprs.contains(&tpr) {
                 self.tprs.push(tpr);
             }

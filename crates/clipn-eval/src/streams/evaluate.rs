@@ -95,7 +95,11 @@ impl<'a> StreamEvaluator<'a> {
     pub fn new(evaluation: &'a Evaluation, settings: StreamSettings) -> Self {
         Self {
             evaluation,
-            settings,
+            // Settings from a file may have zeros.
+            settings: settings
+                .clone()
+                .with_batch(settings.batch)
+                .with_orders(settings.orders),
             fpr: FprSettings::default(),
             progress: &NoProgress,
         }
@@ -122,7 +126,7 @@ impl<'a> StreamEvaluator<'a> {
     /// # Errors
     /// [`EvaluationError::NoFeatures`] if the evaluation did not keep the features,
     /// [`EvaluationError::Adaptation`] for features of another model, [`EvaluationError::StreamMetric`]
-    /// for scores that are not finite, and [`EvaluationError::Interrupted`].
+    /// for scores that are not finite, and [`EvaluationError::StreamsInterrupted`]. The memory is not cleared then.
     pub fn run(&self, scorer: &mut AdaptiveScorer) -> Result<StreamRun, EvaluationError> {
         let id = Images::new(&self.evaluation.id)?;
         let ood = self.evaluation.ood.iter().map(Images::new);

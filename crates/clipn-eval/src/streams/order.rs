@@ -20,11 +20,11 @@ pub(super) fn shuffled(
         None => (id, ood),
         Some(share) if ood as f64 > share * (id + ood) as f64 => {
             let wanted = (id as f64 * share / (1.0 - share)).round() as usize;
-            (id, wanted.clamp(1, ood))
+            (id, wanted.clamp(1.min(ood), ood))
         }
         Some(share) => {
             let wanted = (ood as f64 * (1.0 - share) / share).round() as usize;
-            (wanted.clamp(1, id), ood)
+            (wanted.clamp(1.min(id), id), ood)
         }
     };
     let mut drawn = |count: usize, kept: usize, is_id: bool| -> Vec<StreamImage> {

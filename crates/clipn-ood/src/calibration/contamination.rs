@@ -59,6 +59,9 @@ impl CalibrationSample {
     /// Creates the sample of an image and the values of all candidate scores, at least one, in the unit of
     /// [`Score::stable`](crate::scores::Score::stable). The sample has the first of these, and an agreement if
     /// any candidate uses "no"; [`choose`](Self::choose) makes it that of another candidate.
+    ///
+    /// # Panics
+    /// Without candidates.
     pub fn of_candidates(
         candidates: &[&'static dyn Score],
         row: LogitsRow<'_, f32>,

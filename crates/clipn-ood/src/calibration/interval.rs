@@ -63,12 +63,20 @@ impl Proportion {
 ///
 /// Over all possible calibration sets it follows Beta(n + 1 − rank, rank), whatever the
 /// distribution of the scores; this gives the interval. The count is that of the calibration images
-/// themselves.
+/// themselves. Without images nothing is known: the interval is 0 to 1.
 pub fn kept_proportion(rank: usize, n: usize, confidence: f64) -> Proportion {
-    let (kept, below) = ((n + 1 - rank.min(n)) as f64, rank.max(1) as f64);
+    if n == 0 {
+        return Proportion {
+            count: 0,
+            total: 0,
+            lower: 0.0,
+            upper: 1.0,
+        };
+    }
+    let (kept, below) = ((n - rank.min(n)) as f64 + 1.0, rank.max(1) as f64);
     let tail = (1.0 - confidence) / 2.0;
     Proportion {
-        count: n + 1 - rank.clamp(1, n),
+        count: n - (rank.clamp(1, n) - 1),
         total: n,
         lower: beta_quantile(kept, below, tail),
         upper: beta_quantile(kept, below, 1.0 - tail),

@@ -121,8 +121,8 @@ impl ScoreFitter {
     ///
     /// # Errors
     /// [`FitError::Length`] for shapes that do not match, [`FitError::NotFinite`] and
-    /// [`FitError::Label`] with the index of the image among those of this call. After an error, some of
-    /// the images may have been added.
+    /// [`FitError::Label`] with the index of the image among those of this call. After an error, none of
+    /// the images was added.
     pub fn add<T: Copy + Into<f64>>(
         &mut self,
         features: &[f32],
@@ -150,6 +150,7 @@ impl ScoreFitter {
                 got: labels.len(),
             });
         }
+        self.check(features, logits, labels)?;
         for first in (0..images).step_by(BLOCK) {
             let count = BLOCK.min(images - first);
             let labels = labels.get(first..first + count).unwrap_or_default();
@@ -157,42 +158,54 @@ impl ScoreFitter {
                 &features[first * dim..][..count * dim],
                 &logits[first * classes..][..count * classes],
                 labels,
-                first,
-            )?;
+            );
         }
         Ok(())
     }
 
-    /// Adds at most [`BLOCK`] images; `first` is the index of the first one in errors.
+    /// Checks every image of a call, before any is added.
+    fn check<T: Copy + Into<f64>>(
+        &self,
+        features: &[f32],
+        logits: &[T],
+        labels: &[Option<usize>],
+    ) -> Result<(), FitError> {
+        let classes = self.class_names.len();
+        let images = features.chunks_exact(self.dim);
+        for (index, (row, logits)) in images.zip(logits.chunks_exact(classes)).enumerate() {
+            let has_direction = row.iter().any(|value| *value != 0.0);
+            let is_finite = row.iter().all(|value| value.is_finite())
+                && logits.iter().all(|&logit| logit.into().is_finite());
+            if !(is_finite && has_direction) {
+                return Err(FitError::NotFinite { index });
+            }
+            let label = labels.get(index).copied().flatten();
+            if let Some(label) = label.filter(|label| *label >= classes) {
+                return Err(FitError::Label {
+                    index,
+                    label,
+                    classes,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds at most [`BLOCK`] images that were checked.
     fn add_block<T: Copy + Into<f64>>(
         &mut self,
         features: &[f32],
         logits: &[T],
         labels: &[Option<usize>],
-        first: usize,
-    ) -> Result<(), FitError> {
+    ) {
         let (dim, classes) = (self.dim, self.class_names.len());
         let rows = widen(features);
         let mut assigned = Vec::with_capacity(rows.len() / dim);
         let mut is_correct = Vec::with_capacity(rows.len() / dim);
         let images = rows.chunks_exact(dim).zip(logits.chunks_exact(classes));
-        for (index, (row, logits)) in images.enumerate() {
+        for (index, (_, logits)) in images.enumerate() {
             let logits = widen(logits);
-            let is_finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
-            let has_direction = row.iter().any(|value| *value != 0.0);
-            if !(is_finite(row) && is_finite(&logits) && has_direction) {
-                return Err(FitError::NotFinite {
-                    index: first + index,
-                });
-            }
             let label = labels.get(index).copied().flatten();
-            if let Some(label) = label.filter(|label| *label >= classes) {
-                return Err(FitError::Label {
-                    index: first + index,
-                    label,
-                    classes,
-                });
-            }
             let predicted = argmax(&logits);
             self.labeled += usize::from(label.is_some());
             assigned.push(label.unwrap_or(predicted));
@@ -218,7 +231,6 @@ impl ScoreFitter {
                 correct.add(&rows, &classes);
             }
         }
-        Ok(())
     }
 
     /// Fits the scores. `weights` are the rows of the classes, `[K, D]`, times the scale of the logits.

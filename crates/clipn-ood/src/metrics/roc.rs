@@ -10,8 +10,15 @@ pub struct Roc {
     pub fpr: Vec<f64>,
     /// Fraction of ID images accepted, ascending.
     pub tpr: Vec<f64>,
-    /// Minimum accepted score, descending.
+    /// Minimum accepted score, descending. In JSON, the infinite one is `null`.
+    #[serde(deserialize_with = "infinite_if_null")]
     pub thresholds: Vec<f64>,
+}
+
+fn infinite_if_null<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    let values: Vec<Option<f64>> = serde::Deserialize::deserialize(from)?;
+    let values = values.into_iter();
+    Ok(values.map(|value| value.unwrap_or(f64::INFINITY)).collect())
 }
 
 /// Builds the curve with ID as the positive class.

@@ -1,4 +1,4 @@
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::atd::joint_probabilities;
 use super::{Atd, AtdNeg, Ctw, CtwNeg, LogitsRow, NegLabel, Score, predict, stable};
@@ -9,11 +9,21 @@ use super::{Atd, AtdNeg, Ctw, CtwNeg, LogitsRow, NegLabel, Score, predict, stabl
 pub struct Decision {
     /// Class index, or `None` for "unknown".
     pub label: Option<usize>,
-    /// Score in the published unit.
+    /// Score in the published unit. In JSON, NaN is `null`.
+    #[serde(deserialize_with = "nan_if_null")]
     pub score: f64,
     /// Minimum score of a known image: the image is unknown if `score < threshold` or the score is
-    /// NaN.
+    /// NaN. In JSON, the infinite one of [`DecisionRule::AcceptAll`] is `null`.
+    #[serde(deserialize_with = "lowest_if_null")]
     pub threshold: f64,
+}
+
+fn nan_if_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+fn lowest_if_null<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NEG_INFINITY))
 }
 
 /// Decision rule: whether an image gets a label or is "unknown".

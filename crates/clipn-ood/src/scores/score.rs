@@ -43,13 +43,16 @@ use super::{FittedScore, LocalLogits, LogitsRow, NegativeLogits, ScoreError, by_
 ///     }
 ///
 ///     fn faithful(&self, row: LogitsRow<'_, f32>) -> f32 {
+///         // NaN without classes or "no".
 ///         let class = clipn_ood::scores::predict(row);
-///         row.yes[class] - row.no[class]
+///         let logits = row.yes.get(class).zip(row.no.get(class));
+///         logits.map_or(f32::NAN, |(yes, no)| yes - no)
 ///     }
 ///
 ///     fn stable(&self, row: LogitsRow<'_, f64>) -> f64 {
 ///         let class = clipn_ood::scores::predict(row);
-///         row.yes[class] - row.no[class]
+///         let logits = row.yes.get(class).zip(row.no.get(class));
+///         logits.map_or(f64::NAN, |(yes, no)| yes - no)
 ///     }
 ///
 ///     fn from_stable(&self, value: f64) -> f64 {

@@ -112,6 +112,23 @@ impl AdaNeg {
     ) -> Result<Self, StreamError> {
         check_fraction("threshold", settings.threshold)?;
         check_fraction("gap", settings.gap)?;
+        let beta = match settings.proxies {
+            AdaNegProxies::SampleAdaptive { beta } => beta,
+            _ => 0.0,
+        };
+        for (key, value) in [
+            ("scale", scale),
+            ("static_weight", settings.static_weight),
+            ("beta", beta),
+        ] {
+            if !value.is_finite() {
+                return Err(StreamError::Setting {
+                    key,
+                    expected: "a finite number",
+                    got: value,
+                });
+            }
+        }
         let rows = check_rows(texts, dim, "text features")?;
         if classes == 0 {
             return Err(StreamError::Empty {
@@ -169,8 +186,8 @@ impl AdaNeg {
 
     /// Number of bytes of the memory when it is full.
     pub fn max_bytes(&self) -> usize {
-        let images = self.memory.len() * (self.settings.memory - 1);
-        images * (self.dim * size_of::<f32>() + size_of::<f64>())
+        let images = self.memory.len().saturating_mul(self.settings.memory - 1);
+        images.saturating_mul(self.dim * size_of::<f32>() + size_of::<f64>())
     }
 
     /// Returns the memory, for [`restore`](Self::restore).

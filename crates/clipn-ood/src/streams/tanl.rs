@@ -167,8 +167,11 @@ impl<T: Float> Tanl<T> {
 
     /// Number of bytes of the queues and of the history when they are full.
     pub fn max_bytes(&self) -> usize {
-        2 * self.settings.queue * self.words * size_of::<T>()
-            + self.settings.history * size_of::<f64>()
+        let rows = self
+            .settings
+            .queue
+            .saturating_mul(2 * self.words * size_of::<T>());
+        rows.saturating_add(self.settings.history.saturating_mul(size_of::<f64>()))
     }
 
     /// Threshold of the last batch, if there was one.
@@ -320,6 +323,9 @@ impl Tanl<f32> {
 /// difference: the mean over i = step, 2·step, …, M of the probability of the classes in the softmax over
 /// the classes and the first i words. A step of 0 takes i = M only. NaN without classes or words.
 pub fn activation_aware_score(classes: &[f64], words: &[f64], step: usize) -> f64 {
+    if classes.is_empty() {
+        return f64::NAN;
+    }
     let step = if step == 0 { words.len() } else { step };
     let top = classes
         .iter()

@@ -100,7 +100,7 @@ fn program_hint(error: &CliError) -> Option<String> {
 /// Advice for a setting of the server, recognized by the message.
 #[cfg(feature = "serve")]
 fn server_setting(problem: &str) -> Option<&'static str> {
-    const OUT_OF_RANGE: [(&str, &str); 13] = [
+    const OUT_OF_RANGE: [(&str, &str); 16] = [
         ("workers", "check --workers"),
         ("max_batch", "check --max-batch"),
         ("max_queued_images", "check --queue"),
@@ -117,6 +117,9 @@ fn server_setting(problem: &str) -> Option<&'static str> {
         ("read_timeout", "check --read-timeout-ms"),
         ("write_timeout", "check --write-timeout-ms"),
         ("stuck_timeout", "check --stuck-after-ms"),
+        ("max_batch_wait", "check --max-wait-ms"),
+        ("shutdown_grace", "check --grace-ms"),
+        ("reload_interval", "check --reload-ms"),
     ];
     let name = problem
         .strip_prefix("invalid ")
