@@ -53,5 +53,8 @@ mod tests {
         ] {
             assert_eq!(decimals(value, 3), expected, "{value}");
         }
+        // More than an f64 has, and none.
+        assert_eq!(decimals(1.5, 70_000), decimals(1.5, 17));
+        assert_eq!(decimals(0.25, 0), "0.2");
     }
 }

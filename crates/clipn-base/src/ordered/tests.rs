@@ -215,3 +215,21 @@ fn an_iterator_reports_a_panic_instead_of_ending_early() {
     assert!(count <= 7, "{count}");
     assert_eq!(map.try_next(), Ok(None));
 }
+
+#[test]
+fn no_item_is_lost_whatever_the_limits() {
+    let limits = [
+        ChunkLimits::new(4).with_bytes(0),
+        ChunkLimits::new(0),
+        ChunkLimits::new(4).with_window(usize::MAX),
+    ];
+    for limits in limits {
+        let work = |(): &mut (), chunk: Vec<usize>| chunk;
+        let map = OrderedMap::new(0..10, limits, vec![(); 2], work).unwrap();
+        assert!(map.flatten().eq(0..10));
+    }
+    let none = OrderedMap::new(0..10, ChunkLimits::new(4), Vec::<()>::new(), |_, chunk| {
+        chunk
+    });
+    assert_eq!(none.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+}

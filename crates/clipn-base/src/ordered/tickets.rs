@@ -92,7 +92,7 @@ impl Window {
     /// Waits until the chunk may be taken; returns `false` if work has stopped.
     fn admits(&self, chunk: usize) -> bool {
         let mut position = lock(&self.position);
-        while !position.stopped && chunk >= position.handed_on + self.size {
+        while !position.stopped && chunk >= position.handed_on.saturating_add(self.size) {
             position = self
                 .moved
                 .wait(position)

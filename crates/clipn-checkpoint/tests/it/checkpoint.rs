@@ -298,10 +298,14 @@ fn factors_of_another_number_are_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("int8.safetensors");
     let integers = Tensor::from_bytes(Dtype::I8, &[2, 3], vec![1; 6]).unwrap();
-    assert!(Tensor::from_scaled_integers(integers.clone(), vec![0.5]).is_err());
-    let scales = Tensor::from_f32(&[3], vec![0.5; 3]).unwrap();
-    let tensors = [("w".to_owned(), integers), ("w.scale".to_owned(), scales)];
-    write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+    assert!(Tensor::from_scaled_integers(integers, vec![0.5]).is_err());
+    // As another program would write them.
+    let header = br#"{"w.scale":{"dtype":"F32","shape":[3],"data_offsets":[0,12]},"w":{"dtype":"I8","shape":[2,3],"data_offsets":[12,18]}}"#;
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header);
+    file.extend([0.5f32; 3].map(f32::to_le_bytes).as_flattened());
+    file.extend([1; 6]);
+    fs::write(&path, file).unwrap();
     let error = error(&path);
     assert!(
         matches!(error, CheckpointError::InvalidScales { rows: 2, .. }),
@@ -311,4 +315,28 @@ fn factors_of_another_number_are_an_error() {
         error.to_string().contains("expected 2 values of type f32"),
         "{error}"
     );
+}
+
+/// A reader joins 8-bit integers with the tensor that has the name of their factors.
+#[test]
+fn tensors_that_would_be_joined_are_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("w.safetensors");
+    let integers = Tensor::from_bytes(Dtype::I8, &[2, 2], vec![1; 4]).unwrap();
+    let factors = Tensor::from_bytes(Dtype::F32, &[2], vec![0; 8]).unwrap();
+    let write = |other: &str| {
+        let tensors = [
+            ("w".to_owned(), integers.clone()),
+            (other.to_owned(), factors.clone()),
+        ];
+        write_safetensors(&path, tensors, &Default::default())
+    };
+    let error = write("w.scale").unwrap_err();
+    assert!(
+        matches!(error, CheckpointError::InvalidTensors { .. }),
+        "{error}"
+    );
+    assert!(!path.exists());
+    write("w.scales").unwrap();
+    assert_eq!(Checkpoint::open(&path).unwrap().len(), 2);
 }

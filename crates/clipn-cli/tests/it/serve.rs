@@ -333,6 +333,12 @@ fn rejects_wrong_usage() {
             "{stderr}"
         );
     }
+    let forever = u64::MAX.to_string();
+    let (code, stderr) = refused(&["--deadline-ms", &forever]);
+    assert!(
+        code == Some(2) && stderr.contains("at most 30 days"),
+        "{stderr}"
+    );
     assert_eq!(refused(&["--queue", "4", "--max-images", "5"]).0, Some(2));
     assert_eq!(refused(&["--host", "nowhere"]).0, Some(2));
     let (code, stderr) = refused(&["--api-key", "hunter2"]);

@@ -224,6 +224,22 @@ mod tests {
     use crate::FeatureFile;
 
     #[test]
+    fn rows_are_removed_and_never_invented() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.npy");
+        let mut writer = FeatureWriter::create(&path, FeatureFormat::Npy, false, 2).unwrap();
+        writer.push(&[1.0, 2.0]).unwrap();
+        writer.push(&[3.0, 4.0]).unwrap();
+        writer.truncate(u64::MAX).unwrap();
+        assert_eq!(writer.rows(), 2);
+        writer.truncate(1).unwrap();
+        writer.finish().unwrap();
+        let mut file = FeatureFile::open(&path).unwrap();
+        assert_eq!(file.read_all().unwrap(), [1.0, 2.0]);
+        assert!(FeatureWriter::create(&path, FeatureFormat::Npy, false, 0).is_err());
+    }
+
+    #[test]
     fn a_file_cut_anywhere_is_continued() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f");

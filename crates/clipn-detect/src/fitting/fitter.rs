@@ -1,5 +1,6 @@
+use clipn_base::features::row_problem;
 use clipn_checkpoint::Tensor;
-use clipn_model::{Real, has_direction};
+use clipn_model::Real;
 use clipn_ood::fitted::{FitError, FitSettings, Fitted, ScoreFit, ScoreFitter};
 use clipn_ood::scores::FittedScoreSet;
 use half::f16;
@@ -68,8 +69,8 @@ impl ClassifierFitter {
             }
             .into());
         }
-        if !has_direction(feature) {
-            let source = ItemError::InvalidFeatures;
+        if let Some(problem) = row_problem(feature) {
+            let source = ItemError::InvalidRow { problem };
             return Err(FittingError::Item { index, source });
         }
         if let Some(label) = label.filter(|&label| label >= classes) {

@@ -764,3 +764,44 @@ fn bundles_record_and_use_their_precision() {
     let [a, b] = [&changed, &plain].map(|detector| detector.detect(&image).unwrap());
     assert_ne!(a.score, b.score);
 }
+
+#[test]
+fn a_bundle_that_could_not_be_read_again_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.clipn");
+    let weights = mini();
+    let own = classifier(&weights, &NAMES);
+    let other = Classifier::new(vec!["a".to_owned()], vec![1.0, 0.0], None).unwrap();
+    for unusable in [
+        own.clone().with_scale(f64::INFINITY),
+        own.clone().with_no_scale(0.0),
+        own.with_no_scale(-1.0),
+        other,
+    ] {
+        let bundle = Bundle::new(
+            unusable,
+            prompts(),
+            ModelIdentity::from_weights(&weights, None),
+            Preprocessing::clip(weights.config().vision.image_size),
+        );
+        let error = bundle.write(&path).unwrap_err();
+        assert!(matches!(error, BundleError::Unreadable { .. }), "{error}");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn a_threshold_that_is_not_a_number_is_refused() {
+    let weights = mini();
+    let detector = Detector::new(bundle(&weights, None), &weights).unwrap();
+    let threshold = f64::NAN;
+    let score = &MaxLogit;
+    for rule in [
+        DecisionRule::Threshold { score, threshold },
+        DecisionRule::Ctw { threshold },
+    ] {
+        let error = detector.clone().with_rule(rule).unwrap_err();
+        let message = error.to_string();
+        assert!(message.ends_with("is not a number"), "{message}");
+    }
+}

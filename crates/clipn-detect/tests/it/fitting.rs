@@ -187,14 +187,12 @@ fn a_bundle_without_a_part_of_its_fit_is_corrupt() {
 }
 
 #[test]
-fn unusable_features_are_an_error_with_their_index() {
+fn unusable_images_are_errors_and_not_added() {
     let classifier = classifier(4);
     let set = [FittedScore::Knn].into_iter().collect();
     let mut fitter = ClassifierFitter::new(&classifier, set, FitSettings::default()).unwrap();
     fitter.add(&[1.0, 0.0, 0.0, 0.0], None).unwrap();
-    fitter.add(&[f32::NAN, 0.0, 0.0, 0.0], None).unwrap();
-    assert_eq!(fitter.images(), 2);
-    let error = fitter.finish().unwrap_err();
+    let error = fitter.add(&[f32::NAN, 0.0, 0.0, 0.0], None).unwrap_err();
     let is_second = matches!(
         error,
         FittingError::Item {
@@ -203,6 +201,16 @@ fn unusable_features_are_an_error_with_their_index() {
         }
     );
     assert!(is_second, "{error:?}");
+    // Other dimensions, whose total would be right, and a label out of range.
+    for row in [&[1.0, 0.0, 0.0][..], &[0.0, 1.0, 0.0, 0.0, 1.0]] {
+        let error = fitter.add(row, None).unwrap_err();
+        assert!(matches!(error, FittingError::Classifier(_)), "{error:?}");
+    }
+    let error = fitter.add(&[1.0; 4], Some(3)).unwrap_err();
+    assert!(matches!(error, FittingError::Fit(_)), "{error:?}");
+    assert_eq!(fitter.images(), 1);
+    fitter.add(&[0.0, 1.0, 0.0, 0.0], Some(2)).unwrap();
+    assert_eq!(fitter.finish().unwrap().fit.summary().images, 2);
     let fitter = ClassifierFitter::new(&classifier, set, FitSettings::default()).unwrap();
     assert!(
         fitter
@@ -211,4 +219,21 @@ fn unusable_features_are_an_error_with_their_index() {
             .to_string()
             .contains("at least one image")
     );
+}
+
+#[test]
+fn the_hash_of_a_classifier_has_the_settings_of_its_fit() {
+    let hash = |settings: &str| {
+        let classifier = classifier(4);
+        let set = [FittedScore::Knn].into_iter().collect();
+        let mut fitter =
+            ClassifierFitter::new(&classifier, set, settings.parse().unwrap()).unwrap();
+        for row in rows(40, 4, 1).chunks_exact(4) {
+            fitter.add(row, None).unwrap();
+        }
+        let fit = round_bank(fitter.finish().unwrap().fit, &classifier).unwrap();
+        classifier.with_fit(fit).unwrap().hash()
+    };
+    assert_eq!(hash("knn-k=5"), hash("knn-k=5"));
+    assert_ne!(hash("knn-k=5"), hash("knn-k=9"));
 }

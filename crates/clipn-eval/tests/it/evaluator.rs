@@ -164,6 +164,10 @@ fn several_classifiers_score_as_each_alone() {
             })
             .collect();
         assert_eq!(together, alone);
+        // One evaluation is that of the first.
+        let pipeline =
+            InferencePipeline::with_classifiers(&MeanColor, &classifiers, &preprocessing).unwrap();
+        assert_eq!(evaluator.evaluate(&pipeline).unwrap(), together[0]);
     }
     let encoder = ImageEncoder {
         tower: &MeanColor,

@@ -232,3 +232,41 @@ fn a_cancelled_evaluation_says_how_far_it_came() {
         "{error}"
     );
 }
+
+#[test]
+fn settings_of_zero_count_as_one() {
+    let json = r#"{"batch": 0, "orders": 0, "seed": 0, "ood_shares": [0.5]}"#;
+    let settings: StreamSettings = serde_json::from_str(json).unwrap();
+    let evaluation = evaluation(true);
+    let run = StreamEvaluator::new(&evaluation, settings).run(&mut scorer());
+    assert!(!run.unwrap().rows.is_empty());
+}
+
+#[test]
+fn every_row_of_features_has_a_name() {
+    let classifier = Classifier::new(
+        ["a", "b"].map(String::from).into(),
+        vec![1.0, 0.0, 0.0, 1.0],
+        None,
+    );
+    let keys = |count: usize| (0..count).map(|index| index.to_string()).collect();
+    let evaluate = |names: usize, labels: Vec<Option<usize>>| {
+        let id = FeatureSet::new("id", vec![1.0, 0.0, 0.0, 1.0], keys(names)).with_labels(labels);
+        let ood = [FeatureSet::new("ood", vec![-1.0, -1.0], keys(1))];
+        let options = EvaluationOptions::default();
+        let found = evaluate_features(
+            classifier.as_ref().unwrap(),
+            &id,
+            &ood,
+            &options,
+            &NoProgress,
+        );
+        found.err().map(|error| error.to_string())
+    };
+    assert_eq!(evaluate(2, vec![]), None);
+    assert_eq!(evaluate(2, vec![Some(0), None]), None);
+    let expected = "expected 2 names of `id`, one per row, got 1";
+    assert_eq!(evaluate(1, vec![]).unwrap(), expected);
+    let expected = "expected 2 labels of `id`, one per row, got 3";
+    assert_eq!(evaluate(2, vec![None; 3]).unwrap(), expected);
+}

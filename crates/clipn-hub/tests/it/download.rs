@@ -8,7 +8,7 @@ use crate::local_hub::{
     CONFIG, MODEL, NAME, TestCache, WEIGHTS, assert_content, expect_error, files_under, named,
     repository, requested_ranges,
 };
-use clipn_hub::{FetchPurpose, HubName, WeightsName, fetch_url};
+use clipn_hub::{DownloadError, FetchPurpose, HubName, WeightsName, fetch_url};
 use clipn_testing::hub::{COMMIT, Hub, Reply, Server, content, noise, sha256};
 
 #[test]
@@ -440,6 +440,23 @@ fn files_with_urls_are_stored_by_checksum() {
     fetch_url(&url, &sha, &home.settings).unwrap();
     assert_eq!(server.seen(), []);
     home.assert_clean();
+    // What is not cached is not requested without downloads, and no name leads out of the cache.
+    let offline = home.settings.clone().without_downloads();
+    assert_eq!(fetch_url(&url, &sha, &offline).unwrap(), path);
+    let missing = fetch_url(&url, &sha256(b"y"), &offline).unwrap_err();
+    assert!(
+        matches!(missing, DownloadError::NotCached { .. }),
+        "{missing}"
+    );
+    for (url, sha) in [
+        (&*url, "../.."),
+        (&format!("{}/", server.url()), &*sha),
+        (&format!("{}/..", server.url()), &*sha),
+    ] {
+        let error = fetch_url(url, sha, &home.settings).unwrap_err();
+        assert!(matches!(error, DownloadError::InvalidUrl { .. }), "{error}");
+    }
+    assert_eq!(server.seen(), []);
 
     let url = format!("{}/{}/x.pt", other.url(), sha256(b"x"));
     let error = fetch_url(&url, &sha256(b"x"), &home.settings)

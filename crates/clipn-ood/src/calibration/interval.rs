@@ -168,6 +168,8 @@ mod tests {
 
     #[test]
     fn more_images_narrow_the_interval() {
+        let none = kept_proportion(1, 0, 0.95);
+        assert_eq!((none.count, none.lower, none.upper), (0, 0.0, 1.0));
         let few = kept_proportion(5, 100, 0.95);
         let many = kept_proportion(5000, 100_000, 0.95);
         assert_eq!((few.count, few.total, many.count), (96, 100, 95_001));

@@ -463,3 +463,26 @@ fn classes_without_spread_have_no_mahalanobis_distance() {
         assert!(left_out.iter().all(no_spread), "{left_out:?}");
     }
 }
+
+#[test]
+fn nothing_is_added_after_an_error() {
+    let names = ["a", "b"].map(String::from);
+    let scores = set(&[FittedScore::Knn, FittedScore::Mds, FittedScore::She]);
+    let mut fitter = ScoreFitter::new(&names, 2, scores, FitSettings::default()).unwrap();
+    let features: Vec<f32> = (0..40).map(|i| (i as f32 * 0.7).sin()).collect();
+    let logits = vec![1.0_f32; 40];
+    let mut labels: Vec<_> = (0..20).map(|image| Some(image % 2)).collect();
+    labels[19] = Some(9);
+    let error = fitter.add(&features, &logits, &labels).unwrap_err();
+    assert!(
+        matches!(error, FitError::Label { index: 19, .. }),
+        "{error}"
+    );
+    assert_eq!(fitter.images(), 0);
+    fitter
+        .add(&features[..12], &logits[..12], &labels[..6])
+        .unwrap();
+    let fitted = fitter.finish(&[1.0, 0.0, 0.0, 1.0]).unwrap();
+    let summary = fitted.fit.summary();
+    assert_eq!((summary.images, summary.labeled), (6, 6));
+}

@@ -263,3 +263,19 @@ fn wrong_input_is_an_error_and_changes_nothing() {
     assert!(stream.batch(&[1.0, f32::INFINITY]).is_err());
     assert_eq!((stream.queue_lengths(), stream.threshold()), ([1, 1], None));
 }
+
+#[test]
+fn settings_that_are_not_finite_are_refused() {
+    let texts = [1.0, 0.0, 0.0, 1.0, -1.0, 0.0];
+    let new = |scale, settings| AdaNeg::new(&texts, 2, &[1], scale, 2, settings).map(drop);
+    let settings = AdaNegSettings::default;
+    assert!(new(100.0, settings()).is_ok());
+    assert!(new(f64::NAN, settings()).is_err());
+    let mut weight = settings();
+    weight.static_weight = f64::NAN;
+    assert!(new(100.0, weight).is_err());
+    let mut proxies = settings();
+    proxies.proxies = AdaNegProxies::SampleAdaptive { beta: f64::NAN };
+    assert!(new(100.0, proxies).is_err());
+    assert!(activation_aware_score(&[], &[1.0], 1).is_nan());
+}
