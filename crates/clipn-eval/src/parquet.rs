@@ -47,6 +47,19 @@ pub enum Cell<'a> {
     Integer(Option<i64>),
 }
 
+impl Cell<'_> {
+    fn is_empty(&self) -> bool {
+        matches!(
+            self,
+            Self::Text(None)
+                | Self::Double(None)
+                | Self::Float(None)
+                | Self::Boolean(None)
+                | Self::Integer(None)
+        )
+    }
+}
+
 /// The non-empty values of a column in a row group.
 enum Values {
     Text(Vec<ByteArray>),
@@ -78,6 +91,18 @@ impl Column {
     }
 
     /// Appends a cell; a cell of another type counts as empty.
+    /// Whether a cell has the kind of the column.
+    fn holds(&self, cell: &Cell<'_>) -> bool {
+        matches!(
+            (&self.values, cell),
+            (Values::Text(_), Cell::Text(_))
+                | (Values::Double(_), Cell::Double(_))
+                | (Values::Float(_), Cell::Float(_))
+                | (Values::Boolean(_), Cell::Boolean(_))
+                | (Values::Integer(_), Cell::Integer(_))
+        )
+    }
+
     fn push(&mut self, cell: &Cell<'_>) {
         let before = self.len();
         match (&mut self.values, cell) {
@@ -170,8 +195,22 @@ impl ParquetWriter {
     /// Appends a row with one cell per column; missing cells are empty.
     ///
     /// # Errors
-    /// [`EvaluationError::Write`] if the file cannot be written.
+    /// [`EvaluationError::Write`] if the file cannot be written, and for a cell of another kind than its column or
+    /// beyond the last one; the row is then not added.
     pub fn push(&mut self, row: &[Cell<'_>]) -> Result<(), EvaluationError> {
+        let columns = self.columns.len();
+        let fits = |(index, cell): (usize, &Cell<'_>)| {
+            let column = self.columns.get(index);
+            column.is_some_and(|column| cell.is_empty() || column.holds(cell))
+        };
+        if !row.iter().enumerate().all(fits) {
+            let problem = format!("expected a row of {columns} cells of the columns' kinds");
+            let source = io::Error::new(io::ErrorKind::InvalidInput, problem);
+            return Err(EvaluationError::Write {
+                path: self.path.clone(),
+                source,
+            });
+        }
         for (index, column) in self.columns.iter_mut().enumerate() {
             column.push(row.get(index).unwrap_or(&Cell::Text(None)));
         }
