@@ -326,6 +326,13 @@ mod tests {
         ];
         let mut writer =
             ParquetWriter::create(&path, &columns.map(|(n, k)| (n.to_owned(), k))).unwrap();
+        for unfit in [
+            &[Cell::Double(Some(1.0))][..],
+            &[Cell::Text(Some("a")), Cell::Float(Some(1.0))],
+            &[const { Cell::Text(None) }; 4],
+        ] {
+            assert!(writer.push(unfit).is_err(), "{unfit:?}");
+        }
         let rows = ROW_GROUP + 3;
         for row in 0..rows {
             let name = format!("image {row}");

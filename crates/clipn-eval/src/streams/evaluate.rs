@@ -93,13 +93,11 @@ impl<'a> Images<'a> {
 impl<'a> StreamEvaluator<'a> {
     /// Creates an evaluator of the images of an evaluation.
     pub fn new(evaluation: &'a Evaluation, settings: StreamSettings) -> Self {
+        // Settings from a file may have zeros.
+        let (batch, orders) = (settings.batch, settings.orders);
         Self {
             evaluation,
-            // Settings from a file may have zeros.
-            settings: settings
-                .clone()
-                .with_batch(settings.batch)
-                .with_orders(settings.orders),
+            settings: settings.with_batch(batch).with_orders(orders),
             fpr: FprSettings::default(),
             progress: &NoProgress,
         }
