@@ -60,7 +60,11 @@ impl NameKind {
     /// Returns the kind of a path in an archive or a bucket, with `/` between its parts, whose directories may
     /// be ignored, too.
     pub fn from_member_path(path: &str) -> Self {
-        let parts = || path.split('/').filter(|part| !matches!(*part, "" | "."));
+        // `..` is a place, and no hidden name; members are only read.
+        let parts = || {
+            path.split('/')
+                .filter(|part| !matches!(*part, "" | "." | ".."))
+        };
         if parts().any(|part| is_ignored_name(part.as_ref())) {
             return Self::Ignored;
         }
@@ -122,6 +126,9 @@ mod tests {
     fn members_of_ignored_directories_are_ignored() {
         let cases = [
             ("./a/b.jpg", NameKind::Image),
+            ("../a/b.jpg", NameKind::Image),
+            ("a/../b.jpg", NameKind::Image),
+            ("../.a/b.jpg", NameKind::Ignored),
             ("__MACOSX/a/b.jpg", NameKind::Ignored),
             ("a/.hidden/b.jpg", NameKind::Ignored),
             ("a/Thumbs.db", NameKind::Ignored),

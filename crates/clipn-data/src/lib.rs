@@ -76,7 +76,7 @@ pub use features::{write_feature_table, write_keys_table};
 pub use image_name::{
     IMAGE_EXTENSIONS, NameKind, UNREADABLE_IMAGE_EXTENSIONS, is_ignored_name, is_image_name,
 };
-pub use patterns::unmatched_names;
+pub use patterns::{MatchedPaths, matched_paths, unmatched_names};
 pub use skipped_files::SkippedFiles;
 pub use sources::{
     ArchiveImages, FolderImages, ImageContent, ListSeparator, LostSource, MAX_STREAMED_IMAGE_BYTES,

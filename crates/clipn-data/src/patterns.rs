@@ -1,9 +1,92 @@
-//! What glob patterns do not match: names that are not UTF-8, which the library for patterns leaves out.
+//! Glob patterns: what they match, and what they cannot, names that are not UTF-8.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
-use glob::{MatchOptions, Pattern};
+use glob::{MatchOptions, Pattern, PatternError};
 use walkdir::WalkDir;
+
+use crate::image_name::is_ignored_name;
+
+/// Paths that a pattern matches, in the order of their names. A directory that cannot be read is an item with its error.
+pub type MatchedPaths = Box<dyn Iterator<Item = Result<PathBuf, (PathBuf, io::Error)>> + Send>;
+
+/// Returns the paths that `pattern` matches, lazily. As for a shell, `*` and `?` match no dot at the start of a name, and
+/// `**` enters no hidden directory; links are followed, but not back to a directory that they are in. What systems
+/// leave behind in directories, such as `__MACOSX`, is not matched either.
+///
+/// # Errors
+/// [`PatternError`] if the pattern is not valid.
+///
+/// ```
+/// assert_eq!(clipn_data::matched_paths("no-such-folder/**/*.jpg")?.count(), 0);
+/// # Ok::<(), glob::PatternError>(())
+/// ```
+pub fn matched_paths(pattern: &str) -> Result<MatchedPaths, PatternError> {
+    const OPTIONS: MatchOptions = MatchOptions {
+        case_sensitive: true,
+        require_literal_separator: true,
+        require_literal_leading_dot: true,
+    };
+    let (fixed, names) = fixed_part(pattern);
+    // Names that the pattern spells out are meant.
+    let is_meant = move |path: &Path| {
+        let rest = path.strip_prefix(&fixed).unwrap_or(path);
+        rest.iter()
+            .all(|name| !is_ignored_name(name) || names.iter().any(|n| **n == *name))
+    };
+    if !pattern.contains("**") {
+        // Version 0.3.4 panics at a name that is not UTF-8 if leading dots are required.
+        let found = glob::glob(pattern)?;
+        return Ok(Box::new(found.filter_map(move |path| match path {
+            Ok(path) => is_meant(&path).then_some(Ok(path)),
+            Err(error) => Some(Err((error.path().to_owned(), error.into()))),
+        })));
+    }
+    // The library for patterns follows links in circles.
+    let matcher = Pattern::new(plain(pattern))?;
+    let root = fixed_part(pattern).0;
+    let start = match root.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => root,
+    };
+    let entries = WalkDir::new(start)
+        .follow_links(true)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_entry(move |entry| entry.depth() == 0 || is_meant(entry.path()));
+    Ok(Box::new(entries.filter_map(move |entry| match entry {
+        Ok(entry) => {
+            let path = entry.into_path();
+            let text = path.to_str()?;
+            let is_match = matcher.matches_with(plain(text), OPTIONS);
+            let path = PathBuf::from(plain(text));
+            is_match.then_some(Ok(path))
+        }
+        Err(error) if error.loop_ancestor().is_some() => None,
+        Err(error) => {
+            let path = error.path().unwrap_or(Path::new("")).to_owned();
+            // A start that does not exist matches nothing.
+            let source = error.into_io_error()?;
+            (source.kind() != io::ErrorKind::NotFound).then_some(Err((path, source)))
+        }
+    })))
+}
+
+/// The directory before the first part of a pattern with a wildcard, and the names that the other parts spell out.
+fn fixed_part(pattern: &str) -> (PathBuf, Vec<std::ffi::OsString>) {
+    let is_pattern = |text: &std::ffi::OsStr| text.to_string_lossy().contains(['*', '?', '[']);
+    let components: Vec<_> = Path::new(pattern).components().collect();
+    let fixed = components
+        .iter()
+        .take_while(|part| !is_pattern(part.as_os_str()));
+    let root: PathBuf = fixed.collect();
+    let names = components
+        .iter()
+        .map(|part| part.as_os_str().to_owned())
+        .filter(|name| !is_pattern(name));
+    (root, names.collect())
+}
 
 /// Returns the paths that `pattern` matches but for bytes that are not UTF-8 in their names, sorted.
 ///
@@ -19,11 +102,7 @@ pub fn unmatched_names(pattern: &str) -> Vec<PathBuf> {
         ..MatchOptions::default()
     };
     let components: Vec<_> = Path::new(pattern).components().collect();
-    let is_pattern = |text: &str| text.contains(['*', '?', '[']);
-    let fixed = components
-        .iter()
-        .take_while(|part| !is_pattern(&part.as_os_str().to_string_lossy()));
-    let root: PathBuf = fixed.collect();
+    let (root, _) = fixed_part(pattern);
     let rest = &components[root.components().count()..];
     let depth = match pattern.contains("**") {
         true => usize::MAX,
@@ -71,6 +150,40 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
+
+    #[test]
+    fn hidden_names_and_circles_are_not_matched() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for name in [
+            "x/y/0.png",
+            "x/.h.png",
+            ".s/1.png",
+            "__MACOSX/2.png",
+            "3.png",
+        ] {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        std::os::unix::fs::symlink(".", root.join("x/self")).unwrap();
+        std::os::unix::fs::symlink("../..", root.join("x/y/up")).unwrap();
+        let found = |pattern: &str| -> Vec<String> {
+            let pattern = format!("{}/{pattern}", root.display());
+            let paths = matched_paths(&pattern).unwrap().map(Result::unwrap);
+            let names = paths.map(|path| path.strip_prefix(root).unwrap().display().to_string());
+            names.collect()
+        };
+        assert_eq!(found("**/*.png"), ["3.png", "x/y/0.png"]);
+        assert_eq!(found("*/*.png"), [""; 0]);
+        assert_eq!(found("x/*/*.png"), ["x/y/0.png"]);
+        assert_eq!(found("x/.*.png"), [""; 0], "left out of every search");
+        assert_eq!(found(".s/*.png"), [".s/1.png"]);
+        assert_eq!(found("__MACOSX/*.png"), ["__MACOSX/2.png"]);
+        assert_eq!(found("*"), ["3.png", "x"]);
+        assert_eq!(found("none/**/*.png"), [""; 0]);
+        assert!(matched_paths("a/***").is_err());
+    }
 
     #[test]
     fn names_that_are_not_utf8_are_found() {

@@ -145,6 +145,21 @@ fn adds_and_removes_classes() {
         &["classifier", "add", "shop.clipn", "--classes", "pizza"],
         &["already has the class `pizza`"],
     );
+    // A list of one, and a file that does not exist, are no names.
+    for list in [r#"["pizza"]"#, "['pizza']"] {
+        fails(
+            &s,
+            2,
+            &["classifier", "add", "shop.clipn", "--classes", list],
+            &["already has the class `pizza`"],
+        );
+    }
+    fails(
+        &s,
+        1,
+        &["classifier", "add", "shop.clipn", "--classes", "new.txt"],
+        &["new.txt"],
+    );
     fails(
         &s,
         2,

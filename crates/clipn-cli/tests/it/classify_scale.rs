@@ -88,6 +88,15 @@ fn every_source_gives_the_same_rows() {
         folder,
         "a pattern may match directories"
     );
+    // A directory without images is no loss, hidden names match no wildcard, and nothing is read twice.
+    s.write("g/none/notes.txt", "no image");
+    s.write("g/.hidden.bmp", std::fs::read(s.path(NOISE[0])).unwrap());
+    for name in NOISE {
+        s.write(&format!("g/{name}"), std::fs::read(s.path(name)).unwrap());
+    }
+    same("directories", &printed(&s, &["g/*"]));
+    same("any depth", &printed(&s, &["g/**/*.bmp"]));
+    same("directories of any depth", &printed(&s, &["g/**"]));
     assert_eq!(printed(&s, &["noise/{0..4}.bmp"]), folder);
 
     let plain = packed(&s, &NOISE);

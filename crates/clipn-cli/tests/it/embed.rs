@@ -487,9 +487,20 @@ fn every_cut_of_the_files_is_resumed() {
 fn formats_and_shards_have_the_same_rows() {
     let s = Sandbox::new();
     s.done(&embed("images", &["id", "noise", "--output", "f.npy"]));
-    // Both formats have their keys in one file.
-    let other = ["id", "noise", "--output", "f.safetensors", "--force"];
+    // The keys beside the first one are those of the second too.
+    let other = [
+        "id",
+        "noise",
+        "--output",
+        "f.safetensors",
+        "--keys",
+        "s.jsonl",
+    ];
     s.done(&embed("images", &other));
+    assert_eq!(
+        std::fs::read(s.path("s.jsonl")).unwrap(),
+        std::fs::read(s.path("f.keys.jsonl")).unwrap()
+    );
     s.done(&embed(
         "images",
         &["id", "noise", "--output", "h.npy", "--dtype", "f16"],
@@ -545,15 +556,18 @@ fn the_keys_of_another_output_are_kept() {
     let s = Sandbox::new();
     s.done(&embed("images", &["id", "--output", "a.npy"]));
     let keys = std::fs::read(s.path("a.keys.jsonl")).unwrap();
-    let output = s.clipn(&embed("images", &["noise", "--output", "a.safetensors"]));
-    assert_eq!(output.status.code(), Some(2));
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        error.contains("a.keys.jsonl already exists, of another output"),
-        "{error}"
-    );
-    assert_eq!(std::fs::read(s.path("a.keys.jsonl")).unwrap(), keys);
-    assert!(!s.path("a.safetensors").exists());
+    for more in [&[][..], &["--force"]] {
+        let other = [&["noise", "--output", "a.safetensors"], more].concat();
+        let output = s.clipn(&embed("images", &other));
+        assert_eq!(output.status.code(), Some(2));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            error.contains("a.keys.jsonl already exists, of another output"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(s.path("a.keys.jsonl")).unwrap(), keys);
+        assert!(!s.path("a.safetensors").exists());
+    }
     s.done(&embed("images", &["noise", "--output", "b.safetensors"]));
 }
 

@@ -248,6 +248,19 @@ impl Calibration {
         }
     }
 
+    /// Decision rule at another threshold, in the published unit, in the arithmetic of the calibration: the published
+    /// threshold gives the calibrated decisions, also where `f32` scores saturate. `None` for a threshold that the score
+    /// cannot have, such as a negative probability.
+    pub fn rule_at(&self, published: f64) -> Option<DecisionRule> {
+        let score = self.metadata.score;
+        let threshold = if published == self.published_threshold() {
+            self.threshold
+        } else {
+            score.to_stable(published)
+        };
+        (!threshold.is_nan()).then_some(DecisionRule::Calibrated { score, threshold })
+    }
+
     /// Minimum score of a known image, in the unit of [`Score::stable`].
     pub fn threshold(&self) -> f64 {
         self.threshold
@@ -489,6 +502,26 @@ mod tests {
         .unwrap();
         assert_eq!(restored.kept().count, calibration.kept().count);
         assert_eq!(restored.scores(), calibration.scores());
+    }
+
+    /// The printed threshold decides as the calibration does, also where `f32` scores are all 1.
+    #[test]
+    fn a_published_threshold_gives_the_calibrated_rule() {
+        use crate::scores::Ctw;
+        let settings = CalibrationSettings {
+            score: &Ctw,
+            ..CalibrationSettings::default()
+        };
+        let scores: Vec<f64> = (0..300).map(|i| -1e-15 * f64::from(i)).collect();
+        let calibration = calibrate(&scores, &[], &settings).unwrap();
+        let published = calibration.published_threshold();
+        assert_eq!(calibration.rule_at(published), Some(calibration.rule()));
+        let half = DecisionRule::Calibrated {
+            score: &Ctw,
+            threshold: 0.5_f64.ln(),
+        };
+        assert_eq!(calibration.rule_at(0.5), Some(half));
+        assert_eq!(calibration.rule_at(-1.0), None);
     }
 
     #[test]

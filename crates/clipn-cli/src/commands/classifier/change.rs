@@ -4,7 +4,7 @@ use clipn::bundle::Bundle;
 use clipn::classifier::{ClassPrompts, Classifier};
 use clipn::files::StateLock;
 use clipn::negatives::Selection;
-use clipn::prompts::{ClassList, ClassNames, duplicate_names};
+use clipn::prompts::{ClassList, ClassNames, PromptError, duplicate_names, looks_like_path};
 
 use super::args::{AddArgs, ChangeArgs, RemoveArgs};
 use super::report_written;
@@ -37,7 +37,16 @@ pub(crate) fn add(args: &AddArgs) -> Result<(), CliError> {
         downloads: args.downloads.clone(),
     };
     let device = args.device.open()?;
+    let own = bundle.identity().precision;
     let bundle = in_precision(bundle, &args.change.bundle, &device);
+    let precision = bundle.identity().precision;
+    if precision != own {
+        warning(format_args!(
+            "the classes of {} were encoded in {own}, and the new ones are in {precision}: give --precision {own} \
+             for one precision",
+            args.change.bundle.display()
+        ));
+    }
     let loaded = LoadedModel::for_bundle(&bundle, &args.change.bundle, &model, &device)?;
     bundle.check_text_towers(&loaded.weights)?;
     let bar = Bar::default();
@@ -175,15 +184,20 @@ fn meant(unknown: &str, args: &RemoveArgs, own: &[String]) -> String {
 /// Class names of a list or file. Unlike elsewhere, a single name needs no comma: it cannot be the
 /// name of a built-in list.
 fn names(spec: &str) -> Result<Vec<String>, CliError> {
-    let is_one = !spec.contains(',') && !Path::new(spec).exists() && !spec.trim().is_empty();
-    let names = if is_one {
-        ClassNames::new(vec![spec.to_owned()])?
-    } else {
-        let list = ClassList::resolve(spec)?;
-        if let Some(description) = list.description() {
-            note(description);
+    let names = match ClassList::resolve(spec) {
+        // A single name, which needs no comma here.
+        Err(PromptError::UnresolvedClassList { .. })
+            if !looks_like_path(spec) && !spec.trim().is_empty() =>
+        {
+            ClassNames::new(vec![spec.to_owned()])?
         }
-        list.into_names()
+        list => {
+            let list = list?;
+            if let Some(description) = list.description() {
+                note(description);
+            }
+            list.into_names()
+        }
     };
     Ok(names.into())
 }

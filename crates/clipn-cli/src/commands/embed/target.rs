@@ -132,12 +132,17 @@ impl Target {
                 "resume it with --resume, replace it with --force, or give another --output",
             ));
         }
+        self.refuse_files_of_others()
+    }
+
+    /// Rejects keys or errors that belong to another output, whose rows would get other names.
+    pub(super) fn refuse_files_of_others(&self) -> Result<(), CliError> {
         let mut beside = self.keys.iter().chain([&self.errors]);
-        match beside.find(|path| path.exists()) {
+        match beside.find(|path| path.exists() && !self.exists()) {
             None => Ok(()),
             Some(found) => Err(CliError::usage_with_hint(
                 format!("{} already exists, of another output", found.display()),
-                "give another --output, or replace it with --force",
+                "give another --output, or remove the file if its output is gone",
             )),
         }
     }

@@ -35,8 +35,10 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
         ));
     }
     let target = Target::new(&args.output, shard)?;
-    if !(args.output.resume || args.output.force) {
-        target.refuse_existing()?;
+    match (args.output.resume, args.output.force) {
+        (true, _) => {}
+        (false, true) => target.refuse_files_of_others()?,
+        (false, false) => target.refuse_existing()?,
     }
     let inputs = [&args.input].into_iter().chain(&args.templates);
     let weights = args.model.pretrained.iter().map(PathBuf::as_path);

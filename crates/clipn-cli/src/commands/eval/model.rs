@@ -351,10 +351,12 @@ impl EvaluatedModel {
         let Some(column) = evaluation.scores.iter().position(|other| *other == score) else {
             return;
         };
-        let minimum = if precision == ScorePrecision::F64 {
-            score.to_stable(threshold)
-        } else {
-            threshold
+        let Source::Bundle { bundle, .. } = &*self.source else {
+            return;
+        };
+        let minimum = match (precision, bundle.calibration()) {
+            (ScorePrecision::F64, Some(calibration)) => calibration.threshold(),
+            _ => threshold,
         };
         let kept = |rows: &[clipn::evaluation::ImageRow]| {
             let scores = rows.iter().filter_map(|row| row.outcome.as_ref().ok());
@@ -366,12 +368,18 @@ impl EvaluatedModel {
             let (kept, images) = kept(&set.rows);
             format!("{} of {images} of {}", images - kept, set.name)
         });
-        let rounding = match precision {
-            ScorePrecision::F64 => "",
-            _ => {
-                "; an image at the threshold may be decided otherwise than by `clipn classify`, which computes \
-                 as --score-precision f64 does"
-            }
+        // In f32, scores that are different numbers for `clipn classify` may be one.
+        let sets = std::iter::once(&evaluation.id).chain(&evaluation.ood);
+        let rows = sets.flat_map(|set| &set.rows);
+        let equal = rows.filter_map(|row| row.outcome.as_ref().ok());
+        let equal = equal.filter(|row| row.scores[column] as f32 == threshold as f32);
+        let rounding = match (precision, equal.count()) {
+            (ScorePrecision::F64, _) | (_, 0) => String::new(),
+            (_, equal) => format!(
+                "; {} with that score may be decided otherwise by `clipn classify`, which computes as \
+                 --score-precision f64 does",
+                count(equal, "image")
+            ),
         };
         status(format_args!(
             "at the bundle's threshold ({} {}): kept {known} of {} of {}; \

@@ -92,13 +92,15 @@ fn served(
     Ok(ServedModel::new(detector, name).with_encoder(encoder))
 }
 
-/// The names and files of `--bundle`: `NAME=FILE`, several of them separated by commas, or a file,
-/// whose name without extension is the bundle's.
+/// The names and files of `--bundle`: `NAME=FILE` or a file, whose name without extension is the bundle's; several of
+/// them separated by commas.
 fn named(values: &[PathBuf]) -> Result<Vec<(String, PathBuf)>, CliError> {
     let mut bundles = Vec::new();
     for value in values {
         match value.to_str().filter(|_| !value.exists()) {
-            Some(text) if name_of(text).is_some() => bundles.extend(split(text)),
+            Some(text) if name_of(text).is_some() || text.contains(',') => {
+                bundles.extend(split(text)?);
+            }
             _ => bundles.push((stem(value, values.len())?, value.clone())),
         }
     }
@@ -112,22 +114,25 @@ fn name_of(text: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
-/// Splits `NAME=FILE,NAME=FILE`. A comma that no name follows belongs to a file.
-fn split(text: &str) -> Vec<(String, PathBuf)> {
-    let mut bundles: Vec<(String, String)> = Vec::new();
+/// Splits `NAME=FILE,FILE`. A comma belongs to a file if no name follows and the part behind it is no file.
+fn split(text: &str) -> Result<Vec<(String, PathBuf)>, CliError> {
+    let mut bundles: Vec<(Option<String>, String)> = Vec::new();
     for part in text.split(',') {
         match (part.split_once('='), bundles.last_mut()) {
             (Some((name, file)), _) if name_of(part).is_some() => {
-                bundles.push((name.trim().to_owned(), file.to_owned()));
+                bundles.push((Some(name.trim().to_owned()), file.to_owned()));
             }
-            (_, Some((_, file))) => *file = format!("{file},{part}"),
-            (_, None) => {}
+            (_, Some((_, file))) if !Path::new(part).exists() => *file = format!("{file},{part}"),
+            _ => bundles.push((None, part.to_owned())),
         }
     }
-    bundles
-        .into_iter()
-        .map(|(name, file)| (name, PathBuf::from(file)))
-        .collect()
+    let count = bundles.len();
+    let named = bundles.into_iter().map(|(name, file)| {
+        let file = PathBuf::from(file);
+        let name = name.map_or_else(|| stem(&file, count), Ok)?;
+        Ok((name, file))
+    });
+    named.collect()
 }
 
 /// The name of a bundle that is given none.
@@ -194,6 +199,20 @@ mod tests {
                 .to_string()
                 .contains("a b.clipn needs a name")
         );
+    }
+
+    #[test]
+    fn files_are_separated_by_commas() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        for name in ["a.clipn", "b.clipn"] {
+            std::fs::write(path(name), "").unwrap();
+        }
+        let (a, b) = (path("a.clipn"), path("b.clipn"));
+        let expected = pairs(&[("a", &a), ("b", &b)]);
+        assert_eq!(names(&[&format!("{a},{b}")]), expected);
+        assert_eq!(names(&[&format!("{a},b={b}")]), expected);
+        assert_eq!(names(&[&format!("a={a},{b}")]), expected);
     }
 
     #[test]

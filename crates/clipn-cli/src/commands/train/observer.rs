@@ -18,7 +18,7 @@ use clipn::prompts::{PromptVariant, TemplateSet};
 use clipn::scores;
 use clipn::training::{ObjectiveName, RunObserver, StepEvent, TrainRun, TrainableTowers};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::TrainArgs;
 use crate::commands::eval::{is_built_in, report_matching, write_tables};
@@ -155,6 +155,42 @@ impl RunReporter {
         Ok(Results::compute(&evaluation, FprConvention::default())?)
     }
 
+    /// Evaluates the towers after an epoch if that is due. An error is a warning, and training continues.
+    fn evaluate_if_due(&self, run: &TrainRun, epoch: u64) {
+        let Some(periodic) = &self.evaluation else {
+            return;
+        };
+        if !epoch.is_multiple_of(periodic.every) && epoch != run.settings().epochs {
+            return;
+        }
+        if let Err(error) = self.evaluate_epoch(run, epoch, periodic) {
+            self.warn(&format!(
+                "the evaluation after epoch {epoch} failed: {}",
+                chain_in_one_line(&error)
+            ));
+        }
+    }
+
+    /// Evaluates the checkpoint of an epoch's end that a run resumes from, unless the run did so before it was
+    /// interrupted.
+    fn evaluate_resumed(&self, run: &TrainRun) {
+        let (step, per_epoch) = (run.step(), run.steps_per_epoch());
+        if step == 0 || per_epoch == 0 || !step.is_multiple_of(per_epoch) {
+            return;
+        }
+        let lines = std::fs::read_to_string(run.directory().join("eval.jsonl"));
+        let is_of_step = |line: &str| {
+            let line: Option<Value> = serde_json::from_str(line).ok();
+            line.is_some_and(|line| line["step"] == step)
+        };
+        let is_done = lines.is_ok_and(|lines| lines.lines().any(is_of_step));
+        // Rank 0 decides: others may see the file later.
+        let decided = run.communicator().bytes_of_root(&[u8::from(is_done)]);
+        if decided.is_ok_and(|decided| decided == [0]) {
+            self.evaluate_if_due(run, step / per_epoch);
+        }
+    }
+
     /// Evaluates, prints the table and appends the results to `eval.jsonl`.
     fn evaluate_epoch(
         &self,
@@ -226,6 +262,7 @@ impl RunObserver for RunReporter {
         self.bar.set_length(run.total_steps());
         self.bar.set_position(run.step());
         self.bar.reset_eta();
+        self.evaluate_resumed(run);
     }
 
     fn step(&self, event: &StepEvent<'_>) {
@@ -289,17 +326,6 @@ impl RunObserver for RunReporter {
                 unseen.captions(),
             ));
         }
-        let Some(periodic) = &self.evaluation else {
-            return;
-        };
-        if !epoch.is_multiple_of(periodic.every) && epoch != run.settings().epochs {
-            return;
-        }
-        if let Err(error) = self.evaluate_epoch(run, epoch, periodic) {
-            self.warn(&format!(
-                "the evaluation after epoch {epoch} failed: {}",
-                chain_in_one_line(&error)
-            ));
-        }
+        self.evaluate_if_due(run, epoch);
     }
 }

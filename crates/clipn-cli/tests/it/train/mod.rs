@@ -404,6 +404,14 @@ fn evaluations_during_training_have_the_figures_of_eval() {
     ];
     let weights = s.done(&run).trim().to_owned();
     let line = std::fs::read_to_string(s.path("logs/taught/eval.jsonl")).unwrap();
+    // An evaluation that was cut short is made up for, once, also if the run is complete.
+    let again = [&run[..], &["--resume", "latest"]].concat();
+    let lines = || std::fs::read_to_string(s.path("logs/taught/eval.jsonl"));
+    s.done(&again);
+    assert_eq!(lines().unwrap(), line);
+    std::fs::remove_file(s.path("logs/taught/eval.jsonl")).unwrap();
+    s.done(&again);
+    assert_eq!(lines().unwrap(), line);
     let during: Value = serde_json::from_str(&line).unwrap();
     let results = |scale: &str| -> Value {
         let output = format!("results-{scale}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::is_archive_name;
 use crate::error::{DatasetError, first_few};
-use crate::patterns::unmatched_names;
+use crate::patterns::{matched_paths, unmatched_names};
 use crate::training::error::TrainingDataError;
 
 /// Maximum number of shards in a specification.
@@ -122,13 +122,10 @@ fn find(
         shards.push(plain.to_path_buf());
     } else if path.contains(['*', '?', '[']) {
         let matches =
-            glob::glob(path).map_err(|error| refuse(format!("invalid pattern: {error}")))?;
+            matched_paths(path).map_err(|error| refuse(format!("invalid pattern: {error}")))?;
         let before = shards.len();
         for found in matches.take(MAX_SHARDS + 1) {
-            let found = found.map_err(|error| {
-                let path = error.path().to_path_buf();
-                DatasetError::io(&path, error.into())
-            })?;
+            let found = found.map_err(|(path, error)| DatasetError::io(&path, error))?;
             if found.is_file() {
                 shards.push(found);
             }

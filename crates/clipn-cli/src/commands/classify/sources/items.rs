@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use clipn::dataset::{
-    ArchiveImages, FolderImages, ImageContent, ListSeparator, MAX_STREAMED_IMAGE_BYTES, NamedImage,
-    PathList, TableImages, expand_braces, is_archive_name, is_table_file, unmatched_names,
+    ArchiveImages, DatasetError, FolderImages, ImageContent, ListSeparator,
+    MAX_STREAMED_IMAGE_BYTES, MatchedPaths, NamedImage, PathList, TableImages, expand_braces,
+    is_archive_name, is_table_file, matched_paths, unmatched_names,
 };
 
 use clipn::content::ContentKind;
@@ -16,7 +17,7 @@ use super::remote::Remote;
 use super::{SharedSkippedFiles, SourceItem, SourceItems};
 use crate::commands::classify::args::SourceArgs;
 use crate::common::error::{CliError, chain_in_one_line};
-use crate::common::messages::{detail, hint, warning};
+use crate::common::messages::{detail, hint, note, warning};
 
 /// Source items, and their number as far as it is known without reading them.
 pub(crate) struct Sources {
@@ -246,8 +247,9 @@ fn directory(path: &Path, shared: &Shared) -> Result<Sources, CliError> {
 /// lazily.
 fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
     let matches = || {
-        glob::glob(text)
-            .map_err(|error| CliError::usage(format!("invalid pattern `{text}`: {error}")))
+        let found = matched_paths(text)
+            .map_err(|error| CliError::usage(format!("invalid pattern `{text}`: {error}")))?;
+        Ok::<_, CliError>(without_nested(found))
     };
     let (mut files, mut archives, mut directories) = (0, 0, 0);
     for path in matches()?.filter_map(Result::ok) {
@@ -290,6 +292,17 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
                     skipped.merge(images.skipped());
                     Box::new(images.map(SourceItem::Image))
                 }
+                Err(DatasetError::NoImages {
+                    path,
+                    skipped: others,
+                }) => {
+                    skipped.merge(&others);
+                    note(format_args!(
+                        "no images in {}, which the pattern matches",
+                        path.display()
+                    ));
+                    Box::new(std::iter::empty())
+                }
                 Err(error) => {
                     let error = io::Error::other(chain_in_one_line(&error));
                     let image = NamedImage::lost(path.display().to_string(), 0, error);
@@ -297,10 +310,7 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
                 }
             },
             Ok(path) => Box::new(std::iter::once(local(path))),
-            Err(error) => {
-                let path = error.path().to_owned();
-                Box::new(std::iter::once(lost(&path, error.into())))
-            }
+            Err((path, error)) => Box::new(std::iter::once(lost(&path, error))),
         }
     });
     let images = (archives + directories == 0).then_some(files);
@@ -308,6 +318,24 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
         items: Box::new(items),
         images,
         archives,
+    })
+}
+
+/// Leaves out what is in a directory that the pattern matches too, and whose images are all read; archives stay.
+fn without_nested(
+    found: MatchedPaths,
+) -> impl Iterator<Item = Result<PathBuf, (PathBuf, io::Error)>> + Send {
+    let mut last: Option<PathBuf> = None;
+    found.filter(move |path| {
+        let Ok(path) = path else { return true };
+        let is_directory = path.is_dir();
+        if last.as_ref().is_some_and(|last| path.starts_with(last)) {
+            return !is_directory && is_archive(path);
+        }
+        if is_directory {
+            last = Some(path.clone());
+        }
+        true
     })
 }
 
