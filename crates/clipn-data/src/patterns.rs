@@ -55,20 +55,24 @@ pub fn matched_paths(pattern: &str) -> Result<MatchedPaths, PatternError> {
         .sort_by_file_name()
         .into_iter()
         .filter_entry(move |entry| entry.depth() == 0 || is_meant(entry.path()));
+    let matched = move |path: &Path| {
+        let text = plain(path.to_str()?);
+        let is_match = matcher.matches_with(text, OPTIONS);
+        is_match.then(|| PathBuf::from(text))
+    };
     Ok(Box::new(entries.filter_map(move |entry| match entry {
-        Ok(entry) => {
-            let path = entry.into_path();
-            let text = path.to_str()?;
-            let is_match = matcher.matches_with(plain(text), OPTIONS);
-            let path = PathBuf::from(plain(text));
-            is_match.then_some(Ok(path))
-        }
+        Ok(entry) => matched(entry.path()).map(Ok),
         Err(error) if error.loop_ancestor().is_some() => None,
         Err(error) => {
-            let path = error.path().unwrap_or(Path::new("")).to_owned();
-            // A start that does not exist matches nothing.
+            let (depth, path) = (error.depth(), error.path().unwrap_or(Path::new("")));
+            let path = path.to_owned();
             let source = error.into_io_error()?;
-            (source.kind() != io::ErrorKind::NotFound).then_some(Err((path, source)))
+            match (source.kind(), depth) {
+                // A start that does not exist matches nothing; a link to nothing is a name like others.
+                (io::ErrorKind::NotFound, 0) => None,
+                (io::ErrorKind::NotFound, _) => matched(&path).map(Ok),
+                _ => Some(Err((path, source))),
+            }
         }
     })))
 }
@@ -168,15 +172,17 @@ mod tests {
         }
         std::os::unix::fs::symlink(".", root.join("x/self")).unwrap();
         std::os::unix::fs::symlink("../..", root.join("x/y/up")).unwrap();
+        std::os::unix::fs::symlink("gone", root.join("x/y/9.png")).unwrap();
         let found = |pattern: &str| -> Vec<String> {
             let pattern = format!("{}/{pattern}", root.display());
             let paths = matched_paths(&pattern).unwrap().map(Result::unwrap);
             let names = paths.map(|path| path.strip_prefix(root).unwrap().display().to_string());
             names.collect()
         };
-        assert_eq!(found("**/*.png"), ["3.png", "x/y/0.png"]);
+        // A link to nothing is an image that cannot be read.
+        assert_eq!(found("**/*.png"), ["3.png", "x/y/0.png", "x/y/9.png"]);
         assert_eq!(found("*/*.png"), [""; 0]);
-        assert_eq!(found("x/*/*.png"), ["x/y/0.png"]);
+        assert_eq!(found("x/*/*.png"), ["x/y/0.png", "x/y/9.png"]);
         assert_eq!(found("x/.*.png"), [""; 0], "left out of every search");
         assert_eq!(found(".s/*.png"), [".s/1.png"]);
         assert_eq!(found("__MACOSX/*.png"), ["__MACOSX/2.png"]);
