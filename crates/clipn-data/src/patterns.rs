@@ -29,6 +29,7 @@ pub fn matched_paths(pattern: &str) -> Result<MatchedPaths, PatternError> {
         require_literal_leading_dot: true,
     };
     let (fixed, names) = fixed_part(pattern);
+    let root = fixed.clone();
     // Names that the pattern spells out are meant.
     let is_meant = move |path: &Path| {
         let rest = path.strip_prefix(&fixed).unwrap_or(path);
@@ -45,7 +46,6 @@ pub fn matched_paths(pattern: &str) -> Result<MatchedPaths, PatternError> {
     }
     // The library for patterns follows links in circles.
     let matcher = Pattern::new(plain(pattern))?;
-    let root = fixed_part(pattern).0;
     let start = match root.as_os_str().is_empty() {
         true => PathBuf::from("."),
         false => root,

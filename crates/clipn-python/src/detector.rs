@@ -134,14 +134,9 @@ impl Detector {
             _ if !reject => DecisionRule::AcceptAll {
                 score: score.unwrap_or(&MaxLogit),
             },
-            (score, Some(threshold)) if !threshold.is_nan() => {
-                let score = score.unwrap_or(own.score());
-                let calibration = self.inner.bundle().and_then(|bundle| bundle.calibration());
-                let calibration = calibration.filter(|calibration| calibration.score() == score);
-                calibration
-                    .and_then(|calibration| calibration.rule_at(threshold))
-                    .unwrap_or(DecisionRule::Threshold { score, threshold })
-            }
+            (score, Some(threshold)) if !threshold.is_nan() => self
+                .inner
+                .threshold_rule(score.unwrap_or(own.score()), threshold),
             (_, Some(_)) => return Err(invalid("the threshold is not a number")),
             (Some(score), None) => DecisionRule::default_for(score).ok_or_else(|| {
                 invalid(format!(

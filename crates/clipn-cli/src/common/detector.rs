@@ -209,13 +209,8 @@ impl DetectorArgs {
                 score.display_name()
             ));
         }
-        // The score of a calibration is compared as calibrated.
-        let own = detector.bundle().and_then(Bundle::calibration);
-        let own = own.filter(|calibration| calibration.score() == score);
         match (self.threshold, default) {
-            (Some(threshold), _) => Ok(own
-                .and_then(|calibration| calibration.rule_at(threshold))
-                .unwrap_or(DecisionRule::Threshold { score, threshold })),
+            (Some(threshold), _) => Ok(detector.threshold_rule(score, threshold)),
             (None, Some(rule)) if rule.score() == score => Ok(rule),
             (None, _) => default_rule(score),
         }

@@ -311,6 +311,16 @@ impl Detector {
         Ok(Self { evidence, ..self })
     }
 
+    /// Returns the rule of a threshold in the published unit. A score that the bundle is calibrated for is compared as
+    /// calibrated ([`Calibration::rule_at`]), others in `f32`.
+    pub fn threshold_rule(&self, score: &'static dyn Score, threshold: f64) -> DecisionRule {
+        let calibration = self.bundle().and_then(Bundle::calibration);
+        calibration
+            .filter(|calibration| calibration.score() == score)
+            .and_then(|calibration| calibration.rule_at(threshold))
+            .unwrap_or(DecisionRule::Threshold { score, threshold })
+    }
+
     /// Sets the decision rule. P-values are only computed with the calibrated rule of the bundle.
     ///
     /// # Errors

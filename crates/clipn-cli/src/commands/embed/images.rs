@@ -28,10 +28,8 @@ pub(super) fn run(args: &EmbedImagesArgs) -> Result<(), CliError> {
     args.sources.check_exists()?;
     let shard = ShardSpec::from_args(&args.shard)?;
     let target = Target::new(&args.output, shard)?;
-    match (args.output.resume, args.output.force) {
-        (true, _) => {}
-        (false, true) => target.refuse_files_of_others()?,
-        (false, false) => target.refuse_existing()?,
+    if !args.output.resume {
+        target.refuse_unless_replaced(args.output.force)?;
     }
     let inputs = args.sources.list.iter().chain(&args.sources.paths);
     let inputs = inputs.chain(&args.model.pretrained);

@@ -135,8 +135,16 @@ impl Target {
         self.refuse_files_of_others()
     }
 
+    /// Rejects what a run may not replace: with --force, only the files of another output.
+    pub(super) fn refuse_unless_replaced(&self, force: bool) -> Result<(), CliError> {
+        match force {
+            true => self.refuse_files_of_others(),
+            false => self.refuse_existing(),
+        }
+    }
+
     /// Rejects keys or errors that belong to another output, whose rows would get other names.
-    pub(super) fn refuse_files_of_others(&self) -> Result<(), CliError> {
+    fn refuse_files_of_others(&self) -> Result<(), CliError> {
         let mut beside = self.keys.iter().chain([&self.errors]);
         match beside.find(|path| path.exists() && !self.exists()) {
             None => Ok(()),

@@ -35,10 +35,8 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
         ));
     }
     let target = Target::new(&args.output, shard)?;
-    match (args.output.resume, args.output.force) {
-        (true, _) => {}
-        (false, true) => target.refuse_files_of_others()?,
-        (false, false) => target.refuse_existing()?,
+    if !args.output.resume {
+        target.refuse_unless_replaced(args.output.force)?;
     }
     let inputs = [&args.input].into_iter().chain(&args.templates);
     let weights = args.model.pretrained.iter().map(PathBuf::as_path);

@@ -155,14 +155,19 @@ impl RunReporter {
         Ok(Results::compute(&evaluation, FprConvention::default())?)
     }
 
+    /// The evaluation after an epoch, if one is due.
+    fn due_evaluation(&self, run: &TrainRun, epoch: u64) -> Option<&PeriodicEvaluation> {
+        let is_due = |periodic: &&PeriodicEvaluation| {
+            epoch.is_multiple_of(periodic.every) || epoch == run.settings().epochs
+        };
+        self.evaluation.as_ref().filter(is_due)
+    }
+
     /// Evaluates the towers after an epoch if that is due. An error is a warning, and training continues.
     fn evaluate_if_due(&self, run: &TrainRun, epoch: u64) {
-        let Some(periodic) = &self.evaluation else {
+        let Some(periodic) = self.due_evaluation(run, epoch) else {
             return;
         };
-        if !epoch.is_multiple_of(periodic.every) && epoch != run.settings().epochs {
-            return;
-        }
         if let Err(error) = self.evaluate_epoch(run, epoch, periodic) {
             self.warn(&format!(
                 "the evaluation after epoch {epoch} failed: {}",
@@ -178,6 +183,10 @@ impl RunReporter {
         if step == 0 || per_epoch == 0 || !step.is_multiple_of(per_epoch) {
             return;
         }
+        let epoch = step / per_epoch;
+        if self.due_evaluation(run, epoch).is_none() {
+            return;
+        }
         let lines = std::fs::read_to_string(run.directory().join("eval.jsonl"));
         let is_of_step = |line: &str| {
             let line: Option<Value> = serde_json::from_str(line).ok();
@@ -187,7 +196,7 @@ impl RunReporter {
         // Rank 0 decides: others may see the file later.
         let decided = run.communicator().bytes_of_root(&[u8::from(is_done)]);
         if decided.is_ok_and(|decided| decided == [0]) {
-            self.evaluate_if_due(run, step / per_epoch);
+            self.evaluate_if_due(run, epoch);
         }
     }
 
