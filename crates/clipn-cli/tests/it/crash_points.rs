@@ -506,3 +506,56 @@ fn a_full_disk_leaves_what_can_be_resumed() {
         assert_eq!(read(&name), read("whole.jsonl"), "{point}");
     }
 }
+
+#[test]
+fn a_full_disk_keeps_earlier_results_and_leaves_none_of_new_ones() {
+    let s = Sandbox::new();
+    let evaluate = |score: &str, output: &str, flags: &[&str]| {
+        let sets = ["--id", "id", "--ood", "noise=noise", "--scores", score];
+        with_model("eval", &[&sets[..], &["--output", output], flags].concat())
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let done = |arguments: Vec<String>| {
+        s.done(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    };
+    let files = |directory: &str| -> Vec<(String, Vec<u8>)> {
+        let entries = std::fs::read_dir(s.path(directory)).unwrap();
+        let mut files: Vec<_> = entries
+            .map(|entry| entry.unwrap().path())
+            .map(|path| {
+                let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                (name, std::fs::read(&path).unwrap())
+            })
+            .filter(|(name, _)| name != ".lock")
+            .collect();
+        files.sort();
+        files
+    };
+    done(evaluate("mcm", "old", &[]));
+    let old = files("old");
+    // The first and a later one of the writes.
+    for point in [1, 12, 24] {
+        for (output, flags) in [("old", &["--force"][..]), ("new", &[])] {
+            let arguments = evaluate("energy", output, flags);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let mut full = s.command("http://127.0.0.1:1", &arguments);
+            let full = full.env("CLIPN_TEST_FAULT", format!("full@{point}"));
+            let failed = full.output().unwrap();
+            let error = text(&failed.stderr);
+            assert_eq!(failed.status.code(), Some(1), "{point}: {error}");
+            assert!(error.contains("cannot write"), "{error}");
+        }
+        assert_eq!(files("old"), old, "{point}");
+        assert_eq!(files("new"), [], "{point}");
+    }
+    // With room again, neither a flag nor a cleanup is needed.
+    done(evaluate("energy", "new", &[]));
+    done(evaluate("energy", "old", &["--force"]));
+    let names = |files: &[(String, Vec<u8>)]| -> Vec<String> {
+        files.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(names(&files("new")), names(&old));
+    assert_eq!(files("new"), files("old"));
+}

@@ -14,7 +14,7 @@ use super::model::{self, EvaluatedModel};
 use super::overlaps::warn_of_shared_features;
 use super::train::{check_bundle, with_fitted_file};
 use super::{
-    EvalArgs, EvaluationData, describe_no_scale, files, print, remove_results, settings, streams,
+    EvalArgs, EvaluationData, NewResults, describe_no_scale, files, print, settings, streams,
     tracking, warn_of_ties,
 };
 use crate::common::args::named_path;
@@ -100,9 +100,9 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         streams: streams.as_ref().map(|streams| streams.record.clone()),
     };
     if let Some(directory) = output {
-        remove_results(directory)?;
+        let written = NewResults::create(directory)?;
         if let Some(streams) = &streams {
-            streams::write_scores(directory, &evaluation, streams)?;
+            streams::write_scores(written.path(), &evaluation, streams)?;
         }
         let mut page = ReportOptions::default()
             .with_title(&data.title)
@@ -116,7 +116,8 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         {
             page = page.with_deciding_score(score).with_threshold(threshold);
         }
-        files::write_evaluation(directory, &record, &evaluation, None, &page)?;
+        files::write_evaluation(written.path(), &record, &evaluation, None, &page)?;
+        written.commit()?;
     }
     tracking::track(&args.tracking, &data.title, &record)?;
     if let Some(model) = judge.model() {

@@ -7,7 +7,7 @@ use clipn::evaluation::{
     Evaluation, EvaluationError, EvaluationRecord, write_openood_csv, write_record_csv,
     write_results_json, write_scores_csv,
 };
-use clipn::files::{self, StateLock};
+use clipn::files::{self, NewDirectory, StateLock};
 use clipn::report::{ReportOptions, write_histograms, write_html, write_record_html};
 
 use super::streams;
@@ -73,9 +73,76 @@ pub(crate) fn with_runs(directory: &Path) -> impl Iterator<Item = PathBuf> {
     std::iter::once(directory.to_owned()).chain(runs.take_while(|run| run.is_dir()))
 }
 
+/// Results that are written beside those of an earlier evaluation, and take their names when complete.
+pub(crate) struct NewResults {
+    directory: PathBuf,
+    /// Its files are moved one by one, since the directory may have other files too.
+    written: NewDirectory,
+}
+
+impl NewResults {
+    /// Creates a hidden directory for the results of `directory`, which must be locked.
+    pub(crate) fn create(directory: &Path) -> Result<Self, CliError> {
+        let written = NewDirectory::create(directory.join("results")).map_err(|source| {
+            CliError::OutputDirectory {
+                path: directory.to_owned(),
+                source,
+            }
+        })?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            written,
+        })
+    }
+
+    /// The directory to write files to.
+    pub(crate) fn path(&self) -> &Path {
+        self.written.path()
+    }
+
+    /// The directory to write the files of one of several runs to; `index` counts from 0.
+    pub(crate) fn run_path(&self, index: usize) -> PathBuf {
+        run_directory(self.path(), index)
+    }
+
+    /// Replaces the earlier results, and reports the files.
+    pub(crate) fn commit(self) -> Result<(), CliError> {
+        remove_results(&self.directory)?;
+        let runs = with_runs(self.path()).skip(1).enumerate();
+        let runs = runs.map(|(index, run)| (run, run_directory(&self.directory, index)));
+        // What is over all runs comes last.
+        let whole = (self.path().to_owned(), self.directory.clone());
+        for (written, directory) in runs.chain([whole]) {
+            create_directory(&directory)?;
+            let names: Vec<&str> = FILES
+                .into_iter()
+                .filter(|name| written.join(name).exists())
+                .collect();
+            // `results.json` is the first of `FILES`, and comes last: a directory that has it is complete.
+            for name in names.iter().rev() {
+                let path = directory.join(name);
+                files::rename(written.join(name), &path)
+                    .map_err(|source| CliError::WriteFile { path, source })?;
+            }
+            files::sync_directory(&directory).map_err(|source| CliError::OutputDirectory {
+                path: directory.clone(),
+                source,
+            })?;
+            if let Some((last, others)) = names.split_last() {
+                let others = others.join(", ");
+                status(format_args!(
+                    "wrote {others} and {last} to {}",
+                    directory.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Removes the files of an earlier evaluation, also those of its runs, so that none is left beside the
 /// new ones. Other files stay.
-pub(crate) fn remove_results(directory: &Path) -> Result<(), CliError> {
+fn remove_results(directory: &Path) -> Result<(), CliError> {
     let remove = |path: PathBuf| match files::remove_file(&path) {
         Err(source) if source.kind() != ErrorKind::NotFound => {
             Err(CliError::WriteFile { path, source })
@@ -96,7 +163,7 @@ pub(crate) fn remove_results(directory: &Path) -> Result<(), CliError> {
 }
 
 /// The directory of one of several runs; `index` counts from 0, the name from 1.
-pub(crate) fn run_directory(output: &Path, index: usize) -> PathBuf {
+fn run_directory(output: &Path, index: usize) -> PathBuf {
     output.join(format!("run-{}", index + 1))
 }
 
@@ -121,21 +188,7 @@ pub(crate) fn write_evaluation(
         page,
     )?;
     write_histograms(directory.join("histograms.svg"), evaluation, page.precision)?;
-    // Last, since a directory that has it is refused: what was interrupted can be started again.
     write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
-    let parquet = if cfg!(feature = "parquet") {
-        ", scores.parquet"
-    } else {
-        ""
-    };
-    let streams = match &record.streams {
-        Some(_) => format!(", {}", streams::FILE),
-        None => String::new(),
-    };
-    status(format_args!(
-        "wrote results.json, results.csv, openood.csv, scores.csv{parquet}{streams}, histograms.svg and report.html to {}",
-        directory.display()
-    ));
     Ok(())
 }
 
@@ -152,16 +205,11 @@ pub(crate) fn write_merged(
         record.settings["epoch"].as_str(),
     )?;
     // Runs of an earlier version lack its metrics.
-    let openood = match write_openood_csv(directory.join("openood.csv"), &record.results) {
-        Ok(()) => ", openood.csv",
-        Err(EvaluationError::WithoutOpenoodMetrics) => "",
+    match write_openood_csv(directory.join("openood.csv"), &record.results) {
+        Ok(()) | Err(EvaluationError::WithoutOpenoodMetrics) => {}
         Err(error) => return Err(error.into()),
-    };
+    }
     write_record_html(directory.join("report.html"), record, title)?;
     write_results_json(directory.join(EvaluationRecord::FILE_NAME), record)?;
-    status(format_args!(
-        "wrote results.json, results.csv{openood} and report.html to {}",
-        directory.display()
-    ));
     Ok(())
 }

@@ -17,7 +17,7 @@ mod train;
 pub(crate) use args::EvalArgs;
 use args::ScoreList;
 pub(crate) use benchmark::{is_built_in, load as load_benchmark, report_matching};
-pub(crate) use files::{lock_directory, refuse_existing, remove_results, with_runs, write_merged};
+pub(crate) use files::{NewResults, lock_directory, refuse_existing, with_runs, write_merged};
 pub(crate) use tables::{print, write_tables};
 
 use std::path::Path;
@@ -164,11 +164,20 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         let streams = streams::run(args, Some(model), &model.classifier, evaluation, &bar)?;
         record.streams = streams.as_ref().map(|streams| streams.record.clone());
         if let Some(directory) = &args.output {
-            remove_results(directory)?;
+            let written = NewResults::create(directory)?;
             if let Some(streams) = &streams {
-                streams::write_scores(directory, evaluation, streams)?;
+                streams::write_scores(written.path(), evaluation, streams)?;
             }
-            write(args, directory, &data, model, evaluation, &record, &bar)?;
+            write(
+                args,
+                written.path(),
+                &data,
+                model,
+                evaluation,
+                &record,
+                &bar,
+            )?;
+            written.commit()?;
         }
         tracking::track(&args.tracking, &model.name(), &record)?;
         model.report_decision(evaluation, args.score_precision);
@@ -188,15 +197,16 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     }
     let merged = merge(&runs)?;
     if let Some(directory) = &args.output {
-        remove_results(directory)?;
+        let written = NewResults::create(directory)?;
         for (index, ((model, evaluation), run)) in
             models.iter().zip(&evaluations).zip(&runs).enumerate()
         {
-            let run_directory = files::run_directory(directory, index);
+            let run_path = written.run_path(index);
             let record = &run.record;
-            write(args, &run_directory, &data, model, evaluation, record, &bar)?;
+            write(args, &run_path, &data, model, evaluation, record, &bar)?;
         }
-        write_merged(directory, &merged, &data.title)?;
+        write_merged(written.path(), &merged, &data.title)?;
+        written.commit()?;
     }
     warn_of_skipped(&merged.results);
     let records: Vec<EvaluationRecord> = runs.into_iter().map(|run| run.record).collect();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clipn::evaluation::{EvaluationRecord, EvaluationRun, merge};
 
 use crate::commands::eval::{
-    lock_directory, print, refuse_existing, remove_results, with_runs, write_merged,
+    NewResults, lock_directory, print, refuse_existing, with_runs, write_merged,
 };
 use crate::common::error::CliError;
 use crate::common::messages::{note, warning};
@@ -77,8 +77,9 @@ fn merge_runs(args: &MergeArgs) -> Result<(), CliError> {
         let benchmark = merged.settings["benchmark"].as_str().unwrap_or_default();
         let title = format!("{} runs of {}", runs.len(), title(benchmark, &merged));
         let _lock = lock_directory(directory, args.force)?;
-        remove_results(directory)?;
-        write_merged(directory, &merged, &title)?;
+        let written = NewResults::create(directory)?;
+        write_merged(written.path(), &merged, &title)?;
+        written.commit()?;
     }
     print(&merged, args.format)
 }
