@@ -28,10 +28,10 @@ use crate::commands::results::{self, ResultsCommand};
 use crate::commands::serve::{self, ServeArgs};
 use crate::commands::train::{self, TrainArgs};
 use crate::common::error::CliError;
+#[cfg(unix)]
+use crate::common::file_signals;
 use crate::common::interrupt::{self, Notices};
 use crate::common::messages::{MessageArgs, Verbosity, detail};
-#[cfg(unix)]
-use crate::common::sigbus;
 use crate::common::usage;
 use crate::common::version::long_version;
 
@@ -157,7 +157,7 @@ impl Cli {
         let notices = has_notices.then(Notices::block).transpose()?;
         interrupt::install()?;
         #[cfg(unix)]
-        sigbus::install()?;
+        file_signals::install()?;
         notices.map_or(Ok(()), Notices::watch)
     }
 

@@ -17,6 +17,8 @@ pub(crate) mod error;
 #[cfg(debug_assertions)]
 pub(crate) mod faults;
 pub(crate) mod feature_cache;
+#[cfg(unix)]
+pub(crate) mod file_signals;
 pub(crate) mod fitting;
 pub(crate) mod interrupt;
 pub(crate) mod locks;
@@ -29,8 +31,6 @@ pub(crate) mod pixels;
 pub(crate) mod progress;
 pub(crate) mod scores;
 pub(crate) mod shared_images;
-#[cfg(unix)]
-pub(crate) mod sigbus;
 pub(crate) mod table;
 pub(crate) mod terminal;
 pub(crate) mod text_features;

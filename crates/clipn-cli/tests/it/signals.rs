@@ -467,3 +467,32 @@ fn one_signal_ends_what_waits_for_a_pipe() {
         }
     }
 }
+
+#[test]
+fn a_file_that_reaches_the_maximum_size_is_an_error() {
+    let s = Sandbox::new();
+    many_images(&s, 16);
+    let arguments = classify(&["--output", "rows.jsonl", "many"]);
+    // In blocks of 512 bytes: some rows fit.
+    let output = spawn(&s, "ulimit -f 4", &arguments)
+        .wait_with_output()
+        .unwrap();
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{:?} {error}", output.status);
+    assert!(
+        error.contains("cannot write") && error.contains("rows.jsonl"),
+        "{error}"
+    );
+    assert!(error.contains("File too large"), "{error}");
+    // Resumed where there is no such limit, no image is lost.
+    let resumed = classify(&["--output", "rows.jsonl", "--resume", "many"]);
+    assert!(
+        spawn(&s, "true", &resumed)
+            .wait_with_output()
+            .unwrap()
+            .status
+            .success()
+    );
+    let rows = std::fs::read_to_string(s.path("rows.jsonl")).unwrap();
+    assert_eq!(rows.lines().count(), 16);
+}

@@ -1,4 +1,5 @@
-//! SIGBUS: the system's answer to reading a mapped file that was cut, or whose disk failed.
+//! Signals about files: SIGBUS, the system's answer to reading a mapped file that was cut, or whose disk
+//! failed, and SIGXFSZ, its answer to writing beyond the maximum size of a file (`ulimit -f`).
 
 use std::io::Write;
 
@@ -11,19 +12,29 @@ use crate::common::error::CliError;
 /// Maximum bytes of a file's name in the message.
 const MAX_NAME: usize = 1024;
 
-/// Installs the handler, which reports the file and ends the program with exit code 1.
+/// Installs the handlers. SIGBUS reports the file and ends the program with exit code 1. SIGXFSZ, which
+/// ends a program without a message, does nothing: the write fails with an error then.
 pub(crate) fn install() -> Result<(), CliError> {
-    let action = SigAction::new(
+    let on_bus = SigAction::new(
         SigHandler::SigAction(on_sigbus),
         SaFlags::SA_SIGINFO | SaFlags::SA_RESETHAND,
         SigSet::empty(),
     );
-    // SAFETY: the handler calls nothing but functions that are safe in handlers of signals, and does
-    // not return.
-    unsafe { sigaction(Signal::SIGBUS, &action) }
-        .map(drop)
-        .map_err(|error| CliError::WatchSignals(error.into()))
+    // A handler, since child processes would inherit that the signal is ignored.
+    let on_size = SigAction::new(
+        SigHandler::Handler(on_sigxfsz),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
+    for (signal, action) in [(Signal::SIGBUS, on_bus), (Signal::SIGXFSZ, on_size)] {
+        // SAFETY: the handlers call nothing but functions that are safe in handlers of signals.
+        unsafe { sigaction(signal, &action) }
+            .map_err(|error| CliError::WatchSignals(error.into()))?;
+    }
+    Ok(())
 }
+
+extern "C" fn on_sigxfsz(_: libc::c_int) {}
 
 extern "C" fn on_sigbus(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the system passes a valid pointer to a handler with SA_SIGINFO.
