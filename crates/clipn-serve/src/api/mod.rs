@@ -25,6 +25,7 @@ use axum::routing::{MethodRouter, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub(crate) use observe::observe_malformed;
 pub use openapi::openapi;
 pub(crate) use state::{App, Peer};
 

@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -14,6 +15,12 @@ use crate::metrics::{GaugeGuard, RequestLabels, RouteLabels};
 /// Header with the request ID, which is logged and returned.
 const REQUEST_ID: &str = "x-request-id";
 
+/// Label of uncommon methods, and of requests whose method is not known.
+const OTHER_METHOD: &str = "OTHER";
+
+/// Label of paths that lead nowhere, and of requests whose path is not known.
+const OTHER_ROUTE: &str = "other";
+
 /// Status that is logged if the client disconnects before the response, as in nginx.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
@@ -25,7 +32,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or("other", MatchedPath::as_str)
+        .map_or(OTHER_ROUTE, MatchedPath::as_str)
         .to_owned();
     let peer = request
         .extensions()
@@ -119,6 +126,18 @@ impl Drop for ObservedRequest {
     }
 }
 
+/// Counts and logs a request that the HTTP layer refused, before its method and its route were known.
+pub(crate) fn observe_malformed(app: &App, peer: SocketAddr, status: u16, error: &'static str) {
+    let labels = RequestLabels {
+        method: OTHER_METHOD,
+        route: OTHER_ROUTE.to_owned(),
+        status,
+    };
+    app.metrics.requests.get_or_create(&labels).inc();
+    app.metrics.record_error(error);
+    tracing::info!(%peer, status, error, "malformed request");
+}
+
 /// Generator of IDs for requests that have none.
 #[derive(Debug)]
 pub(super) struct RequestIds {
@@ -162,7 +181,7 @@ impl RequestIds {
     }
 }
 
-/// Metric label of a method. Uncommon methods share `OTHER`, which bounds the number of series.
+/// Metric label of a method. Uncommon methods share one, which bounds the number of series.
 fn method_label(method: &Method) -> &'static str {
     let known = [
         Method::GET,
@@ -176,5 +195,5 @@ fn method_label(method: &Method) -> &'static str {
     known
         .iter()
         .position(|known| known == method)
-        .map_or("OTHER", |at| names[at])
+        .map_or(OTHER_METHOD, |at| names[at])
 }

@@ -59,7 +59,7 @@ pub(super) async fn serve(
     // Responses are small and written at once: Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let tracked = Arc::clone(&connection.tracked);
-    let stream = ClientStream::new(stream, Arc::clone(&tracked), app.settings.write_timeout);
+    let stream = ClientStream::new(stream, peer, Arc::clone(&tracked), Arc::clone(&app));
     let service = service_fn(move |request: Request<Incoming>| {
         tracked.set(Activity::Working);
         let mut router = router.clone();

@@ -3,10 +3,10 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -14,13 +14,15 @@ use tokio::time::{Sleep, sleep};
 
 use super::heads::HeadScanner;
 use super::registry::{Activity, Tracked};
+use crate::api::{App, observe_malformed};
 
 /// Stream between hyper and the socket.
 pub(super) struct ClientStream {
     socket: TcpStream,
     tracked: Arc<Tracked>,
     scanner: HeadScanner,
-    write_timeout: Duration,
+    app: Arc<App>,
+    peer: SocketAddr,
     /// Runs while the client reads nothing.
     timer: Option<Pin<Box<Sleep>>>,
     /// Bytes that are written instead of an error of hyper, and how many of them are.
@@ -35,12 +37,18 @@ struct Replacement {
 }
 
 impl ClientStream {
-    pub(super) fn new(socket: TcpStream, tracked: Arc<Tracked>, write_timeout: Duration) -> Self {
+    pub(super) fn new(
+        socket: TcpStream,
+        peer: SocketAddr,
+        tracked: Arc<Tracked>,
+        app: Arc<App>,
+    ) -> Self {
         Self {
             socket,
             tracked,
             scanner: HeadScanner::default(),
-            write_timeout,
+            app,
+            peer,
             timer: None,
             replacement: None,
         }
@@ -61,7 +69,7 @@ impl ClientStream {
         if !self.tracked.is(Activity::Stalled) {
             self.tracked.set(Activity::Stalled);
         }
-        let timeout = self.write_timeout;
+        let timeout = self.app.settings.write_timeout;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(timer.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -91,6 +99,7 @@ impl AsyncWrite for ClientStream {
             let Some((start, status)) = error_of_hyper(bytes) else {
                 return self.poll_socket(context, bytes);
             };
+            observe_malformed(&self.app, self.peer, status, describe(status).0);
             self.replacement = Some(Replacement {
                 bytes: [&bytes[..start], error_response(status).as_bytes()].concat(),
                 written: 0,

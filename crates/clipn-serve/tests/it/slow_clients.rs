@@ -102,9 +102,11 @@ fn errors_of_the_http_layer_have_the_form_of_all_errors() {
         "a".repeat(70_000)
     );
     let response = raw(&long);
-    match response.status {
-        414 => check_error(&response, 414, "uri_too_long"),
-        _ => check_error(&response, 431, "headers_too_large"),
+    let is_uri = response.status == 414;
+    if is_uri {
+        check_error(&response, 414, "uri_too_long");
+    } else {
+        check_error(&response, 431, "headers_too_large");
     }
     let fields = "a: b\r\n".repeat(100);
     let response = raw(&format!(
@@ -126,6 +128,22 @@ fn errors_of_the_http_layer_have_the_form_of_all_errors() {
         "{}",
         foreign.text()
     );
+    // Each is counted.
+    let metrics = server.get("/metrics").text();
+    let headers = if is_uri { 1 } else { 2 };
+    let requests = "clipn_http_requests_total{method=\"OTHER\",route=\"other\",";
+    for line in [
+        format!("{requests}status=\"400\"}} 4"),
+        format!("{requests}status=\"431\"}} {headers}"),
+        format!("clipn_errors_total{{code=\"headers_too_large\"}} {headers}"),
+        // With that of a request without a host, which has a route.
+        "clipn_errors_total{code=\"bad_request\"} 5".to_owned(),
+    ] {
+        assert!(
+            metrics.lines().any(|counted| counted == line),
+            "{line}\n{metrics}"
+        );
+    }
 }
 
 #[test]
