@@ -9,6 +9,7 @@
 //! ```
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Escapes the characters that act on a terminal or a log instead of being shown in it, and cuts
 /// the text to `max_chars` characters; a note says how many more there were.
@@ -29,15 +30,26 @@ pub fn escape_control_in_lines(text: &str, max_chars: usize) -> Cow<'_, str> {
     escape(text, max_chars, |c| c != '\n' && acts_on_terminal(c))
 }
 
-/// Returns the line of the byte at `offset`, counted from 1, as parsers of whole texts report it.
+/// Puts the line of an error, counted from 1, before the message of a parser of whole texts. `span` is the
+/// bytes that the parser names, if it names any. Lines of the message are joined.
 ///
 /// ```
-/// assert_eq!(clipn_base::text::line_at("a = 1\nb = \n", 10), 2);
+/// use clipn_base::text::at_line;
+///
+/// assert_eq!(at_line("a = 1\nb = \n", Some(10..11), "missing value"), "line 2: missing value");
+/// assert_eq!(at_line("", None, "missing key"), "missing key");
 /// ```
 #[must_use]
-pub fn line_at(text: &str, offset: usize) -> usize {
-    let before = text.bytes().take(offset);
-    1 + before.filter(|&byte| byte == b'\n').count()
+pub fn at_line(text: &str, span: Option<Range<usize>>, message: &str) -> String {
+    let message = message.replace('\n', " ");
+    match span {
+        Some(span) => {
+            let before = text.bytes().take(span.start);
+            let line = 1 + before.filter(|&byte| byte == b'\n').count();
+            format!("line {line}: {message}")
+        }
+        None => message,
+    }
 }
 
 fn escape(text: &str, max_chars: usize, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {

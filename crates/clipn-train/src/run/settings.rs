@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use clipn_base::content::ContentKind;
-use clipn_base::text::line_at;
+use clipn_base::text::at_line;
 use clipn_data::{
     CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit, TableKind, is_archive_name,
 };
@@ -279,15 +279,7 @@ impl TrainSettings {
             return Err(error(format!("expected TOML, got {kind}").into()));
         }
         let text = String::from_utf8(bytes).map_err(|e| error(e.into()))?;
-        toml::from_str(&text).map_err(|e| {
-            // The other lines of the message repeat a part of the file.
-            let first = e.message().lines().next().unwrap_or_default();
-            let problem = match e.span() {
-                Some(span) => format!("line {}: {first}", line_at(&text, span.start)),
-                None => first.to_owned(),
-            };
-            error(problem.into())
-        })
+        toml::from_str(&text).map_err(|e| error(at_line(&text, e.span(), e.message()).into()))
     }
 
     /// Writes the settings to a file.

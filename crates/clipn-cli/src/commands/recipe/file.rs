@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clipn::content::ContentKind;
-use clipn::text::line_at;
+use clipn::text::at_line;
 use serde::Deserialize;
 use toml::Value;
 
@@ -71,8 +71,8 @@ impl Recipe {
         }
         let text = String::from_utf8(bytes)
             .map_err(|_| invalid(path, "expected UTF-8 text".to_owned()))?;
-        let mut recipe: Self =
-            toml::from_str(&text).map_err(|error| invalid(path, syntax_error(&text, &error)))?;
+        let mut recipe: Self = toml::from_str(&text)
+            .map_err(|error| invalid(path, at_line(&text, error.span(), error.message())))?;
         path.clone_into(&mut recipe.path);
         if recipe.steps.is_empty() {
             return Err(invalid(path, "no steps".to_owned()));
@@ -301,15 +301,6 @@ fn scalar(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
         _ => None,
-    }
-}
-
-/// The message of a TOML error with its line, counted from 1.
-fn syntax_error(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().replace('\n', " ");
-    match error.span() {
-        Some(span) => format!("line {}: {message}", line_at(text, span.start)),
-        None => message,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clipn_base::text::line_at;
+use clipn_base::text::at_line;
 use indexmap::IndexMap;
 use serde::Deserialize;
 
@@ -146,13 +146,8 @@ struct RawSource {
 
 /// Parses and checks a definition; the error describes the problem and its location.
 pub(super) fn parse(text: &str) -> Checked<Benchmark> {
-    let raw: RawBenchmark = toml::from_str(text).map_err(|error| {
-        let message = error.message().replace('\n', " ");
-        match error.span() {
-            Some(span) => format!("line {}: {message}", line_at(text, span.start)),
-            None => message,
-        }
-    })?;
+    let raw: RawBenchmark =
+        toml::from_str(text).map_err(|error| at_line(text, error.span(), error.message()))?;
     if raw.name.trim().is_empty() {
         return Err("empty `name`".to_string());
     }
