@@ -172,3 +172,65 @@ pub struct Evaluation {
     /// Out-of-distribution sets.
     pub ood: Vec<SetScores>,
 }
+
+impl Evaluation {
+    /// Returns the scores that are not finite for an image, which have no metrics, with their first such image.
+    pub fn not_finite(&self) -> Vec<NotFiniteScore> {
+        let first = |(index, &score): (usize, &&'static dyn Score)| {
+            let of_set = |set: &SetScores| {
+                set.rows.iter().find_map(|row| {
+                    let value = *row.outcome.as_ref().ok()?.scores.get(index)?;
+                    (!value.is_finite()).then(|| NotFiniteScore {
+                        score,
+                        set: set.name.clone(),
+                        path: row.path.clone(),
+                        value,
+                    })
+                })
+            };
+            std::iter::once(&self.id).chain(&self.ood).find_map(of_set)
+        };
+        self.scores.iter().enumerate().filter_map(first).collect()
+    }
+
+    /// Removes scores from the evaluation and from all images.
+    pub fn remove_scores(&mut self, removed: &[&'static dyn Score]) {
+        let kept: Vec<bool> = self
+            .scores
+            .iter()
+            .map(|score| !removed.contains(score))
+            .collect();
+        let mut of_scores = kept.iter();
+        self.scores.retain(|_| of_scores.next() == Some(&true));
+        for row in std::iter::once(&mut self.id)
+            .chain(&mut self.ood)
+            .flat_map(|set| &mut set.rows)
+        {
+            if let Ok(image) = &mut row.outcome {
+                let mut of_scores = kept.iter();
+                image.scores.retain(|_| of_scores.next() == Some(&true));
+            }
+        }
+    }
+}
+
+/// A score that is not finite for an image.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct NotFiniteScore {
+    /// The score.
+    pub score: &'static dyn Score,
+    /// Name of the image's set.
+    pub set: String,
+    /// Path of the image.
+    pub path: PathBuf,
+    /// The value.
+    pub value: f64,
+}
+
+impl fmt::Display for NotFiniteScore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, path) = (self.score.name(), self.path.display());
+        write!(f, "{name}: it is {} for {path} of {}", self.value, self.set)
+    }
+}

@@ -122,7 +122,8 @@ mod spread;
 
 pub use error::EvaluationError;
 pub use evaluation::{
-    Evaluation, EvaluationOptions, ImageRow, ImageScores, ScorePrecision, SetPart, SetScores,
+    Evaluation, EvaluationOptions, ImageRow, ImageScores, NotFiniteScore, ScorePrecision, SetPart,
+    SetScores,
 };
 pub use evaluator::{Evaluator, ImageEncoder};
 pub use features::{FeatureSet, evaluate_features};

@@ -346,7 +346,19 @@ fn difference(name: &str, a: Option<&Value>, b: Option<&Value>) -> Option<Differ
         return keys
             .find_map(|key| difference(&format!("{name}.{key}"), left.get(key), right.get(key)));
     }
-    Some((name.to_owned(), shown(a), shown(b)))
+    let (left, right) = (shown(a), shown(b));
+    // Long lists, as of class names, may differ where they are cut.
+    if left == right
+        && let (Some(Value::Array(left)), Some(Value::Array(right))) = (a, b)
+    {
+        if left.len() != right.len() {
+            let name = format!("the length of {name}");
+            return Some((name, left.len().to_string(), right.len().to_string()));
+        }
+        let mut pairs = left.iter().zip(right).enumerate();
+        return pairs.find_map(|(i, (a, b))| difference(&format!("{name}[{i}]"), Some(a), Some(b)));
+    }
+    Some((name.to_owned(), left, right))
 }
 
 fn shown(value: Option<&Value>) -> String {

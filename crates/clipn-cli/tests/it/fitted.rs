@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::common::{MODEL, SCORES_WITHOUT_NEGATIVES, Sandbox, text};
 
-const SETTINGS: &str = "knn-k=3,nnguide-k=3";
+/// The features of the small model are in a subspace of few dimensions.
+const SETTINGS: &str = "knn-k=3,nnguide-k=3,vim-dim=4";
 
 /// A sandbox with 24 images of each class to fit to, and 20 unlike them.
 fn sandbox() -> Sandbox {
@@ -248,7 +249,7 @@ fn a_benchmark_names_its_images_to_fit_to() {
     let scores = ["--scores", "knn,she", "--fit-settings", SETTINGS];
     let output = s.clipn(&eval(&[&run[..], &scores].concat()));
     assert!(
-        text(&output.stderr).contains("got none of `pizza` and 0 others"),
+        text(&output.stderr).contains("needs an image of every class, got none of `pizza`\n"),
         "{}",
         text(&output.stderr)
     );
@@ -374,6 +375,85 @@ fn a_calibrated_bundle_decides_with_its_own_fit() {
     s.done(&again);
     let shown = s.done(&["classifier", "show", "knn.clipn"]);
     assert!(!shown.contains("fitted"), "{shown}");
+}
+
+#[test]
+fn images_of_other_directories_are_reported_and_not_fitted_to() {
+    let s = sandbox();
+    build(&s);
+    for image in 0..30_u32 {
+        s.image(&format!("train/lamp/{image}.bmp"), 40, 30, |x, y| {
+            [(x + image) as u8, y as u8, 7]
+        });
+    }
+    let (report, stderr) = calibrate(&s, &["--score", "knn", "--fit-settings", "knn-k=3"]);
+    assert!(
+        stderr.contains("in folders that match no class (lamp): "),
+        "{stderr}"
+    );
+    let left_out = 51 - report["fit"]["images"].as_u64().unwrap();
+    assert!((1..=30).contains(&left_out), "{left_out}");
+    let said = format!("no score is fitted to {left_out} image");
+    assert!(stderr.contains(&said), "{stderr}");
+    assert_eq!(report["fit"]["labeled"], report["fit"]["images"]);
+}
+
+#[test]
+fn a_bundle_with_equal_class_names_is_evaluated_with_its_fit() {
+    let s = sandbox();
+    let build = [
+        "classifier",
+        "build",
+        "--classes",
+        "goldfish,pizza,goldfish",
+    ];
+    let flags = [
+        "--templates",
+        "simple",
+        "--allow-duplicates",
+        "--faithful-pixels",
+    ];
+    s.done(
+        &[
+            &build[..],
+            &MODEL,
+            &flags,
+            &["--with-model", "--out", "b.clipn"],
+        ]
+        .concat(),
+    );
+    calibrate(&s, &["--score", "knn", "--fit-settings", "knn-k=3"]);
+    let sets = ["--id", "train", "--ood", "noise=noise", "--scores", "knn"];
+    s.done(&[&["eval", "--bundle", "b.clipn"][..], &sets].concat());
+}
+
+#[test]
+fn one_image_leaves_out_what_needs_differences() {
+    let s = sandbox();
+    let image = std::fs::read(s.path("train/pizza/3.bmp")).unwrap();
+    s.write("one/pizza/3.bmp", &image);
+    s.write("known/pizza/3.bmp", &image);
+    let sets = [
+        "--id",
+        "known",
+        "--ood",
+        "noise=noise",
+        "--classes",
+        "classes.txt",
+    ];
+    let fit = ["--id-train", "one", "--fit-settings", "knn-k=1,nnguide-k=1"];
+    let output = s.clipn(&eval(&[&sets[..], &fit, &["--format", "json"]].concat()));
+    let stderr = text(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(names(&report).contains(&"knn") && names(&report).contains(&"msp"));
+    for score in ["fdbd", "mds", "rmds", "vim", "residual"] {
+        assert!(!names(&report).contains(&score), "{score}");
+        assert!(
+            stderr.contains(&format!("the score `{score}` needs")),
+            "{score}: {stderr}"
+        );
+    }
 }
 
 #[test]

@@ -150,6 +150,34 @@ fn explain_says_where_a_class_is_seen() {
 }
 
 #[test]
+fn a_cache_stores_an_image_once_though_its_patches_are_computed_again() {
+    let s = Sandbox::new();
+    let eval = [
+        "eval",
+        "--id",
+        "id",
+        "--ood",
+        "noise=noise",
+        "--scores",
+        "mcm,l-mcm",
+        "--feature-cache",
+        "cache",
+    ];
+    let size = || -> u64 {
+        s.done(&eval);
+        let entries = |directory: std::path::PathBuf| {
+            let entries = std::fs::read_dir(directory).unwrap();
+            entries.map(|entry| entry.unwrap().path())
+        };
+        let files = entries(s.path("cache")).flat_map(entries);
+        files.map(|path| path.metadata().unwrap().len()).sum()
+    };
+    let first = size();
+    assert!(first > 1000);
+    assert_eq!(size(), first);
+}
+
+#[test]
 fn a_report_draws_maps_over_its_examples() {
     let s = Sandbox::new();
     let eval = [

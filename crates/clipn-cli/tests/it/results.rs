@@ -1,6 +1,6 @@
 //! `clipn results`, and the spread of `clipn eval --repeat`.
 
-use crate::common::{Sandbox, is_error_report, text, with_model};
+use crate::common::{CLASSES, MODEL, Sandbox, is_error_report, text, with_model};
 use clipn::checkpoint::{Checkpoint, Tensor, write_safetensors};
 use serde_json::Value;
 
@@ -217,6 +217,9 @@ fn rejects_runs_that_are_not_comparable() {
     sandbox.done(&eval(&["--output", "mcm", "--fpr-convention", "mcm"]));
     sandbox.done(&eval(&["--output", "gray", "--gray"]));
     sandbox.done(&eval(&["--output", "few", "--scores", "msp"]));
+    let others = CLASSES.map(|name| format!("toy {name}"));
+    sandbox.write("toys.txt", others.join("\n"));
+    sandbox.done(&eval(&["--output", "names", "--classes", "toys.txt"]));
     for (other, said) in [
         (
             "mcm",
@@ -227,12 +230,38 @@ fn rejects_runs_that_are_not_comparable() {
             "settings.preprocessing.grey is false in a and true in gray",
         ),
         ("few", "the list of scores"),
+        ("names", "settings.class_names"),
     ] {
         let (code, error) = rejected(&sandbox, &["results", "merge", "a", other]);
         assert!(
             code == Some(1) && error.contains(said) && is_error_report(&error),
             "{error}"
         );
+    }
+    // Negatives and templates that differ behind equal names and counts.
+    let negatives = |output, word| {
+        sandbox.done(&eval(&[
+            "--output", output, "--scores", "neglabel", "--reject", word,
+        ]));
+    };
+    negatives("hand", "a hand");
+    negatives("table", "a table");
+    let templates = |output, line| {
+        sandbox.write("lines.txt", line);
+        let templates = ["eval", "--templates", "lines.txt", "--output", output];
+        sandbox.done(&[&templates[..], &MODEL, &SETS].concat());
+    };
+    templates("photo", "a photo of a {}.");
+    templates("drawing", "a drawing of a {}.");
+    for (runs, said) in [
+        (
+            ["hand", "table"],
+            "settings.negatives.words is [\"a hand\"] in hand and [\"a table\"] in table",
+        ),
+        (["photo", "drawing"], "settings.templates_checksum is"),
+    ] {
+        let (code, error) = rejected(&sandbox, &["results", "merge", runs[0], runs[1]]);
+        assert!(code == Some(1) && error.contains(said), "{error}");
     }
     let (code, error) = rejected(&sandbox, &["results", "merge", "a", "a/results.json"]);
     assert!(

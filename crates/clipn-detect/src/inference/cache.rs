@@ -193,7 +193,8 @@ impl FeatureCache {
         found
     }
 
-    /// Adds the features `[D]` of an image that was encoded, not normalized. Those of another length are ignored. An error
+    /// Adds the features `[D]` of an image that was encoded, not normalized. Those of another length, and images that are in the
+    /// cache, are ignored. An error
     /// of writing is returned by [`finish`](Self::finish).
     pub fn insert(&self, key: &FeatureKey, row: &[f32]) {
         if row.len() != self.dim {
@@ -201,6 +202,10 @@ impl FeatureCache {
         }
         self.encoded.fetch_add(1, Ordering::Relaxed);
         let mut added = self.added();
+        // Encoded again for the features of its patches, which are not stored.
+        if self.stored.contains_key(key) || added.rows.contains_key(key) {
+            return;
+        }
         if !added.has_failed
             && let Err(error) = self.append(&mut added, key, row)
         {

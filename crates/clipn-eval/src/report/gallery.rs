@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use clipn_data::read_archived_images;
 use clipn_detect::detector::Evidence;
+use clipn_image::{DecodeOptions, Preprocessing};
 use rayon::prelude::*;
 
 use clipn_ood::scores::Score;
@@ -28,8 +29,33 @@ pub(super) struct Gallery<'a> {
     pub(super) side: u32,
     /// Maps by the path of an image.
     pub(super) evidence: &'a HashMap<PathBuf, Evidence>,
+    /// How images are shown.
+    pub(super) view: View,
     /// Number of figures with maps so far, which are numbered on the page.
     pub(super) maps: &'a Cell<usize>,
+}
+
+/// How images are shown: as the model sees them, if that is known.
+#[derive(Debug)]
+pub(super) struct View {
+    decode: DecodeOptions,
+    /// Part of the short side that the model sees.
+    seen: f64,
+}
+
+impl View {
+    pub(super) fn new(preprocessing: Option<&Preprocessing>) -> Self {
+        match preprocessing {
+            None => Self {
+                decode: DecodeOptions::for_display(),
+                seen: 1.0,
+            },
+            Some(own) => Self {
+                decode: own.decode,
+                seen: own.size as f64 / own.resize.short_side(own.size).max(1) as f64,
+            },
+        }
+    }
 }
 
 /// A row of images with the same kind of decision.
@@ -56,16 +82,18 @@ impl Gallery<'_> {
             return String::new();
         }
         let archived = read_archived_images(examples.iter().map(|e| e.row.path.as_path()));
-        let side = self.side;
+        let (side, decode) = (self.side, &self.view.decode);
         // Rows of features have no image, and others may have been moved.
         let thumbnails: Vec<Result<Thumbnail, &str>> = examples
             .par_iter()
             .map(|example| {
                 let path = &example.row.path;
                 match archived.get(path) {
-                    Some(bytes) => thumbnail::create_from_bytes(bytes, side).ok_or("unreadable"),
+                    Some(bytes) => {
+                        thumbnail::create_from_bytes(bytes, decode, side).ok_or("unreadable")
+                    }
                     None if !path.exists() => Err("no image found"),
-                    None => thumbnail::create(path, side).ok_or("unreadable"),
+                    None => thumbnail::create(path, decode, side).ok_or("unreadable"),
                 }
             })
             .collect();
@@ -110,7 +138,7 @@ impl Gallery<'_> {
             .as_ref()
             .map_or([1, 1], |thumbnail| thumbnail.size);
         self.maps.set(self.maps.get() + 1);
-        let (choice, maps) = over_image(self.maps.get(), size, evidence);
+        let (choice, maps) = over_image(self.maps.get(), size, self.view.seen, evidence);
         let class = |index: usize| self.class_names.get(index).map_or("?", String::as_str);
         let predicted = escape(class(example.prediction));
         let mark = if right {

@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use clipn_detect::detector::Evidence;
 
 /// Returns a choice of maps that lie over the frame of an image, and the maps; both empty without
-/// evidence. `number` is unique on the page, and `size` the width and height of the image.
+/// evidence. `number` is unique on the page, `size` the width and height of the image, and `seen` the part of
+/// its short side that the model sees.
 pub(super) fn over_image(
     number: usize,
     size: [u32; 2],
+    seen: f64,
     evidence: Option<&Evidence>,
 ) -> (String, String) {
     let Some(evidence) = evidence else {
@@ -19,9 +21,9 @@ pub(super) fn over_image(
         ("no", evidence.no.as_ref(), "no"),
         ("other", evidence.negatives.as_ref(), "other"),
     ];
-    // The model sees the square in the center of the image, which the frame contains as a whole.
+    // The model sees a square in the center of the image, which the frame contains as a whole.
     let [width, height] = size.map(f64::from);
-    let inset = 50.0 * (1.0 - width.min(height) / width.max(height).max(1.0));
+    let inset = 50.0 * (1.0 - seen * width.min(height) / width.max(height).max(1.0));
     let mut choice = radio(number, "none", "image", true);
     let mut maps = String::new();
     for (kind, values, name) in named {
@@ -89,10 +91,12 @@ mod tests {
         let json = r#"{"class": 0, "label": "a<b", "rows": 1, "columns": 2, "yes": [0.1, 0.2],
             "no": [0.3, 0.1], "negatives": null}"#;
         let evidence: Evidence = serde_json::from_str(json).unwrap();
-        let (choice, maps) = over_image(3, [200, 100], Some(&evidence));
+        let (choice, maps) = over_image(3, [200, 100], 1.0, Some(&evidence));
         assert!(maps.contains("inset:25.0%"), "{maps}");
+        let (_, smaller) = over_image(3, [200, 100], 224.0 / 256.0, Some(&evidence));
+        assert!(smaller.contains("inset:28.1%"), "{smaller}");
         assert_eq!(maps.matches("<svg").count(), 2);
         assert_eq!(choice.matches("name=\"map-3\"").count(), 3, "{choice}");
-        assert_eq!(over_image(3, [200, 100], None), Default::default());
+        assert_eq!(over_image(3, [200, 100], 1.0, None), Default::default());
     }
 }

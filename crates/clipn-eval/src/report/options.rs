@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clipn_detect::detector::Evidence;
+use clipn_image::Preprocessing;
 use serde_json::Value;
 
 use clipn_ood::metrics::FprConvention;
@@ -38,10 +39,16 @@ pub struct ReportOptions {
     /// Minimum score that is kept, in the published unit; `None` for the threshold that keeps 95 %
     /// of the in-distribution images.
     pub threshold: Option<f64>,
+    /// Minimum score that is kept in log space, which decides if the scores were computed in f64: the published
+    /// unit may saturate. `None` converts the threshold.
+    pub stable_threshold: Option<f64>,
     /// Maximum number of images in a row; 0 for a report without images.
     pub max_examples: usize,
     /// Long side of a thumbnail, in pixels.
     pub thumbnail_side: u32,
+    /// How the model reads images. Example images are then shown as the model sees them, and maps lie over the
+    /// part that it sees. `None` shows them upright, and takes the square in the center for that part.
+    pub preprocessing: Option<Preprocessing>,
     /// Spread of the metrics, if the evaluation was repeated.
     pub spread: Option<Spread>,
     /// Results of scores that learn from the stream of images.
@@ -59,8 +66,10 @@ impl Default for ReportOptions {
             fpr_convention: FprConvention::default(),
             deciding_score: None,
             threshold: None,
+            stable_threshold: None,
             max_examples: 8,
             thumbnail_side: 192,
+            preprocessing: None,
             spread: None,
             streams: None,
             evidence: HashMap::new(),
@@ -108,6 +117,21 @@ impl ReportOptions {
     #[must_use]
     pub fn with_threshold(mut self, threshold: f64) -> Self {
         self.threshold = Some(threshold);
+        self
+    }
+
+    /// Sets the minimum score that is kept in log space, such as
+    /// [`Calibration::threshold`](clipn_ood::calibration::Calibration::threshold).
+    #[must_use]
+    pub fn with_stable_threshold(mut self, threshold: impl Into<Option<f64>>) -> Self {
+        self.stable_threshold = threshold.into();
+        self
+    }
+
+    /// Sets how the model reads images.
+    #[must_use]
+    pub fn with_preprocessing(mut self, preprocessing: impl Into<Option<Preprocessing>>) -> Self {
+        self.preprocessing = preprocessing.into();
         self
     }
 

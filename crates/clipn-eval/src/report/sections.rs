@@ -9,7 +9,7 @@ use clipn_ood::scores::Score;
 use super::charts::{ScoreCurve, histogram, roc_curves};
 use super::decisions::{Example, KEPT_FRACTION, SetDecisions, threshold_for_fraction};
 use super::error::ReportError;
-use super::gallery::{Gallery, GalleryRow, common_parent, published};
+use super::gallery::{Gallery, GalleryRow, View, common_parent, published};
 use super::html::{escape, format_images, format_percent, format_score};
 use super::options::ReportOptions;
 use crate::evaluation::{Evaluation, ImageRow, ScorePrecision, SetScores};
@@ -60,7 +60,9 @@ impl<'a> Sections<'a> {
         let deciding_score = index.map(|index| {
             let given = options.threshold.map(|value| match options.precision {
                 ScorePrecision::F32 => value,
-                ScorePrecision::F64 => evaluation.scores[index].to_stable(value),
+                ScorePrecision::F64 => options
+                    .stable_threshold
+                    .unwrap_or_else(|| evaluation.scores[index].to_stable(value)),
             });
             (
                 index,
@@ -165,6 +167,7 @@ impl<'a> Sections<'a> {
             precision: self.options.precision,
             side: self.options.thumbnail_side,
             evidence: &self.options.evidence,
+            view: View::new(self.options.preprocessing.as_ref()),
             maps: &self.maps,
         }
     }

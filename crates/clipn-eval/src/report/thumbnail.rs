@@ -27,16 +27,17 @@ pub(super) struct Thumbnail {
 
 /// Reads an image and scales its long side down to `side`. Returns `None` for an unreadable image,
 /// which must not fail the report.
-pub(super) fn create(path: &Path, side: u32) -> Option<Thumbnail> {
-    scaled_down(decode_file(path, &DecodeOptions::for_display()).ok()?, side)
+pub(super) fn create(path: &Path, decode: &DecodeOptions, side: u32) -> Option<Thumbnail> {
+    scaled_down(decode_file(path, decode).ok()?, side)
 }
 
 /// Same as [`create`] for the bytes of an image.
-pub(super) fn create_from_bytes(bytes: &[u8], side: u32) -> Option<Thumbnail> {
-    scaled_down(
-        decode_bytes(bytes, &DecodeOptions::for_display()).ok()?,
-        side,
-    )
+pub(super) fn create_from_bytes(
+    bytes: &[u8],
+    decode: &DecodeOptions,
+    side: u32,
+) -> Option<Thumbnail> {
+    scaled_down(decode_bytes(bytes, decode).ok()?, side)
 }
 
 fn scaled_down(decoded: RgbImage, side: u32) -> Option<Thumbnail> {

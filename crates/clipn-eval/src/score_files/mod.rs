@@ -245,7 +245,9 @@ fn text_lines<'a>(path: &Path, bytes: &'a [u8]) -> Result<Vec<(u64, &'a str)>, S
 
 fn text_list(path: &Path, bytes: &[u8]) -> Result<Vec<f64>, ScoreFileError> {
     let lines = text_lines(path, bytes)?;
-    let is_name = |text: &str| text.parse::<f64>().is_err();
+    // What begins like a number is a damaged score, not a heading.
+    let is_like_number = |c: char| c.is_ascii_digit() || "+-.".contains(c);
+    let is_name = |text: &str| text.parse::<f64>().is_err() && !text.starts_with(is_like_number);
     let name = lines.first().filter(|(_, line)| is_name(line));
     let column = name.map_or("score", |(_, line)| line).to_owned();
     let values = &lines[usize::from(name.is_some())..];

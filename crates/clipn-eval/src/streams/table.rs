@@ -22,7 +22,9 @@ impl StreamRecord {
         };
         let batch = self.settings.batch;
         let is_one_batch = |result: &StreamResult| result.n_id + result.n_ood <= batch;
-        let note = if self.results.iter().any(is_one_batch) {
+        // With a given part of unknown images, each order draws other images.
+        let is_fixed = |result: &StreamResult| result.ood_share.is_none() && is_one_batch(result);
+        let note = if self.results.iter().any(is_fixed) {
             "\nThe order has no effect on a stream that is no longer than a batch."
         } else {
             ""

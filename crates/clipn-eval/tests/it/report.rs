@@ -10,9 +10,10 @@ use clipn_eval::{
     Evaluation, EvaluationRecord, EvaluationRun, ImageRow, ImageScores, Results, ScorePrecision,
     SetScores, merge,
 };
-use clipn_image::RgbImage;
+use clipn_image::{DecodeOptions, Preprocessing, RgbImage};
 use clipn_ood::metrics::FprConvention;
 use clipn_ood::scores::{Score, by_name, parse_list};
+use clipn_testing::fixture;
 use clipn_testing::random::Random;
 
 /// Scores of the synthetic evaluation: probabilities, but for two in the unit of logits.
@@ -341,6 +342,48 @@ fn threshold_and_deciding_score_can_be_set() {
         decisions(&html_in_logs),
         decisions(&rendered(&evaluation, &options))
     );
+    // A threshold in log space decides where the published unit has saturated.
+    let saturated = in_logs.with_threshold(1.0);
+    let exact = saturated
+        .clone()
+        .with_stable_threshold(by_name("ctw").unwrap().to_stable(0.5));
+    assert_eq!(
+        decisions(&rendered(&logarithms, &exact)),
+        decisions(&html_in_logs)
+    );
+    assert!(decisions(&rendered(&logarithms, &saturated)) > decisions(&html_in_logs));
+}
+
+/// Width and height of the first small image of a page.
+fn first_size(html: &str) -> [u32; 2] {
+    use base64::Engine;
+    let image = html.split("data:image/png;base64,").nth(1).unwrap();
+    let image = image.split('"').next().unwrap();
+    let png = base64::engine::general_purpose::STANDARD
+        .decode(image)
+        .unwrap();
+    [16, 20].map(|at| u32::from_be_bytes(png[at..at + 4].try_into().unwrap()))
+}
+
+#[test]
+fn images_are_shown_as_the_model_sees_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut evaluation = synthetic(dir.path());
+    evaluation.ood.truncate(1);
+    evaluation.ood[0].rows.truncate(1);
+    evaluation.ood[0].rows[0].path = fixture("image/orientation6.jpg");
+    let rows = &mut evaluation.id.rows;
+    rows.iter_mut().for_each(|row| row.path = "none.png".into());
+    let size = |options: &ReportOptions| first_size(&rendered(&evaluation, options));
+    let upright = ReportOptions::default();
+    assert_eq!(size(&upright), [14, 21]);
+    let own = |decode| {
+        upright
+            .clone()
+            .with_preprocessing(Preprocessing::clip(224).with_decode(decode))
+    };
+    assert_eq!(size(&own(DecodeOptions::faithful())), [21, 14]);
+    assert_eq!(size(&own(DecodeOptions::for_display())), [14, 21]);
 }
 
 #[test]

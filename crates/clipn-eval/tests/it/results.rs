@@ -769,3 +769,24 @@ fn shifted_sets_count_as_in_distribution() {
     let mean = 0.75 * parts[0].accuracy.unwrap() + 0.25 * parts[1].accuracy.unwrap();
     assert!((mean - results.accuracy.unwrap()).abs() < 1e-15);
 }
+
+#[test]
+fn scores_that_are_not_finite_are_named_and_removed() {
+    let mut evaluation = synthetic(3, 8);
+    assert_eq!(evaluation.not_finite(), []);
+    let expected = {
+        let mut without = evaluation.clone();
+        without.remove_scores(&parse_list("msp").unwrap());
+        Results::compute(&without, FprConvention::Clipn).unwrap()
+    };
+    evaluation.ood[1].rows[2].outcome.as_mut().unwrap().scores[0] = f64::INFINITY;
+    let error = Results::compute(&evaluation, FprConvention::Clipn).unwrap_err();
+    assert!(error.to_string().contains("msp"), "{error}");
+    let found = evaluation.not_finite();
+    let shown: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["msp: it is inf for far/2 of far"]);
+    evaluation.remove_scores(&[found[0].score]);
+    let results = Results::compute(&evaluation, FprConvention::Clipn).unwrap();
+    assert_eq!(results, expected);
+    assert!(results.results.iter().all(|result| result.score == "ctw"));
+}

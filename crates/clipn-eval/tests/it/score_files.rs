@@ -167,6 +167,26 @@ fn both_directions_are_the_same_metrics() {
     assert_eq!(serde_json::from_str::<ScoreReport>(&json).unwrap(), known);
 }
 
+#[test]
+fn a_damaged_first_score_is_no_heading() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = |text: &str| {
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, text).unwrap();
+        read_score_list(&path)
+    };
+    assert_eq!(list("msp\n0.8\n0.7").unwrap(), [0.8, 0.7]);
+    for damaged in ["0,9", "-.5x", "+1e", "1.2.3"] {
+        let error = list(&format!("{damaged}\n0.8\n0.7"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("line 1") && error.contains(damaged),
+            "{error}"
+        );
+    }
+}
+
 /// Pieces of arrays and tables, and arbitrary bytes.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![

@@ -68,9 +68,18 @@ pub enum FitError {
         /// Number of images.
         images: usize,
     },
+    /// A score compares the images of a class with those of all, and there are those of one class only.
+    #[error("the score `{score}` needs images of at least 2 classes, got those of {present}")]
+    TooFewClasses {
+        /// Name of the score.
+        score: &'static str,
+        /// Number of classes with images.
+        present: usize,
+    },
     /// A score needs an image of every class.
     #[error(
-        "the score `{score}` needs an image of every class, got none of `{class}` and {others} others"
+        "the score `{score}` needs an image of every class, got none of `{class}`{}",
+        and_others(*.others)
     )]
     ClassWithoutImages {
         /// Name of the score.
@@ -117,4 +126,12 @@ pub enum FitError {
         /// Name of the values.
         name: String,
     },
+}
+
+/// The end of a list of classes whose first one is named.
+fn and_others(others: usize) -> String {
+    match others {
+        0 => String::new(),
+        others => format!(" and {}", count(others, "other class")),
+    }
 }

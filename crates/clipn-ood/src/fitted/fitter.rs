@@ -15,7 +15,7 @@ use super::scorer::FeatureScorer;
 use super::she::She;
 use super::subspace::Residuals;
 use super::vim::Vim;
-use super::{FitError, FitSettings, FitSummary, FitWarning, ScoreFit};
+use super::{FdbdNorm, FitError, FitSettings, FitSummary, FitWarning, ScoreFit};
 use crate::scores::{ClassSums, FittedScore, FittedScoreSet, argmax, logsumexp};
 
 /// Fits scores to in-distribution images in one pass, in bounded memory.
@@ -336,6 +336,13 @@ impl Fitting {
                 classes: self.classes(score)?,
             }),
             FittedScore::Rmds => {
+                let means = (0..self.fitter.class_names.len())
+                    .filter(|&class| self.fitter.moments.class_mean(class).is_some());
+                let present = means.count();
+                if present < 2 {
+                    let score = score.as_str();
+                    return Err(FitError::TooFewClasses { score, present });
+                }
                 let classes = self.classes(score)?;
                 let moments = &self.fitter.moments;
                 let whitening = self.whitening(moments.covariance(), score)?;
@@ -358,8 +365,7 @@ impl Fitting {
                 let sums = lengths.fold((0.0, 0.0), |sums, (outside, whole)| {
                     (sums.0 + outside, sums.1 + whole)
                 });
-                // Features in f32 leave the subspace at least by their rounding, unless there are no more images than it
-                // has dimensions: alpha would then be that of rounding errors.
+                // The images of the bank may all be in it, if it has a part of them. Alpha would be that of rounding errors.
                 if sums.0 <= 0.01 * f64::from(f32::EPSILON) * sums.1 {
                     let score = score.as_str();
                     let images = self.bank.len();
@@ -370,11 +376,15 @@ impl Fitting {
                 Arc::new(Vim { residuals, alpha })
             }
             FittedScore::She => Arc::new(self.she()?),
-            FittedScore::Fdbd => Arc::new(Fdbd::new(
-                Arc::clone(&self.weights),
-                self.fitter.moments.mean(),
-                settings.fdbd_norm,
-            )),
+            FittedScore::Fdbd => {
+                if settings.fdbd_norm == FdbdNorm::Mean && !self.fitter.moments.varies() {
+                    let score = score.as_str();
+                    return Err(FitError::NoSpread { score });
+                }
+                let mean = self.fitter.moments.mean();
+                let weights = Arc::clone(&self.weights);
+                Arc::new(Fdbd::new(weights, mean, settings.fdbd_norm))
+            }
             FittedScore::React => {
                 let mut values = self.bank.rows().to_vec();
                 Arc::new(React {
@@ -446,7 +456,14 @@ impl Fitting {
             });
         }
         let second_moment = self.fitter.moments.second_moment();
-        let residuals = Arc::new(Residuals::new(second_moment, dim, principal, score)?);
+        let images = self.fitter.images();
+        let residuals = Arc::new(Residuals::new(
+            second_moment,
+            dim,
+            principal,
+            images,
+            score,
+        )?);
         self.residuals = Some(Arc::clone(&residuals));
         Ok(residuals)
     }

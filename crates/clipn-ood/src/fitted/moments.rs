@@ -14,6 +14,8 @@ pub(super) struct Moments {
     /// Mean of the first block, `[D]`; empty before it.
     shift: Vec<f64>,
     count: usize,
+    /// Largest difference of a value from the shift.
+    deviation: f64,
     sum: Vec<f64>,
     /// Sum of the outer products, `[D, D]`, its lower triangle; empty if not requested.
     products: Vec<f64>,
@@ -29,6 +31,7 @@ impl Moments {
             dim,
             shift: Vec::new(),
             count: 0,
+            deviation: 0.0,
             sum: vec![0.0; dim],
             products: vec![0.0; products],
             class_counts: vec![0; classes],
@@ -55,6 +58,7 @@ impl Moments {
             for ((value, sum), class_sum) in values.zip(&mut self.sum).zip(class_sum) {
                 *sum += value;
                 *class_sum += value;
+                self.deviation = self.deviation.max(value.abs());
             }
         }
         if !self.products.is_empty() {
@@ -102,6 +106,15 @@ impl Moments {
             mean.map(|(shift, sum)| shift + sum / count as f64)
                 .collect()
         })
+    }
+
+    /// Whether the features are not all equal, but for the rounding of their mean.
+    pub(super) fn varies(&self) -> bool {
+        let largest = self
+            .shift
+            .iter()
+            .fold(0.0, |largest: f64, v| largest.max(v.abs()));
+        self.deviation > 1e-12 * largest
     }
 
     /// Second moment around 0, zᵀz / n `[D, D]`.

@@ -16,14 +16,21 @@ pub(super) struct Residuals {
 impl Residuals {
     const NAME: &'static str = "residual.basis";
 
-    /// Computes them from the second moment `[D, D]`.
+    /// Computes them from the second moment `[D, D]` of this number of images. Fails if the features are all
+    /// in the principal subspace, but for the rounding of an eigenvalue: the rest of the basis would be arbitrary.
     pub(super) fn new(
         second_moment: Vec<f64>,
         dim: usize,
         principal: usize,
+        images: usize,
         score: &'static str,
     ) -> Result<Self, FitError> {
         let eigen = symmetric_eigen(second_moment, dim).ok_or(FitError::NoSpread { score })?;
+        let rounding = dim as f64 * f64::EPSILON;
+        let is_noise = |value: f64| value <= rounding * eigen.values[0];
+        if images <= principal || eigen.values.get(principal).copied().is_none_or(is_noise) {
+            return Err(FitError::NoResidual { score, images });
+        }
         let rows = eigen.vectors[principal * dim..].to_vec();
         Ok(Self { dim, rows })
     }

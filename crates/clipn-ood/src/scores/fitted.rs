@@ -124,7 +124,7 @@ impl Score for FittedScore {
 
     fn min_classes(&self) -> usize {
         match self {
-            Self::Fdbd | Self::KlMatching => 2,
+            Self::Rmds | Self::Fdbd | Self::KlMatching => 2,
             _ => 1,
         }
     }

@@ -307,7 +307,7 @@ fn what_is_unusual_is_a_warning_or_an_error() {
         let errors: Vec<String> = fitted.left_out.iter().map(|(_, e)| e.to_string()).collect();
         assert!(
             errors.contains(
-                &"the score `she` needs an image of every class, got none of `class 2` and 9 others"
+                &"the score `she` needs an image of every class, got none of `class 2` and 9 other classes"
                     .to_owned()
             ),
             "{errors:?}"
@@ -364,26 +364,77 @@ fn classes_without_a_rightly_classified_image_take_the_mean_of_their_images() {
     assert_eq!((value(&[2.0, 1.0]), value(&[1.0, 2.0])), (1.0, 1.5));
 }
 
-#[test]
-fn vim_needs_more_images_than_its_subspace_has_dimensions() {
+/// Fits scores with a subspace of 3 dimensions to features of 8.
+fn fitted_in_8_dimensions(
+    scores: &[FittedScore],
+    features: &[f32],
+    labels: &[Option<usize>],
+) -> Fitted {
     let names = ["cat", "dog"].map(String::from);
-    let scores = set(&[FittedScore::Vim]);
     let settings: FitSettings = "vim-dim=3".parse().unwrap();
-    let fitted = |images: usize| {
-        let features: Vec<f32> = (0..8 * images).map(|i| (i as f32 * 0.7).sin()).collect();
-        let logits = vec![1.0; 2 * images];
-        let mut fitter = ScoreFitter::new(&names, 8, scores, settings).unwrap();
-        fitter.add(&features, &logits, &[]).unwrap();
-        fitter.finish(&[0.5; 16]).unwrap()
-    };
+    let logits = vec![1.0; features.len() / 4];
+    let mut fitter = ScoreFitter::new(&names, 8, set(scores), settings).unwrap();
+    fitter.add(features, &logits, labels).unwrap();
+    fitter.finish(&[0.5; 16]).unwrap()
+}
+
+/// Features whose rows have no more than the rank of their dimension.
+fn features_of_full_rank(images: usize) -> Vec<f32> {
+    let value = |i: usize| ((i * i) as f32 * 0.7).sin() + 0.2;
+    (0..8 * images).map(value).collect()
+}
+
+#[test]
+fn residuals_need_images_that_leave_the_subspace() {
+    let scores = [FittedScore::Vim, FittedScore::Residual];
+    let mut twice = features_of_full_rank(3);
+    twice.extend(features_of_full_rank(3));
+    for (features, images) in [(features_of_full_rank(3), 3), (twice, 6)] {
+        let left_out = fitted_in_8_dimensions(&scores, &features, &[]).left_out;
+        let errors: Vec<_> = left_out.into_iter().map(|(_, error)| error).collect();
+        let expected = ["vim", "residual"].map(|score| FitError::NoResidual { score, images });
+        assert_eq!(errors, expected);
+    }
+    let many = fitted_in_8_dimensions(&scores, &features_of_full_rank(40), &[]);
+    assert!(many.left_out.is_empty(), "{:?}", many.left_out);
+}
+
+#[test]
+fn rmds_needs_images_of_two_classes() {
+    let scores = [FittedScore::Mds, FittedScore::Rmds];
+    let features = features_of_full_rank(40);
+    let one = fitted_in_8_dimensions(&scores, &features, &[Some(1); 40]);
+    let score = "rmds";
     assert_eq!(
-        fitted(3).left_out[0].1,
-        FitError::NoResidual {
-            score: "vim",
-            images: 3
-        }
+        one.left_out,
+        [(
+            FittedScore::Rmds,
+            FitError::TooFewClasses { score, present: 1 }
+        )]
     );
-    assert!(fitted(40).left_out.is_empty());
+    let mut labels = [Some(1); 40];
+    labels[7] = Some(0);
+    let both = fitted_in_8_dimensions(&scores, &features, &labels);
+    assert!(both.left_out.is_empty(), "{:?}", both.left_out);
+}
+
+#[test]
+fn fdbd_needs_features_that_differ() {
+    let scores = [FittedScore::Fdbd];
+    let equal = features_of_full_rank(1).repeat(200);
+    for features in [&equal[..8], &equal] {
+        let score = "fdbd";
+        assert_eq!(
+            fitted_in_8_dimensions(&scores, features, &[]).left_out,
+            [(FittedScore::Fdbd, FitError::NoSpread { score })]
+        );
+    }
+    let two = features_of_full_rank(2);
+    assert!(
+        fitted_in_8_dimensions(&scores, &two, &[])
+            .left_out
+            .is_empty()
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::args::CalibrateArgs;
 use super::score::FeatureRows;
 use crate::common::error::CliError;
 use crate::common::fitting::{FitPlan, fit_rows, fitted_scores};
-use crate::common::messages::status;
+use crate::common::messages::{status, warning};
 
 /// What to fit; `None` if no candidate is fitted to images. A comparison includes all such scores if there
 /// are images enough for the fit and, apart from these, for the comparison.
@@ -68,6 +68,20 @@ pub(super) fn plan(
         ));
     }
     Ok(None)
+}
+
+/// Leaves out of the fit what is in directories of no class, if others are in those of classes: its predicted
+/// class would stand in for the label.
+pub(super) fn leave_out_foreign(rows: &FeatureRows, split: &mut FitSplit) {
+    let before = split.fit.len();
+    split.fit.retain(|&index| !rows.is_foreign(index));
+    let left_out = before - split.fit.len();
+    if left_out > 0 {
+        warning(format_args!(
+            "no score is fitted to {} of directories that are no class",
+            count(left_out, "image")
+        ));
+    }
 }
 
 /// Fits scores to the images of a split, with the bank as the bundle stores it.

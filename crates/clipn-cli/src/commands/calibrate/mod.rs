@@ -256,7 +256,8 @@ impl Scored {
             Some(plan) => {
                 let rows = input.id_features(&detector, run)?;
                 let fraction = run.args.fit_fraction();
-                let split = FitSplit::new(&rows.classes, fraction, plan.settings.seed);
+                let mut split = FitSplit::new(&rows.classes, fraction, plan.settings.seed);
+                fit::leave_out_foreign(&rows, &mut split);
                 let classifier = detector.classifier().clone();
                 let fit = fit::fit(&rows, &classifier, &split, plan)?;
                 detector = detector.with_classifier(classifier.with_fit(fit)?)?;

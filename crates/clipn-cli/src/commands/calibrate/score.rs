@@ -128,6 +128,8 @@ pub(crate) struct FeatureRows {
     pub paths: Vec<PathBuf>,
     /// Class of each image, if it is known.
     pub classes: Vec<Option<usize>>,
+    /// Directory of each image; a class's has its name. Labels stand for directories named so.
+    folders: Vec<Option<String>>,
 }
 
 impl FeatureRows {
@@ -139,7 +141,10 @@ impl FeatureRows {
     ) -> Result<Self, CliError> {
         file.check_dim(classifier.dim())?;
         classes.resize(file.len(), None);
+        let names = classifier.class_names();
+        let folder = |class: &Option<usize>| names.get((*class)?).cloned();
         Ok(Self {
+            folders: classes.iter().map(folder).collect(),
             features: file.read_all()?,
             paths: (0..file.len()).map(|row| file.key(row).into()).collect(),
             classes,
@@ -153,6 +158,13 @@ impl FeatureRows {
         self.features.extend_from_slice(feature);
         self.paths.push(file.path.clone());
         self.classes.push(class);
+        self.folders.push(file.folder.clone());
+    }
+
+    /// Whether the directories of some images are classes and that of this one is none.
+    pub(crate) fn is_foreign(&self, index: usize) -> bool {
+        let is_class = |index: usize| self.classes[index].is_some();
+        self.folders[index].is_some() && !is_class(index) && (0..self.classes.len()).any(is_class)
     }
 }
 
@@ -166,10 +178,10 @@ pub(crate) fn score_features(
         row.map(|row| CalibrationSample::of_candidates(candidates, row))
     })?;
     let mut images = Vec::with_capacity(scored.len());
-    for ((row, path), class) in scored.into_iter().zip(&rows.paths).zip(&rows.classes) {
+    for ((row, path), folder) in scored.into_iter().zip(&rows.paths).zip(&rows.folders) {
         let (sample, values) =
             row.map_err(|error| CliError::from_item(path.display().to_string(), error))?;
-        let folder = class.and_then(|class| classifier.class_names().get(class).cloned());
+        let folder = folder.clone();
         images.push(ScoredImage {
             path: path.clone(),
             sample: CalibrationSample { folder, ..sample },

@@ -14,8 +14,8 @@ use super::model::{self, EvaluatedModel};
 use super::overlaps::warn_of_shared_features;
 use super::train::{check_bundle, with_fitted_file};
 use super::{
-    EvalArgs, EvaluationData, NewResults, describe_no_scale, files, print, settings, streams,
-    tracking, warn_of_ties,
+    EvalArgs, EvaluationData, NewResults, describe_texts, files, leave_out_not_finite, print,
+    settings, streams, tracking, warn_of_ties,
 };
 use crate::common::args::named_path;
 use crate::common::classes::{self, ClassesToEncode};
@@ -74,7 +74,8 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
         .with_scores(scores)
         .with_precision(args.score_precision)
         .with_features(!args.stream.stream.is_empty());
-    let evaluation = evaluate_features(classifier, &id_set, &ood_sets, &options, &bar)?;
+    let mut evaluation = evaluate_features(classifier, &id_set, &ood_sets, &options, &bar)?;
+    leave_out_not_finite(args, std::slice::from_mut(&mut evaluation));
     let spread = args
         .repeat()
         .map(|repeat| Spread::repeat_with_progress(&evaluation, args.fpr(), repeat, &bar));
@@ -111,10 +112,8 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
             .with_fpr_convention(args.fpr_convention)
             .with_spread(record.spread.clone())
             .with_streams(record.streams.clone());
-        if let Some((score, threshold)) = judge.model().and_then(EvaluatedModel::decision)
-            && evaluation.scores.contains(&score)
-        {
-            page = page.with_deciding_score(score).with_threshold(threshold);
+        if let Some(model) = judge.model() {
+            page = model.decide(page, &evaluation);
         }
         files::write_evaluation(written.path(), &record, &evaluation, None, &page)?;
         written.commit()?;
@@ -240,7 +239,6 @@ impl Judge {
                 "benchmark": data.name,
                 "logit_scale": classifier.scale(),
                 "text_cosines": classifier.text_cosines(),
-                "classes": classifier.len(),
                 "has_no": classifier.has_no(),
                 "score_precision": options.precision,
                 "fpr_convention": args.fpr_convention,
@@ -249,7 +247,7 @@ impl Judge {
                 "no_features": args.text_features.no_features,
             }),
         };
-        describe_no_scale(classifier, &mut all);
+        describe_texts(classifier, &mut all);
         args.train.describe(classifier.fit(), &mut all);
         all
     }

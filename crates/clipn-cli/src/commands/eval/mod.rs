@@ -28,9 +28,10 @@ use clipn::count::count;
 use clipn::dataset::{ImageSet, OodSet};
 use clipn::evaluation::{
     Evaluation, EvaluationOptions, EvaluationRecord, EvaluationRun, Evaluator, ImageEncoder,
-    Results, ScorePrecision, Spread, check_comparable, merge,
+    NotFiniteScore, Results, ScorePrecision, Spread, check_comparable, merge,
 };
 use clipn::metrics::CoarseCause;
+use clipn::negatives::{Negatives, Selection};
 use clipn::report::ReportOptions;
 use clipn::training::Reduction;
 use serde_json::{Value, json};
@@ -105,8 +106,7 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let mut models = rank_0_first(ranks, || {
         let mut models = Vec::new();
         for model in opened {
-            let model = model.with_classes(&class_names, args, gray, &bar)?;
-            models.extend(model.per_seed(args, &bar)?);
+            models.push(model.with_classes(&class_names, args, gray, &bar)?);
         }
         Ok(models)
     })?;
@@ -115,6 +115,11 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
             train::fit_model(model, (args, &device), train, plan, &bar)?;
         }
     }
+    // Fitted scores do not depend on the negatives, which are drawn by seed.
+    let models = rank_0_first(ranks, || {
+        let per_seed = models.iter().map(|model| model.per_seed(args, &bar));
+        Ok(per_seed.collect::<Result<Vec<_>, CliError>>()?.concat())
+    })?;
     for model in &models {
         streams::check(args, &model.classifier, true)?;
         if !args.seeds.is_empty() && model.classifier.negatives().is_none() {
@@ -155,10 +160,11 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
         |model: &EvaluatedModel| (model.name(), settings(args, &options, &data, model));
     check_comparable(&models.iter().map(named_settings).collect::<Vec<_>>())?;
     EvaluationRanks(Arc::clone(ranks)).check_same(|| described(args, &models, &data, &options))?;
-    let evaluations = evaluate_models(args, &models, &data, &options, &bar, ranks)?;
+    let mut evaluations = evaluate_models(args, &models, &data, &options, &bar, ranks)?;
     if !is_first {
         return Ok(());
     }
+    leave_out_not_finite(args, &mut evaluations);
     if let ([model], [evaluation]) = (&models[..], &evaluations[..]) {
         let mut record = record(args, &options, &data, model, evaluation, &bar)?;
         let streams = streams::run(args, Some(model), &model.classifier, evaluation, &bar)?;
@@ -212,6 +218,24 @@ fn run_on(args: &EvalArgs, ranks: &Ranks) -> Result<(), CliError> {
     let records: Vec<EvaluationRecord> = runs.into_iter().map(|run| run.record).collect();
     warn_of_ties(args, &records);
     print(&merged, args.format)
+}
+
+/// Leaves out scores that are not finite for an image, unless they were named: the others can be evaluated.
+fn leave_out_not_finite(args: &EvalArgs, evaluations: &mut [Evaluation]) {
+    if args.scores.0.is_some() {
+        return;
+    }
+    let found: Vec<NotFiniteScore> = evaluations
+        .iter()
+        .flat_map(Evaluation::not_finite)
+        .collect();
+    for score in &found {
+        warning(format_args!("left out {score}"));
+    }
+    let removed: Vec<_> = found.iter().map(|found| found.score).collect();
+    for evaluation in evaluations {
+        evaluation.remove_scores(&removed);
+    }
 }
 
 /// Describes what the figures depend on, to compare ranks.
@@ -341,13 +365,7 @@ fn settings(
         "wording": model.prompts.variant(),
         "logit_scale": classifier.scale(),
         "text_cosines": classifier.text_cosines(),
-        "classes": classifier.len(),
         "has_no": classifier.has_no(),
-        "negatives": classifier.negatives().map(|negatives| json!({
-            "count": negatives.len(),
-            "groups": negatives.groups(),
-            "origin": negatives.origin(),
-        })),
         "score_precision": options.precision,
         "fpr_convention": args.fpr_convention,
         "tpr": args.fpr().tprs(),
@@ -356,7 +374,7 @@ fn settings(
         "batch_size": options.parallelism.batch_size,
         "workers": options.parallelism.workers,
     });
-    describe_no_scale(classifier, &mut settings);
+    describe_texts(classifier, &mut settings);
     args.train.describe(classifier.fit(), &mut settings);
     if let (Some(settings), Value::Object(model)) = (settings.as_object_mut(), model.describe()) {
         settings.extend(model);
@@ -364,11 +382,31 @@ fn settings(
     settings
 }
 
-/// Notes the factor of the "no" logits, if it is not the published 1.
-fn describe_no_scale(classifier: &Classifier, settings: &mut Value) {
+/// Notes the classes, the negatives, and the factor of the "no" logits if it is not the published 1.
+fn describe_texts(classifier: &Classifier, settings: &mut Value) {
+    settings["classes"] = json!(classifier.len());
+    settings["class_names"] = json!(classifier.class_names());
+    settings["negatives"] = json!(classifier.negatives().map(describe_negatives));
     if classifier.no_scale() != 1.0 {
         settings["no_scale"] = json!(classifier.no_scale());
     }
+}
+
+/// Describes negatives. The words of a user's list are not known otherwise; they are sorted, since a seed
+/// orders them in groups.
+fn describe_negatives(negatives: &Negatives) -> Value {
+    let origin = negatives.origin();
+    let mut described = json!({
+        "count": negatives.len(),
+        "groups": negatives.groups(),
+        "origin": origin,
+    });
+    if origin.selection == Selection::UserList {
+        let mut words: Vec<&String> = negatives.words().iter().collect();
+        words.sort_unstable();
+        described["words"] = json!(words);
+    }
+    described
 }
 
 fn write(
@@ -386,12 +424,9 @@ fn write(
         .with_precision(args.score_precision)
         .with_fpr_convention(args.fpr_convention)
         .with_spread(record.spread.clone())
-        .with_streams(record.streams.clone());
-    if let Some((score, threshold)) = model.decision()
-        && evaluation.scores.contains(&score)
-    {
-        page = page.with_deciding_score(score).with_threshold(threshold);
-    }
+        .with_streams(record.streams.clone())
+        .with_preprocessing(model.preprocessing.clone());
+    page = model.decide(page, evaluation);
     if args.explain {
         let evidence = explain::evidence(model, evaluation, &page, bar)?;
         page = page.with_evidence(evidence);

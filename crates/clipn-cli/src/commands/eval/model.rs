@@ -1,5 +1,6 @@
 //! The models of an evaluation: weights with a classifier of the benchmark's classes, or a bundle.
 
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use clipn::model::{ImageTower, ModelConfig};
 use clipn::negatives::Negatives;
 use clipn::number::decimals;
 use clipn::progress::Progress;
+use clipn::report::ReportOptions;
 use clipn::scores::{DecisionRule, Score};
 use serde_json::{Value, json};
 
@@ -28,6 +30,7 @@ use crate::common::model::LoadedModel;
 use crate::common::negatives::NegativesArgs;
 
 /// A model with its classifier of the benchmark's classes.
+#[derive(Clone)]
 pub(super) struct EvaluatedModel {
     source: Arc<Source>,
     pub(super) classifier: Classifier,
@@ -160,9 +163,17 @@ impl OpenedModel {
 /// The classifier with its classes in the order of the labels.
 fn in_order(classifier: &Classifier, names: &[String]) -> Result<Classifier, CliError> {
     let own = classifier.class_names();
+    if names == own {
+        return Ok(classifier.clone());
+    }
+    // Equal names, in their order.
+    let mut own_indices: HashMap<&String, VecDeque<usize>> = HashMap::new();
+    for (index, name) in own.iter().enumerate() {
+        own_indices.entry(name).or_default().push_back(index);
+    }
     let indices: Option<Vec<usize>> = names
         .iter()
-        .map(|name| own.iter().position(|other| other == name))
+        .map(|name| own_indices.get_mut(name)?.pop_front())
         .collect();
     let Some(indices) = indices.filter(|indices| indices.len() == own.len()) else {
         return Err(CliError::usage(format!(
@@ -188,14 +199,14 @@ fn in_order(classifier: &Classifier, names: &[String]) -> Result<Classifier, Cli
 impl EvaluatedModel {
     /// The model with the negatives of each seed; texts and weights are those of this one.
     pub(super) fn per_seed(
-        self,
+        &self,
         args: &EvalArgs,
         progress: &dyn Progress,
     ) -> Result<Vec<Self>, CliError> {
         let others = args.seeds.iter().skip(1);
         let others = others.map(|&seed| self.with_seed(seed, args, progress));
         let others: Vec<Self> = others.collect::<Result<_, _>>()?;
-        Ok(std::iter::once(self).chain(others).collect())
+        Ok(std::iter::once(self.clone()).chain(others).collect())
     }
 
     fn with_seed(
@@ -320,6 +331,8 @@ impl EvaluatedModel {
                 })),
             }),
         };
+        // The file of that name may change.
+        described["templates_checksum"] = json!(self.templates_checksum());
         if let Some(seed) = self.seed {
             described["seed"] = json!(seed);
         }
@@ -328,6 +341,12 @@ impl EvaluatedModel {
             described["device_name"] = json!(self.device.factory().device());
         }
         described
+    }
+
+    /// CRC-32 of the templates, or of the sentences of each class.
+    fn templates_checksum(&self) -> Option<String> {
+        let text = serde_json::to_vec(self.prompts.templates()).ok()?;
+        Some(format!("{:08x}", crc32fast::hash(&text)))
     }
 
     /// The calibrated score of a bundle, and its threshold in the published unit.
@@ -343,6 +362,25 @@ impl EvaluatedModel {
         }
     }
 
+    /// The threshold of [`decision`](Self::decision) in log space, as scores in f64 are.
+    fn stable_threshold(&self) -> Option<f64> {
+        match &*self.source {
+            Source::Bundle { bundle, .. } => Some(bundle.calibration()?.threshold()),
+            Source::Weights { .. } => None,
+        }
+    }
+
+    /// The report decides by the calibrated threshold, if its score was evaluated.
+    pub(super) fn decide(&self, page: ReportOptions, evaluation: &Evaluation) -> ReportOptions {
+        match self.decision() {
+            Some((score, threshold)) if evaluation.scores.contains(&score) => page
+                .with_deciding_score(score)
+                .with_threshold(threshold)
+                .with_stable_threshold(self.stable_threshold()),
+            _ => page,
+        }
+    }
+
     /// Reports how many images the calibrated threshold keeps and rejects.
     pub(super) fn report_decision(&self, evaluation: &Evaluation, precision: ScorePrecision) {
         let Some((score, threshold)) = self.decision() else {
@@ -351,11 +389,8 @@ impl EvaluatedModel {
         let Some(column) = evaluation.scores.iter().position(|other| *other == score) else {
             return;
         };
-        let Source::Bundle { bundle, .. } = &*self.source else {
-            return;
-        };
-        let minimum = match (precision, bundle.calibration()) {
-            (ScorePrecision::F64, Some(calibration)) => calibration.threshold(),
+        let minimum = match precision {
+            ScorePrecision::F64 => self.stable_threshold().unwrap_or(threshold),
             _ => threshold,
         };
         let kept = |rows: &[clipn::evaluation::ImageRow]| {

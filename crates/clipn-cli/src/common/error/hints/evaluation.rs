@@ -100,6 +100,7 @@ fn fit(error: &FitError) -> Option<&'static str> {
             "give more images, a larger bank, or a smaller K: --fit-settings knn-k=10,nnguide-k=10"
         }
         FitError::ClassWithoutImages { .. } => "add images of these classes, or name another score",
+        FitError::TooFewClasses { .. } => "add images of other classes, or name another score",
         FitError::PrincipalDim { .. } => "lower vim-dim in --fit-settings",
         FitError::NoResidual { .. } => "give more images, or lower vim-dim in --fit-settings",
         _ => return None,
