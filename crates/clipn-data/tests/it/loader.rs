@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use clipn_data::{
-    CaptionLoader, EpochPosition, LoaderSettings, Rounding, SampleFields, Sampling, ShardSet,
-    ShuffleBuffer, SkipLimit, TrainBatch, TrainingDataError,
+    CaptionLoader, CaptionTable, CaptionTableFormat, EpochPosition, LoaderSettings, Rounding,
+    SampleFields, Sampling, ShardSet, ShuffleBuffer, SkipLimit, TrainBatch, TrainingDataError,
 };
 use clipn_image::Augmentation;
 use clipn_testing::shards::{samples, tar};
@@ -249,6 +249,42 @@ fn a_position_belongs_to_its_data_and_settings() {
         ..position
     };
     assert!(same.resume(late).is_err());
+}
+
+#[test]
+fn a_position_belongs_to_the_rows_of_its_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("captions.tsv");
+    let opened = |rows: &[&str]| {
+        let rows = rows.iter().map(|row| format!("{row}\n"));
+        fs::write(
+            &path,
+            "filepath\ttitle\n".to_owned() + &rows.collect::<String>(),
+        )
+        .unwrap();
+        let table = CaptionTable::read(&path, &CaptionTableFormat::default()).unwrap();
+        CaptionLoader::new(table.into(), settings(1)).unwrap()
+    };
+    let rows = ["a.png\ta cat", "b.png\ta dog"];
+    let mut position = opened(&rows).epoch(0).unwrap().position().clone();
+    assert!(opened(&rows).check_position(&position).is_ok());
+    let others = [
+        ["b.png\ta dog", "a.png\ta cat"],
+        ["a.png\ta cat", "b.png\ta fox"],
+        ["a.png\ta cat", "c.png\ta dog"],
+    ];
+    for other in &others {
+        let refused = opened(other).check_position(&position).unwrap_err();
+        assert!(matches!(
+            refused,
+            TrainingDataError::PositionMismatch { .. }
+        ));
+    }
+    // Positions of earlier versions have no hash of the rows.
+    position.data = None;
+    let stored = serde_json::to_string(&position).unwrap();
+    let position: EpochPosition = serde_json::from_str(&stored).unwrap();
+    assert!(opened(&others[0]).check_position(&position).is_ok());
 }
 
 #[test]

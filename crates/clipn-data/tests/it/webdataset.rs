@@ -59,6 +59,7 @@ fn expands_ranges_lists_globs_and_directories() {
         ("ROOT/c*.tar", "no file matches"),
         ("ROOT/a-{00..01}.tar", "does not exist"),
         ("ROOT/a-0{0,0}.tar", "duplicate shard"),
+        ("ROOT/a-00.tar,ROOT/./a-00.tar", "duplicate shard"),
         ("ROOT/a-{0.tar", "unbalanced `{`"),
         ("pipe:cat x.tar", "remote shards"),
         ("https://host/x.tar", "remote shards"),

@@ -462,13 +462,28 @@ fn open_features(
     FrozenFeatures::open(&dir, rank, towers, (&identity, settings.precision), images)
 }
 
-/// Creates the log of a fresh run, or opens it at the step of a checkpoint.
+/// Whether a path is below a directory, by their canonical names.
+fn is_within(path: &Path, dir: &Path) -> bool {
+    match (path.canonicalize(), dir.canonicalize()) {
+        (Ok(path), Ok(dir)) => path.starts_with(dir),
+        _ => false,
+    }
+}
+
+/// Creates the log of a fresh run or of one from another run's checkpoint, or opens it at the step of a
+/// checkpoint.
 fn open_log(dir: &Path, start: &RunStart, step: u64) -> Result<TrainingLog, TrainingError> {
     // An empty log belongs to a run that failed before its first step. A run killed before its
     // first checkpoint has a log but no checkpoint to resume from.
     let lines = std::fs::metadata(dir.join(TrainingLog::LINES_FILE));
     let is_unused = lines.is_ok_and(|file| file.len() == 0);
-    let log = if *start == RunStart::Fresh && !is_unused {
+    // A checkpoint of another run does not continue the log that is here.
+    let is_own = match start {
+        RunStart::Fresh => false,
+        RunStart::Latest => true,
+        RunStart::From(checkpoint) => is_within(checkpoint, dir),
+    };
+    let log = if !is_own && !is_unused {
         TrainingLog::create(dir)?
     } else {
         TrainingLog::resume(dir, step)?

@@ -11,10 +11,10 @@ use clipn_checkpoint::Checkpoint;
 use clipn_image::{Augmentation, RgbImage};
 use clipn_model::WeightsMetadata;
 use clipn_testing::shards::{bmp, tar};
-use clipn_train::training_log::{TrainingLog, read_log};
+use clipn_train::training_log::{TrainingLog, TrainingLogError, read_log};
 use clipn_train::{
     DatasetKind, ObjectiveName, RunObserver, RunStart, StepEvent, TrainRun, TrainSettings,
-    TrainableTowers,
+    TrainableTowers, TrainingError,
 };
 
 /// The smallest config that the towers accept.
@@ -484,6 +484,39 @@ fn training_again_from_an_earlier_checkpoint_sets_later_ones_aside() {
         .open()
         .unwrap();
     assert_eq!((latest.step(), latest.total_steps()), (4, 4));
+}
+
+#[test]
+fn a_checkpoint_does_not_continue_the_log_of_another_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = clip_settings(dir.path());
+    let run_dir = |name: &str| dir.path().join(name);
+    for name in ["a", "b"] {
+        let mut run = TrainRun::open(settings.clone(), run_dir(name)).unwrap();
+        run.run(&NoProgress).unwrap();
+    }
+    let read = |name: &str| fs::read(run_dir("b").join(name)).unwrap();
+    let files = ["log.jsonl", TrainSettings::FILE_NAME];
+    let before = files.map(read);
+    let checkpoint = run_dir("a/checkpoints/epoch-1");
+    let resumed = |name: &str| {
+        TrainRun::builder(settings.clone(), run_dir(name))
+            .with_start(RunStart::From(checkpoint.clone()))
+            .with_changed_settings(true)
+            .open()
+    };
+    let error = resumed("b").unwrap_err();
+    assert!(
+        matches!(
+            error,
+            TrainingError::Log(TrainingLogError::AlreadyExists { .. })
+        ),
+        "{error}"
+    );
+    assert_eq!(files.map(read), before);
+    // Another directory, and the run itself by any spelling, are used.
+    assert!(resumed("c").is_ok());
+    assert!(resumed("c/../a").is_ok());
 }
 
 #[test]

@@ -59,8 +59,11 @@ pub struct EpochPosition {
     pub drawn: u64,
     /// Samples skipped in the epoch.
     pub skipped: SkippedSamples,
-    /// Hash of data and settings, compared when resuming.
+    /// Hash of names, sizes and settings, compared when resuming.
     pub fingerprint: String,
+    /// Hash of the data ([`CaptionSource::checksum`](super::CaptionSource::checksum)), compared when resuming; positions of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<u64>,
 }
 
 /// Iterator over the batches of an epoch in one process. Dropping it stops its threads.

@@ -42,6 +42,7 @@ pub struct CaptionLoader {
     /// Samples of an epoch over all processes, with those that are lost with damaged shards.
     expected: u64,
     fingerprint: String,
+    checksum: u64,
     cached: Option<Arc<dyn CachedImages>>,
     peers: Option<Arc<dyn BatchPeers>>,
 }
@@ -94,8 +95,9 @@ impl CaptionLoader {
                 world_size,
             });
         }
-        let fingerprint = fingerprint(&source, &settings);
+        let (fingerprint, checksum) = (fingerprint(&source, &settings), source.checksum());
         Ok(Self {
+            checksum,
             source,
             settings,
             batches,
@@ -182,6 +184,7 @@ impl CaptionLoader {
             drawn: 0,
             skipped,
             fingerprint,
+            data: Some(self.checksum),
         })
     }
 
@@ -202,7 +205,9 @@ impl CaptionLoader {
     /// # Errors
     /// [`TrainingDataError::PositionMismatch`] if the position was taken with other data or settings.
     pub fn check_position(&self, position: &EpochPosition) -> Result<(), TrainingDataError> {
-        if position.fingerprint != self.fingerprint || position.batches > self.batches {
+        let has_other_data = position.data.is_some_and(|data| data != self.checksum);
+        let has_other_settings = position.fingerprint != self.fingerprint;
+        if has_other_settings || has_other_data || position.batches > self.batches {
             return Err(TrainingDataError::PositionMismatch {
                 epoch: position.epoch,
                 batch: position.batches,
@@ -300,7 +305,7 @@ fn damaged(report: DamageReport, limit: Option<u64>) -> TrainingDataError {
     }
 }
 
-/// Returns a hash of everything that determines the order of samples.
+/// Returns a hash of what determines the order of samples: names and sizes of the data, and settings.
 fn fingerprint(source: &CaptionSource, settings: &LoaderSettings) -> String {
     let mut hash = StableHash::new();
     match source {

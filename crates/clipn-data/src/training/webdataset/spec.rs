@@ -65,8 +65,10 @@ pub(crate) fn expand_files(
             selection.extensions
         )));
     }
+    // One file may have several spellings and links.
+    let file = |shard: &&PathBuf| shard.canonicalize().unwrap_or_else(|_| shard.to_path_buf());
     let mut seen = HashSet::new();
-    match shards.iter().find(|shard| !seen.insert(shard.as_path())) {
+    match shards.iter().find(|shard| !seen.insert(file(shard))) {
         Some(duplicate) => Err(refuse(format!("duplicate shard {}", duplicate.display()))),
         None => Ok(shards),
     }
