@@ -20,8 +20,9 @@ use crate::results::{
 };
 use crate::spread::{OodSpread, RunSummary, Spread};
 
-/// Settings in which runs of one evaluation may differ.
-const VARYING: [&str; 10] = [
+/// Settings in which runs of one evaluation may differ. Features in files stand for the weights that they
+/// come from; sets are compared by name and number of images, as those of images are.
+const VARYING: [&str; 13] = [
     "clipn",
     "pretrained",
     "weights",
@@ -32,6 +33,9 @@ const VARYING: [&str; 10] = [
     "device",
     "batch_size",
     "workers",
+    "features",
+    "text_features",
+    "no_features",
 ];
 
 /// Seed of the groups of the negatives, which may differ too.

@@ -45,7 +45,7 @@ mod temporary;
 mod tests;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 pub use directory::{NewDirectory, remove_directory};
@@ -68,6 +68,44 @@ pub fn replace(path: impl AsRef<Path>, content: impl AsRef<[u8]>) -> io::Result<
     let mut file = NewFile::create(path)?;
     file.write_all(content.as_ref())?;
     file.commit()
+}
+
+/// Maximum bytes of a text that people write, such as settings, lists and keys.
+pub const MAX_TEXT: u64 = 64 << 20;
+
+/// Reads a file or pipe of at most `limit` bytes: a device such as `/dev/zero` has no end.
+///
+/// # Errors
+/// Errors of the file system, and [`io::ErrorKind::FileTooLarge`] for more bytes.
+///
+/// ```
+/// use clipn_base::files::read_at_most;
+///
+/// let directory = tempfile::tempdir()?;
+/// let path = directory.path().join("keys.txt");
+/// std::fs::write(&path, "abc")?;
+/// assert_eq!(read_at_most(&path, 3)?, b"abc");
+/// assert!(read_at_most(&path, 2).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let message = format!("more than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
+}
+
+/// Reads a text in UTF-8 of at most [`MAX_TEXT`] bytes.
+///
+/// # Errors
+/// Same as [`read_at_most`], and [`io::ErrorKind::InvalidData`] if it is not UTF-8.
+pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    String::from_utf8(read_at_most(path, MAX_TEXT)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Renames a file or directory.

@@ -9,6 +9,7 @@ use clap::Args;
 use clipn::classifier::{ClassPrompts, Classifier};
 use clipn::count::count;
 use clipn::download::DownloadSettings;
+use clipn::files::read_text;
 use clipn::model::{
     FeatureMatrix, ModelError, ModelWeights, NoSideOrigin, PromptSelection, TextSide, TextTower,
     TowerFactory,
@@ -364,7 +365,7 @@ fn is_safetensors(path: &Path) -> bool {
 
 /// Reads a file with one text per line, or in another form of class lists.
 fn read_list(path: &Path) -> Result<NegativeSource, CliError> {
-    let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
+    let text = read_text(path).map_err(|source| match source.kind() {
         ErrorKind::NotFound => CliError::usage_with_hint(
             format!("{} is neither a list of words nor a file", path.display()),
             "the lists are wordnet, neglabel and csp; a path names a file of your own",

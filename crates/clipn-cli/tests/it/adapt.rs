@@ -224,3 +224,36 @@ fn a_resumed_run_with_fewer_images_is_refused() {
     assert_eq!(fewer.status.code(), Some(2), "{error}");
     assert!(error.contains("there are fewer images now"), "{error}");
 }
+
+#[test]
+fn a_memory_that_went_on_with_another_output_resumes_no_earlier_one() {
+    let s = sandbox();
+    let run = |output: &str, images: &str| {
+        let adapt = [
+            "--adapt",
+            "adaneg",
+            "--adapt-batch",
+            "2",
+            "--memory",
+            "memory",
+        ];
+        let output = ["--output", output, "--resume", images];
+        s.clipn(&classify(&[&adapt[..], &output].concat()))
+    };
+    assert!(run("a.jsonl", "id").status.success());
+    let memory = std::fs::read(s.path("memory")).unwrap();
+    // The last run may be repeated.
+    assert!(run("a.jsonl", "id").status.success());
+    assert_eq!(std::fs::read(s.path("memory")).unwrap(), memory);
+    assert!(run("b.jsonl", "noise").status.success());
+    let memory = std::fs::read(s.path("memory")).unwrap();
+    let refused = run("a.jsonl", "id");
+    let error = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("cannot resume a.jsonl: its memory memory has continued with ")
+            && error.contains("b.jsonl"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read(s.path("memory")).unwrap(), memory);
+}

@@ -712,3 +712,53 @@ fn keys_of_text_features_are_class_names() {
         assert!(error.contains(part), "{texts:?}: {error}");
     }
 }
+
+#[test]
+fn a_complete_output_is_one_of_the_inputs_that_there_are() {
+    let s = Sandbox::new();
+    let resumed = |what: &str, more: &[&str]| {
+        let output = s.clipn(&embed(what, &[more, &["--resume"]].concat()));
+        (
+            output.status.code(),
+            text(&output.stdout) + &text(&output.stderr),
+        )
+    };
+    let images = ["noise", "--output", "noise.npy"];
+    s.done(&embed("images", &images));
+    let (code, said) = resumed("images", &images);
+    assert!(code == Some(0) && said.contains("is complete"), "{said}");
+    s.image("noise/new.bmp", 9, 9, |x, y| [x as u8, y as u8, 7]);
+    let (code, said) = resumed("images", &images);
+    assert!(
+        code == Some(2) && said.contains("complete with 5 inputs, but there are 6 inputs now"),
+        "{said}"
+    );
+
+    s.write("lines.txt", "a photo of a {}.");
+    let texts = [
+        "classes.txt",
+        "--templates",
+        "lines.txt",
+        "--output",
+        "yes.npy",
+    ];
+    s.done(&embed("texts", &texts));
+    let before = std::fs::read(s.path("yes.npy")).unwrap();
+    let (code, said) = resumed("texts", &texts);
+    assert!(code == Some(0) && said.contains("is complete"), "{said}");
+    let classes = std::fs::read(s.path("classes.txt")).unwrap();
+    s.write("classes.txt", "goldfish\nbus\npizza\n");
+    let (code, said) = resumed("texts", &texts);
+    assert!(
+        code == Some(2) && said.contains("row 2 is of school bus, but the input is now bus"),
+        "{said}"
+    );
+    s.write("classes.txt", &classes);
+    s.write("lines.txt", "a drawing of a {}.");
+    let (code, said) = resumed("texts", &texts);
+    assert!(
+        code == Some(2) && said.contains("checksum of the templates"),
+        "{said}"
+    );
+    assert_eq!(std::fs::read(s.path("yes.npy")).unwrap(), before);
+}

@@ -1,11 +1,15 @@
 use std::path::Path;
 
 use clipn_base::content::ContentKind;
+use clipn_base::files::read_at_most;
 
 use crate::features::{FeatureError, npy};
 
+/// Maximum bytes of the labels: a hundred million indices of 64 bits fit.
+const MAX_BYTES: u64 = 1 << 30;
+
 /// Reads one label per row of features: a `.npy` array of class indices, or a text file with one index
-/// or class name per line, in another case too if it means one class. A negative index is a row without a class.
+/// or class name per line, in another case too if it means one class. The index -1 is a row without a class.
 ///
 /// # Errors
 /// [`FeatureError::Read`], [`FeatureError::Kind`] or [`FeatureError::Labels`] for a file without labels,
@@ -26,7 +30,7 @@ pub fn read_labels(
     rows: usize,
 ) -> Result<Vec<Option<usize>>, FeatureError> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|source| FeatureError::Read {
+    let bytes = read_at_most(path, MAX_BYTES).map_err(|source| FeatureError::Read {
         path: path.to_owned(),
         source,
     })?;
@@ -36,7 +40,7 @@ pub fn read_labels(
         reason,
     };
     let class = |location: &dyn Fn() -> String, number: f64| {
-        if number < 0.0 && number.fract() == 0.0 {
+        if number == -1.0 {
             return Ok(None);
         }
         let class = number as usize;
@@ -46,7 +50,7 @@ pub fn read_labels(
         let last = class_names.len().saturating_sub(1);
         Err(failed(
             location(),
-            format!("expected the index of a class from 0 to {last}, got {number}"),
+            format!("expected the index of a class from 0 to {last}, or -1 for none, got {number}"),
         ))
     };
     let labels: Vec<Option<usize>> = if bytes.starts_with(npy::MAGIC) {
@@ -129,8 +133,9 @@ mod tests {
         assert!(
             read("0\n2\n", 2)
                 .unwrap_err()
-                .ends_with("from 0 to 1, got 2")
+                .ends_with("from 0 to 1, or -1 for none, got 2")
         );
+        assert!(read("0\n-5\n", 2).unwrap_err().ends_with("got -5"));
         assert_eq!(read("CAT", 1), Ok(vec![Some(0)]));
         assert!(read("dog\n", 1).unwrap_err().ends_with("got \"dog\""));
         assert!(read("0\n", 2).unwrap_err().contains("expected 2 labels"));

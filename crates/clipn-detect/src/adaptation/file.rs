@@ -25,23 +25,69 @@ struct Description {
     images: u64,
     /// Number of items of the caller's stream that the memory includes.
     position: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stream: Option<String>,
     /// Hash of texts and settings.
     identity: String,
 }
 
+/// Where the memory is in the caller's stream.
+///
+/// ```
+/// use clipn_detect::adaptation::StreamPosition;
+///
+/// let position = StreamPosition::from(7).with_stream("rows.jsonl".to_owned());
+/// assert_eq!((position.items, position.stream.as_deref()), (7, Some("rows.jsonl")));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamPosition {
+    /// Number of items of the stream that the memory includes.
+    pub items: u64,
+    /// Name of the stream. A memory may be continued with one stream after another, and a position in one
+    /// means nothing in another.
+    pub stream: Option<String>,
+}
+
+impl StreamPosition {
+    /// Sets the name of the stream.
+    #[must_use]
+    pub fn with_stream(self, stream: impl Into<Option<String>>) -> Self {
+        Self {
+            stream: stream.into(),
+            ..self
+        }
+    }
+}
+
+impl From<u64> for StreamPosition {
+    fn from(items: u64) -> Self {
+        Self {
+            items,
+            stream: None,
+        }
+    }
+}
+
 impl AdaptiveScorer {
-    /// Writes the memory to a file, atomically. `position` is the caller's own: how many items of its stream
-    /// the memory includes.
+    /// Writes the memory to a file, atomically. `position` is the caller's own, returned by
+    /// [`load`](Self::load).
     ///
     /// # Errors
     /// [`AdaptationError::Checkpoint`] for I/O errors. After an error, `path` is unchanged.
-    pub fn save(&self, path: impl AsRef<Path>, position: u64) -> Result<(), AdaptationError> {
+    pub fn save(
+        &self,
+        path: impl AsRef<Path>,
+        position: impl Into<StreamPosition>,
+    ) -> Result<(), AdaptationError> {
+        let position = position.into();
         let description = Description {
             version: VERSION,
             clipn: env!("CARGO_PKG_VERSION").to_owned(),
             method: self.method(),
             images: self.images(),
-            position,
+            position: position.items,
+            stream: position.stream,
             identity: self.identity().to_owned(),
         };
         let json = serde_json::to_string(&description);
@@ -75,7 +121,7 @@ impl AdaptiveScorer {
     /// [`AdaptationError::NotMemory`] for other files, [`AdaptationError::OtherStream`] for a memory of
     /// another method, of other classes, words or settings, [`AdaptationError::Stream`] for one that does
     /// not fit, and [`AdaptationError::Checkpoint`] for I/O errors. Nothing changes then.
-    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<u64, AdaptationError> {
+    pub fn load(&mut self, path: impl AsRef<Path>) -> Result<StreamPosition, AdaptationError> {
         let path = path.as_ref();
         let (checkpoint, json) = open_memory(path)?;
         let other = |reason: String| AdaptationError::OtherStream {
@@ -108,7 +154,7 @@ impl AdaptiveScorer {
         };
         let state: Vec<StreamTensor> = checkpoint.iter().filter_map(tensor).collect();
         self.restore(&state, description.images)?;
-        Ok(description.position)
+        Ok(StreamPosition::from(description.position).with_stream(description.stream))
     }
 }
 

@@ -17,6 +17,7 @@ mod products;
 mod scorer;
 
 pub use error::AdaptationError;
+pub use file::StreamPosition;
 pub use method::AdaptiveMethod;
 pub use noise::{NOISE_IMAGES, noise_images};
 pub use scorer::AdaptiveScorer;

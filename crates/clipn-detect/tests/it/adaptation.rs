@@ -1,7 +1,7 @@
 //! Scores that learn from the stream of images, over the texts of a classifier.
 
 use clipn_base::random::{RandomSource, Xoshiro256};
-use clipn_detect::adaptation::{AdaptationError, AdaptiveMethod, AdaptiveScorer};
+use clipn_detect::adaptation::{AdaptationError, AdaptiveMethod, AdaptiveScorer, StreamPosition};
 use clipn_detect::classifier::Classifier;
 use clipn_detect::negatives::choice::Grouping;
 use clipn_detect::negatives::{Negatives, NegativesOrigin, TemplateJoin};
@@ -137,7 +137,10 @@ fn a_memory_is_stored_and_continued() {
         scorer.batch(first).unwrap();
         scorer.save(&path, 7).unwrap();
         let mut loaded = new();
-        assert_eq!(loaded.load(&path).unwrap(), 7);
+        assert_eq!(loaded.load(&path).unwrap(), StreamPosition::from(7));
+        let named = StreamPosition::from(8).with_stream("rows.jsonl".to_owned());
+        scorer.save(&path, named.clone()).unwrap();
+        assert_eq!(loaded.load(&path).unwrap(), named);
         assert_eq!(loaded.images(), 30);
         assert_eq!(loaded.remembered(), scorer.remembered());
         assert_eq!(loaded.batch(rest).unwrap(), scorer.batch(rest).unwrap());

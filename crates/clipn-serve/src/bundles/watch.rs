@@ -42,9 +42,23 @@ pub(super) struct WatchState {
     /// Newer state that the last poll saw.
     changed: Option<FileStamp>,
     is_missing: bool,
-    /// Whether the state in `tried` could not be opened.
-    has_failed: bool,
+    /// Why the state in `tried` could not be opened.
+    failure: Option<Failure>,
 }
+
+/// A file that could not be opened, and is tried again: the cause may be outside of it, such as weights
+/// that come later than their bundle.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    problem: String,
+    /// Polls between two attempts.
+    interval: u32,
+    /// Polls until the next attempt.
+    left: u32,
+}
+
+/// Maximum number of polls between two attempts, about a minute by default.
+const MAX_RETRY_INTERVAL: u32 = 32;
 
 /// What a poll of a file found.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +66,8 @@ enum Poll {
     Unchanged,
     /// The metadata of the file cannot be read, for the first time.
     Missing(String),
-    /// The file has changed, and then stayed the same for one interval.
+    /// The file has changed, and then stayed the same for one interval, or it could not be opened and is due
+    /// again.
     Changed,
 }
 
@@ -62,7 +77,7 @@ impl WatchState {
             tried: opened,
             changed: None,
             is_missing: false,
-            has_failed: false,
+            failure: None,
         }
     }
 
@@ -80,7 +95,16 @@ impl WatchState {
         self.is_missing = false;
         if self.tried == Some(found) {
             self.changed = None;
-            return Poll::Unchanged;
+            return match &mut self.failure {
+                Some(failure) => {
+                    failure.left = failure.left.saturating_sub(1);
+                    match failure.left {
+                        0 => Poll::Changed,
+                        _ => Poll::Unchanged,
+                    }
+                }
+                None => Poll::Unchanged,
+            };
         }
         // A file that is still being written changes again until the next poll.
         if self.changed.replace(found) != Some(found) {
@@ -88,7 +112,27 @@ impl WatchState {
         }
         self.tried = Some(found);
         self.changed = None;
+        self.failure = None;
         Poll::Changed
+    }
+
+    /// Records an attempt to open the file. Returns the problem if it is another one than that of the last
+    /// attempt.
+    fn attempted(&mut self, problem: Option<String>) -> Option<String> {
+        let Some(problem) = problem else {
+            self.failure = None;
+            return None;
+        };
+        let before = self.failure.take();
+        let interval = before.as_ref().map_or(1, |failure| failure.interval * 2);
+        let interval = interval.min(MAX_RETRY_INTERVAL);
+        let is_new = before.is_none_or(|failure| failure.problem != problem);
+        self.failure = Some(Failure {
+            problem: problem.clone(),
+            interval,
+            left: interval,
+        });
+        is_new.then_some(problem)
     }
 }
 
@@ -107,7 +151,6 @@ pub(crate) fn watch(bundles: &Bundles, resources: &Arc<Resources>, metrics: &Met
             Poll::Changed => {
                 let before = slot.current();
                 let failed = reload(slot, file, bundles, resources).err();
-                state.has_failed = failed.is_some();
                 if failed.is_none() {
                     let now = slot.current();
                     let (classes, calibrated) =
@@ -122,10 +165,10 @@ pub(crate) fn watch(bundles: &Bundles, resources: &Arc<Resources>, metrics: &Met
                     }
                     metrics.record_reload(bundle, true);
                 }
-                failed.map(|error| chain_in_one_line(&*error))
+                state.attempted(failed.map(|error| chain_in_one_line(&*error)))
             }
         };
-        slot.set_stale(state.is_missing || state.has_failed);
+        slot.set_stale(state.is_missing || state.failure.is_some());
         if let Some(problem) = problem {
             metrics.record_reload(bundle, false);
             tracing::warn!(
@@ -186,6 +229,32 @@ mod tests {
             [poll(5), poll(4), poll(4)],
             [(); 3].map(|()| Poll::Unchanged)
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_tried_again_and_reported_once() {
+        let mut state = WatchState::new(Some(stamp(1)));
+        let polls_until_changed = |state: &mut WatchState| {
+            let polls = (1..100).find(|_| state.poll(Ok(stamp(2))) == Poll::Changed);
+            polls.unwrap()
+        };
+        assert_eq!(polls_until_changed(&mut state), 2);
+        let without_weights = || Some("no weights".to_owned());
+        assert_eq!(state.attempted(without_weights()), without_weights());
+        let mut waited = Vec::new();
+        for _ in 0..7 {
+            waited.push(polls_until_changed(&mut state));
+            assert_eq!(state.attempted(without_weights()), None);
+        }
+        assert_eq!(waited, [1, 2, 4, 8, 16, 32, 32]);
+        polls_until_changed(&mut state);
+        let other = || Some("other weights".to_owned());
+        assert_eq!(state.attempted(other()), other());
+        // A new file is tried at once.
+        assert_eq!(state.poll(Ok(stamp(3))), Poll::Unchanged);
+        assert_eq!(state.poll(Ok(stamp(3))), Poll::Changed);
+        assert_eq!(state.attempted(None), None);
+        assert!((0..100).all(|_| state.poll(Ok(stamp(3))) == Poll::Unchanged));
     }
 
     #[test]

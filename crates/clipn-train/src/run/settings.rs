@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use clipn_base::content::ContentKind;
+use clipn_base::files::{MAX_TEXT, read_at_most};
 use clipn_base::text::at_line;
 use clipn_data::{
     CaptionField, CaptionTableFormat, SampleFields, Sampling, SkipLimit, TableKind, is_archive_name,
@@ -272,7 +273,7 @@ impl TrainSettings {
             path: path.to_owned(),
             source,
         };
-        let bytes = std::fs::read(path).map_err(|e| error(e.into()))?;
+        let bytes = read_at_most(path, MAX_TEXT).map_err(|e| error(e.into()))?;
         if let Some(kind) =
             ContentKind::other_than(&bytes, &[ContentKind::Text, ContentKind::Empty])
         {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clipn::files::{MAX_TEXT, read_at_most};
 use clipn::random::{RandomSource, Xoshiro256};
 use serde::{Deserialize, Serialize};
 
@@ -54,11 +55,11 @@ struct Ratio {
 impl Comparison {
     /// Reads the results of an earlier run.
     pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
-        let text = std::fs::read_to_string(path).map_err(|source| CliError::ReadFile {
+        let bytes = read_at_most(path, MAX_TEXT).map_err(|source| CliError::ReadFile {
             path: path.to_owned(),
             source,
         })?;
-        let run: Self = serde_json::from_str(&text).map_err(|error| {
+        let run: Self = serde_json::from_slice(&bytes).map_err(|error| {
             CliError::usage_with_hint(
                 format!("--compare {}: {error}", path.display()),
                 "give a file that `clipn bench --format json` printed",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use clipn::adaptation::{AdaptiveMethod, AdaptiveScorer};
+use clipn::adaptation::{AdaptiveMethod, AdaptiveScorer, StreamPosition};
 use clipn::count::count;
 use clipn::files::StateLock;
 use clipn::number::decimals;
@@ -91,6 +91,8 @@ pub(super) struct Adapter {
     ready: usize,
     /// Rows of the output up to the last batch.
     position: u64,
+    /// The output, if its memory may go from one output to the next.
+    stream: Option<String>,
     /// Names of the rows that are in the output already, but not in the memory.
     written: VecDeque<String>,
 }
@@ -173,13 +175,19 @@ impl Adapter {
             waiting: Vec::new(),
             ready: 0,
             position: 0,
+            stream: None,
             written: VecDeque::new(),
         }))
     }
 
     /// Begins a run: with the memory of `--memory`, if there is one.
-    pub(super) fn begin(&mut self, args: &AdaptArgs) -> Result<(), CliError> {
+    pub(super) fn begin(
+        &mut self,
+        args: &AdaptArgs,
+        output: Option<&Path>,
+    ) -> Result<(), CliError> {
         self.position = 0;
+        self.stream = name_of_stream(args, output);
         let Some(file) = &mut self.file else {
             return Ok(());
         };
@@ -200,7 +208,8 @@ impl Adapter {
     }
 
     /// Continues the run of an output; returns how many of its rows the memory includes.
-    pub(super) fn resume(&mut self, output: &Path) -> Result<u64, CliError> {
+    pub(super) fn resume(&mut self, args: &AdaptArgs, output: &Path) -> Result<u64, CliError> {
+        self.stream = name_of_stream(args, Some(output));
         let Some(file) = &mut self.file else {
             return Ok(0);
         };
@@ -215,7 +224,20 @@ impl Adapter {
                 "put the file back, or start over with --force",
             ));
         }
-        self.position = self.scorer.load(&file.path)?;
+        let position = self.scorer.load(&file.path)?;
+        if let (Some(own), Some(other)) = (&self.stream, &position.stream)
+            && own != other
+        {
+            return Err(CliError::usage_with_hint(
+                format!(
+                    "cannot resume {}: its memory {} has continued with {other}",
+                    output.display(),
+                    file.path.display()
+                ),
+                "repeat the last run of a memory only, or give each output a memory of its own",
+            ));
+        }
+        self.position = position.items;
         Ok(self.position)
     }
 
@@ -345,12 +367,23 @@ impl Adapter {
 
     fn save(&mut self) -> Result<(), CliError> {
         if let Some(file) = &mut self.file {
-            self.scorer.save(&file.path, self.position)?;
+            let position = StreamPosition::from(self.position).with_stream(self.stream.clone());
+            self.scorer.save(&file.path, position)?;
             file.lock()?;
             file.last = Instant::now();
         }
         Ok(())
     }
+}
+
+/// The output of a memory that is named by `--memory`. One beside the output belongs to that alone.
+fn name_of_stream(args: &AdaptArgs, output: Option<&Path>) -> Option<String> {
+    args.memory.as_ref()?;
+    let Some(output) = output else {
+        return Some("standard output".to_owned());
+    };
+    let path = output.canonicalize().unwrap_or_else(|_| output.to_owned());
+    Some(path.display().to_string())
 }
 
 fn without_negatives(method: AdaptiveMethod) -> CliError {

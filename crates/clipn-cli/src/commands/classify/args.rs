@@ -72,7 +72,7 @@ pub(crate) struct ClassifyArgs {
     pub shard: ShardArgs,
     /// Features [N, D] of the model instead of images, in a .npy, .safetensors, .pt or .parquet file;
     /// repeatable
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "paths", "faithful_pixels", "bands", "sample_bits", "strict"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "paths", "faithful_pixels", "bands", "sample_bits", "strict", "explain"])]
     pub features: Vec<PathBuf>,
     #[command(flatten)]
     pub text_features: TextFeatureArgs,

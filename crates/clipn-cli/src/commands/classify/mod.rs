@@ -19,7 +19,7 @@ pub(crate) use shard::ShardSpec;
 pub(crate) use sources::{ImageStream, without_query};
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
         adapter: Adapter::open(args, &input, &opened, output.as_ref(), &bar)?,
     };
     let Some(target) = output else {
-        run.begin_memory()?;
+        run.begin_memory(None)?;
         return run.print(&opened.detector, input);
     };
     let settings = match &input {
@@ -104,7 +104,7 @@ pub(crate) fn run(args: &ClassifyArgs) -> Result<(), CliError> {
         run.skip_written(target.clone(), &settings, &mut input)?
     } else {
         let file = FileOutput::create(target.clone(), &settings, run.layout(), args.force)?;
-        run.begin_memory()?;
+        run.begin_memory(Some(&target.rows))?;
         file
     };
     run.write(&opened.detector, input, file, &target)
@@ -190,9 +190,9 @@ struct ClassifyRun<'a> {
 
 impl ClassifyRun<'_> {
     /// Begins the memory of `--adapt`, after an empty output was created.
-    fn begin_memory(&mut self) -> Result<(), CliError> {
+    fn begin_memory(&mut self, output: Option<&Path>) -> Result<(), CliError> {
         match &mut self.adapter {
-            Some(adapter) => adapter.begin(&self.args.adapt),
+            Some(adapter) => adapter.begin(&self.args.adapt, output),
             None => Ok(()),
         }
     }
@@ -296,14 +296,14 @@ impl ClassifyRun<'_> {
         let tally = &mut self.tally;
         // A run that wrote no row has no memory yet.
         let mut remembered = None;
-        let adapter = &mut self.adapter;
+        let (adapter, adapt) = (&mut self.adapter, &self.args.adapt);
         self.bar.begin_uncounted("skipping finished images");
         let file = FileOutput::resume(target, settings, layout, |written| {
             let row = tally.rows() + 1;
             if let Some(adapter) = adapter {
                 let position = match remembered {
                     Some(position) => position,
-                    None => adapter.resume(&path)?,
+                    None => adapter.resume(adapt, &path)?,
                 };
                 remembered = Some(position);
                 if row > position {
@@ -352,7 +352,7 @@ impl ClassifyRun<'_> {
                 "start over with --force",
             )),
             (None, Some(_)) => {
-                self.begin_memory()?;
+                self.begin_memory(Some(&path))?;
                 Ok(file)
             }
             _ => Ok(file),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::args::{ElementType, EmbedImagesArgs};
 use super::output::{EmbedOutput, RowShape, remove_leftovers};
 use super::target::Target;
-use super::{Finished, differs, print_complete};
+use super::{Finished, check_complete, differs, print_complete};
 use crate::commands::classify::{ImageStream, RunSettings, ShardSpec, without_path, without_query};
 use crate::common::detector::preprocessing;
 use crate::common::device::Device;
@@ -42,6 +42,7 @@ pub(super) fn run(args: &EmbedImagesArgs) -> Result<(), CliError> {
     let settings = settings(args, shard, &loaded, &preprocessing);
     if args.output.resume && target.is_complete() {
         settings.check(&target.path, &target.settings)?;
+        check_complete(&target, images.total(), &[])?;
         remove_leftovers(&target)?;
         return print_complete(&target);
     }

@@ -12,7 +12,9 @@ pub(crate) use args::EmbedCommand;
 use std::io::Write;
 use std::path::Path;
 
-use clipn::count::noun;
+use clipn::count::{count, noun};
+use clipn::dataset::FeatureFile;
+use clipn::files::read_text;
 use serde_json::json;
 
 use args::{ElementType, EmbedOutputArgs};
@@ -45,6 +47,35 @@ fn differs(output: &Path, row: u64, was: &str, is: Option<&str>) -> CliError {
         ),
         "give the inputs that the run was started with, or start over with --force",
     )
+}
+
+/// Checks that a complete output has a row, or an error, for each of the inputs that there are now. `names` are
+/// those of the inputs; empty if they are not known without reading.
+fn check_complete(target: &Target, total: Option<u64>, names: &[String]) -> Result<(), CliError> {
+    let file = FeatureFile::open(&target.path)?;
+    let errors = read_text(&target.errors).map_or(0, |text| text.lines().count());
+    let rows = (file.len() + errors) as u64;
+    if let Some(total) = total.filter(|total| *total != rows) {
+        return Err(CliError::usage_with_hint(
+            format!(
+                "{} is complete with {}, but there are {} now",
+                target.path.display(),
+                count(rows, "input"),
+                count(total, "input")
+            ),
+            "give the others an output of their own, or start over with --force",
+        ));
+    }
+    if errors > 0 {
+        return Ok(());
+    }
+    for (row, name) in names.iter().enumerate().take(file.len()) {
+        let key = file.key(row);
+        if key != *name {
+            return Err(differs(&target.path, row as u64 + 1, &key, Some(name)));
+        }
+    }
+    Ok(())
 }
 
 fn print_complete(target: &Target) -> Result<(), CliError> {

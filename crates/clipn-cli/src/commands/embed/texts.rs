@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clipn::dataset::KeyKind;
 use clipn::model::{FeatureMatrix, NoSideOrigin, TextTower, has_direction};
 use clipn::progress::Progress;
+use clipn::prompts::TemplateSet;
 use clipn::scores::LOGIT_SCALE;
 use clipn::tokenizer::Tokenizer;
 use serde_json::json;
@@ -14,9 +15,10 @@ use serde_json::json;
 use super::args::{ElementType, EmbedTextsArgs, Side};
 use super::output::{EmbedOutput, RowShape, remove_leftovers};
 use super::target::Target;
-use super::{Finished, differs, print_complete};
+use super::{Finished, check_complete, differs, print_complete};
 use crate::commands::classify::{RunSettings, ShardSpec};
 use crate::common::args::PromptArgs;
+use crate::common::classes::ClassesToEncode;
 use crate::common::error::CliError;
 use crate::common::messages::{status, warning};
 use crate::common::model::LoadedModel;
@@ -49,17 +51,25 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
             "leave out --side, or give weights with a \"no\" side",
         ));
     }
-    let settings = settings(args, shard, &loaded);
+    let settings = settings(args, shard, &loaded)?;
+    let classes = match &args.templates {
+        Some(_) => Some(classes::to_encode(&args.input, args.allow_duplicates)?),
+        None => None,
+    };
+    let texts = match &classes {
+        Some(classes) => classes.names.clone(),
+        None => read_texts(&args.input, shard)?,
+    };
     if args.output.resume && target.is_complete() {
         settings.check(&target.path, &target.settings)?;
+        check_complete(&target, Some(texts.len() as u64), &texts)?;
         remove_leftovers(&target)?;
         return print_complete(&target);
     }
     let bar = Bar::default();
-    if args.templates.is_some() {
-        return class_rows(args, &loaded, &target, &settings, &bar);
+    if let Some(classes) = &classes {
+        return class_rows(args, (&loaded, classes), &target, &settings, &bar);
     }
-    let texts = read_texts(&args.input, shard)?;
     let tower = loaded
         .towers()
         .text_tower(&loaded.weights, args.side.text_side())?;
@@ -102,19 +112,18 @@ pub(super) fn run(args: &EmbedTextsArgs) -> Result<(), CliError> {
 /// Writes one row per class: the mean over the templates.
 fn class_rows(
     args: &EmbedTextsArgs,
-    loaded: &LoadedModel,
+    (loaded, names): (&LoadedModel, &ClassesToEncode),
     target: &Target,
     settings: &RunSettings,
     bar: &Bar,
 ) -> Result<(), CliError> {
-    let names = classes::to_encode(&args.input, args.allow_duplicates)?;
     let prompts = PromptArgs {
         templates: args.templates.clone(),
         variant: args.variant,
         logit_scale: None,
         allow_duplicates: args.allow_duplicates,
     };
-    let (classifier, _) = loaded.classifier(&names, &prompts, bar)?;
+    let (classifier, _) = loaded.classifier(names, &prompts, bar)?;
     let rows = match args.side {
         Side::Yes => Some(classifier.yes_weights()),
         Side::No => classifier.no_weights(),
@@ -244,11 +253,22 @@ fn read_texts(input: &str, shard: ShardSpec) -> Result<Vec<String>, CliError> {
 }
 
 /// Everything that rows depend on except the texts.
-fn settings(args: &EmbedTextsArgs, shard: ShardSpec, loaded: &LoadedModel) -> RunSettings {
+fn settings(
+    args: &EmbedTextsArgs,
+    shard: ShardSpec,
+    loaded: &LoadedModel,
+) -> Result<RunSettings, CliError> {
+    // The file of that name may change.
+    let templates = args.templates.as_deref().map(TemplateSet::resolve);
+    let templates = match templates.transpose()? {
+        Some(templates) => Some(crc32fast::hash(&serde_json::to_vec(&templates)?)),
+        None => None,
+    };
     let settings = [
         ("text towers", json!(loaded.weights.text_towers_hash())),
         ("side", json!(args.side == Side::No)),
         ("templates", json!(args.templates)),
+        ("checksum of the templates", json!(templates)),
         ("variant", json!(args.variant.settings_name())),
         ("precision", json!(loaded.weights.precision())),
         ("dtype", json!(args.output.dtype == ElementType::F16)),
@@ -259,10 +279,10 @@ fn settings(args: &EmbedTextsArgs, shard: ShardSpec, loaded: &LoadedModel) -> Ru
             json!(format!("{} of {}", shard.index, shard.count)),
         ),
     ];
-    RunSettings::new(
+    Ok(RunSettings::new(
         settings
             .map(|(name, value)| (name.to_owned(), value))
             .into_iter()
             .collect(),
-    )
+    ))
 }

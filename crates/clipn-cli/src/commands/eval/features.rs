@@ -245,6 +245,7 @@ impl Judge {
                 "tpr": args.fpr().tprs(),
                 "text_features": args.text_features.text_features,
                 "no_features": args.text_features.no_features,
+                "negative_features": args.text_features.negative_features,
             }),
         };
         describe_texts(classifier, &mut all);

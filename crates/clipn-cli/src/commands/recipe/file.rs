@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clipn::content::ContentKind;
+use clipn::files::{MAX_TEXT, read_at_most};
 use clipn::text::at_line;
 use serde::Deserialize;
 use toml::Value;
@@ -63,7 +64,7 @@ impl Recipe {
             path: path.to_owned(),
             source,
         };
-        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let bytes = read_at_most(path, MAX_TEXT).map_err(unreadable)?;
         if let Some(kind) =
             ContentKind::other_than(&bytes, &[ContentKind::Text, ContentKind::Empty])
         {

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use clipn::files::read_text;
 use clipn_serve::{ApiKeys, ServeSettings};
 
 use crate::common::detector::DetectorArgs;
@@ -257,7 +258,7 @@ impl ServeArgs {
             path: path.clone(),
             source,
         };
-        let file_keys = ApiKeys::from_lines(&std::fs::read_to_string(path).map_err(unreadable)?)?;
+        let file_keys = ApiKeys::from_lines(&read_text(path).map_err(unreadable)?)?;
         if file_keys.is_empty() {
             return Err(CliError::usage_with_hint(
                 format!("no API keys in {}", path.display()),

@@ -125,6 +125,7 @@ pub(super) fn check_objective(objective: ObjectiveName, given: &[&str]) -> Resul
             "tso",
             "no_scale",
             "templates",
+            "feature_cache",
         ],
         ObjectiveName::ClipnHandcrafted => &["no_prompts"],
         ObjectiveName::Clipn => &["templates"],
