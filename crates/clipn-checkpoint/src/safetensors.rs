@@ -15,9 +15,12 @@ use crate::{CheckpointError, Dtype, Tensor};
 /// Size in bytes of the header length, which precedes the header.
 const PREFIX: usize = 8;
 
-/// Upper estimate of the memory in bytes that one header byte causes: a tensor takes some 60 header
-/// bytes, and has a name and a shape of its own.
-const HEADER_EXPANSION: usize = 16;
+/// Upper estimate of the memory in bytes that one header byte outside the strings causes: an entry
+/// of a tensor or a text takes at least 5 of them, and a dimension 2.
+const ENTRY_EXPANSION: usize = 32;
+
+/// Copies of the header's strings: of the parser, and of [`Content`].
+const STRING_COPIES: usize = 2;
 
 /// Tensors in the order of their bytes, and the `__metadata__` sorted by key.
 pub(crate) type Content = (IndexMap<String, Tensor>, IndexMap<String, String>);
@@ -29,11 +32,10 @@ pub(crate) fn read(
 ) -> Result<Content, CheckpointError> {
     let file = bytes.as_slice();
     let declared = file.first_chunk().map_or(0, |len| u64::from_le_bytes(*len));
-    let header = usize::try_from(declared)
-        .unwrap_or(usize::MAX)
-        .min(file.len());
+    let header = usize::try_from(declared).unwrap_or(usize::MAX);
+    let rest = file.get(PREFIX..).unwrap_or_default();
     budget
-        .charge(header.saturating_mul(HEADER_EXPANSION))
+        .charge(header_memory(&rest[..header.min(rest.len())]))
         .map_err(|Exhausted| CheckpointError::TooLarge {
             path: path.to_owned(),
             item: "the tensors described in the header".to_owned(),
@@ -54,6 +56,26 @@ pub(crate) fn read(
         .collect();
     texts.sort_unstable_keys();
     Ok((tensors, texts))
+}
+
+/// Returns an upper estimate of the memory in bytes of a parsed header. Texts of any length are
+/// read, as those of bundles and class lists; tensors without data are limited.
+fn header_memory(json: &[u8]) -> usize {
+    let mut in_strings = 0;
+    let mut inside = false;
+    let mut escaped = false;
+    for &byte in json {
+        if inside && (escaped || byte != b'"') {
+            in_strings += 1;
+            escaped = !escaped && byte == b'\\';
+        } else if byte == b'"' {
+            inside = !inside;
+        }
+    }
+    let others = json.len() - in_strings;
+    others
+        .saturating_mul(ENTRY_EXPANSION)
+        .saturating_add(in_strings.saturating_mul(STRING_COPIES))
 }
 
 fn tensor(

@@ -202,6 +202,14 @@ fn choose<'a>(
     }
 }
 
+/// Whether the name of a tensor within a model is that of an optimizer's state.
+fn is_moment(name: &str) -> bool {
+    MOMENTS.iter().any(|wrapper| {
+        let rest = name.strip_prefix(wrapper);
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    })
+}
+
 /// Strips the prefix of the chosen model; tensors without it are not a part of the model.
 fn strip<T>(
     tensors: IndexMap<String, T>,
@@ -214,13 +222,21 @@ fn strip<T>(
         alternatives: others.map(Candidate::name).collect(),
         ignored: Vec::new(),
     };
+    // Prefixes of other models among these names: within the chosen one, or not.
+    let (inner, outer): (Vec<&str>, Vec<&str>) = candidates
+        .iter()
+        .filter(|other| *other != chosen && other.keys == chosen.keys && !other.prefix.is_empty())
+        .map(|other| &*other.prefix)
+        .partition(|prefix| prefix.starts_with(&chosen.prefix));
+    let is_in = |prefixes: &[&str], name: &str| prefixes.iter().any(|p| name.starts_with(p));
     let mut stripped = IndexMap::new();
     for (name, tensor) in tensors {
         let plain = name.replace(COMPILED, "");
-        match plain
-            .strip_prefix(&chosen.prefix)
-            .filter(|rest| !rest.is_empty())
-        {
+        if is_in(&inner, &plain) {
+            continue;
+        }
+        let rest = plain.strip_prefix(&chosen.prefix);
+        match rest.filter(|rest| !rest.is_empty() && !is_moment(rest)) {
             // A second tensor of that name cannot come from the compiler.
             Some(rest) if stripped.contains_key(rest) => {
                 stripped.insert(name, tensor);
@@ -228,16 +244,10 @@ fn strip<T>(
             Some(rest) => {
                 stripped.insert(rest.to_owned(), tensor);
             }
+            None if is_in(&outer, &plain) => {}
             None => model.ignored.push(name),
         }
     }
-    let is_other = |name: &String| {
-        let mut others = candidates.iter().filter(|each| *each != chosen);
-        others.any(|other| {
-            other.keys == chosen.keys && !other.prefix.is_empty() && name.starts_with(&other.prefix)
-        })
-    };
-    model.ignored.retain(|name| !is_other(name));
     (stripped, model)
 }
 
@@ -332,6 +342,19 @@ mod tests {
             assert_eq!((&*found.prefix, tensors.len()), ("model_ema.module.", 2));
             assert_eq!(found.alternatives, ["model"]);
         }
+        // The names of the model itself have no prefix, or that of both.
+        for (own, ema) in [
+            ("", "ema."),
+            ("", "ema_model.module."),
+            ("model.", "model.ema."),
+        ] {
+            let names = [with_prefix(ema), with_prefix(own)].concat();
+            let (tensors, found) = select(&names, None);
+            assert_eq!((&*found.prefix, tensors.len()), (own, 2), "{ema}");
+            assert!(found.ignored.is_empty());
+            let (tensors, found) = select(&names, Some(ema));
+            assert_eq!((&*found.prefix, tensors.len()), (ema, 2));
+        }
         // Nothing else is there.
         assert_eq!(select(&with_prefix("ema."), None).1.prefix, "ema.");
     }
@@ -396,7 +419,10 @@ mod tests {
                 .is_none()
         );
         let names = [names, with_prefix("")].concat();
-        assert_eq!(select(&names, None).1.prefix, "");
+        let (tensors, found) = select(&names, None);
+        assert_eq!(found.prefix, "");
+        assert_eq!(tensors.keys().collect::<Vec<_>>(), OWN);
+        assert_eq!(found.ignored.len(), 4);
     }
 
     #[test]

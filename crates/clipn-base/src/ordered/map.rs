@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use super::tickets::{ChunkLimits, Tickets, Window};
+use super::tickets::{ChunkLimits, StopOnPanic, Tickets, Window};
 
 /// A worker of an [`OrderedMap`] panicked; the results after the last one are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -23,7 +23,7 @@ const MAX_CHANNEL: usize = 1 << 16;
 /// The first error of `sink`, which ends the work.
 ///
 /// # Panics
-/// If `work` or the iterator panics, or there are no workers.
+/// If `work`, `sink` or the iterator panics, or there are no workers.
 pub fn map_ordered<T: Send, W: Send, R: Send, E>(
     items: impl Iterator<Item = T> + Send,
     limits: ChunkLimits,
@@ -50,6 +50,8 @@ pub fn map_ordered<T: Send, W: Send, R: Send, E>(
             });
         }
         drop(sender);
+        // The scope waits for the workers, also if `sink` panics.
+        let _guard = StopOnPanic(&tickets.window);
         let mut ordered = Reordered::new(receiver);
         while let Some(result) = ordered.next() {
             if let Err(error) = sink(result) {

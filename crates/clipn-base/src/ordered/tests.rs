@@ -141,6 +141,22 @@ fn a_panic_of_the_source_is_passed_on() {
 }
 
 #[test]
+#[should_panic(expected = "seven")]
+fn a_panic_of_the_sink_stops_the_workers() {
+    let _ = map_ordered(
+        0..,
+        ChunkLimits::new(1),
+        vec![(); 3],
+        light,
+        |(): &mut (), chunk: Vec<usize>| chunk[0],
+        |result| {
+            assert!(result != 7, "seven");
+            Ok::<(), ()>(())
+        },
+    );
+}
+
+#[test]
 fn an_iterator_gives_the_results_in_order() {
     for workers in [1, 2, 5] {
         let map = OrderedMap::new(

@@ -177,8 +177,8 @@ impl<I: Iterator> Tickets<I> {
     }
 }
 
-/// Stops the other workers when one panics, so that none waits for its chunk forever.
-struct StopOnPanic<'a>(&'a Window);
+/// Stops the workers when one of them or the receiver panics, so that none waits forever.
+pub(super) struct StopOnPanic<'a>(pub(super) &'a Window);
 
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {

@@ -19,6 +19,9 @@ use crate::torch::pickle_error;
 /// PyTorch's own limit on the number of dimensions.
 const MAX_DIMENSIONS: usize = 64;
 
+/// Maximum number of attributes of a dataclass; those of PyTorch have at most 6.
+const MAX_ATTRIBUTES: usize = 64;
+
 /// Adds what a metadata file lists to `index`.
 pub(super) fn read(
     path: &Path,
@@ -194,10 +197,11 @@ impl<'m, 'a> MetadataReader<'m, 'a> {
         }
     }
 
-    /// Returns an attribute of an object; of duplicates, the last.
+    /// Returns an attribute of an object with at most [`MAX_ATTRIBUTES`]; of duplicates, the last.
     fn attribute(&self, object: Id, name: &str) -> Option<Id> {
-        let Node::Module(attributes) = self.parsed.node(object) else {
-            return None;
+        let attributes = match self.parsed.node(object) {
+            Node::Module(attributes) if attributes.len() <= MAX_ATTRIBUTES => attributes,
+            _ => return None,
         };
         let mut named = attributes
             .iter()

@@ -34,6 +34,10 @@ pub(crate) fn reduce(vm: &mut Vm<'_, '_>) -> Result<(), PickleError> {
         (Global::OrderedDict, []) => vm.push(Node::Dict(Vec::new())),
         (Global::OrderedDict, &[entries]) => dict_from_pairs(vm, entries),
         (Global::DefaultDict, [] | [_]) => vm.push(Node::Dict(Vec::new())),
+        (Global::Counter, []) => vm.push(Node::Dict(Vec::new())),
+        (Global::Counter, &[counts]) if matches!(vm.node(counts), Node::Dict(_)) => {
+            vm.push_id(counts)
+        }
         (Global::Set, []) => vm.push(Node::Set(Vec::new())),
         (Global::Set, &[items]) => set_from_items(vm, items),
         (Global::Bytes, []) => vm.push(Node::Bytes(&[])),

@@ -7,6 +7,7 @@ use crate::Dtype;
 pub(crate) enum Global {
     OrderedDict,
     DefaultDict,
+    Counter,
     Set,
     Bytes,
     /// A type used only as a value, such as the factory of a defaultdict.
@@ -130,6 +131,7 @@ pub(crate) fn lookup(dialect: Dialect, module: &str, name: &str) -> Option<Globa
     Some(match (module, name) {
         ("collections", "OrderedDict") => Global::OrderedDict,
         ("collections", "defaultdict") => Global::DefaultDict,
+        ("collections", "Counter") => Global::Counter,
         ("torch._utils", "_rebuild_tensor") => Global::RebuildTensor,
         ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensorV2,
         ("torch._utils", "_rebuild_tensor_v3") => Global::RebuildTensorV3,

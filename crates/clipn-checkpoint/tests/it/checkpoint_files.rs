@@ -256,6 +256,20 @@ fn written_files_are_read_back() {
 }
 
 #[test]
+fn metadata_of_any_length_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sentences.safetensors");
+    let sentences = "\"a photo of a pizza, {hot}, [1, 2, 3].\"\\".repeat(600_000);
+    assert!(sentences.len() > 20 << 20);
+    let metadata = BTreeMap::from([("sentences".to_owned(), sentences)]);
+    let tensor = Tensor::from_f32(&[1], vec![0.5]).unwrap();
+    write_safetensors(&path, [("w".to_owned(), tensor)], &metadata).unwrap();
+    let back = Checkpoint::open(&path).unwrap();
+    let texts: BTreeMap<&str, &str> = back.metadata().iter().collect();
+    assert!(texts["sentences"] == metadata["sentences"]);
+}
+
+#[test]
 fn files_in_use_can_be_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");

@@ -328,6 +328,35 @@ fn rejects_legacy_storages_that_differ_from_their_description() {
 }
 
 #[test]
+fn counters_of_schedulers_are_dictionaries() {
+    let counter = |arguments: &[u8]| {
+        let head = b"\x80\x02}X\x02\x00\x00\x00lrccollections\nCounter\n";
+        error(legacy(&[&head[..], arguments, b"Rs."].concat()))
+    };
+    for counts in [&b"}X\x01\x00\x00\x00aK\x03s\x85"[..], b"}\x85", b")"] {
+        let read = counter(counts);
+        assert!(matches!(read, CheckpointError::NoTensors { .. }), "{read}");
+    }
+    let refused = counter(b"K\x03\x85");
+    assert!(
+        matches!(refused, CheckpointError::Corrupt { .. }),
+        "{refused}"
+    );
+}
+
+#[test]
+fn limits_the_number_of_empty_tensors_in_a_header() {
+    let entries = |count: u32| {
+        let entry = |i| format!(r#""a \" {i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#);
+        let entries: Vec<String> = (0..count).map(entry).collect();
+        safetensors(&format!("{{{}}}", entries.join(",")), 0)
+    };
+    assert_eq!(read(entries(5_000)).unwrap().len(), 5_000);
+    let bomb = error(entries(50_000));
+    assert!(matches!(bomb, CheckpointError::TooLarge { .. }), "{bomb}");
+}
+
+#[test]
 fn rejects_invalid_safetensors_headers() {
     let tensor = |start: usize, end: usize| {
         format!(r#"{{"dtype":"F32","shape":[2],"data_offsets":[{start},{end}]}}"#)
