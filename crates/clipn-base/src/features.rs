@@ -15,7 +15,7 @@ pub fn row_problem(row: &[f32]) -> Option<String> {
         let value = if row[column].is_nan() {
             "NaN"
         } else {
-            "an infinite value"
+            "a value that is infinite or too large for f32"
         };
         return Some(format!("has {value} in column {column}"));
     }

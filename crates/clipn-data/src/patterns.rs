@@ -1,10 +1,10 @@
 //! Glob patterns: what they match, and what they cannot, names that are not UTF-8.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, PatternError};
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use crate::image_name::is_ignored_name;
 
@@ -33,7 +33,9 @@ pub fn matched_paths(pattern: &str) -> Result<MatchedPaths, PatternError> {
     // Names that the pattern spells out are meant.
     let is_meant = move |path: &Path| {
         let rest = path.strip_prefix(&fixed).unwrap_or(path);
-        rest.iter()
+        rest.components()
+            .filter(|part| *part != Component::CurDir)
+            .map(Component::as_os_str)
             .all(|name| !is_ignored_name(name) || names.iter().any(|n| **n == *name))
     };
     if !pattern.contains("**") {
@@ -50,11 +52,21 @@ pub fn matched_paths(pattern: &str) -> Result<MatchedPaths, PatternError> {
         true => PathBuf::from("."),
         false => root,
     };
+    // The walk itself leaves out links to directories that it is in, not to those above.
+    let above = start.canonicalize().ok();
+    let is_circle = move |entry: &DirEntry| {
+        let target = || entry.path().canonicalize().ok();
+        entry.path_is_symlink()
+            && entry.file_type().is_dir()
+            && matches!((&above, target()), (Some(above), Some(target)) if above.starts_with(&target))
+    };
     let entries = WalkDir::new(start)
         .follow_links(true)
         .sort_by_file_name()
         .into_iter()
-        .filter_entry(move |entry| entry.depth() == 0 || is_meant(entry.path()));
+        .filter_entry(move |entry| {
+            entry.depth() == 0 || is_meant(entry.path()) && !is_circle(entry)
+        });
     let matched = move |path: &Path| {
         let text = plain(path.to_str()?);
         let is_match = matcher.matches_with(text, OPTIONS);
@@ -122,7 +134,7 @@ pub fn unmatched_names(pattern: &str) -> Vec<PathBuf> {
         .take_while(|part| part.as_os_str() != "**")
         .map(|part| Pattern::new(&part.as_os_str().to_string_lossy()).ok())
         .collect();
-    let is_entered = |entry: &walkdir::DirEntry| {
+    let is_entered = |entry: &DirEntry| {
         let part = entry.depth().checked_sub(1).and_then(|at| parts.get(at));
         let Some(Some(part)) = part else {
             return true;
@@ -134,7 +146,7 @@ pub fn unmatched_names(pattern: &str) -> Vec<PathBuf> {
         .into_iter()
         .filter_entry(is_entered)
         .filter_map(Result::ok)
-        .map(walkdir::DirEntry::into_path);
+        .map(DirEntry::into_path);
     let mut found: Vec<PathBuf> = paths
         .filter(|path| path.to_str().is_none())
         .filter(|path| matcher.matches_with(plain(&path.to_string_lossy()), options))
@@ -188,7 +200,19 @@ mod tests {
         assert_eq!(found("__MACOSX/*.png"), ["__MACOSX/2.png"]);
         assert_eq!(found("*"), ["3.png", "x"]);
         assert_eq!(found("none/**/*.png"), [""; 0]);
+        // The start is below what the link means.
+        assert_eq!(found("x/**/*.png"), ["x/y/0.png", "x/y/9.png"]);
         assert!(matched_paths("a/***").is_err());
+    }
+
+    #[test]
+    fn patterns_without_a_directory_begin_in_the_current_one() {
+        // Tests run in the directory of the crate.
+        for pattern in ["**/patterns.rs", "./**/patterns.rs", "**/src/*terns.rs"] {
+            let paths = matched_paths(pattern).unwrap().map(Result::unwrap);
+            let paths: Vec<PathBuf> = paths.collect();
+            assert_eq!(paths, [Path::new("src/patterns.rs")], "{pattern}");
+        }
     }
 
     #[test]

@@ -294,7 +294,11 @@ fn open_npy(path: &Path) -> Result<Contents, FeatureError> {
         .checked_mul(header.columns)
         .and_then(|values| values.checked_mul(header.size))
         .filter(|&bytes| bytes < isize::MAX as usize);
-    let found = file.metadata().map_err(unreadable)?.len() - header.offset as u64;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(format("not a regular file".to_owned()));
+    }
+    let found = metadata.len().saturating_sub(header.offset as u64);
     if expected.map(|bytes| bytes as u64) != Some(found) {
         return Err(format(format!(
             "expected {} rows of {} values of {} bytes after the header, got {found} bytes",
@@ -464,7 +468,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .ends_with("has an infinite value in column 1"),
+                .ends_with("has a value that is infinite or too large for f32 in column 1"),
             "{error}"
         );
     }

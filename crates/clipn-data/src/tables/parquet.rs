@@ -8,7 +8,6 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
@@ -42,8 +41,6 @@ enum ImageColumn {
 enum TextColumn {
     /// Leaf column of strings.
     Text(usize),
-    /// Leaf column of class indices, and the names of the classes.
-    Label { leaf: usize, names: Vec<String> },
     /// Leaf column of integers, which become text.
     Integer(usize),
 }
@@ -95,6 +92,8 @@ pub(crate) struct Columns {
     pub image_name: String,
     /// Name of the column of texts.
     pub text_name: String,
+    /// Names of the classes whose indices the column of texts has; empty if it has texts.
+    pub class_names: Vec<String>,
 }
 
 impl Columns {
@@ -157,7 +156,7 @@ impl ParquetTable {
     }
 
     /// Finds the column of images and, if requested, that of texts. `names` are the names of classes
-    /// whose indices the column of texts has; without them, those in the file are used.
+    /// whose indices the column of texts has; without them, a column of integers has those in the file.
     ///
     /// # Errors
     /// Which column is missing or of an unusable type.
@@ -170,11 +169,12 @@ impl ParquetTable {
         let top = self.top_columns();
         let image_name = self.find(&top, image, "Image")?;
         let image = self.image_column(&image_name)?;
-        let (text, text_name) = match text {
-            None => (None, String::new()),
+        let (text, text_name, class_names) = match text {
+            None => (None, String::new(), Vec::new()),
             Some(text) => {
                 let name = self.find(&top, text, "ClassLabel")?;
-                (Some(self.text_column(&name, names)?), name)
+                let (column, names) = self.text_column(&name, names)?;
+                (Some(column), name, names)
             }
         };
         Ok(Columns {
@@ -182,6 +182,7 @@ impl ParquetTable {
             text,
             image_name,
             text_name,
+            class_names,
         })
     }
 
@@ -306,14 +307,19 @@ impl ParquetTable {
         }
     }
 
-    fn text_column(&self, name: &str, names: &[String]) -> Result<TextColumn, String> {
+    /// Returns the column of texts, and the names of the classes whose indices it has.
+    fn text_column(
+        &self,
+        name: &str,
+        names: &[String],
+    ) -> Result<(TextColumn, Vec<String>), String> {
         let unusable = || format!("column `{name}`: expected strings or class indices");
         let (leaf, column) = self
             .leaf(&[name])
             .filter(|(_, column)| column.max_rep_level() == 0)
             .ok_or_else(unusable)?;
         match column.physical_type() {
-            Physical::BYTE_ARRAY => Ok(TextColumn::Text(leaf)),
+            Physical::BYTE_ARRAY => Ok((TextColumn::Text(leaf), names.to_vec())),
             Physical::INT32 | Physical::INT64 => {
                 let names = if names.is_empty() {
                     self.class_names(name)
@@ -325,7 +331,7 @@ impl ParquetTable {
                         "column `{name}` has class indices, but there are no class names"
                     ));
                 }
-                Ok(TextColumn::Label { leaf, names })
+                Ok((TextColumn::Integer(leaf), names))
             }
             _ => Err(unusable()),
         }
@@ -364,13 +370,9 @@ impl ParquetTable {
             }
             ImageColumn::Path(leaf) => (None, Some(open(leaf)?)),
         };
-        let (text, names) = match &columns.text {
-            None => (None, None),
-            Some(TextColumn::Text(leaf)) => (Some(open(*leaf)?), None),
-            Some(TextColumn::Label { leaf, names }) => {
-                (Some(open(*leaf)?), Some(Arc::from(names.as_slice())))
-            }
-            Some(TextColumn::Integer(leaf)) => (Some(open(*leaf)?), None),
+        let text = match columns.text {
+            None => None,
+            Some(TextColumn::Text(leaf) | TextColumn::Integer(leaf)) => Some(open(leaf)?),
         };
         let left = self.groups.get(group).copied().unwrap_or(0);
         Ok(GroupRows {
@@ -378,7 +380,6 @@ impl ParquetTable {
             image,
             path,
             text,
-            names,
         })
     }
 }
@@ -389,7 +390,6 @@ pub(crate) struct GroupRows {
     image: Option<LeafReader>,
     path: Option<LeafReader>,
     text: Option<LeafReader>,
-    names: Option<Arc<[String]>>,
 }
 
 impl fmt::Debug for GroupRows {
@@ -401,7 +401,7 @@ impl fmt::Debug for GroupRows {
 }
 
 impl GroupRows {
-    /// Returns the image and the text of the next row; `None` at the end of the row group.
+    /// Returns the image and the text or integer of the next row; `None` at the end of the row group.
     ///
     /// # Errors
     /// What is wrong with the file; the rest of the row group cannot be read.
@@ -417,13 +417,7 @@ impl GroupRows {
         let (image, path) = (read(&mut self.image)?, read(&mut self.path)?);
         let text = match read(&mut self.text)? {
             LeafValue::Bytes(bytes) => Some(String::from_utf8_lossy(bytes.data()).into_owned()),
-            LeafValue::Int(integer) => match &self.names {
-                Some(names) => {
-                    let index = usize::try_from(integer).ok();
-                    index.and_then(|index| names.get(index)).cloned()
-                }
-                None => Some(integer.to_string()),
-            },
+            LeafValue::Int(integer) => Some(integer.to_string()),
             LeafValue::None => None,
         };
         let image = match (image, path) {

@@ -179,8 +179,8 @@ fn read_table(file: &CaptionFile) -> Result<CaptionTable, TrainingDataError> {
                 _ => "".into(),
             };
             let caption = caption.unwrap_or_default();
-            // Class indices have become names already.
-            table.push(row, check_fields(image.as_bytes(), caption.as_bytes(), &[]));
+            let fields = check_fields(image.as_bytes(), caption.as_bytes(), &columns.class_names);
+            table.push(row, fields);
             row += 1;
         }
     }
@@ -245,7 +245,7 @@ impl ParquetReader {
         let index = self.position - 1;
         let key = format!("{}:{}", file.name(), self.group.first_row + index);
         let directory = file.table.path().parent().unwrap_or(Path::new(""));
-        match pair(image, caption, directory) {
+        match pair(image, caption, &file.columns.class_names, directory) {
             Ok((image, caption)) => DrawnItem::Sample(Box::new(RawSample {
                 key,
                 image,
@@ -277,14 +277,15 @@ impl ParquetReader {
     }
 }
 
-/// The image and the caption of a row.
+/// The image and the caption of a row. With class names, the caption is the index of a class.
 fn pair(
     image: CellImage,
     caption: Option<&str>,
+    class_names: &[String],
     directory: &Path,
 ) -> Result<(RawImage, String), RowProblem> {
     let caption = caption.ok_or((SkipReason::NoCaption, "no value in the column of captions"))?;
-    let caption = check_caption(caption, &[])?.into_owned();
+    let caption = check_caption(caption, class_names)?.into_owned();
     let image = match image {
         CellImage::Bytes(bytes) => RawImage::Bytes(bytes),
         CellImage::Path(path) => RawImage::File(PathBuf::from(directory).join(path)),

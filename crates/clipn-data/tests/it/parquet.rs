@@ -204,6 +204,38 @@ fn class_indices_have_the_names_in_the_file_or_the_given_ones() {
 }
 
 #[test]
+fn class_indices_are_text_or_integers_and_others_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.parquet");
+    let mut all = rows(3);
+    for (row, text) in all.iter_mut().zip(["1", "0", "one"]) {
+        row.2 = Some(text.to_owned());
+    }
+    all[2].3 = 7;
+    write(&path, &all, 3, Compression::SNAPPY);
+    for column in ["text", "label"] {
+        let format = CaptionTableFormat {
+            caption_key: column.to_string(),
+            class_names: vec!["cat".to_owned(), "dog".to_owned()],
+            ..CaptionTableFormat::default()
+        };
+        let source = CaptionSource::open_parquet(path.to_str().unwrap(), &format).unwrap();
+        let loader = CaptionLoader::new(source, in_order(2)).unwrap();
+        let mut epoch = loader.epoch(0).unwrap();
+        let captions = epoch.next().unwrap().unwrap().captions;
+        let expected = match column {
+            "text" => ["dog", "cat"],
+            _ => ["cat", "dog"],
+        };
+        assert_eq!(captions, expected);
+        assert!(epoch.next().is_none());
+        let skipped = &epoch.skipped().examples[0];
+        assert_eq!(skipped.reason, SkipReason::BadCaption);
+        assert_eq!(skipped.detail, "the caption is not the index of a class");
+    }
+}
+
+#[test]
 fn rows_without_a_value_are_skipped_and_paths_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");

@@ -252,14 +252,20 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
         Ok::<_, CliError>(without_nested(found))
     };
     let (mut files, mut archives, mut directories) = (0, 0, 0);
-    for path in matches()?.filter_map(Result::ok) {
-        *if path.is_dir() {
-            &mut directories
-        } else if is_archive(&path) {
-            &mut archives
-        } else {
-            &mut files
+    let mut unreadable = None;
+    for path in matches()? {
+        *match path {
+            Ok(path) if path.is_dir() => &mut directories,
+            Ok(path) if is_archive(&path) => &mut archives,
+            Ok(_) => &mut files,
+            Err((path, source)) => {
+                unreadable.get_or_insert(CliError::ReadFile { path, source });
+                continue;
+            }
         } += 1;
+    }
+    if let (0, Some(error)) = (files + archives + directories, unreadable) {
+        return Err(error);
     }
     let unmatched = unmatched_names(text);
     let named = unmatched.first().map(|first| {
