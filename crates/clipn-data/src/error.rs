@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use clipn_base::count::count as number_of;
+
 use crate::skipped_files::SkippedFiles;
 
 /// Error of a data set or a benchmark definition.
@@ -86,8 +88,9 @@ pub enum DatasetError {
     /// Some class directories have the names of classes and some have not, and the order of the
     /// directories is not that of the names.
     #[error(
-        "{matched} class directories in {} have the name of a class, {count} have not ({}){}",
-        .path.display(), list(.directories, *.count), without_directory(.names)
+        "{} in {} {} the name of a class, {count} {} not ({}){}",
+        number_of(*.matched, "class directory"), .path.display(), verb(*.matched, "has", "have"),
+        verb(*.count, "has", "have"), list(.directories, *.count), without_directory(.names)
     )]
     PartialMatch {
         /// The directory.
@@ -141,8 +144,9 @@ pub enum DatasetError {
     },
     /// Class directories are missing from the map.
     #[error(
-        "{count} class directories of {} are neither in the map {map} nor in `exclude` (first: {})",
-        .path.display(), list(.examples, *.count)
+        "{} of {} {} neither in the map {map} nor in `exclude` (first: {})",
+        number_of(*.count, "class directory"), .path.display(), verb(*.count, "is", "are"),
+        list(.examples, *.count)
     )]
     ClassesMissingFromMap {
         /// The directory.
@@ -156,9 +160,10 @@ pub enum DatasetError {
     },
     /// Directories of selected classes do not exist.
     #[error(
-        "{count} class directories of the map {map} are neither in {} nor in `exclude` (first: {})",
-        .path.display(), list(.examples, *.count)
-        )]
+        "{} of the map {map} {} neither in {} nor in `exclude` (first: {})",
+        number_of(*.count, "class directory"), verb(*.count, "is", "are"), .path.display(),
+        list(.examples, *.count)
+    )]
     MissingClassDirectories {
         /// The directory.
         path: PathBuf,
@@ -380,6 +385,11 @@ pub(crate) fn first_few<S: ToString>(names: impl IntoIterator<Item = S>) -> Vec<
         .take(MAX_SHOWN)
         .map(|name| name.to_string())
         .collect()
+}
+
+/// The singular or the plural of a verb.
+fn verb<'a>(number: usize, singular: &'a str, plural: &'a str) -> &'a str {
+    if number == 1 { singular } else { plural }
 }
 
 fn list(first: &[String], count: usize) -> String {

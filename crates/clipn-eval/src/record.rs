@@ -61,16 +61,17 @@ impl EvaluationRecord {
             source,
         };
         let mut bytes = Vec::new();
-        File::open(&file)
-            .map_err(read_error)?
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(read_error)?;
+        let opened = File::open(&file).map_err(read_error)?;
+        let length = opened.metadata().map_err(read_error)?.len();
+        if length <= MAX_BYTES {
+            let mut limited = opened.take(MAX_BYTES + 1);
+            limited.read_to_end(&mut bytes).map_err(read_error)?;
+        }
         let invalid = |reason| EvaluationError::InvalidResults {
             path: file.clone(),
             reason,
         };
-        if bytes.len() as u64 > MAX_BYTES {
+        if length.max(bytes.len() as u64) > MAX_BYTES {
             let limit = MAX_BYTES >> 20;
             return Err(invalid(format!("the file has more than {limit} MiB")));
         }

@@ -26,6 +26,9 @@ pub struct MetricSpreads {
     /// AUPR by the trapezoidal rule, out-of-distribution positive, if every repeat has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aupr_out_trapezoid: Option<MetricSpread>,
+    /// Area under the risk-coverage curve, if every run has it; repeats of one evaluation have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aurc: Option<MetricSpread>,
     /// Mean FPR with its statistics at every true positive rate: in every convention over runs, in the
     /// convention of the settings over other repeats.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -109,8 +112,8 @@ impl MetricSpreads {
         let of = |pick: fn(&MetricValues) -> f64| {
             MetricSpread::from_values(values.iter().map(pick), source)
         };
-        let trapezoid = |index: usize| {
-            let found: Option<Vec<f64>> = values.iter().map(|v| v.trapezoid[index]).collect();
+        let optional = |pick: fn(&MetricValues) -> Option<f64>| {
+            let found: Option<Vec<f64>> = values.iter().map(pick).collect();
             found.map(|found| MetricSpread::from_values(found.into_iter(), source))
         };
         let lists: Vec<&[FprFigure]> = values.iter().map(|v| &v.fpr[..]).collect();
@@ -121,8 +124,9 @@ impl MetricSpreads {
             fpr95: of(|v| v.main[1]),
             aupr_in: of(|v| v.main[2]),
             aupr_out: of(|v| v.main[3]),
-            aupr_in_trapezoid: trapezoid(0),
-            aupr_out_trapezoid: trapezoid(1),
+            aupr_in_trapezoid: optional(|v| v.trapezoid[0]),
+            aupr_out_trapezoid: optional(|v| v.trapezoid[1]),
+            aurc: optional(|v| v.aurc),
             fpr,
         }
     }
@@ -136,12 +140,14 @@ impl MetricSpreads {
             aupr_out,
             aupr_in_trapezoid,
             aupr_out_trapezoid,
+            aurc,
             fpr,
         } = self;
         [auroc, fpr95, aupr_in, aupr_out]
             .into_iter()
             .chain(aupr_in_trapezoid)
             .chain(aupr_out_trapezoid)
+            .chain(aurc)
             .chain(fpr.iter().filter_map(|figure| figure.spread.as_ref()))
     }
 }
@@ -152,6 +158,7 @@ pub(crate) struct MetricValues {
     pub(crate) main: [f64; 4],
     /// AUPR by the trapezoidal rule with ID and with OOD positive.
     pub(crate) trapezoid: [Option<f64>; 2],
+    pub(crate) aurc: Option<f64>,
     /// FPR at every true positive rate.
     pub(crate) fpr: Vec<FprFigure>,
 }
@@ -160,6 +167,7 @@ pub(crate) fn metrics_of_result(r: &OodResult) -> MetricValues {
     MetricValues {
         main: [r.auroc, r.fpr95, r.aupr_in, r.aupr_out],
         trapezoid: [r.aupr_in_trapezoid, r.aupr_out_trapezoid],
+        aurc: r.aurc,
         fpr: r.fpr.clone(),
     }
 }
@@ -168,6 +176,7 @@ fn metrics_of_average(a: &Average) -> MetricValues {
     MetricValues {
         main: [a.auroc, a.fpr95, a.aupr_in, a.aupr_out],
         trapezoid: [a.aupr_in_trapezoid, a.aupr_out_trapezoid],
+        aurc: a.aurc,
         fpr: a.fpr.clone(),
     }
 }

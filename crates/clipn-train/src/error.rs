@@ -192,6 +192,21 @@ pub enum TrainingError {
 }
 
 impl TrainingError {
+    /// Whether other settings are needed, rather than other files or another machine.
+    pub fn is_of_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidSetting { .. }
+                | Self::ObjectiveMismatch { .. }
+                | Self::SettingsMismatch { .. }
+                | Self::Schedule(_)
+                | Self::Optimizer(OptimizerError::InvalidSetting { .. })
+                | Self::Objective(
+                    ObjectiveError::InvalidWeight { .. } | ObjectiveError::InvalidNoScale { .. }
+                )
+        )
+    }
+
     /// Advice for the caller: what to change or to try next; `None` if the message says it all.
     pub fn hint(&self) -> Option<&'static str> {
         let hint = match self {

@@ -1,5 +1,6 @@
 //! Warnings of scores with few distinct values.
 
+use clipn::count::{count, noun};
 use clipn::metrics::{CoarseCause, CoarseScores};
 
 use crate::common::messages::{hint, warning};
@@ -42,15 +43,15 @@ pub(crate) fn warn_of_coarse<'a>(
         } = entry.coarse;
         let others = match sets - 1 {
             0 => String::new(),
-            1 => ", and 1 further set".to_owned(),
-            n => format!(", and {n} further sets"),
+            n => format!(", and {}", count(n, "further set")),
         };
         warning(format_args!(
-            "{} has {} distinct values among {} scores with {}{others}: {cause}; ties \
-             decide a part of its metrics",
+            "{} has {} {} among {} {} with {}{others}: {cause}; ties decide a part of its metrics",
             entry.score,
             thousands(distinct),
+            noun(&distinct, "distinct value"),
             thousands(total),
+            noun(&total, "score"),
             entry.ood
         ));
     }

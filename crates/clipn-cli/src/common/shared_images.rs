@@ -1,5 +1,6 @@
-//! Warning of images that are in two sets that should have nothing in common.
+//! Warnings of images and files of features that are in two sets that should have nothing in common.
 
+use std::fs::canonicalize;
 use std::path::Path;
 
 use clipn::dataset::ImagePaths;
@@ -33,5 +34,17 @@ impl NamedPaths<'_> {
                 first.display()
             ));
         }
+    }
+}
+
+/// Warns if two files of features are the same. `names` are what messages call them.
+pub(crate) fn warn_of_same_features(names: [&str; 2], files: [&Path; 2], consequence: &str) {
+    if let [Ok(one), Ok(other)] = files.map(canonicalize)
+        && one == other
+    {
+        let [one, other] = names;
+        warning(format_args!(
+            "{one} and {other} are the same file: {consequence}"
+        ));
     }
 }

@@ -28,6 +28,22 @@ fn rejected(arguments: &[&str], parts: &[&str]) {
 }
 
 #[test]
+fn flags_that_no_task_takes_are_rejected() {
+    for (flags, task) in [
+        (&["--batch-size", "4"][..], "metrics"),
+        (&["--full"], "image-b32"),
+        (&["--model", "ViT-B-16"], "metrics"),
+        (&["--data", "."], "text77"),
+    ] {
+        let message = format!("{} has no effect on the tasks", flags[0]);
+        rejected(
+            &[&["bench", "--quick", task], flags].concat(),
+            &[&message, "leave it out, or measure one of"],
+        );
+    }
+}
+
+#[test]
 fn measures_time_and_memory_of_every_task() {
     let sandbox = Sandbox::new();
     let report = json(&sandbox, &bench(&["--data", "photos", "--threads", "2"]));

@@ -686,6 +686,29 @@ fn wrong_features_are_refused_with_their_row() {
     );
 }
 
+#[test]
+fn features_that_are_known_and_unknown_are_warned_of() {
+    let s = embedded();
+    let stderr = |ood: &[&str]| {
+        let flags = ["eval", "--features", "id=id.npy"];
+        let ood = ood.iter().flat_map(|set| ["--ood-features", *set]);
+        let output = s.clipn(&[&flags[..], &ood.collect::<Vec<_>>(), &TEXTS].concat());
+        assert!(output.status.success());
+        text(&output.stderr)
+    };
+    let both = stderr(&["same=./id.npy", "noise=noise.npy"]);
+    assert!(
+        both.contains("warning: id and same are the same file: they count as in-distribution"),
+        "{both}"
+    );
+    let twice = stderr(&["a=noise.npy", "b=noise.npy"]);
+    assert!(
+        twice.contains("warning: a and b are the same file: means over sets count them twice"),
+        "{twice}"
+    );
+    assert!(!stderr(&["noise=noise.npy"]).contains("same file"));
+}
+
 /// Names of classes that come with their features are checked as those of `--classes`.
 #[test]
 fn keys_of_text_features_are_class_names() {

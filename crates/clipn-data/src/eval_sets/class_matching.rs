@@ -400,7 +400,7 @@ mod tests {
         let error = matched(&["a", "b", "c"], &["b", "c", "x"]).unwrap_err();
         assert_eq!(
             error,
-            "2 class directories in d have the name of a class, 1 have not (x), and there are \
+            "2 class directories in d have the name of a class, 1 has not (x), and there are \
              classes without a directory (a)"
         );
         assert!(

@@ -89,7 +89,7 @@ fn a_map_and_its_directories_must_match() {
     touch(&root.path().join("id/n4/1.jpg"));
     let unmapped = error("roles = [\"id\"]");
     assert!(
-        unmapped.starts_with("cannot open set `t`: 1 class directories of")
+        unmapped.starts_with("cannot open set `t`: 1 class directory of")
             && unmapped.contains("(first: n4)"),
         "{unmapped}"
     );
@@ -101,7 +101,7 @@ fn a_map_and_its_directories_must_match() {
     fs::remove_dir_all(root.path().join("id/n3")).unwrap();
     let missing = error("exclude = [\"n4\"]");
     assert!(
-        missing.contains("are neither in") && missing.contains("(first: n3)"),
+        missing.contains("is neither in") && missing.contains("(first: n3)"),
         "{missing}"
     );
     // Excluded classes need not exist.

@@ -264,7 +264,7 @@ impl Bundle {
         }
     }
 
-    /// Checks what [`open`](Self::open) requires.
+    /// Checks what [`open`](Self::open) and a detector require.
     fn check_readable(&self) -> Result<(), BundleError> {
         let classifier = &self.classifier;
         let unreadable = |problem| Err(BundleError::Unreadable { problem });
@@ -283,6 +283,13 @@ impl Bundle {
                 "expected features of dimension {expected}, as of the model, got {dim}"
             ));
         }
+        if let Some(calibration) = &self.calibration {
+            // Patches depend on the image tower, which may be elsewhere.
+            let inputs = classifier.score_inputs().with_local(true);
+            if let Err(error) = inputs.check(calibration.score()) {
+                return unreadable(format!("its calibration does not fit: {error}"));
+            }
+        }
         Ok(())
     }
 
@@ -292,7 +299,7 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::Checkpoint`] for I/O errors, [`BundleError::CustomScore`] if the calibration is that
     /// of a score which is not built in, [`BundleError::Unreadable`] for factors of logits that are not finite and
-    /// positive and for a classifier of another model, [`BundleError::Serialize`] if the description cannot be written as
+    /// positive, for a classifier of another model, and for the calibration of a score that the classifier lacks inputs of, [`BundleError::Serialize`] if the description cannot be written as
     /// JSON. After an error, `path` is unchanged.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), BundleError> {
         if let Some(calibration) = &self.calibration

@@ -791,6 +791,30 @@ fn a_bundle_that_could_not_be_read_again_is_not_written() {
 }
 
 #[test]
+fn a_calibration_that_the_classifier_cannot_apply_is_not_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.clipn");
+    let weights = mini();
+    let plain = bundle(&weights, None);
+    let detector = Detector::new(plain.clone(), &weights).unwrap();
+    let calibration = calibration(&detector);
+    let names = NAMES.map(str::to_owned).to_vec();
+    let yes = plain.classifier().yes_weights().to_vec();
+    let without_no = Bundle::new(
+        Classifier::new(names, yes, None).unwrap(),
+        prompts(),
+        plain.identity().clone(),
+        plain.preprocessing().clone(),
+    );
+    let error = without_no
+        .with_calibration(calibration)
+        .write(&path)
+        .unwrap_err();
+    assert!(matches!(error, BundleError::Unreadable { .. }), "{error}");
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_threshold_that_is_not_a_number_is_refused() {
     let weights = mini();
     let detector = Detector::new(bundle(&weights, None), &weights).unwrap();

@@ -235,6 +235,9 @@ fn merging_gives_mean_and_sample_deviation() {
             "{variation:?}"
         );
         assert_eq!(result.fpr95, variation.mean);
+        let aurc = spread.results[i].metrics.aurc;
+        let difference = aurc.unwrap().mean - result.aurc.unwrap();
+        assert!(difference.abs() < 1e-12, "{difference}");
     }
     // The spread of a mean over sets is that of the runs' means, not the mean of the sets'
     // deviations, which is larger.
@@ -608,11 +611,14 @@ fn rejects_invalid_files_with_a_reason() {
             .unwrap_err()
             .contains("recursion limit")
     );
-    assert!(
-        read(dir.path(), &" ".repeat((32 << 20) + 1))
-            .unwrap_err()
-            .contains("expected at most 32 MiB")
-    );
+    // Larger than what is read, without the space on the disk.
+    let large = dir.path().join("large.json");
+    std::fs::File::create(&large)
+        .unwrap()
+        .set_len((1 << 30) + 1)
+        .unwrap();
+    let error = EvaluationRecord::read(&large).unwrap_err().to_string();
+    assert!(error.contains("the file has more than 1024 MiB"), "{error}");
     assert!(
         EvaluationRecord::read(dir.path().join("nowhere"))
             .unwrap_err()

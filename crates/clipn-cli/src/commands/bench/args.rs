@@ -85,6 +85,38 @@ impl Task {
         )
     }
 
+    /// Whether the task takes `--model`.
+    pub(crate) fn takes_model(self) -> bool {
+        !self.has_fixed_model() && !matches!(self, Self::Pixels | Self::Metrics | Self::ProductPeak)
+    }
+
+    /// Whether the task takes `--batch-size`.
+    pub(crate) fn takes_batch_size(self) -> bool {
+        matches!(
+            self,
+            Self::ImageB32
+                | Self::ImageB16
+                | Self::ImageB32Int8
+                | Self::ImageB16Int8
+                | Self::Image
+                | Self::ImageInt8
+                | Self::Text77
+                | Self::Text16
+                | Self::Text77Int8
+                | Self::Text16Int8
+        )
+    }
+
+    /// Whether the task takes `--data`.
+    pub(crate) fn takes_data(self) -> bool {
+        matches!(self, Self::Step | Self::StepCached | Self::Pixels)
+    }
+
+    /// Whether the task takes `--full`.
+    pub(crate) fn is_classifier(self) -> bool {
+        matches!(self, Self::Classifier | Self::ClassifierInt8)
+    }
+
     /// Name on the command line, in results and for child processes.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(

@@ -140,8 +140,34 @@ fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
     Ok(tasks)
 }
 
+/// Rejects flags that none of the tasks takes.
+fn check_flags(tasks: &[Task], args: &BenchArgs) -> Result<(), CliError> {
+    let flags: [(&str, bool, fn(Task) -> bool); 4] = [
+        ("--model", args.model.is_some(), Task::takes_model),
+        (
+            "--batch-size",
+            args.batch_size.is_some(),
+            Task::takes_batch_size,
+        ),
+        ("--data", args.data.is_some(), Task::takes_data),
+        ("--full", args.full, Task::is_classifier),
+    ];
+    for (flag, is_given, takes) in flags {
+        if is_given && !tasks.iter().any(|&task| takes(task)) {
+            let all = Task::value_variants().iter().filter(|task| takes(**task));
+            let names: Vec<String> = all.map(|task| task.name()).collect();
+            return Err(CliError::usage_with_hint(
+                format!("{flag} has no effect on the tasks"),
+                format!("leave it out, or measure one of {}", names.join(", ")),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Rejects arguments that would otherwise fail after minutes.
 fn check(tasks: &[Task], args: &BenchArgs) -> Result<(), CliError> {
+    check_flags(tasks, args)?;
     if let Some(task) = tasks.iter().find(|&&task| !runs_on_devices(task))
         && !is_on_cpu(args)
     {
@@ -219,8 +245,7 @@ fn measure_workload(task: Task, args: &BenchArgs) -> Result<Measurement, CliErro
         return Ok(Measurement::peak_gemm_flops(rate));
     };
     // The full classifier takes minutes, so it is built once.
-    let is_classifier = matches!(task, Task::Classifier | Task::ClassifierInt8);
-    let is_long = is_classifier && args.full;
+    let is_long = task.is_classifier() && args.full;
     let reps = if is_long { 1 } else { args.repetitions() };
     let mut measured = workload.measure(task, reps, !is_long)?;
     match task {

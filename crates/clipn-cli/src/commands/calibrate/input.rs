@@ -18,7 +18,7 @@ use crate::common::device::Device;
 use crate::common::error::{CliError, chain_in_one_line};
 use crate::common::messages::warning;
 use crate::common::progress::Bar;
-use crate::common::shared_images::{IN_BOTH, NamedPaths};
+use crate::common::shared_images::{IN_BOTH, NamedPaths, warn_of_same_features};
 
 /// What the threshold is calibrated on: in-distribution and out-of-distribution.
 pub(super) enum Input {
@@ -65,16 +65,23 @@ impl Input {
         })
     }
 
-    /// Warns of in-distribution images that are out-of-distribution too.
+    /// Warns of in-distribution images or files of features that are out-of-distribution too.
     pub(super) fn warn_of_shared_images(&self) {
-        let Self::Images { id, ood } = self else {
-            return;
-        };
-        let known = NamedPaths {
-            name: "--id",
-            paths: ImagePaths::of_paths(id.iter().map(ImageFile::path)),
-        };
-        known.warn_of_shared("--ood", ood.iter().map(ImageFile::path), IN_BOTH);
+        match self {
+            Self::Images { id, ood } => {
+                let known = NamedPaths {
+                    name: "--id",
+                    paths: ImagePaths::of_paths(id.iter().map(ImageFile::path)),
+                };
+                known.warn_of_shared("--ood", ood.iter().map(ImageFile::path), IN_BOTH);
+            }
+            Self::Features { id, ood } => {
+                for ood in ood {
+                    let names = ["--features", "--ood-features"];
+                    warn_of_same_features(names, [id.path(), ood.path()], IN_BOTH);
+                }
+            }
+        }
     }
 
     /// Number of in-distribution and of out-of-distribution images.

@@ -1,6 +1,7 @@
 //! False discovery rate control over all images of a run.
 
 use clipn::calibration::{Calibration, benjamini_hochberg};
+use clipn::count::count;
 
 use super::rows::Row;
 use crate::common::error::CliError;
@@ -17,9 +18,8 @@ pub(crate) fn check(q: f64, calibration: Option<&Calibration>) -> Result<(), Cli
     let smallest = 1.0 / (calibration.len() as f64 + 1.0);
     if q < smallest {
         warning(format_args!(
-            "--fdr {q}: no p-value of {} calibration images is below {smallest:.4}, so that no image is \
-             rejected",
-            calibration.len()
+            "--fdr {q}: no p-value of {} is below {smallest:.4}, so that no image is rejected",
+            count(calibration.len(), "calibration image")
         ));
         hint("calibrate with more images, or give a higher rate");
     }

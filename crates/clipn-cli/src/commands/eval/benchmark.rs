@@ -229,7 +229,7 @@ pub(crate) fn report_matching(matched: &MatchedClasses) {
     let without = matched.names_without_directory();
     if let Some(first) = without.first() {
         warning(format_args!(
-            "{} class names have no directory of images, such as `{first}`",
+            "class names without a directory of images: {}, such as `{first}`",
             without.len()
         ));
     }

@@ -47,10 +47,15 @@ pub(super) fn run(args: &EvalArgs, device: &Device) -> Result<(), CliError> {
                 .and_then(EvaluatedModel::decision)
                 .map(|(score, _)| score),
         )?;
-        warn_of_shared_features(id.file.path(), path);
         let fitted = with_fitted_file(judge.classifier(), &args.train, path, plan, &bar)?;
         *judge.classifier_mut() = fitted;
     }
+    let files: Vec<(&str, &Path)> = ood
+        .iter()
+        .map(|set| (&*set.name, set.file.path()))
+        .collect();
+    let train = args.train.train_features.as_deref();
+    warn_of_shared_features((&id.name, id.file.path()), &files, train);
     let output = args.output.as_ref();
     let _lock = output
         .map(|directory| files::lock_directory(directory, args.force))

@@ -1,13 +1,11 @@
 //! Warnings of data that is in two sets that should have nothing in common.
 
-use std::fs::canonicalize;
 use std::path::Path;
 
 use clipn::dataset::{ImagePaths, OpenedBenchmark};
 
 use super::train::TrainSource;
-use crate::common::messages::warning;
-use crate::common::shared_images::{IN_BOTH, NamedPaths};
+use crate::common::shared_images::{IN_BOTH, NamedPaths, warn_of_same_features};
 
 /// Warns of images of the ID set that are out-of-distribution too, of images in two out-of-distribution sets, and of
 /// evaluated images that scores are fitted to.
@@ -36,15 +34,20 @@ const IN_TWO_SETS: &str = "means over sets count them twice";
 const SEEN: &str =
     "fitted scores are evaluated on what they were fitted to, and look better than they are";
 
-/// Warns if scores are fitted to the features that are evaluated.
-pub(super) fn warn_of_shared_features(id: &Path, train: &Path) {
-    let is_same = match (canonicalize(id), canonicalize(train)) {
-        (Ok(id), Ok(train)) => id == train,
-        _ => false,
-    };
-    if is_same {
-        warning(format_args!(
-            "--features and --train-features are the same file: {SEEN}"
-        ));
+/// Warns of features that are in-distribution and out-of-distribution, of out-of-distribution features given twice,
+/// and of scores that are fitted to the features that are evaluated.
+pub(super) fn warn_of_shared_features(
+    id: (&str, &Path),
+    ood: &[(&str, &Path)],
+    train: Option<&Path>,
+) {
+    for (index, &(name, path)) in ood.iter().enumerate() {
+        warn_of_same_features([id.0, name], [id.1, path], IN_BOTH);
+        for other in &ood[index + 1..] {
+            warn_of_same_features([name, other.0], [path, other.1], IN_TWO_SETS);
+        }
+    }
+    if let Some(train) = train {
+        warn_of_same_features(["--features", "--train-features"], [id.1, train], SEEN);
     }
 }

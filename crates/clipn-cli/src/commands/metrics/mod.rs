@@ -88,7 +88,7 @@ fn warn(args: &MetricsArgs, report: &ScoreReport) {
     if let Some(first) = below.first() {
         let others = match below.len() - 1 {
             0 => String::new(),
-            n => format!(" (and {n} further AUROCs below 50 %)"),
+            n => format!(" (and {} below 50 %)", count(n, "further AUROC")),
         };
         warning(format_args!(
             "{} with {} has an AUROC of {:.2} %, below 50 %{others}: higher scores were taken for {} \

@@ -117,7 +117,8 @@ fn name_of(text: &str) -> Option<&str> {
 /// Splits `NAME=FILE,FILE`. A comma belongs to a file if no name follows and the part behind it is no file.
 fn split(text: &str) -> Result<Vec<(String, PathBuf)>, CliError> {
     let mut bundles: Vec<(Option<String>, String)> = Vec::new();
-    for part in text.split(',') {
+    // An empty part is a comma too many.
+    for part in text.split(',').filter(|part| !part.is_empty()) {
         match (part.split_once('='), bundles.last_mut()) {
             (Some((name, file)), _) if name_of(part).is_some() => {
                 bundles.push((Some(name.trim().to_owned()), file.to_owned()));

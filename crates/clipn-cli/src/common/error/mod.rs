@@ -318,6 +318,7 @@ impl CliError {
             | Self::Convert(ConvertError::OutputExists { .. })
             | Self::Training(TrainingError::Log(TrainingLogError::AlreadyExists { .. }))
             | Self::Demo(DemoError::NotEmpty { .. }) => 2,
+            Self::Training(error) if error.is_of_settings() => 2,
             #[cfg(feature = "serve")]
             Self::Serve(clipn_serve::ServeError::InvalidSetting(_)) => 2,
             error if error.is_interrupt() => INTERRUPTED,

@@ -204,7 +204,7 @@ fn resuming_with_other_settings_needs_a_flag() {
     ];
     let output = s.clipn(&train("changed", &other));
     let error = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(
         error.contains("was trained with other settings: epochs: 1, now 2; seed: 3, now 77")
             && error.contains("--override"),

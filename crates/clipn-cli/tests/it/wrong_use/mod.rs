@@ -342,7 +342,7 @@ fn rejects_unusable_class_names_and_templates() {
         s,
         1,
         &eval(&[&SETS[..], &["--classes", "goldfish,pizza"]].concat()),
-        &["2 class directories in id have the name of a class, 1 have not (school bus)"],
+        &["2 class directories in id have the name of a class, 1 has not (school bus)"],
     );
     fails(
         s,

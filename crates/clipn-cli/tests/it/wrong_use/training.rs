@@ -41,11 +41,11 @@ fn rejects_invalid_training_settings() {
     let s = &Sandbox::new();
     s.training_set();
     fails(s, 2, &["train", "--model", "small.json"], &["--train-data"]);
-    training_fails(s, 1, &[], &["--pretrained", "--objective clip"]);
+    training_fails(s, 2, &[], &["--pretrained", "--objective clip"]);
     let clip = |more: &[&'static str]| [&["--objective", "clip"], more].concat();
     training_fails(
         s,
-        1,
+        2,
         &clip(&["--batch-size", "1"]),
         &["at least 2", "--batch-size"],
     );
@@ -60,24 +60,24 @@ fn rejects_invalid_training_settings() {
     ];
     s.done(&[&common[..], &clip(&corrected)].concat());
     let many = ["--name", "many", "--batch-size", "8", "--accum-freq", "7"];
-    training_fails(s, 1, &clip(&many), &["--accum-freq", "at most 6"]);
+    training_fails(s, 2, &clip(&many), &["--accum-freq", "at most 6"]);
     training_fails(
         s,
         1,
         &clip(&["--name", "large", "--batch-size", "49"]),
         &[" for a batch of ", "got 48"],
     );
-    training_fails(s, 1, &clip(&["--epochs", "0"]), &["--epochs", "at least 1"]);
-    training_fails(s, 1, &clip(&["--keep", "0"]), &["--keep", "at least 1"]);
+    training_fails(s, 2, &clip(&["--epochs", "0"]), &["--epochs", "at least 1"]);
+    training_fails(s, 2, &clip(&["--keep", "0"]), &["--keep", "at least 1"]);
     training_fails(
         s,
-        1,
+        2,
         &clip(&["--name", "lr", "--batch-size", "8", "--lr", "nan"]),
         &["learning rate"],
     );
     training_fails(
         s,
-        1,
+        2,
         &clip(&["--cache-image-features"]),
         &["--cache-image-features", "--objective clip"],
     );
@@ -90,7 +90,7 @@ fn rejects_invalid_training_settings() {
     ];
     training_fails(
         s,
-        1,
+        2,
         &cached,
         &["--cache-image-features", "--augmentation none"],
     );
@@ -205,7 +205,7 @@ fn rejects_unusable_runs_and_checkpoints() {
     let from = "logs/clip-small/checkpoints/epoch-1";
     training_fails(
         s,
-        1,
+        2,
         &[&no[..], &["--resume", from]].concat(),
         &["--objective", "clipn", "--pretrained"],
     );
@@ -286,7 +286,7 @@ fn flags_without_effect_and_numbers_out_of_range_are_named() {
             ["expected a weight other than 0", ""],
         ),
     ] {
-        training_fails(s, 1, &arguments, &parts);
+        training_fails(s, 2, &arguments, &parts);
     }
     assert!(!s.path("logs").exists());
 }

@@ -68,7 +68,8 @@ fn program_hint(error: &CliError) -> Option<String> {
         }
         CliError::NothingEncoded { .. } => "start over with --force",
         CliError::SourcesLost { .. } => {
-            "the rows with errors name them; repair or download them again"
+            "the rows with errors name them; repair or download them again, and start over with --force: \
+             an output cannot be resumed where a source is longer now"
         }
         CliError::ReadFile { source, .. } | CliError::ReadRecipe { source, .. }
             if source.kind() == std::io::ErrorKind::NotFound =>
@@ -82,6 +83,12 @@ fn program_hint(error: &CliError) -> Option<String> {
         CliError::TrainingInterrupted { .. } => "continue with --resume latest",
         CliError::DemoInterrupted { .. } => "the demo begins again with another --output",
         CliError::RecipeInterrupted { .. } => "run the same command to continue there",
+        #[cfg(feature = "serve")]
+        CliError::Serve(clipn_serve::ServeError::Bind { source, .. })
+            if source.kind() == std::io::ErrorKind::AddrNotAvailable =>
+        {
+            "give an address of this machine with --host, or 0.0.0.0 for all of them"
+        }
         #[cfg(feature = "serve")]
         CliError::Serve(clipn_serve::ServeError::Bind { .. }) => {
             "choose another --port, or 0 for any free port"
