@@ -235,6 +235,23 @@ fn trains_on_and_classifies_json_lines() {
         "{report}"
     );
     s.done(&classify(&["other.jsonl", "--image-key", "photo"]));
+    // Tables that a pattern or braces name are read as those that are named themselves.
+    s.write("other-1.jsonl", "{\"photo\": \"img/2.jpg\"}\n");
+    for tables in ["other*.jsonl", "{other,other-1}.jsonl"] {
+        let found = s.done(&classify(&[
+            tables,
+            "--image-key",
+            "photo",
+            "--format",
+            "json",
+        ]));
+        let mut paths: Vec<String> = found
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["path"].to_string())
+            .collect();
+        paths.sort();
+        assert_eq!(paths, ["\"img/1.jpg\"", "\"img/2.jpg\""], "{tables}");
+    }
     fails(
         &s,
         2,

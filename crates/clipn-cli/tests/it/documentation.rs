@@ -216,7 +216,8 @@ fn shrink_benchmark(words: &mut Vec<String>) {
         };
     }
     let has = |words: &[String], flag: &str| words.iter().any(|word| word == flag);
-    if !has(words, "--model") {
+    // Given to tasks that have a model.
+    if !has(words, "--model") && !has(words, "pixels") {
         words.extend(["--model", "tiny.json"].map(String::from));
     }
     if !has(words, "--reps") && !has(words, "--quick") {

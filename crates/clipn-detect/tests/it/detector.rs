@@ -262,8 +262,9 @@ fn a_detector_equals_its_parts() {
             );
         }
     }
-    // A tenth of the images of the calibration, and some of the others.
-    assert!(known > 30 && unknown >= 4, "{known} {unknown}");
+    // The threshold is the fourth lowest score of the calibration, whose image is on either side of it:
+    // the calibration has its score rounded to f32.
+    assert!(known > 30 && unknown >= 3, "{known} {unknown}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::error::{ApiError, json};
-use super::input::invalid_json;
+use super::input::json_object;
 #[cfg(test)]
 use super::openapi::schemas::ErrorResponse;
 use super::selected::Selected;
@@ -73,8 +73,7 @@ pub(super) async fn classes(
     let (head, body) = request.into_parts();
     let body = app.bodies.read(&head.headers, body).await?;
     let started = Instant::now();
-    let request: ClassesRequest =
-        serde_json::from_slice(&body.bytes).map_err(|error| invalid_json(&error))?;
+    let request: ClassesRequest = json_object(&body.bytes)?;
     let deadline = started + app.settings.deadline;
     let detector = app
         .detector_for(&deployment, Some(request.classes), 1, deadline)

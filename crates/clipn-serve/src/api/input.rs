@@ -180,8 +180,7 @@ fn from_bytes(bytes: Bytes) -> ClassifyInput {
 }
 
 fn from_json(body: &[u8], max_images: usize) -> Result<ClassifyInput, ApiError> {
-    let request: ClassifyRequest<'_> =
-        serde_json::from_slice(body).map_err(|error| invalid_json(&error))?;
+    let request: ClassifyRequest<'_> = json_object(body)?;
     if request.images.len() > max_images {
         return Err(too_many_images(max_images));
     }
@@ -216,15 +215,23 @@ const JSON_TYPES: [(&str, &str); 2] = [
     (", expected a sequence", ", expected a list"),
 ];
 
-/// Error of a body that is not the JSON of its route.
-pub(super) fn invalid_json(error: &serde_json::Error) -> ApiError {
-    let error = JSON_TYPES
-        .iter()
-        .fold(error.to_string(), |error, (serde, json)| {
-            error.replace(serde, json)
-        });
-    let error = shown_message(&error);
-    ApiError::bad_request(format!("invalid JSON: {error}; see /docs"))
+/// Reads a body that is a JSON object; the library would take an array for its fields in order.
+pub(super) fn json_object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
+    let invalid = |error: &str| {
+        let error = shown_message(error);
+        ApiError::bad_request(format!("invalid JSON: {error}; see /docs"))
+    };
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(invalid("expected an object, got an array"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        let error = JSON_TYPES
+            .iter()
+            .fold(error.to_string(), |error, (serde, json)| {
+                error.replace(serde, json)
+            });
+        invalid(&error)
+    })
 }
 
 /// Decodes Base64 in the standard or the URL alphabet, with or without padding, on one line or on

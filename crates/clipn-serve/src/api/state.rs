@@ -220,6 +220,10 @@ impl App {
                     "the name of class {number} contains control characters"
                 ));
             }
+            // Stands for bytes that are not UTF-8 in a query or a form.
+            if name.contains(char::REPLACEMENT_CHARACTER) {
+                return bad(format!("the name of class {number} is not valid UTF-8"));
+            }
             if is_reserved_name(name) {
                 return bad(format!(
                     "the name of class {number} ({}) is reserved for images that belong to no class",

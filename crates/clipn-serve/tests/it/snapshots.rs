@@ -122,11 +122,16 @@ fn errors_of_requests() {
     log.record("GET /nowhere", &server.get("/nowhere"));
     log.record("GET /v1/classify", &server.get("/v1/classify"));
     log.record("invalid JSON", &json("{"));
+    log.record("an array", &json(r#"[[], 3]"#));
     log.record("unknown key", &json(r#"{"images": [], "tops": 1}"#));
     log.record("no image", &json(r#"{"images": []}"#));
     log.record(
         "unknown query parameter",
         &server.post("/v1/classify?tops=1", "image/bmp", &image(1)),
+    );
+    log.record(
+        "class name that is not UTF-8",
+        &server.post("/v1/classify?classes=cat,%ff%fe", "image/bmp", &image(1)),
     );
     log.record(
         "top is out of range",

@@ -376,14 +376,20 @@ impl Adapter {
     }
 }
 
-/// The output of a memory that is named by `--memory`. One beside the output belongs to that alone.
+/// The output of a memory that is named by `--memory`: its path, from the directory of the memory if it is below it,
+/// so that both can be moved together. A memory beside the output belongs to that alone.
 fn name_of_stream(args: &AdaptArgs, output: Option<&Path>) -> Option<String> {
-    args.memory.as_ref()?;
+    let memory = args.memory.as_ref()?;
     let Some(output) = output else {
         return Some("standard output".to_owned());
     };
     let path = output.canonicalize().unwrap_or_else(|_| output.to_owned());
-    Some(path.display().to_string())
+    let directory = memory.parent().filter(|parent| *parent != Path::new(""));
+    let directory = directory.unwrap_or(Path::new(".")).canonicalize();
+    let below = directory
+        .ok()
+        .and_then(|directory| path.strip_prefix(directory).ok());
+    Some(below.unwrap_or(&path).display().to_string())
 }
 
 fn without_negatives(method: AdaptiveMethod) -> CliError {

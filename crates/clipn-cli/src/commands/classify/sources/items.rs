@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use clipn::dataset::{
     ArchiveImages, DatasetError, FolderImages, ImageContent, ListSeparator,
-    MAX_STREAMED_IMAGE_BYTES, MatchedPaths, NamedImage, PathList, TableImages, expand_braces,
-    is_archive_name, is_table_file, matched_paths, unmatched_names,
+    MAX_STREAMED_IMAGE_BYTES, MatchedPaths, NamedImage, PathList, TableImages, TableKind,
+    expand_braces, is_archive_name, is_table_file, matched_paths, unmatched_names,
 };
 
 use clipn::content::ContentKind;
@@ -26,6 +26,8 @@ pub(crate) struct Sources {
     pub images: Option<u64>,
     /// Number of archives that are named.
     pub archives: u64,
+    /// Number of tables that are named.
+    tables: u64,
 }
 
 impl Sources {
@@ -34,6 +36,7 @@ impl Sources {
             items: Box::new(std::iter::empty()),
             images: Some(0),
             archives: 0,
+            tables: 0,
         }
     }
 
@@ -46,6 +49,7 @@ impl Sources {
             items: Box::new(std::iter::once(item)),
             images,
             archives,
+            tables: 0,
         }
     }
 
@@ -54,6 +58,7 @@ impl Sources {
             items: Box::new(self.items.chain(next.items)),
             images: self.images.zip(next.images).map(|(a, b)| a + b),
             archives: self.archives + next.archives,
+            tables: self.tables + next.tables,
         }
     }
 }
@@ -76,6 +81,8 @@ impl LazyRemote {
 struct Shared {
     remote: LazyRemote,
     skipped: SharedSkippedFiles,
+    /// Key or column of images in tables.
+    image_key: Option<String>,
 }
 
 /// Resolves everything that the arguments name: the paths, then the lists. Files that are no images
@@ -84,12 +91,12 @@ pub(crate) fn resolve(args: &SourceArgs, skipped: SharedSkippedFiles) -> Result<
     let shared = Shared {
         remote: LazyRemote::default(),
         skipped,
+        image_key: args.image_key.clone(),
     };
     let mut found = Vec::new();
-    let image_key = args.image_key.as_deref();
     for path in &args.paths {
         found.push(if is_table_file(path) {
-            table(path, image_key)?
+            table(path, &shared)?
         } else {
             argument(path, &shared)?
         });
@@ -101,14 +108,13 @@ pub(crate) fn resolve(args: &SourceArgs, skipped: SharedSkippedFiles) -> Result<
     };
     for list in &args.list {
         found.push(if is_table_file(list) {
-            table(list, image_key)?
+            table(list, &shared)?
         } else {
             listed(list, separator, &shared)?
         });
     }
-    let mut inputs = args.paths.iter().chain(&args.list);
-    if let Some(key) = image_key
-        && !inputs.any(is_table_file)
+    if let Some(key) = &shared.image_key
+        && found.iter().all(|sources| sources.tables == 0)
     {
         return Err(CliError::usage_with_hint(
             format!("--image-key {key}: none of the inputs is a table"),
@@ -131,8 +137,8 @@ pub(crate) fn resolve(args: &SourceArgs, skipped: SharedSkippedFiles) -> Result<
 }
 
 /// Resolves the images of a table.
-fn table(path: &Path, image_key: Option<&str>) -> Result<Sources, CliError> {
-    let images = TableImages::open(path, image_key)?;
+fn table(path: &Path, shared: &Shared) -> Result<Sources, CliError> {
+    let images = TableImages::open(path, shared.image_key.as_deref())?;
     detail(format_args!(
         "{}: images from `{}`",
         path.display(),
@@ -142,6 +148,7 @@ fn table(path: &Path, image_key: Option<&str>) -> Result<Sources, CliError> {
         images: Some(images.total()),
         items: Box::new(images.map(SourceItem::Image)),
         archives: 0,
+        tables: 1,
     })
 }
 
@@ -175,7 +182,8 @@ fn argument(path: &Path, shared: &Shared) -> Result<Sources, CliError> {
 /// prefixes are opened one by one.
 fn several(texts: Vec<String>, shared: &Shared) -> Result<Sources, CliError> {
     let plain = |text: &String| {
-        !text.contains(['*', '?', '[']) && !text.ends_with('/') && !Path::new(text).is_dir()
+        let path = Path::new(text);
+        !(text.contains(['*', '?', '[']) || text.ends_with('/') || path.is_dir() || is_table(path))
     };
     if texts.iter().all(plain) {
         if texts.iter().any(|text| is_url(text)) {
@@ -194,6 +202,7 @@ fn several(texts: Vec<String>, shared: &Shared) -> Result<Sources, CliError> {
             items: Box::new(items),
             images,
             archives,
+            tables: 0,
         });
     }
     let mut found = Sources::none();
@@ -201,6 +210,8 @@ fn several(texts: Vec<String>, shared: &Shared) -> Result<Sources, CliError> {
         let path = Path::new(&text);
         let next = if path.is_dir() {
             directory(path, shared)?
+        } else if is_table(path) {
+            table(path, shared)?
         } else if path.exists() {
             Sources::one(local(path.to_owned()))
         } else {
@@ -221,6 +232,7 @@ fn without_braces(text: &str, shared: &Shared) -> Result<Sources, CliError> {
                 items,
                 images: None,
                 archives: 0,
+                tables: 0,
             });
         }
         return Ok(Sources::one(remote.item(text)));
@@ -240,6 +252,7 @@ fn directory(path: &Path, shared: &Shared) -> Result<Sources, CliError> {
         items: Box::new(images.map(SourceItem::Image)),
         images: Some(total),
         archives: 0,
+        tables: 0,
     })
 }
 
@@ -251,12 +264,13 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
             .map_err(|error| CliError::usage(format!("invalid pattern `{text}`: {error}")))?;
         Ok::<_, CliError>(without_nested(found))
     };
-    let (mut files, mut archives, mut directories) = (0, 0, 0);
+    let (mut files, mut archives, mut directories, mut tables) = (0, 0, 0, 0);
     let mut unreadable = None;
     for path in matches()? {
         *match path {
             Ok(path) if path.is_dir() => &mut directories,
             Ok(path) if is_archive(&path) => &mut archives,
+            Ok(path) if is_table(&path) => &mut tables,
             Ok(_) => &mut files,
             Err((path, source)) => {
                 unreadable.get_or_insert(CliError::ReadFile { path, source });
@@ -264,7 +278,8 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
             }
         } += 1;
     }
-    if let (0, Some(error)) = (files + archives + directories, unreadable) {
+    let found = files + archives + directories + tables;
+    if let (0, Some(error)) = (found, unreadable) {
         return Err(error);
     }
     let unmatched = unmatched_names(text);
@@ -274,7 +289,7 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
         format!("names that are not UTF-8 and match no pattern: {count}, such as {first}")
     });
     const HINT: &str = "give the directory to read all of its images";
-    match (files + archives + directories, named) {
+    match (found, named) {
         (0, None) => {
             return Err(CliError::usage(format!(
                 "nothing matches the pattern `{text}`"
@@ -290,9 +305,18 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
         }
         _ => {}
     }
-    let skipped = shared.skipped.clone();
+    let (skipped, image_key) = (shared.skipped.clone(), shared.image_key.clone());
     let items = matches()?.flat_map(move |path| -> SourceItems {
+        let unread = |path: &Path, error: DatasetError| -> SourceItems {
+            let error = io::Error::other(chain_in_one_line(&error));
+            let image = NamedImage::lost(path.display().to_string(), 0, error);
+            Box::new(std::iter::once(SourceItem::Image(image)))
+        };
         match path {
+            Ok(path) if is_table(&path) => match TableImages::open(&path, image_key.as_deref()) {
+                Ok(images) => Box::new(images.map(SourceItem::Image)),
+                Err(error) => unread(&path, error),
+            },
             Ok(path) if path.is_dir() => match FolderImages::open(&path) {
                 Ok(images) => {
                     skipped.merge(images.skipped());
@@ -309,21 +333,18 @@ fn pattern(text: &str, shared: &Shared) -> Result<Sources, CliError> {
                     ));
                     Box::new(std::iter::empty())
                 }
-                Err(error) => {
-                    let error = io::Error::other(chain_in_one_line(&error));
-                    let image = NamedImage::lost(path.display().to_string(), 0, error);
-                    Box::new(std::iter::once(SourceItem::Image(image)))
-                }
+                Err(error) => unread(&path, error),
             },
             Ok(path) => Box::new(std::iter::once(local(path))),
             Err((path, error)) => Box::new(std::iter::once(lost(&path, error))),
         }
     });
-    let images = (archives + directories == 0).then_some(files);
+    let images = (found == files).then_some(files);
     Ok(Sources {
         items: Box::new(items),
         images,
         archives,
+        tables,
     })
 }
 
@@ -395,6 +416,7 @@ fn listed(list: &Path, separator: ListSeparator, shared: &Shared) -> Result<Sour
         items: Box::new(items),
         images,
         archives: 0,
+        tables: 0,
     })
 }
 
@@ -443,6 +465,12 @@ fn local(path: PathBuf) -> SourceItem {
 /// An image that becomes a row with this error.
 fn lost(path: &Path, error: io::Error) -> SourceItem {
     SourceItem::Image(NamedImage::failed(path.display().to_string(), error))
+}
+
+/// Whether a file is a table by its name. Of names that are listed, files are not opened to find out.
+fn is_table(path: &Path) -> bool {
+    let kind = TableKind::of_file(path);
+    matches!(kind, Some(TableKind::JsonLines | TableKind::Parquet)) && path.is_file()
 }
 
 fn is_archive(path: &Path) -> bool {
