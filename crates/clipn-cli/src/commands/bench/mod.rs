@@ -142,7 +142,8 @@ fn tasks(args: &BenchArgs) -> Result<Vec<Task>, CliError> {
 
 /// Rejects flags that none of the tasks takes.
 fn check_flags(tasks: &[Task], args: &BenchArgs) -> Result<(), CliError> {
-    let flags: [(&str, bool, fn(Task) -> bool); 4] = [
+    type Takes = fn(Task) -> bool;
+    let flags: [(&str, bool, Takes); 4] = [
         ("--model", args.model.is_some(), Task::takes_model),
         (
             "--batch-size",
