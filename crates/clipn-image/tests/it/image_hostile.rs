@@ -136,3 +136,52 @@ fn a_huge_file_is_refused_from_its_first_bytes() {
     file.set_len(3 << 30).unwrap();
     assert!(matches!(decode(), ImageError::FileTooLarge { .. }));
 }
+
+/// Bytes of a gray JPEG: the frame header `marker`, `tables` before the scan, and `data` of the scan.
+fn gray_jpeg(marker: u8, side: u16, tables: &[u8], data: &[u8]) -> Vec<u8> {
+    let side = side.to_be_bytes();
+    let mut file = vec![0xFF, 0xD8, 0xFF, 0xDB, 0, 67, 0];
+    file.extend([1; 64]);
+    file.extend([0xFF, marker, 0, 11, 8, side[0], side[1], side[0], side[1]]);
+    file.extend([1, 1, 0x11, 0]);
+    file.extend(tables);
+    file.extend([0xFF, 0xDA, 0, 8, 1, 1, 0, 0, 63, 0]);
+    file.extend(data);
+    file
+}
+
+/// Huffman tables with one code each, and a restart after every block.
+fn tables_with_restarts() -> Vec<u8> {
+    let mut tables = Vec::new();
+    for destination in [0, 0x10] {
+        tables.extend([0xFF, 0xC4, 0, 20, destination, 1]);
+        tables.extend([0; 16]);
+    }
+    tables.extend([0xFF, 0xDD, 0, 4, 0, 1]);
+    tables
+}
+
+/// Takes a minute if each restart searches all markers again.
+#[test]
+fn restarts_search_each_byte_once() {
+    const SIDE: u16 = 2048;
+    let data = [0xFF, 0x01].repeat(1 << 18);
+    let baseline = |data: &[u8]| gray_jpeg(0xC0, SIDE, &tables_with_restarts(), data);
+    let options = DecodeOptions::faithful();
+    let error = decode_bytes(&baseline(&data), &options).unwrap_err();
+    assert!(matches!(error, ImageError::Truncated { .. }), "{error}");
+    let ended = [&data[..], &[0xFF, 0xD9]].concat();
+    let image = decode_bytes(&baseline(&ended), &options).unwrap();
+    assert_eq!(image.width(), u32::from(SIDE));
+}
+
+/// Takes a minute if the fill bytes before the marker are counted for each byte that the decoder reads.
+#[test]
+fn arithmetic_decoding_counts_fill_bytes_once() {
+    let data = [&vec![0xFF; 1 << 26][..], &[0xD9]].concat();
+    let image = decode_bytes(
+        &gray_jpeg(0xC9, 2048, &[], &data),
+        &DecodeOptions::faithful(),
+    );
+    assert_eq!(image.unwrap().width(), 2048);
+}

@@ -100,6 +100,9 @@ static STATES: [ProbabilityState; 114] = [
 struct BinaryDecoder<'a> {
     bytes: &'a [u8],
     position: usize,
+    /// Whether the marker after the segment was reached. It is searched once: any number of fill bytes may be
+    /// before it.
+    is_at_marker: bool,
     /// Code register (C).
     code: u32,
     /// Probability interval (A).
@@ -117,6 +120,7 @@ impl<'a> BinaryDecoder<'a> {
         Self {
             bytes,
             position,
+            is_at_marker: false,
             code: 0,
             interval: 0,
             shifts: -16,
@@ -126,6 +130,9 @@ impl<'a> BinaryDecoder<'a> {
 
     /// Reads the next byte without stuffed zeros; zeros from the next marker on (T.81 D.2.6).
     fn next_byte(&mut self) -> u32 {
+        if self.is_at_marker {
+            return 0;
+        }
         let Some(byte) = self.bytes.get(self.position) else {
             return 0;
         };
@@ -133,6 +140,7 @@ impl<'a> BinaryDecoder<'a> {
             let fill = self.bytes[self.position..].iter();
             let code = self.position + fill.take_while(|byte| **byte == 0xFF).count();
             if self.bytes.get(code) != Some(&0) {
+                self.is_at_marker = true;
                 return 0;
             }
             self.position = code;

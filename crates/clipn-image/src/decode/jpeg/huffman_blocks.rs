@@ -61,15 +61,15 @@ impl BlockDecoder for HuffmanBlocks<'_> {
     fn restart(&mut self, position: Option<usize>, is_expected: bool) {
         self.dc_predictors = [0; 4];
         self.eob_run = 0;
-        if let Some(position) = position {
-            self.segment.read(self.file, position);
-            let insufficient_data = self.bits.insufficient_data;
-            self.bits = BitPosition::default();
-            self.bits.insufficient_data = insufficient_data;
-        }
-        if is_expected || position.is_none() {
-            self.bits.insufficient_data = !is_expected;
-        }
+        let insufficient_data = match position {
+            Some(_) => self.bits.insufficient_data && !is_expected,
+            None => true,
+        };
+        // Without a marker, the next restart need not search the same bytes again.
+        let position = position.unwrap_or(self.file.len());
+        self.segment.read(self.file, position);
+        self.bits = BitPosition::default();
+        self.bits.insufficient_data = insufficient_data;
     }
 
     fn is_exhausted(&self) -> bool {
