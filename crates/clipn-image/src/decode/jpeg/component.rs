@@ -77,6 +77,11 @@ impl Component {
         self.padded_blocks_per_row * 8
     }
 
+    /// Returns the number of blocks with the padding to whole MCUs.
+    pub(super) fn blocks(&self) -> usize {
+        self.samples.len() / 64
+    }
+
     /// Whether the scans so far contained all bits of all coefficients.
     pub(super) fn is_complete(&self) -> bool {
         self.missing_bits == [0; 64]

@@ -13,8 +13,16 @@ use super::tables::{Conditioning, Tables};
 use super::{NAME, corrupt, truncated};
 use crate::error::ImageError;
 
-/// Maximum number of scans, more than any real file has: each scan decodes all blocks again.
+/// Maximum number of scans, more than any real file has.
 const MAX_SCANS: usize = 256;
+
+/// Maximum number of blocks in all scans together, in units of the blocks of the image: each scan visits all
+/// blocks of its components again. Encoders take 5 to 10.
+const MAX_VISITS: usize = 16;
+
+/// Number of blocks in all scans that is permitted for any image: [`MAX_VISITS`] times the blocks of 178
+/// megapixels with full chroma.
+const PERMITTED_BLOCKS: usize = 1 << 27;
 
 /// Decodes all scans of the file into the samples of each component.
 ///
@@ -29,6 +37,8 @@ pub(super) fn decode(
     let mut tables = Tables::default();
     let mut components: Option<Vec<Component>> = None;
     let (mut position, mut progress) = (2, ScanProgress::default());
+    let mut limit: Option<ScanLimit> = None;
+    let data_end = if has_eoi { 0 } else { data_end(bytes) };
     while let Some((marker, after)) = headers::next_marker(bytes, position) {
         position = after;
         if marker == EOI {
@@ -51,10 +61,6 @@ pub(super) fn decode(
                     .map_or(0, |n| u16::from_be_bytes(*n).into());
             }
             SOS => {
-                progress.scans += 1;
-                if progress.scans > MAX_SCANS {
-                    return Err(corrupt(NAME, format!("more than {MAX_SCANS} scans")));
-                }
                 // All components in one scan: samples are computed block by block, and no coefficients
                 // are stored.
                 let is_single_scan = !frame.is_progressive()
@@ -63,9 +69,13 @@ pub(super) fn decode(
                 let components =
                     components.get_or_insert_with(|| Component::allocate(frame, keep_all));
                 let scan = Scan::read(segment, frame, components, &tables)?;
+                let image_blocks = || components.iter().map(Component::blocks).sum();
+                let limit = limit.get_or_insert_with(|| ScanLimit::new(image_blocks()));
+                limit.add(scan.blocks(components))?;
+                progress.scans = limit.scans;
                 scan.record_precision(components, progress.scans);
                 let end = scan.decode(components, bytes, position, !keep_all);
-                if !has_eoi && !end.is_whole(bytes) {
+                if !has_eoi && !end.is_whole(data_end) {
                     return Err(truncated(NAME));
                 }
                 if !keep_all {
@@ -108,7 +118,7 @@ pub(super) trait BlockDecoder {
 
     /// Forgets everything about the blocks before a restart, and continues at `position`: after the
     /// expected restart marker if `is_expected`, else at a later marker. `None` if no marker
-    /// follows.
+    /// follows: then the data ends with the file.
     fn restart(&mut self, position: Option<usize>, is_expected: bool);
 
     /// Whether the data ended too early, so that blocks are skipped until the next restart.
@@ -139,14 +149,63 @@ struct ScanEnd {
 }
 
 impl ScanEnd {
-    /// Whether the scan has all its data, in a file without an end-of-image marker. Zeros that fill
-    /// up such a file decode as blocks, too, but are no data.
-    fn is_whole(&self, bytes: &[u8]) -> bool {
-        let filled = bytes.iter().rev().take_while(|byte| **byte == 0).count();
-        let mut end = bytes.len() - filled;
-        // The zero after a byte 0xFF is stuffed.
-        end += usize::from(bytes[..end].ends_with(&[0xFF]));
-        !self.is_exhausted && self.consumed <= end
+    /// Whether the scan has all its data, in a file whose data ends at `data_end`.
+    fn is_whole(&self, data_end: usize) -> bool {
+        !self.is_exhausted && self.consumed <= data_end
+    }
+}
+
+/// Returns where the data of a file without an end-of-image marker ends. Zeros that fill up such a file decode
+/// as blocks, too, but are no data.
+fn data_end(bytes: &[u8]) -> usize {
+    let filled = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let end = bytes.len() - filled;
+    // The zero after a byte 0xFF is stuffed.
+    end + usize::from(bytes[..end].ends_with(&[0xFF]))
+}
+
+/// Limits the work for the scans of a file.
+struct ScanLimit {
+    /// Number of scans so far.
+    scans: usize,
+    /// Blocks of the scans so far.
+    blocks: usize,
+    /// Maximum number of blocks.
+    max_blocks: usize,
+}
+
+impl ScanLimit {
+    /// Creates the limit of an image of that many blocks.
+    fn new(image_blocks: usize) -> Self {
+        Self {
+            scans: 0,
+            blocks: 0,
+            max_blocks: image_blocks
+                .saturating_mul(MAX_VISITS)
+                .max(PERMITTED_BLOCKS),
+        }
+    }
+
+    /// Adds a scan of that many blocks.
+    ///
+    /// # Errors
+    /// [`ImageError::Corrupt`] if there are more scans or blocks than are permitted.
+    fn add(&mut self, blocks: usize) -> Result<(), ImageError> {
+        self.scans += 1;
+        self.blocks = self.blocks.saturating_add(blocks);
+        if self.scans > MAX_SCANS {
+            return Err(corrupt(NAME, format!("more than {MAX_SCANS} scans")));
+        }
+        let Self {
+            scans,
+            blocks,
+            max_blocks,
+        } = self;
+        if blocks > max_blocks {
+            let reason = format!("{scans} scans of {blocks} blocks, expected at most {max_blocks}");
+            return Err(corrupt(NAME, reason));
+        }
+        Ok(())
     }
 }
 
@@ -282,6 +341,14 @@ impl<'a> Scan<'a> {
             conditioning: frame.is_arithmetic().then_some(&tables.conditioning),
             restart_interval: tables.restart_interval,
         })
+    }
+
+    /// Returns the number of blocks of its components, with their padding.
+    fn blocks(&self, frame_components: &[Component]) -> usize {
+        let components = self.components.iter();
+        components
+            .map(|component| frame_components[component.frame_index].blocks())
+            .sum()
     }
 
     /// Records which bits of its components are missing after this scan, the `number`th of the file.
@@ -472,5 +539,34 @@ impl<B: BlockDecoder> Decoder<'_, B> {
             return;
         }
         self.blocks.restart(None, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scans_are_limited_by_their_number_and_by_their_blocks() {
+        let count = |image_blocks: usize, blocks: usize| {
+            let mut limit = ScanLimit::new(image_blocks);
+            let scans = (0..).take_while(|_| limit.add(blocks).is_ok()).count();
+            (scans, limit.add(blocks).unwrap_err().to_string())
+        };
+        let (scans, error) = count(4096, 4096);
+        assert_eq!(scans, MAX_SCANS);
+        assert!(error.ends_with("more than 256 scans"), "{error}");
+        // 40 megapixels of chroma 4:2:0.
+        let blocks = 40_000_000 / 64 * 3 / 2;
+        assert_eq!(count(blocks, blocks).0, 143);
+        // Larger images have their scans, too.
+        for megapixels in [200, 4000] {
+            let blocks = megapixels * 1_000_000 / 64 * 3;
+            let (scans, error) = count(blocks, blocks);
+            assert_eq!(scans, MAX_VISITS);
+            let expected = format!("expected at most {}", 16 * blocks);
+            assert!(error.ends_with(&expected), "{error}");
+            assert_eq!(count(blocks, blocks / 3).0, 3 * MAX_VISITS, "one component");
+        }
     }
 }
