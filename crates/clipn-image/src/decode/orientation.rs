@@ -17,10 +17,16 @@ const ORIENTATION_TAG: u16 = 0x112;
 const XMP_TAG: u16 = 700;
 
 /// Keyword of the PNG text that has XMP.
-const PNG_XMP: &[u8] = b"XML:com.adobe.xmp\0";
+const PNG_XMP: &[u8] = b"XML:com.adobe.xmp";
 
-/// Maximum length of compressed XMP that is read, in bytes.
-const MAX_XMP: u64 = 1 << 20;
+/// Keyword of the PNG text that has EXIF data in hexadecimal digits, as ImageMagick writes it.
+const PNG_EXIF: &[u8] = b"Raw profile type exif";
+
+/// Maximum length of compressed text that is read, in bytes.
+const MAX_TEXT: u64 = 1 << 20;
+
+/// Start of EXIF data in JPEG, which some writers keep in other formats.
+const EXIF_NAME: &[u8] = b"Exif\0\0";
 
 /// Turn of an image that shows it upright. Rotations are clockwise and come before the flip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,15 +90,19 @@ impl Orientation {
 /// Reads the orientation of an image file: that of EXIF, else that of XMP, else `NoTransforms`.
 pub(super) fn read_orientation(format: Format, bytes: &[u8]) -> Orientation {
     let exif = match format {
-        Format::Jpeg => jpeg::exif(bytes),
-        Format::Png => PNG_CHUNKS.data(bytes, *b"eXIf").next(),
-        Format::WebP => RIFF_CHUNKS.data(bytes, *b"EXIF").next(),
+        Format::Jpeg => jpeg::exif(bytes).map(Cow::Borrowed),
+        Format::Png => png_exif(bytes),
+        Format::WebP => RIFF_CHUNKS.data(bytes, *b"EXIF").next().map(Cow::Borrowed),
         // EXIF data is itself a TIFF file.
-        Format::Tiff => Some(bytes),
+        Format::Tiff => Some(Cow::Borrowed(bytes)),
         Format::Bmp | Format::Gif | Format::Pnm | Format::Qoi => None,
     };
-    let exif = exif.map(|exif| exif.strip_prefix(b"Exif\0\0").unwrap_or(exif));
-    exif.and_then(Orientation::from_exif_data)
+    let without_name = |exif: &Cow<'_, [u8]>| {
+        let exif = exif.strip_prefix(EXIF_NAME).unwrap_or(exif);
+        Orientation::from_exif_data(exif)
+    };
+    exif.as_ref()
+        .and_then(without_name)
         .or_else(|| Orientation::from_xmp(&xmp(format, bytes)?))
         .unwrap_or(Orientation::NoTransforms)
 }
@@ -101,9 +111,7 @@ pub(super) fn read_orientation(format: Format, bytes: &[u8]) -> Orientation {
 fn xmp(format: Format, bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     match format {
         Format::Jpeg => jpeg::xmp(bytes).map(Cow::Borrowed),
-        Format::Png => PNG_CHUNKS
-            .data(bytes, *b"iTXt")
-            .find_map(international_text),
+        Format::Png => png_text(bytes, PNG_XMP),
         Format::WebP => RIFF_CHUNKS.data(bytes, *b"XMP ").next().map(Cow::Borrowed),
         Format::Tiff => {
             let directory = Directory::read(bytes);
@@ -114,20 +122,65 @@ fn xmp(format: Format, bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// Returns the text of an iTXt chunk of PNG, if it is XMP.
-fn international_text(chunk: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let [is_compressed, _method, rest @ ..] = chunk.strip_prefix(PNG_XMP)? else {
+/// Returns the EXIF data of a PNG: that of its own chunk, else that of a text.
+fn png_exif(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match PNG_CHUNKS.data(bytes, *b"eXIf").last() {
+        Some(exif) => Some(Cow::Borrowed(exif)),
+        None => raw_profile(&png_text(bytes, PNG_EXIF)?).map(Cow::Owned),
+    }
+}
+
+/// Decodes a raw profile of ImageMagick: an empty line, a line with its name and one with its length, then lines of
+/// hexadecimal digits. `None` if there are other characters.
+fn raw_profile(text: &[u8]) -> Option<Vec<u8>> {
+    let lines = text.split(|byte| *byte == b'\n').skip(3).flatten();
+    let digits = lines
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .map(|byte| char::from(*byte).to_digit(16));
+    let digits: Option<Vec<u32>> = digits.collect();
+    let (pairs, _) = digits.as_ref()?.as_chunks::<2>();
+    Some(
+        pairs
+            .iter()
+            .map(|[high, low]| (high << 4 | low) as u8)
+            .collect(),
+    )
+}
+
+/// Returns the last text of a PNG with that keyword.
+fn png_text<'a>(bytes: &'a [u8], keyword: &[u8]) -> Option<Cow<'a, [u8]>> {
+    let texts = PNG_CHUNKS.all(bytes).filter_map(|(name, data)| {
+        let is_text = matches!(&name, b"tEXt" | b"zTXt" | b"iTXt");
+        let (_, rest) = is_text
+            .then(|| data.strip_prefix(keyword)?.split_first())?
+            .filter(|(end, _)| **end == 0)?;
+        match &name {
+            b"tEXt" => Some(Cow::Borrowed(rest)),
+            b"zTXt" => inflated(rest.strip_prefix(&[0])?),
+            _ => international_text(rest),
+        }
+    });
+    texts.last()
+}
+
+/// Returns the text of an iTXt chunk of PNG, whose data begins behind the keyword.
+fn international_text(data: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let [is_compressed, _method, rest @ ..] = data else {
         return None;
     };
     // A language and a translated keyword, each with a zero at its end.
-    let mut parts = rest.splitn(3, |byte| *byte == 0);
-    let text = parts.nth(2)?;
-    if *is_compressed == 0 {
-        return Some(Cow::Borrowed(text));
+    let text = rest.splitn(3, |byte| *byte == 0).nth(2)?;
+    match is_compressed {
+        0 => Some(Cow::Borrowed(text)),
+        _ => inflated(text),
     }
+}
+
+/// Inflates the text of a PNG.
+fn inflated(text: &[u8]) -> Option<Cow<'static, [u8]>> {
     let mut inflated = Vec::new();
     let result = ZlibDecoder::new(text)
-        .take(MAX_XMP)
+        .take(MAX_TEXT)
         .read_to_end(&mut inflated);
     result.is_ok().then_some(Cow::Owned(inflated))
 }
@@ -164,6 +217,13 @@ const RIFF_CHUNKS: Chunks = Chunks {
 impl Chunks {
     /// Returns the data of the chunks with that name.
     fn data<'a>(&self, bytes: &'a [u8], name: [u8; 4]) -> impl Iterator<Item = &'a [u8]> {
+        self.all(bytes)
+            .filter(move |(chunk_name, _)| *chunk_name == name)
+            .map(|(_, data)| data)
+    }
+
+    /// Returns the names of all chunks with their data.
+    fn all<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = ([u8; 4], &'a [u8])> {
         let mut position = self.first;
         let next = move || {
             let (first, rest) = bytes.get(position..)?.split_first_chunk::<4>()?;
@@ -180,8 +240,6 @@ impl Chunks {
             Some((*chunk_name, data.get(..length)?))
         };
         std::iter::from_fn(next)
-            .filter(move |(chunk_name, _)| *chunk_name == name)
-            .map(|(_, data)| data)
     }
 }
 
