@@ -318,6 +318,8 @@ pub(super) fn apply_orientation(
 
 #[cfg(test)]
 mod tests {
+    use flate2::read::ZlibEncoder;
+
     use super::*;
 
     /// Position of the source of the upright pixel `(x, y)` in an image of `width` and `height`, by
@@ -397,6 +399,90 @@ mod tests {
             Orientation::from_exif_data(&long),
             Some(Orientation::Rotate90)
         );
+    }
+
+    /// A PNG of these chunks. Checksums are not read.
+    fn png(chunks: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
+        let chunk = |(name, data): &(&[u8; 4], Vec<u8>)| {
+            let length = (data.len() as u32).to_be_bytes();
+            [&length[..], *name, data, &[0; 4]].concat()
+        };
+        let chunks: Vec<u8> = chunks.iter().flat_map(chunk).collect();
+        [b"\x89PNG\r\n\x1A\n", &chunks[..]].concat()
+    }
+
+    /// A raw profile as ImageMagick writes it.
+    fn profile(exif: &[u8]) -> String {
+        let digits: Vec<String> = exif.iter().map(|byte| format!("{byte:02x}")).collect();
+        let lines: Vec<String> = digits.chunks(36).map(<[_]>::concat).collect();
+        format!("\nexif\n{:8}\n{}\n", exif.len(), lines.join("\n"))
+    }
+
+    /// Orientations are those of `ImageOps.exif_transpose` in Pillow 13.0, which fails at digits that are not
+    /// hexadecimal.
+    #[test]
+    fn png_texts_have_exif_data_and_xmp() {
+        const EXIF: &str = "Raw profile type exif\0";
+        const XMP: &str = "XML:com.adobe.xmp\0";
+        let data = |value| exif(true, &[(0x112, 3, 1, value)]);
+        let named = |value| profile(&[EXIF_NAME, &data(value)].concat());
+        let plain = |keyword: &str, text: &str| (b"tEXt", format!("{keyword}{text}").into_bytes());
+        let deflated = |keyword: &str, text: &str| {
+            let mut encoder = ZlibEncoder::new(text.as_bytes(), flate2::Compression::default());
+            let mut data = format!("{keyword}\0").into_bytes();
+            encoder.read_to_end(&mut data).unwrap();
+            (b"zTXt", data)
+        };
+        let international =
+            |keyword: &str, text: &str| (b"iTXt", format!("{keyword}\0\0\0\0{text}").into_bytes());
+        let xmp = |value: u16| format!("tiff:Orientation=\"{value}\"");
+        let own = |data: Vec<u8>| (b"eXIf", data);
+        let invalid = named(6).replace("4d4d", "4d4z");
+        let cases = [
+            ("text", vec![plain(EXIF, &named(6))], 6),
+            ("compressed", vec![deflated(EXIF, &named(8))], 8),
+            ("international", vec![international(EXIF, &named(3))], 3),
+            ("no name", vec![plain(EXIF, &profile(&data(5)))], 5),
+            (
+                "the last text",
+                vec![plain(EXIF, &named(6)), deflated(EXIF, &named(2))],
+                2,
+            ),
+            (
+                "its own chunk",
+                vec![plain(EXIF, &named(6)), own(data(4))],
+                4,
+            ),
+            (
+                "its own chunk without an orientation",
+                vec![plain(EXIF, &named(6)), own(exif(true, &[]))],
+                1,
+            ),
+            ("the last chunk", vec![own(data(6)), own(data(3))], 3),
+            (
+                "XMP beside it",
+                vec![plain(EXIF, &named(7)), plain(XMP, &xmp(3))],
+                7,
+            ),
+            ("XMP as text", vec![plain(XMP, &xmp(6))], 6),
+            ("XMP compressed", vec![deflated(XMP, &xmp(8))], 8),
+            ("no digits", vec![plain(EXIF, "\nexif\n2\n")], 1),
+            ("other digits", vec![plain(EXIF, &invalid)], 1),
+            (
+                "another profile",
+                vec![plain("Raw profile type APP1\0", &named(6))],
+                1,
+            ),
+            (
+                "a longer keyword",
+                vec![plain("Raw profile type exif2\0", &named(6))],
+                1,
+            ),
+        ];
+        for (what, chunks, expected) in cases {
+            let found = read_orientation(Format::Png, &png(&chunks));
+            assert_eq!(Some(found), Orientation::from_exif(expected), "{what}");
+        }
     }
 
     #[test]

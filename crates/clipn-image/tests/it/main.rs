@@ -9,3 +9,4 @@ mod image_resample;
 mod jpeg_unfinished;
 mod odd_images;
 mod public_cases;
+mod tiff_chunks;

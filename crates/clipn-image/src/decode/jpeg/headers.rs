@@ -66,7 +66,7 @@ pub(in crate::decode) enum ColorSpace {
 
 impl ColorSpace {
     /// Returns the number of components.
-    pub(super) fn components(self) -> usize {
+    pub(in crate::decode) fn components(self) -> usize {
         match self {
             Self::Grayscale => 1,
             Self::Rgb | Self::YCbCr => 3,

@@ -2,11 +2,11 @@
 //!
 //! The streams are decoded as libtiff does it with libjpeg, so that the pixels are those of Pillow.
 use std::io::Cursor;
-use std::ops::Range;
 
-use tiff::decoder::{ChunkType, Decoder};
+use tiff::decoder::Decoder;
 use tiff::tags::Tag;
 
+use super::chunks::{check_ranges, chunk_ranges};
 use super::color::photometric;
 use super::{NAME, convert_error};
 use crate::decode::jpeg::{self, ColorSpace};
@@ -52,10 +52,13 @@ pub(super) fn decode(
     let (width, height) = decoder.dimensions().map_err(convert_error)?;
     let (chunk_width, chunk_height) = decoder.chunk_dimensions();
     let across = width.div_ceil(chunk_width) as usize;
+    let ranges = chunk_ranges(decoder)?;
+    let sample_bytes = u64::from(width) * u64::from(height) * color.components() as u64;
+    check_ranges(&ranges, tables.len(), bytes, sample_bytes)?;
     let mut pixels = vec![0; width as usize * height as usize * 3];
     // Streams state their own sizes. The padding of tiles may be larger than the image.
     let mut budget = 4 * (u64::from(width) * u64::from(height) + PADDING);
-    for (index, range) in chunk_ranges(decoder)?.into_iter().enumerate() {
+    for (index, range) in ranges.into_iter().enumerate() {
         let stream = bytes.get(range).ok_or_else(|| truncated(NAME))?;
         let options = options.with_max_pixels(budget.min(options.max_pixels));
         let chunk = jpeg::decode_as(&with_tables(&tables, stream), color, &options)?;
@@ -86,27 +89,6 @@ pub(super) fn decode(
         pixels.iter_mut().for_each(|value| *value = 255 - *value);
     }
     RgbImage::new(width, height, pixels)
-}
-
-/// Returns the positions of the strips or tiles in the file.
-pub(super) fn chunk_ranges(
-    decoder: &mut Decoder<Cursor<&[u8]>>,
-) -> Result<Vec<Range<usize>>, ImageError> {
-    let (offsets, lengths) = match decoder.get_chunk_type() {
-        ChunkType::Strip => (Tag::StripOffsets, Tag::StripByteCounts),
-        ChunkType::Tile => (Tag::TileOffsets, Tag::TileByteCounts),
-    };
-    let mut numbers = |tag| {
-        let numbers = decoder.find_tag_unsigned_vec::<u64>(tag);
-        Ok::<_, ImageError>(numbers.map_err(convert_error)?.unwrap_or_default())
-    };
-    let (offsets, lengths) = (numbers(offsets)?, numbers(lengths)?);
-    let range = |(start, length): (u64, u64)| {
-        let end = start.saturating_add(length);
-        let position = |position: u64| usize::try_from(position).unwrap_or(usize::MAX);
-        position(start)..position(end)
-    };
-    Ok(offsets.into_iter().zip(lengths).map(range).collect())
 }
 
 /// Returns the stream with the shared tables in front.

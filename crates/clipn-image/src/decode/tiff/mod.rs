@@ -2,17 +2,19 @@
 //!
 //! What the crate does not support is turned into what it does, in a copy of the file: palettes,
 //! CIELAB and subsampled YCbCr become plain samples, and bytes with the low bit first are reversed.
+mod chunks;
 mod color;
 mod jpeg;
 
 use std::borrow::Cow;
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek};
 use std::ops::RangeInclusive;
 
 use tiff::TiffError;
-use tiff::decoder::{BufferLayoutPreference, Decoder, DecodingResult, Limits};
+use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 
+use self::chunks::{ChunkReader, check_ranges, check_uncompressed, chunk_ranges};
 use self::color::{YcbcrConversion, cielab_to_rgb, photometric};
 use super::ifd::Directory;
 use super::{DecodeOptions, check_size, corrupt, from_io, samples, unsupported};
@@ -23,6 +25,9 @@ const NAME: &str = "TIFF";
 
 /// Tags that describe the storage of the image, the only ones that the decoder reads.
 const IMAGE_TAGS: RangeInclusive<u16> = 254..=699;
+
+/// No compression.
+const UNCOMPRESSED: u16 = 1;
 
 /// Compression with JPEG as in TIFF Technical Note 2.
 const JPEG: u16 = 7;
@@ -52,11 +57,19 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<RgbImage, 
         let image = jpeg::decode(bytes, &mut decoder, storage.photometric, options)?;
         return Storage::with_bands(image, options);
     }
+    let mut ranges = Vec::new();
+    if storage.compression != UNCOMPRESSED {
+        ranges = chunk_ranges(&mut decoder)?;
+        check_ranges(&ranges, 0, bytes, storage.packed_bytes(pixels))?;
+    }
     let file = storage.simplified(bytes, &mut decoder, options)?;
-    let mut simple = Decoder::new(Cursor::new(&*file))
+    let mut simple = Decoder::new(ChunkReader::new(&file, &ranges))
         .map_err(convert_error)?
         .with_limits(limits(sample_bytes, file.len()));
-    let raster = Raster::read(&mut simple, storage.bits)?;
+    if storage.compression == UNCOMPRESSED {
+        check_uncompressed(&mut simple, bytes.len())?;
+    }
+    let raster = Raster::read(&mut simple, &storage)?;
     let rgb = storage.to_rgb(raster, (bytes, &mut decoder), (width, height), options)?;
     let image = RgbImage::new(width, height, rgb)?;
     if storage.has_plain_bands() {
@@ -155,6 +168,10 @@ impl Storage {
             3 => format!("{bits}-bit floating-point samples"),
             5 | 6 => format!("{bits}-bit complex samples"),
             _ if !matches!(bits, 1 | 2 | 4 | 8 | 16) => format!("{bits}-bit samples"),
+            // Pillow does not read it, either.
+            _ if bits == 16 && self.photometric == photometric::PALETTE => {
+                "16-bit palette".to_owned()
+            }
             _ => String::new(),
         };
         if !kind.is_empty() && self.photometric != photometric::CIELAB {
@@ -195,6 +212,12 @@ impl Storage {
             ));
         }
         Ok(bytes.max(pixels.saturating_mul(PIXEL_BYTES)))
+    }
+
+    /// Bytes of the samples of an image as they are in the file, without compression.
+    fn packed_bytes(&self, pixels: u64) -> u64 {
+        let bits = u64::from(self.bands) * u64::from(self.bits);
+        pixels.saturating_mul(bits).div_ceil(8)
     }
 
     fn is_gray(&self) -> bool {
@@ -254,7 +277,7 @@ impl Storage {
         }
         let mut file = Cow::Borrowed(bytes);
         if self.is_low_bit_first {
-            let ranges = jpeg::chunk_ranges(decoder)?;
+            let ranges = chunk_ranges(decoder)?;
             reverse_bits(file.to_mut(), ranges);
             changes.push((Tag::FillOrder.to_u16(), Some(1)));
         }
@@ -530,7 +553,11 @@ struct Raster {
 }
 
 impl Raster {
-    fn read(decoder: &mut Decoder<Cursor<&[u8]>>, bits: u8) -> Result<Self, ImageError> {
+    fn read<R: Read + Seek>(
+        decoder: &mut Decoder<R>,
+        storage: &Storage,
+    ) -> Result<Self, ImageError> {
+        let bits = storage.bits;
         let (width, height) = decoder.dimensions().map_err(convert_error)?;
         let (width, height) = (width as usize, height as usize);
         let mut buffer = DecodingResult::U8(Vec::new());
@@ -540,15 +567,22 @@ impl Raster {
         if buffer.as_buffer(0).as_bytes().len() < layout.complete_len {
             return Err(corrupt(NAME, "planes do not fit into memory"));
         }
+        let plane_bytes = layout.plane_stride.map_or(0, std::num::NonZero::get);
         let samples = match buffer {
             DecodingResult::U8(samples) if matches!(bits, 1 | 2 | 4) => {
-                Samples::Bytes(unpack(&samples, width, bits))
+                // The bands of a pixel follow each other without padding, unless they are in planes.
+                let (bands, plane) = match layout.planes {
+                    0 | 1 => (usize::from(storage.bands), 0),
+                    _ => (1, width * height),
+                };
+                let samples = unpack(&samples, width * bands, bits);
+                Samples::Bytes(interleave_planes(samples, layout.planes, plane))
             }
             DecodingResult::U8(samples) if bits == 8 => {
-                Samples::Bytes(interleave_planes(samples, &layout, 1))
+                Samples::Bytes(interleave_planes(samples, layout.planes, plane_bytes))
             }
             DecodingResult::U16(samples) if bits == 16 => {
-                Samples::Words(interleave_planes(samples, &layout, 2))
+                Samples::Words(interleave_planes(samples, layout.planes, plane_bytes / 2))
             }
             _ => {
                 return Err(unsupported(
@@ -572,27 +606,22 @@ impl Raster {
     }
 }
 
-/// Unpacks samples to one byte each; every row starts at a byte boundary.
-fn unpack(packed: &[u8], width: usize, bits: u8) -> Vec<u8> {
-    let row_bytes = (width * usize::from(bits)).div_ceil(8);
+/// Unpacks rows of `row_samples` samples to one byte each; every row starts at a byte boundary.
+fn unpack(packed: &[u8], row_samples: usize, bits: u8) -> Vec<u8> {
+    let row_bytes = (row_samples * usize::from(bits)).div_ceil(8);
     packed
         .chunks_exact(row_bytes)
-        .flat_map(|row| samples::unpack_row(row, width, bits))
+        .flat_map(|row| samples::unpack_row(row, row_samples, bits))
         .collect()
 }
 
-/// Interleaves consecutive planes by pixel; `bytes` is the size of a sample.
-fn interleave_planes<T: Copy>(
-    samples: Vec<T>,
-    layout: &BufferLayoutPreference,
-    bytes: usize,
-) -> Vec<T> {
-    let stride = layout.plane_stride.map_or(0, |stride| stride.get()) / bytes;
-    if layout.planes <= 1 || stride == 0 {
+/// Interleaves consecutive planes of `plane` samples by pixel.
+fn interleave_planes<T: Copy>(samples: Vec<T>, planes: usize, plane: usize) -> Vec<T> {
+    if planes <= 1 || plane == 0 {
         return samples;
     }
-    (0..stride)
-        .flat_map(|index| samples[index..].iter().step_by(stride).take(layout.planes))
+    (0..plane)
+        .flat_map(|index| samples[index..].iter().step_by(plane).take(planes))
         .copied()
         .collect()
 }
