@@ -19,6 +19,9 @@ const NO_EXTENSION: &str = "no extension";
 /// Kind of files with rare or odd extensions.
 const OTHER: &str = "other";
 
+/// Kind of pipes, sockets and devices.
+const NO_REGULAR_FILE: &str = "no regular file";
+
 /// Kind of images that belong to no class of a labeled set.
 const OUTSIDE_CLASSES: &str = "image outside the class directories";
 
@@ -32,7 +35,8 @@ const MAX_NAMED_MEMBERS: usize = 3;
 const MAX_MEMBER_NAME: usize = 80;
 
 /// Number of files that were skipped because they are no images, by kind: the extension in lower
-/// case with its dot, or `no extension`. Members of archives that are no files, such as a volume
+/// case with its dot, or `no extension`. Pipes, sockets and devices are `no regular file`, whatever
+/// their names. Members of archives that are no files, such as a volume
 /// label, are counted by their kind, the first three of each by kind and name.
 ///
 /// Hidden files and files that systems leave behind ([`is_ignored_name`](crate::is_ignored_name))
@@ -67,6 +71,11 @@ impl SkippedFiles {
             Some(Some(extension)) => self.count(&format!(".{}", extension.to_ascii_lowercase()), 1),
             Some(None) => self.count(OTHER, 1),
         }
+    }
+
+    /// Counts a pipe, socket or device, which could block forever when opened.
+    pub(crate) fn add_special_file(&mut self) {
+        self.count(NO_REGULAR_FILE, 1);
     }
 
     /// Counts images that belong to no class of a labeled set.

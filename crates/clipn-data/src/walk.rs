@@ -34,6 +34,8 @@ enum EntryKind {
     Directory,
     Image,
     OtherFile,
+    /// A pipe, socket or device, which could block forever when opened.
+    SpecialFile,
 }
 
 /// Lists a directory.
@@ -50,6 +52,7 @@ pub(crate) fn list_directory(directory: &Path) -> Result<DirectoryListing, Datas
             Some((path, EntryKind::Directory)) => listing.directories.push(path),
             Some((path, EntryKind::Image)) => listing.images.push(path),
             Some((path, EntryKind::OtherFile)) => listing.skipped.add(file_name(&path)),
+            Some((_, EntryKind::SpecialFile)) => listing.skipped.add_special_file(),
             None => {}
         }
     }
@@ -88,6 +91,7 @@ pub(crate) fn walk_images<T: Default>(
                 }
             }
             Some((path, EntryKind::OtherFile)) => tree.skipped.add(file_name(&path)),
+            Some((_, EntryKind::SpecialFile)) => tree.skipped.add_special_file(),
             Some((_, EntryKind::Directory)) | None => {}
         }
     }
@@ -113,8 +117,7 @@ fn file_name(path: &Path) -> &OsStr {
     path.file_name().unwrap_or_default()
 }
 
-/// Returns the path and kind of an entry; `None` if it is ignored: a hidden one, or a pipe, socket
-/// or device, which could block forever when opened.
+/// Returns the path and kind of an entry; `None` if it is ignored by its name.
 fn classify(
     entry: walkdir::Result<DirEntry>,
 ) -> Result<Option<(PathBuf, EntryKind)>, DatasetError> {
@@ -129,7 +132,7 @@ fn classify(
             let kind = match entry.file_type() {
                 kind if kind.is_dir() => EntryKind::Directory,
                 kind if kind.is_file() => file_kind(entry.path()),
-                _ => return Ok(None),
+                _ => EntryKind::SpecialFile,
             };
             Ok(Some((entry.into_path(), kind)))
         }

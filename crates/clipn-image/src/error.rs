@@ -47,7 +47,13 @@ pub enum ImageError {
         /// Path of the directory.
         origin: ImageOrigin,
     },
-    /// The file cannot be read, for a reason other than the three above.
+    /// The path is a pipe, a socket or a device, from which a read may never return.
+    #[error("{origin}: not a regular file")]
+    NotAFile {
+        /// Path of the pipe, socket or device.
+        origin: ImageOrigin,
+    },
+    /// The file cannot be read, for a reason other than those above.
     #[error("{origin}: cannot read file")]
     Read {
         /// Path of the file.
@@ -230,6 +236,7 @@ impl ImageError {
             Self::NotFound { origin }
             | Self::PermissionDenied { origin }
             | Self::IsDirectory { origin }
+            | Self::NotAFile { origin }
             | Self::Read { origin, .. }
             | Self::FileTooLarge { origin, .. }
             | Self::Empty { origin }
@@ -257,6 +264,7 @@ impl ImageError {
             Self::NotFound { .. } => "check the path",
             Self::PermissionDenied { .. } => "make the file readable for this user",
             Self::IsDirectory { .. } => "name a file in the directory",
+            Self::NotAFile { .. } => "read its bytes and pass them to `decode_bytes`",
             Self::Read { .. } => "check the disk or the network share",
             Self::FileTooLarge { .. } => {
                 "scale the image down, or raise `DecodeOptions::max_pixels`"

@@ -147,6 +147,29 @@ fn reads_one_image_from_standard_input() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn pipes_are_read_if_they_are_arguments_but_not_in_lists() {
+    let s = Sandbox::new();
+    let image = std::fs::read(s.path("noise/0.bmp")).unwrap();
+    let found = rows(&text(&with_input(&s, &["/dev/stdin"], image).stdout));
+    assert_eq!(names(&found), ["/dev/stdin"]);
+    assert_eq!(verdicts(&found), verdicts(&printed(&s, &["noise/0.bmp"])));
+
+    let pipes = ["pipe.jpg", "pipe.tar"].map(|name| s.path(name));
+    let made = std::process::Command::new("mkfifo").args(&pipes).status();
+    assert!(made.unwrap().success());
+    s.write("list.txt", "pipe.jpg\npipe.tar\nnoise/0.bmp\n");
+    let output = s.clipn(&classify(&["--format", "json", "--list", "list.txt"]));
+    let found = rows(&text(&output.stdout));
+    assert_eq!(names(&found), ["pipe.jpg", "pipe.tar", "noise/0.bmp"]);
+    for row in &found[..2] {
+        let error = row["error"].as_str().unwrap();
+        assert!(error.contains("not a regular file"), "{error}");
+    }
+    assert!(found[2]["error"].is_null());
+}
+
 #[test]
 fn unreadable_sources_become_rows_and_the_rest_continues() {
     let s = Sandbox::new();

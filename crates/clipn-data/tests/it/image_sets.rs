@@ -193,16 +193,26 @@ fn a_directory_that_is_reached_twice_is_listed_once() {
 
 #[cfg(unix)]
 #[test]
-fn skips_pipes() {
+fn counts_pipes_as_skipped() {
+    use clipn_data::{FolderImages, NamedImage};
+    use clipn_image::{ImageError, ImageSource, Preprocessing};
     let root = folder(&["a/1.jpg"]);
-    let made = std::process::Command::new("mkfifo")
-        .arg(root.path().join("a/2.jpg"))
-        .status();
+    let pipes = ["a/2.jpg", "3.jpg", "a/.hidden"].map(|name| root.path().join(name));
+    let made = std::process::Command::new("mkfifo").args(&pipes).status();
     if !made.is_ok_and(|status| status.success()) {
         eprintln!("skipped: mkfifo is not available");
         return;
     }
     assert_eq!(paths(&labeled(root.path()).unwrap()), ["a/1.jpg"]);
+    let images = FolderImages::open(root.path()).unwrap();
+    assert_eq!(images.total(), 1);
+    assert_eq!(images.skipped().to_string(), "no regular file 2");
+    // A list may name one: it is an error rather than a read that never ends.
+    let mut image = NamedImage::from_path(&pipes[0]);
+    let preprocessing = Preprocessing::clip(4);
+    let mut tensor = vec![0.0; preprocessing.tensor_len()];
+    let error = image.read_tensor(&preprocessing, &mut tensor).unwrap_err();
+    assert!(matches!(error, ImageError::NotAFile { .. }), "{error}");
 }
 
 #[cfg(target_os = "linux")]

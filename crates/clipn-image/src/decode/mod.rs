@@ -12,7 +12,7 @@ mod sniff;
 mod tiff;
 mod webp;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -139,6 +139,8 @@ impl Default for DecodeOptions {
 /// - [`NotFound`](ImageError::NotFound), [`PermissionDenied`](ImageError::PermissionDenied),
 ///   [`IsDirectory`](ImageError::IsDirectory) or [`Read`](ImageError::Read) if the file cannot be
 ///   read.
+/// - [`NotAFile`](ImageError::NotAFile) if the path is a pipe, a socket or a device: a list of paths may name one
+///   by accident, and opening it may block forever. Read its bytes for [`decode_bytes`].
 /// - [`FileTooLarge`](ImageError::FileTooLarge) if the file is larger than any image within
 ///   [`DecodeOptions::max_pixels`].
 /// - Any error of [`decode_bytes`].
@@ -225,13 +227,16 @@ pub fn read_file(path: impl AsRef<Path>, options: &DecodeOptions) -> Result<Vec<
             source,
         },
     };
-    let file = File::open(path).map_err(convert_error)?;
-    let metadata = file.metadata().map_err(convert_error)?;
+    // Before the file is opened, since that already blocks for a pipe without a writer.
+    let metadata = fs::metadata(path).map_err(convert_error)?;
     if metadata.is_dir() {
         return Err(ImageError::IsDirectory { origin: origin() });
     }
-    // No format takes more than 8 bytes per pixel plus overhead. The limit also ends the read of an
-    // infinite device.
+    if !metadata.is_file() {
+        return Err(ImageError::NotAFile { origin: origin() });
+    }
+    let file = File::open(path).map_err(convert_error)?;
+    // No format takes more than 8 bytes per pixel plus overhead.
     let limit = options
         .max_pixels
         .saturating_mul(8)

@@ -134,6 +134,23 @@ fn errors_name_the_file_and_the_problem() {
     ));
 }
 
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_refused_before_they_are_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("a.jpg");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: mkfifo is not available");
+        return;
+    }
+    for path in [pipe.as_path(), "/dev/zero".as_ref()] {
+        let error = decode_file(path, &DecodeOptions::faithful()).unwrap_err();
+        let expected = format!("{}: not a regular file", path.display());
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
 #[test]
 fn images_over_the_pixel_limit_are_rejected_with_their_size() {
     for name in expected().keys() {

@@ -174,7 +174,7 @@ fn argument(path: &Path, shared: &Shared) -> Result<Sources, CliError> {
             without_braces(text, shared)
         }
         Some(text) => without_braces(text, shared),
-        None => Ok(Sources::one(local(path.to_owned()))),
+        None => Ok(Sources::one(named(path.to_owned()))),
     }
 }
 
@@ -213,7 +213,7 @@ fn several(texts: Vec<String>, shared: &Shared) -> Result<Sources, CliError> {
         } else if is_table(path) {
             table(path, shared)?
         } else if path.exists() {
-            Sources::one(local(path.to_owned()))
+            Sources::one(named(path.to_owned()))
         } else {
             without_braces(&text, shared)?
         };
@@ -449,8 +449,28 @@ fn entry(path: PathBuf, remote: &LazyRemote) -> SourceItem {
             Ok(remote) => remote.item(url),
             Err(error) => lost(Path::new(without_query(url)), io::Error::other(error)),
         },
+        // An image is checked when it is read.
+        None if is_archive(&path) && is_special(&path) => {
+            lost(&path, io::Error::other("not a regular file"))
+        }
         None => local(path),
     }
+}
+
+/// An argument that exists: a file, or a pipe or device that is meant to be read, as of `<(…)`.
+fn named(path: PathBuf) -> SourceItem {
+    if is_archive(&path) || !is_special(&path) {
+        return local(path);
+    }
+    SourceItem::Image(NamedImage {
+        name: path.display().to_string(),
+        content: ImageContent::Fetch(Box::new(move || read_limited(File::open(&path)?))),
+    })
+}
+
+/// Whether a path is a pipe, a socket or a device, from which a read may never return.
+fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// An image file or archive on this machine.
