@@ -116,6 +116,8 @@ pub enum ContentKind {
     Json,
     /// Text of another kind.
     Text,
+    /// Text in UTF-16, with or without a byte order mark.
+    Utf16,
     /// Anything else.
     Unknown,
 }
@@ -134,6 +136,7 @@ impl ContentKind {
         binary(start)
             .or_else(|| image(start))
             .or_else(|| text(start))
+            .or_else(|| is_utf16(start).then_some(Self::Utf16))
             .unwrap_or(Self::Unknown)
     }
 
@@ -201,6 +204,7 @@ impl ContentKind {
             Self::Xml => "an XML document, such as a server error",
             Self::Json => "JSON",
             Self::Text => "a text file",
+            Self::Utf16 => "UTF-16 text",
             Self::Unknown => "unrecognized data",
         }
     }
@@ -392,6 +396,21 @@ fn text(start: &[u8]) -> Option<ContentKind> {
     })
 }
 
+/// Whether data is UTF-16: it has a byte order mark, or each second byte is zero and the others are
+/// ASCII text. UTF-32, with the same mark before two zeros, is none.
+fn is_utf16(start: &[u8]) -> bool {
+    match start {
+        [0xff, 0xfe, 0, 0, ..] => return false,
+        [0xff, 0xfe, _, ..] | [0xfe, 0xff, _, ..] => return true,
+        _ => {}
+    }
+    let is_ascii = |byte: u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
+    let (units, _) = start.as_chunks::<2>();
+    units.len() > 1
+        && (units.iter().all(|&[low, high]| is_ascii(low) && high == 0)
+            || units.iter().all(|&[high, low]| is_ascii(low) && high == 0))
+}
+
 /// Whether text begins like JSON: a brace or bracket, then what JSON allows there. TOML begins its
 /// tables with brackets too, and a list of names may begin with a brace.
 fn is_json(text: &str) -> bool {
@@ -445,6 +464,21 @@ mod tests {
         assert_eq!(named(&npz), "a ZIP archive");
         assert_eq!(named(b"BZhang is a name"), "a text file");
         assert_eq!(named(b"Parade"), "a text file");
+    }
+
+    #[test]
+    fn names_text_in_utf_16() {
+        for (start, expected) in [
+            (&b"\xff\xfec\0a\0"[..], "UTF-16 text"),
+            (b"\xfe\xff\0c\0a", "UTF-16 text"),
+            (b"c\0a\0t\0\r\0\n\0", "UTF-16 text"),
+            (b"\0c\0a\0t", "UTF-16 text"),
+            (b"\xff\xfe\0\0c\0\0\0", "unrecognized data"),
+            (b"\x01\0\x02\0", "unrecognized data"),
+            (b"c\0", "unrecognized data"),
+        ] {
+            assert_eq!(named(start), expected, "{start:?}");
+        }
     }
 
     #[test]

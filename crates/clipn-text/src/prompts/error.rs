@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use clipn_base::content::ContentKind;
+
 /// Errors for templates and class names.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,6 +71,14 @@ pub enum PromptError {
         /// Offset of the first invalid byte.
         offset: usize,
     },
+    /// A file is an image, an archive or another kind of data, or text in UTF-16.
+    #[error("{} is {kind}; expected UTF-8 text", path.display())]
+    NotText {
+        /// Path of the file.
+        path: PathBuf,
+        /// Detected kind.
+        kind: ContentKind,
+    },
     /// A TOML or JSON file is malformed or has unexpected content.
     #[error("{origin} is not valid {format}; expected {expected}")]
     Malformed {
@@ -122,6 +132,18 @@ pub enum PromptError {
     /// A class name is empty.
     #[error("empty class name in {origin}, {location}")]
     EmptyName {
+        /// File or list.
+        origin: String,
+        /// Line or element number, from 1.
+        location: String,
+    },
+    /// A class name contains a control character, such as a tab, or a line separator.
+    #[error("control character U+{:04X} in class name {name:?} in {origin}, {location}", u32::from(*.character))]
+    ControlCharacter {
+        /// First such character.
+        character: char,
+        /// The name.
+        name: String,
         /// File or list.
         origin: String,
         /// Line or element number, from 1.
@@ -202,7 +224,21 @@ impl PromptError {
             }
             Self::Read { .. } => "check that the file exists and is readable",
             Self::TooLarge { .. } => "pass a text file with one entry per line",
-            Self::NotUtf8 { .. } => "save the file as UTF-8",
+            Self::NotUtf8 { .. }
+            | Self::NotText {
+                kind: ContentKind::Utf16,
+                ..
+            } => "save the file as UTF-8",
+            Self::NotText {
+                kind: ContentKind::Safetensors,
+                ..
+            } => {
+                "bundles and weights are safetensors files; pass a text file with one entry per line"
+            }
+            Self::NotText { kind, .. } => kind
+                .advice()
+                .unwrap_or("pass a text file with one entry per line"),
+            Self::ControlCharacter { .. } => "remove the character from the name",
             Self::MissingPlaceholder { .. } => {
                 "put `{}` in place of the class name, as in `a photo of a {}.`"
             }

@@ -418,3 +418,77 @@ fn numbers_that_are_not_complete_are_named() {
     assert_eq!(described("pizza\n3 bananas\n"), None);
     assert!(described("0 pizza\n1 banana\n").unwrap().contains("number"));
 }
+
+/// Message of the error of a file with these bytes.
+fn refusal(extension: &str, bytes: &[u8]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(format!("c.{extension}"));
+    std::fs::write(&path, bytes).unwrap();
+    let message = ClassList::load(&path).unwrap_err().to_string();
+    message.replace(&path.display().to_string(), "FILE")
+}
+
+#[test]
+fn line_ends_of_old_macs_separate_names() {
+    let expected = ["cat", "hot dog", "cow"];
+    assert_eq!(names("txt", "cat\rhot dog\rcow"), expected);
+    assert_eq!(names("txt", "# animals\rcat\rhot dog\rcow\r"), expected);
+    assert_eq!(names("txt", "cat\r\r\nhot dog\r\r\ncow"), expected);
+    assert_eq!(names("json", "[\"cat\",\r\"hot dog\", \"cow\"]"), expected);
+    assert_eq!(names("csv", "id,name\r0,cat\r1,hot dog\r2,cow"), expected);
+    assert_eq!(templates("a {}\rthe {}").unwrap(), ["a {}", "the {}"]);
+    assert_eq!(
+        refusal("txt", b"cat\r\rdog"),
+        "empty class name in FILE, line 2"
+    );
+}
+
+#[test]
+fn control_characters_in_names_are_refused_with_their_line() {
+    for (text, message) in [
+        (
+            "cat\ndog\u{7}\n",
+            "control character U+0007 in class name \"dog\\u{7}\" in FILE, line 2",
+        ),
+        (
+            "cat\n\u{1a}",
+            "control character U+001A in class name \"\\u{1a}\" in FILE, line 2",
+        ),
+        (
+            "cat\nhot\u{2028}dog\n",
+            "control character U+2028 in class name \"hot\\u{2028}dog\" in FILE, line 2",
+        ),
+        (
+            "[\"hot\\ndog\"]",
+            "control character U+000A in class name \"hot\\ndog\" in FILE, name 1",
+        ),
+    ] {
+        assert_eq!(refusal("txt", text.as_bytes()), message);
+    }
+    let error = ClassList::parse_inline("cat, hot\ndog").unwrap_err();
+    assert!(error.to_string().contains("U+000A"), "{error}");
+    assert_eq!(names("txt", "cat\t\ndog\u{c}"), ["cat", "dog"]);
+}
+
+#[test]
+fn files_that_are_no_text_are_named_by_their_kind() {
+    let utf16: Vec<u8> = "cat\r\ndog"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for (bytes, kind) in [
+        (&[b"\xff\xfe", &utf16[..]].concat()[..], "UTF-16 text"),
+        (&utf16, "UTF-16 text"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG image"),
+        (b"\x89PNG\r\n\x1a\n\0", "a PNG image"),
+        (b"PK\x03\x04\x14\0\0\0", "a ZIP archive"),
+        (b"\x02\0\0\0\0\0\0\0{}", "a safetensors file"),
+        (b"P6\n3 3\n255\n\xff\xff\xff\0", "a PNM image"),
+    ] {
+        assert_eq!(
+            refusal("txt", bytes),
+            format!("FILE is {kind}; expected UTF-8 text")
+        );
+    }
+    assert_eq!(names("txt", "P6 sedan\nPARENT\n"), ["P6 sedan", "PARENT"]);
+}

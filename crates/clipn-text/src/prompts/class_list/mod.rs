@@ -16,7 +16,7 @@ use super::class_names::{ClassNames, looks_like_path};
 use super::fields::split_fields;
 use super::literal::Literal;
 use super::name_check::{duplicate_names, is_reserved_name};
-use super::text_file::read_text;
+use super::text_file::{read_text, unix_line_ends};
 
 /// Class names with the form in which they were written.
 ///
@@ -131,7 +131,9 @@ impl ClassList {
     ///
     /// # Errors
     /// A [`PromptError`] that names the file, and the line if there is one. Names in an unclear form
-    /// are a [`PromptError::UnclearNames`], which describes what was seen.
+    /// are a [`PromptError::UnclearNames`], which describes what was seen; data that is no text is a
+    /// [`PromptError::NotText`], and a name with a control character a
+    /// [`PromptError::ControlCharacter`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self, PromptError> {
         let path = path.as_ref();
         let text = read_text(path)?;
@@ -155,7 +157,8 @@ impl ClassList {
     /// Python. One trailing comma is allowed, and names with commas are quoted.
     ///
     /// # Errors
-    /// [`PromptError::NoClasses`] if there is no name, [`PromptError::EmptyName`] if one is empty, and
+    /// [`PromptError::NoClasses`] if there is no name, [`PromptError::EmptyName`] if one is empty,
+    /// [`PromptError::ControlCharacter`] if one has a control character, and
     /// [`PromptError::Malformed`] or [`PromptError::UnclearNames`] for a list or dictionary.
     pub fn parse_inline(text: &str) -> Result<Self, PromptError> {
         let origin = "the list of class names";
@@ -181,7 +184,9 @@ impl ClassList {
             names.push(String::new());
         }
         let names = ClassNames::validated(names, origin, |i| format!("name {}", i + 1))?;
-        Ok(Self::from_names(names, origin.to_owned(), form))
+        let list = Self::from_names(names, origin.to_owned(), form);
+        list.check_characters()?;
+        Ok(list)
     }
 
     /// Resolves the name of a built-in list, or else the path of a file, or else names as
@@ -222,6 +227,7 @@ impl ClassList {
                 Err(error) => match structured::json_lines(text) {
                     Some(entries) => entries.map_err(unclear)?,
                     None => {
+        let text = &*unix_line_ends(text);
                         return Err(PromptError::Malformed {
                             origin: origin.to_owned(),
                             format: "JSON or Python",
@@ -252,7 +258,7 @@ impl ClassList {
             .filter(|ids| !ids.is_empty());
         let names = entries.into_iter().map(|entry| entry.name).collect();
         let names = ClassNames::validated(names, origin, |i| locations[i].clone())?;
-        Ok(Self {
+        let list = Self {
             names,
             origin: origin.to_owned(),
             form,
@@ -260,7 +266,28 @@ impl ClassList {
             synset_ids,
             comments,
             reordered,
-        })
+        };
+        list.check_characters()?;
+        Ok(list)
+    }
+
+    /// Checks that no name has a control character, which the tokenizer would drop without notice.
+    fn check_characters(&self) -> Result<(), PromptError> {
+        let is_control =
+            |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}');
+        let found =
+            self.names.iter().enumerate().find_map(|(index, name)| {
+                Some((index, name, name.chars().find(|&c| is_control(c))?))
+            });
+        match found {
+            Some((index, name, character)) => Err(PromptError::ControlCharacter {
+                character,
+                name: name.clone(),
+                origin: self.origin.clone(),
+                location: self.locations[index].clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Returns the names in class order.
