@@ -7,6 +7,18 @@ pub(super) struct Field {
     pub(super) quoted: bool,
 }
 
+impl Field {
+    /// Whether the field begins with a double quotation mark that is not closed. A single one may be an
+    /// apostrophe, and two enclose a part, as in `"Bell" pepper`.
+    pub(super) fn is_unclosed(&self) -> bool {
+        !self.quoted
+            && self
+                .text
+                .strip_prefix('"')
+                .is_some_and(|rest| !rest.contains('"'))
+    }
+}
+
 /// Splits a line at a delimiter outside quotes. A field is quoted if it begins with a quotation mark
 /// and ends with the same one; other quotation marks are plain text, as in `rock 'n' roll`. A
 /// delimiter at the end of the line adds no field.
@@ -94,6 +106,23 @@ mod tests {
         );
         assert_eq!(fields("\"say \"\"hi\"\"\""), [("say \"hi\"".into(), yes)]);
         assert_eq!(fields("'it\\'s'"), [("it's".into(), yes)]);
+    }
+
+    #[test]
+    fn quotes_without_end_are_found() {
+        let unclosed = |line: &str| split_fields(line, ',').iter().any(Field::is_unclosed);
+        for line in ["\"a, b", "a, \"b", "\"", "\"a, b\" c"] {
+            assert!(unclosed(line), "{line:?}");
+        }
+        for line in [
+            "\"a, b\"",
+            "\"Bell\" pepper",
+            "'tis",
+            "5\" pipe",
+            "\"\"\"a\"",
+        ] {
+            assert!(!unclosed(line), "{line:?}");
+        }
     }
 
     #[test]

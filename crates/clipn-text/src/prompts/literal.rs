@@ -6,6 +6,9 @@
 use std::fmt;
 use std::iter::Peekable;
 use std::str::CharIndices;
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 /// Maximum depth of nested lists and dictionaries.
 const MAX_DEPTH: usize = 16;
@@ -40,14 +43,22 @@ pub(super) struct LiteralError {
 }
 
 impl Literal {
-    /// Whether a text begins like a list or a dictionary, also behind an assignment.
+    /// Whether a text begins like a list or a dictionary, or like a tuple behind an assignment. A tuple
+    /// without one is recognized if it is all of the text: a name may begin with a parenthesis.
     pub(super) fn is_start_of(text: &str) -> bool {
-        after_assignment(text).starts_with(['[', '{'])
+        let (body, assigned) = after_assignment(text);
+        match body.strip_prefix('(') {
+            Some(items) => {
+                let quoted = items.trim_start().starts_with(['"', '\'']);
+                assigned || (quoted && Self::parse(text).is_ok())
+            }
+            None => body.starts_with(['[', '{']),
+        }
     }
 
     /// Parses a text that contains one value, with an optional assignment in front of it.
     pub(super) fn parse(text: &str) -> Result<Self, LiteralError> {
-        let body = after_assignment(text);
+        let (body, _) = after_assignment(text);
         let skipped = text.len() - body.len();
         let mut parser = Parser {
             text,
@@ -59,8 +70,12 @@ impl Literal {
         }
         let literal = parser.value(0)?;
         parser.skip_blank();
-        match parser.characters.peek() {
-            None | Some((_, ';')) => Ok(literal),
+        while parser.peek() == Some(';') {
+            parser.bump();
+            parser.skip_blank();
+        }
+        match parser.peek() {
+            None => Ok(literal),
             Some(_) => Err(parser.error("expected the end of the text")),
         }
     }
@@ -98,8 +113,12 @@ impl fmt::Display for Literal {
     }
 }
 
-/// Returns the text without white space, comments and an assignment in front of it.
-fn after_assignment(text: &str) -> &str {
+/// Returns the text without white space, comments and an assignment in front of it, and whether there
+/// is an assignment. It may have an annotation, as in `names: list[str] = [...]`.
+fn after_assignment(text: &str) -> (&str, bool) {
+    static ASSIGNMENT: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"^[\w.]+\s*(?::[^=\n]*)?=\s*([\[{(])").expect("a constant that compiles")
+    });
     let mut text = text.trim_start();
     while let Some(comment) = text.strip_prefix('#') {
         text = comment
@@ -107,14 +126,10 @@ fn after_assignment(text: &str) -> &str {
             .map_or("", |(_, rest)| rest)
             .trim_start();
     }
-    let name = text.find(|c: char| !(c.is_alphanumeric() || c == '_'));
-    let value = name
-        .filter(|&end| end > 0)
-        .and_then(|end| text[end..].trim_start().strip_prefix('='))
-        .map(str::trim_start);
+    let value = ASSIGNMENT.captures(text).and_then(|found| found.get(1));
     match value {
-        Some(value) if value.starts_with(['[', '{']) => value,
-        _ => text,
+        Some(value) => (&text[value.start()..], true),
+        None => (text, false),
     }
 }
 
@@ -358,6 +373,24 @@ mod tests {
     }
 
     #[test]
+    fn reads_assignments_with_annotations_and_tuples() {
+        for text in [
+            "NAMES: list[str] = ['a', 'b']",
+            "names: Final[List[str]] = [\n  'a',\n  'b',\n]\n",
+            "# all\nMeta.NAMES = ('a', 'b',)  # two",
+            "x: \"tuple[str, ...]\" = ('a', 'b');",
+            "('a', 'b')",
+            "['a', 'b'];;\n# end\n",
+        ] {
+            assert!(Literal::is_start_of(text), "{text:?}");
+            assert_eq!(texts(text), ["a", "b"], "{text:?}");
+        }
+        for text in ["(blank)", "('tis) the season", "a: b", "a = b", "(1)"] {
+            assert!(!Literal::is_start_of(text), "{text:?}");
+        }
+    }
+
+    #[test]
     fn errors_have_line_and_column() {
         let error = |text: &str| Literal::parse(text).unwrap_err().to_string();
         assert_eq!(
@@ -367,6 +400,10 @@ mod tests {
         assert_eq!(error("[a]"), "`a` is not in quotes at line 1, column 3");
         assert!(error("['a").contains("missing closing quote"));
         assert!(error("['a'] x").contains("expected the end"));
+        assert_eq!(
+            error("['a'];\nmore = ['b'];"),
+            "expected the end of the text at line 2, column 1"
+        );
         assert!(error("").contains("unexpected end"));
         assert!(error(&"[".repeat(100)).contains("too deeply nested"));
         assert!(error(r#"["\ud800"]"#).contains("surrogate"));

@@ -76,7 +76,7 @@ pub(super) fn content(text: &str, origin: &str) -> Result<TemplateContent, Promp
 /// `{} in the rain`.
 fn begins_like_literal(text: &str) -> bool {
     static START: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r#"^(?:\s|#[^\n]*\n)*(?:\w+\s*=\s*)?[\[{](?:\s|#[^\n]*\n)*(?:[rfuRFU]{0,2}["']|[\]}]\s*$)"#)
+        Regex::new(r#"^(?:\s|#[^\n]*\n)*(?:[\w.]+\s*(?::[^=\n]*)?=\s*[\[{(]|[\[{])(?:\s|#[^\n]*\n)*(?:[rfuRFU]{0,2}["']|[\]})]\s*$)"#)
             .expect("a constant that compiles")
     });
     let is_bare_placeholder = text.trim_start().starts_with("{}");

@@ -152,6 +152,13 @@ fn further_forms_are_read() {
             &["cat", "a, b"],
         ),
         ("['cat', \"dog's\"]", &["cat", "dog's"]),
+        (
+            "classes: list[str] = [\n  'cat',\n  'dog',\n]\n",
+            &["cat", "dog"],
+        ),
+        ("CLASSES = ('cat', 'hot dog')\n", &["cat", "hot dog"]),
+        ("('cat', 'hot dog')\n", &["cat", "hot dog"]),
+        ("['cat'];  # all\n", &["cat"]),
         ("names: not yaml", &["names: not yaml"]),
         ("- cat\n- \"hot dog\"\n", &["cat", "hot dog"]),
         ("0: cat\n1: dog\n", &["cat", "dog"]),
@@ -197,6 +204,13 @@ fn further_forms_are_read() {
     assert_eq!(names("csv", "name\ncat\ndog\n"), ["cat", "dog"]);
     assert_eq!(names("csv", "cat\ndog\n"), ["cat", "dog"]);
     assert_eq!(names("csv", "id;class_name\n0;\"a; b\"\n"), ["a; b"]);
+    assert_eq!(
+        names(
+            "csv",
+            "\"name\"\n\"a, b\"\n\"say \"\"hi\"\"\"\nParis, Texas\n"
+        ),
+        ["a, b", "say \"hi\"", "Paris, Texas"]
+    );
 }
 
 #[test]
@@ -240,6 +254,21 @@ fn unclear_lists_are_refused_with_what_was_seen() {
         ),
         ("txt", "<!DOCTYPE html>\n<html>", "the text of a web page"),
         (
+            "txt",
+            "import np\nCLASSES = np.array(['cat', 'dog'])\n",
+            "line 2 is an assignment in code: \"CLASSES = np.array(['cat', 'dog'])\"",
+        ),
+        (
+            "js",
+            "const classes = ['cat', 'dog'];",
+            "line 1 is an assignment in code",
+        ),
+        (
+            "py",
+            "names = 'cat', 'dog'",
+            "line 1 is an assignment in code",
+        ),
+        (
             "json",
             "{\"cat\": [\"a cat\"]}",
             "has the form of prompts per class",
@@ -248,6 +277,32 @@ fn unclear_lists_are_refused_with_what_was_seen() {
             "json",
             "{\"cat\": \"Katze\"}",
             "keys, such as `cat` for a string, are neither numbers",
+        ),
+        ("txt", "\"a, b", "missing closing quotation mark in line 1"),
+        (
+            "txt",
+            "cat\ndog\n\"cow\n",
+            "missing closing quotation mark in line 3",
+        ),
+        (
+            "txt",
+            "0: cat\n1: \"dog\n",
+            "missing closing quotation mark in line 2",
+        ),
+        (
+            "csv",
+            "name\ncat\n\"a, b\n",
+            "missing closing quotation mark in line 3",
+        ),
+        (
+            "csv",
+            "id,name\n0,\"cat\n1,dog\n",
+            "missing closing quotation mark in line 2",
+        ),
+        (
+            "csv",
+            "name\n\"a\", b\n",
+            "line 2 has 2 fields, and the header of the table 1",
         ),
         ("json", "[1, 2]", "the number 1 in place of a name"),
         ("json", "[[\"a\", \"b\"]]", "a list of 2 in place of a name"),
@@ -258,8 +313,10 @@ fn unclear_lists_are_refused_with_what_was_seen() {
             "{text:?}: {error}"
         );
     }
-    let error = parse("txt", "[cat, dog]").unwrap_err();
-    assert!(matches!(error, PromptError::Malformed { .. }), "{error}");
+    for text in ["[cat, dog]", "['cat'];\nMORE = ['dog'];", "['cat']; cow"] {
+        let error = parse("txt", text).unwrap_err();
+        assert!(matches!(error, PromptError::Malformed { .. }), "{error}");
+    }
 }
 
 #[test]
@@ -278,6 +335,11 @@ fn a_command_line_takes_the_same_lists() {
     let plain = inline("rock 'n' roll, 5\" pipe, 'tis");
     assert_eq!(plain.names().names(), ["rock 'n' roll", "5\" pipe", "'tis"]);
     assert_eq!(plain.description(), None);
+    let error = ClassList::resolve("cow, \"a, b").unwrap_err().to_string();
+    assert!(
+        error.ends_with("missing closing quotation mark in name 2"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -371,6 +433,8 @@ fn further_forms_of_templates_are_read() {
             &["a {}.", "the {}."],
         ),
         ("TEMPLATES = (\n    lambda c: f'a {c}.',\n)\n", &["a {}."]),
+        ("t: list[str] = ['a {}.', 'the {}.']", &["a {}.", "the {}."]),
+        ("TEMPLATES = ('a {}.', 'the {}.')", &["a {}.", "the {}."]),
         ("'a {}.', 'the {}.'", &["a {}.", "the {}."]),
         ("a \"{}\" sign\nthe '{}'\n", &["a \"{}\" sign", "the '{}'"]),
     ] {

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::ordering::{are_consecutive, sort_by_number};
-use super::{ClassListForm, Entries, Entry, Unclear, is_synset_id, line_list, spaced, table};
+use super::{
+    ClassListForm, Entries, Entry, Unclear, is_synset_id, line_list, spaced, table, unclosed_quote,
+};
 use crate::prompts::PromptError;
 use crate::prompts::fields::{Field, split_fields};
 
@@ -44,8 +46,16 @@ pub(super) fn entries(text: &str, origin: &str, extension: &str) -> Result<Entri
     if let Some(kind) = foreign(text) {
         return Err(unclear(format!("the text of {kind}")));
     }
-    let attempts: [&dyn Fn() -> Attempt; 8] = [
+    if let Some(row) = rows.iter().find(|row| CODE.is_match(row.text)) {
+        return Err(unclear(format!(
+            "line {} is an assignment in code: {:?}",
+            row.line,
+            shortened(row.text)
+        )));
+    }
+    let attempts: [&dyn Fn() -> Attempt; 9] = [
         &|| table::entries(&rows, extension),
+        &|| unclosed(&rows),
         &|| synsets(&rows),
         &|| paths(&rows),
         &|| numbered(&rows),
@@ -81,6 +91,11 @@ fn rows<'a>(text: &'a str, origin: &str) -> Result<(Vec<Row<'a>>, usize), Prompt
     }
     Ok((rows, comments))
 }
+
+/// Assignment of a list, a string or a call to a variable.
+static CODE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"^[A-Za-z_$][^"',;]*=\s*(?:[\w.]*[\[({]|["'])"#).expect("a constant that compiles")
+});
 
 /// Kind of a text that is no list of names.
 fn foreign(text: &str) -> Option<&'static str> {
@@ -128,6 +143,19 @@ fn all_or_none(
         line_list(&fits),
         line_list(&without)
     )))
+}
+
+/// A quotation mark that is not closed, which would cut a name at its comma.
+fn unclosed(rows: &[Row<'_>]) -> Attempt {
+    let has_unclosed = |row: &&Row<'_>| {
+        // A number or a bullet may be in front.
+        let start = row.text.trim_start_matches(|c: char| {
+            c.is_ascii_digit() || c.is_whitespace() || "-.:)".contains(c)
+        });
+        split_fields(start, ',').iter().any(Field::is_unclosed)
+    };
+    let row = rows.iter().find(has_unclosed)?;
+    Some(Err(unclosed_quote(&row.location())))
 }
 
 /// `n01443537 goldfish, Carassius auratus`: the first of several synonyms is the name.

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::PromptError;
 use super::class_names::{ClassNames, looks_like_path};
-use super::fields::split_fields;
+use super::fields::{Field, split_fields};
 use super::literal::Literal;
 use super::name_check::{duplicate_names, is_reserved_name};
 use super::text_file::{read_text, unix_line_ends};
@@ -173,6 +173,12 @@ impl ClassList {
             });
         }
         let fields = split_fields(list, ',');
+        if let Some(index) = fields.iter().position(Field::is_unclosed) {
+            return Err(PromptError::UnclearNames {
+                origin: origin.to_owned(),
+                seen: unclosed_quote(&format!("name {}", index + 1)),
+            });
+        }
         let quoted = fields.iter().filter(|field| field.quoted).count();
         let form = match quoted {
             0 => ClassListForm::Names,
@@ -221,13 +227,13 @@ impl ClassList {
             origin: origin.to_owned(),
             seen,
         };
+        let text = &*unix_line_ends(text);
         let read = if Literal::is_start_of(text) {
             match Literal::parse(text) {
                 Ok(literal) => structured::entries(literal).map_err(unclear)?,
                 Err(error) => match structured::json_lines(text) {
                     Some(entries) => entries.map_err(unclear)?,
                     None => {
-        let text = &*unix_line_ends(text);
                         return Err(PromptError::Malformed {
                             origin: origin.to_owned(),
                             format: "JSON or Python",
@@ -406,6 +412,11 @@ impl ClassList {
         }
         Some(shown.join("; "))
     }
+}
+
+/// Describes a quotation mark without its counterpart at a location such as `line 3`.
+fn unclosed_quote(location: &str) -> Unclear {
+    format!("missing closing quotation mark in {location}")
 }
 
 /// Lists at most a few line numbers, such as `lines 2, 5`.

@@ -1,8 +1,8 @@
 //! Class names in a column of a table.
 
 use super::lines::Row;
-use super::{ClassListForm, Entries, Entry, Unclear, is_synset_id};
-use crate::prompts::fields::split_fields;
+use super::{ClassListForm, Entries, Entry, Unclear, is_synset_id, unclosed_quote};
+use crate::prompts::fields::{Field, split_fields};
 
 /// Headers of a column of class names, in order of preference.
 const NAME_COLUMNS: [&str; 9] = [
@@ -35,7 +35,7 @@ pub(super) fn entries(rows: &[Row<'_>], extension: &str) -> Option<Result<Entrie
             .map(|field| field.text)
             .collect(),
         // A single column, whose header could be a class elsewhere.
-        None if is_table => vec![header.text.trim_matches('"').to_owned()],
+        None if is_table => vec![split_fields(header.text, ',').swap_remove(0).text],
         None => return None,
     };
     let position = |known: &[&str]| {
@@ -49,7 +49,12 @@ pub(super) fn entries(rows: &[Row<'_>], extension: &str) -> Option<Result<Entrie
     let delimiter = delimiter.unwrap_or(',');
     let entry = |row: &Row<'_>| {
         let fields = split_fields(row.text, delimiter);
-        if columns.len() > 1 && fields.len() > columns.len() {
+        if fields.iter().any(Field::is_unclosed) {
+            return Err(unclosed_quote(&row.location()));
+        }
+        // Without quotes, the only column may have commas, as in `Paris, Texas`.
+        let whole = columns.len() == 1 && !fields.iter().any(|field| field.quoted);
+        if !whole && fields.len() > columns.len() {
             return Err(format!(
                 "line {} has {} fields, and the header of the table {}",
                 row.line,
@@ -59,9 +64,10 @@ pub(super) fn entries(rows: &[Row<'_>], extension: &str) -> Option<Result<Entrie
         }
         let field = |column: usize| fields.get(column).map(|field| field.text.clone());
         Ok(Entry {
-            name: match columns.len() {
-                1 => row.text.trim().trim_matches('"').to_owned(),
-                _ => field(name).unwrap_or_default(),
+            name: if whole {
+                row.text.to_owned()
+            } else {
+                field(name).unwrap_or_default()
             },
             location: row.location(),
             synset_id: id.and_then(field).filter(|id| is_synset_id(id)),
