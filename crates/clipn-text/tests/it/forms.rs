@@ -187,7 +187,39 @@ fn further_forms_are_read() {
         ),
         ("{\"n02123045\": \"tabby_cat\"}", &["tabby cat"]),
         ("/a/arena/hockey\n/b/bar 7\n", &["arena hockey", "bar"]),
+        (
+            "1 pizza\n2 banana\n3 teapot\n",
+            &["pizza", "banana", "teapot"],
+        ),
+        (
+            "3 teapot\n1 pizza\n2 banana\n",
+            &["pizza", "banana", "teapot"],
+        ),
+        ("01 pizza\n02 banana\n", &["pizza", "banana"]),
+        ("1 - pizza\n2 - banana\n", &["pizza", "banana"]),
+        ("1.pizza\n2.banana\n", &["pizza", "banana"]),
+        ("(0) pizza\n(1) banana\n", &["pizza", "banana"]),
+        ("0 => pizza\n1 => banana\n", &["pizza", "banana"]),
+        (
+            "pizza 1\nbanana 2\nteapot 3\n",
+            &["pizza", "banana", "teapot"],
+        ),
+        ("banana, 2\npizza, 1\n", &["pizza", "banana"]),
+        ("pizza (1)\nbanana (2)\n", &["pizza", "banana"]),
+        // A list with indices may have duplicates.
+        (
+            "0 missile\n1 tench\n2 missile\n",
+            &["missile", "tench", "missile"],
+        ),
         // Numbers, commas and quotes that are part of names.
+        (
+            "digit 0\ndigit 2\ndigit 1\n",
+            &["digit 0", "digit 2", "digit 1"],
+        ),
+        ("0.5 liters\n1.5 liters\n", &["0.5 liters", "1.5 liters"]),
+        ("1 cat\n2 cats\n3 cats\n", &["1 cat", "2 cats", "3 cats"]),
+        ("1 person\n2 people\n", &["1 person", "2 people"]),
+        ("7-Eleven\n3-ring binder\n", &["7-Eleven", "3-ring binder"]),
         ("boeing 707\nboeing 747\n", &["boeing 707", "boeing 747"]),
         ("1 euro\n2 euro\n", &["1 euro", "2 euro"]),
         (
@@ -303,6 +335,11 @@ fn unclear_lists_are_refused_with_what_was_seen() {
             "csv",
             "name\n\"a\", b\n",
             "line 2 has 2 fields, and the header of the table 1",
+        ),
+        (
+            "csv",
+            "class,text\n0,cat\n1,dog\n",
+            "numbers in the column `class` of a table",
         ),
         ("json", "[1, 2]", "the number 1 in place of a name"),
         ("json", "[[\"a\", \"b\"]]", "a list of 2 in place of a name"),
@@ -467,20 +504,76 @@ fn further_forms_of_templates_are_read() {
 }
 
 #[test]
-fn numbers_that_are_not_complete_are_named() {
+fn numbers_that_are_kept_are_noted_with_the_reason() {
     let described = |text: &str| {
         let list = parse("txt", text);
         list.unwrap().description()
     };
-    let note = described("0 pizza\n1 banana\n3 teapot\n").unwrap();
-    assert!(
-        note.contains(
-            "the numbers are part of the names, such as `0 pizza`, since they are not complete"
+    for (text, clause) in [
+        (
+            "0 pizza\n1 banana\n3 teapot\n",
+            "the numbers are part of the names, such as `0 pizza`, since they are not complete",
         ),
-        "{note}"
+        (
+            "01 pizza\n03 banana\n",
+            "the numbers are part of the names, such as `01 pizza`, since they are not complete",
+        ),
+        (
+            "1 - pizza\n3 - banana\n",
+            "the numbers are part of the names, such as `1 - pizza`, since they are not complete",
+        ),
+        (
+            "pizza 1\nbanana 3\n",
+            "the numbers are part of the names, such as `pizza 1`, since they are not complete",
+        ),
+        (
+            "1 person\n2 people\n",
+            "the numbers are part of the names, such as `1 person`, since two numbers from 1 may be \
+             counts",
+        ),
+        (
+            "1 euro\n2 euro\n",
+            "the numbers are part of the names, such as `1 euro`, since the names without them are \
+             the same",
+        ),
+        (
+            "0: pizza\n1: banana\nteapot\n",
+            "2 of 3 names begin with numbers that are part of them, such as `0: pizza`",
+        ),
+        (
+            "0 pizza, 1 banana",
+            "one line of names, separated; the numbers are part of the names, such as `0 pizza`",
+        ),
+        (
+            "[\"0 pizza\", \"1 banana\"]",
+            "a list in JSON or Python; the numbers are part of the names, such as `0 pizza`",
+        ),
+    ] {
+        let note = described(text).unwrap();
+        assert!(note.ends_with(clause), "{text:?}: {note}");
+    }
+    for text in [
+        "pizza\n3 bananas\n",
+        "boeing 707\nboeing 747\n",
+        "boeing 707\nairbus 320\n",
+        "digit 0\ndigit 1\n",
+        "0\n1\n2\n",
+        "7-Eleven\n3-ring binder\n",
+    ] {
+        assert_eq!(described(text), None, "{text:?}");
+    }
+    let inline = ClassList::resolve("0 pizza, 1 banana").unwrap();
+    assert!(
+        inline
+            .description()
+            .unwrap()
+            .ends_with("part of the names, such as `0 pizza`")
     );
-    assert_eq!(described("pizza\n3 bananas\n"), None);
-    assert!(described("0 pizza\n1 banana\n").unwrap().contains("number"));
+    assert!(
+        described("1 pizza\n2 banana\n3 teapot\n")
+            .unwrap()
+            .ends_with("lines of number and name")
+    );
 }
 
 /// Message of the error of a file with these bytes.
@@ -555,4 +648,68 @@ fn files_that_are_no_text_are_named_by_their_kind() {
         );
     }
     assert_eq!(names("txt", "P6 sedan\nPARENT\n"), ["P6 sedan", "PARENT"]);
+}
+
+#[test]
+fn complete_numbers_of_a_column_give_the_order() {
+    let expected = ["cat", "dog", "cow"];
+    for (extension, text) in [
+        ("csv", "index,name\n2,cow\n0,cat\n1,dog\n"),
+        ("csv", "name;id\ndog;2\ncat;1\ncow;3\n"),
+        ("csv", ",name\n1,dog\n0,cat\n2,cow\n"),
+        ("tsv", "class\tname\n1\tdog\n0\tcat\n2\tcow\n"),
+        // The first column counts rows, and the second has the numbers.
+        ("csv", ",class_id,name\n0,1,dog\n1,0,cat\n2,2,cow\n"),
+        // The column with incomplete numbers says nothing.
+        ("csv", "id,label,name\n7,1,dog\n8,0,cat\n9,2,cow\n"),
+        (
+            "json",
+            r#"[{"id": 2, "name": "cow"}, {"id": 0, "name": "cat"}, {"id": 1, "name": "dog"}]"#,
+        ),
+        (
+            "json",
+            "{\"name\": \"dog\", \"label\": \"2\"}\n{\"name\": \"cat\", \"label\": \"1\"}\n\
+             {\"name\": \"cow\", \"label\": \"3\"}\n",
+        ),
+    ] {
+        let list = parse(extension, text).unwrap();
+        assert_eq!(list.names().names(), expected, "{text:?}");
+        let note = list.description().unwrap();
+        assert!(note.ends_with(", in the order of the numbers"), "{note}");
+    }
+    let sorted = parse("csv", "id,name\n0,cat\n1,dog\n").unwrap();
+    assert!(sorted.description().unwrap().ends_with("of a table"));
+}
+
+#[test]
+fn numbers_of_a_column_that_give_no_order_are_noted() {
+    for (extension, text, remark) in [
+        (
+            "csv",
+            "id,name\n3,cat\n1,dog\n",
+            "the order is that of the source, since the numbers in `id` are not complete",
+        ),
+        (
+            "csv",
+            ",name\n5,cat\n,dog\n",
+            "the order is that of the source, since the numbers in the first column are not complete",
+        ),
+        (
+            "csv",
+            "name,target\ncat,1\ndog,1\n",
+            "the order is that of the source, since `target` has the number 1 twice",
+        ),
+        (
+            "json",
+            r#"[{"id": 18, "name": "cat"}, {"id": 17, "name": "dog"}]"#,
+            "the order is that of the source, since the numbers in `id` are not complete",
+        ),
+    ] {
+        let list = parse(extension, text).unwrap();
+        assert_eq!(list.names().names(), ["cat", "dog"], "{text:?}");
+        let note = list.description().unwrap();
+        assert!(note.ends_with(&format!("; {remark}")), "{note}");
+    }
+    let words = parse("csv", "id,name\nn1,cat\nn2,dog\n").unwrap();
+    assert!(words.description().unwrap().ends_with("of a table"));
 }

@@ -6,7 +6,8 @@ use regex::Regex;
 
 use super::ordering::{are_consecutive, sort_by_number};
 use super::{
-    ClassListForm, Entries, Entry, Unclear, is_synset_id, line_list, spaced, table, unclosed_quote,
+    ClassListForm, Entries, Entry, Unclear, is_synset_id, line_list, numbers, spaced, table,
+    unclosed_quote,
 };
 use crate::prompts::PromptError;
 use crate::prompts::fields::{Field, split_fields};
@@ -24,7 +25,7 @@ impl Row<'_> {
         format!("line {}", self.line)
     }
 
-    fn entry(&self, name: impl Into<String>) -> Entry {
+    pub(super) fn entry(&self, name: impl Into<String>) -> Entry {
         Entry {
             name: name.into(),
             location: self.location(),
@@ -34,7 +35,7 @@ impl Row<'_> {
 }
 
 /// Result of a form: `None` if the lines do not have it.
-type Attempt = Option<Result<Entries, Unclear>>;
+pub(super) type Attempt = Option<Result<Entries, Unclear>>;
 
 /// Reads names from lines in the first form that they have.
 pub(super) fn entries(text: &str, origin: &str, extension: &str) -> Result<Entries, PromptError> {
@@ -58,8 +59,8 @@ pub(super) fn entries(text: &str, origin: &str, extension: &str) -> Result<Entri
         &|| unclosed(&rows),
         &|| synsets(&rows),
         &|| paths(&rows),
-        &|| numbered(&rows),
-        &|| indexed(&rows),
+        &|| numbers::numbered(&rows),
+        &|| numbers::indexed(&rows),
         &|| yaml(&rows),
         &|| separated(&rows),
         &|| columns_without_header(&rows, extension),
@@ -206,65 +207,6 @@ fn paths(rows: &[Row<'_>]) -> Attempt {
             Err(seen) => Err(seen),
         },
     )
-}
-
-static NUMBERED: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^(\d{1,9})(\s*[,:;\t]\s*|[.)]\s+|\s+)(\S.*)$").expect("a constant that compiles")
-});
-
-static INDEXED: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"^(.*\S)(\s*[,:;\t]\s*|\s+)(\d{1,9})$").expect("a constant that compiles")
-});
-
-/// `0: school bus`, `1,goldfish`, `2. pizza`.
-fn numbered(rows: &[Row<'_>]) -> Attempt {
-    let fields: Vec<(Entry, bool)> = rows
-        .iter()
-        .map(|row| {
-            let found = NUMBERED.captures(row.text)?;
-            let name = split_fields(&found[3], '\n').swap_remove(0).text;
-            let entry = Entry {
-                number: found[1].parse().ok(),
-                ..row.entry(name)
-            };
-            Some((
-                entry,
-                found[2].trim().is_empty() && !found[2].contains('\t'),
-            ))
-        })
-        .collect::<Option<_>>()?;
-    let by_space = fields.iter().all(|(_, space)| *space);
-    let entries: Vec<Entry> = fields.into_iter().map(|(entry, _)| entry).collect();
-    // A number and a space may be part of the names, as in `1 euro` and `2 euro`.
-    if rows.len() < 2 || (by_space && !are_consecutive(&entries, false)) {
-        return None;
-    }
-    Some(sort_by_number(Entries::new(
-        ClassListForm::NumberedLines,
-        entries,
-    )))
-}
-
-/// `school bus 0`, `goldfish,1`. Other numbers at the ends are part of the names, as in `boeing 747`.
-fn indexed(rows: &[Row<'_>]) -> Attempt {
-    let entries: Vec<Entry> = rows
-        .iter()
-        .map(|row| {
-            let found = INDEXED.captures(row.text)?;
-            let name = split_fields(&found[1], '\n').swap_remove(0).text;
-            Some(Entry {
-                number: found[3].parse().ok(),
-                ..row.entry(name)
-            })
-        })
-        .collect::<Option<_>>()?;
-    if rows.len() < 2 || !are_consecutive(&entries, false) {
-        return None;
-    }
-    Some(sort_by_number(Entries::new(
-        ClassListForm::IndexedLines,
-        entries,
-    )))
 }
 
 /// `- pizza`.

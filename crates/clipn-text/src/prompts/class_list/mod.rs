@@ -2,12 +2,14 @@
 
 mod form;
 mod lines;
+mod numbers;
 mod ordering;
 mod structured;
 mod table;
 
 use clipn_base::count::{count, noun};
 pub use form::ClassListForm;
+use numbers::kept_numbers;
 
 use std::path::Path;
 
@@ -39,6 +41,7 @@ pub struct ClassList {
     synset_ids: Option<Vec<String>>,
     comments: usize,
     reordered: bool,
+    remark: Option<String>,
 }
 
 /// A name before it is validated.
@@ -59,6 +62,8 @@ struct Entries {
     comments: usize,
     /// Whether the order is that of numbers, which differs from that of the source.
     reordered: bool,
+    /// What else a reader should know, as a clause.
+    remark: Option<String>,
 }
 
 impl Entries {
@@ -68,6 +73,7 @@ impl Entries {
             entries,
             comments: 0,
             reordered: false,
+            remark: None,
         }
     }
 }
@@ -121,6 +127,7 @@ impl ClassList {
             synset_ids: None,
             comments: 0,
             reordered: false,
+            remark: None,
         }
     }
 
@@ -255,6 +262,7 @@ impl ClassList {
             entries,
             comments,
             reordered,
+            remark,
         } = read;
         let locations: Vec<String> = entries.iter().map(|entry| entry.location.clone()).collect();
         let synset_ids = entries
@@ -272,6 +280,7 @@ impl ClassList {
             synset_ids,
             comments,
             reordered,
+            remark,
         };
         list.check_characters()?;
         Ok(list)
@@ -319,39 +328,34 @@ impl ClassList {
     /// Describes what was read in one line, with what was skipped; `None` if there is nothing to
     /// report: one name per line, without comments and numbers.
     pub fn description(&self) -> Option<String> {
-        let numbers = match self.names.iter().next() {
-            Some(first) if self.form.is_plain() && self.begin_with_numbers() => format!(
-                "; the numbers are part of the names, such as `{first}`, since they are not complete"
-            ),
-            _ => String::new(),
+        let numbers = match &self.form {
+            ClassListForm::Lines => kept_numbers(self.names.names(), true),
+            ClassListForm::Names
+            | ClassListForm::Separated
+            | ClassListForm::List
+            | ClassListForm::Quoted
+            | ClassListForm::Yaml => kept_numbers(self.names.names(), false),
+            _ => None,
         };
-        if self.form.is_plain() && self.comments == 0 && numbers.is_empty() {
+        if self.form.is_plain() && self.comments == 0 && numbers.is_none() {
             return None;
+        }
+        let mut clauses: Vec<String> = numbers.into_iter().chain(self.remark.clone()).collect();
+        if self.comments > 0 {
+            clauses.push(format!("skipped {}", count(self.comments, "comment line")));
         }
         let order = if self.reordered {
             ", in the order of the numbers"
         } else {
             ""
         };
-        let comments = match self.comments {
-            0 => String::new(),
-            n => format!("; skipped {}", count(n, "comment line")),
-        };
+        let clauses: String = clauses.iter().map(|clause| format!("; {clause}")).collect();
         Some(format!(
-            "read {} from {}: {}{order}{numbers}{comments}",
+            "read {} from {}: {}{order}{clauses}",
             count(self.names.len(), "class name"),
             self.origin,
             self.form
         ))
-    }
-
-    /// Whether there are several names, and all begin with a number and a space.
-    fn begin_with_numbers(&self) -> bool {
-        let begins = |name: &String| {
-            let (number, _) = name.split_once(' ').unwrap_or_default();
-            !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-        };
-        self.names.len() > 1 && self.names.iter().all(begins)
     }
 
     /// Checks that no two names are the same for the tokenizer (see

@@ -1,6 +1,6 @@
 //! Class names in lists and dictionaries of JSON or Python.
 
-use super::ordering::sort_by_number;
+use super::ordering::{NUMBER_COLUMNS, NumberColumn, sort_by_column, sort_by_number};
 use super::{ClassListForm, Entries, Entry, Unclear, is_synset_id, spaced};
 use crate::prompts::literal::{Literal, Value};
 
@@ -177,18 +177,22 @@ fn numbered(pairs: &[(Literal, Literal)]) -> Parsed {
     sort_by_number(Entries::new(form, entries))
 }
 
+/// Value of a key of an object, ignoring case.
+fn value_of<'a>(item: &'a Literal, wanted: &str) -> Option<&'a Literal> {
+    let Value::Dict(pairs) = &item.value else {
+        return None;
+    };
+    let has_key = |(key, _): &&(Literal, Literal)| {
+        key.as_text()
+            .is_some_and(|key| key.eq_ignore_ascii_case(wanted))
+    };
+    pairs.iter().find(has_key).map(|(_, value)| value)
+}
+
 /// Reads objects with a key for the name.
 fn records(items: &[Literal]) -> Parsed {
     let field = |item: &Literal, wanted: &str| {
-        let Value::Dict(pairs) = &item.value else {
-            return None;
-        };
-        let of_key = |(key, _): &&(Literal, Literal)| {
-            key.as_text()
-                .is_some_and(|key| key.eq_ignore_ascii_case(wanted))
-        };
-        let value = pairs.iter().find(of_key).map(|(_, value)| value)?;
-        value.as_text().map(str::to_owned)
+        value_of(item, wanted).and_then(|value| value.as_text().map(str::to_owned))
     };
     let many_lines = has_many_lines(items);
     let complete = |key: &&&str| items.iter().all(|item| field(item, key).is_some());
@@ -207,8 +211,22 @@ fn records(items: &[Literal]) -> Parsed {
         number: None,
     };
     let entries = items.iter().enumerate().map(entry).collect();
+    let numbers: Vec<NumberColumn> = NUMBER_COLUMNS
+        .iter()
+        .filter(|header| *header != key)
+        .map(|header| NumberColumn {
+            header: (*header).to_owned(),
+            numbers: items
+                .iter()
+                .map(|item| value_of(item, header).and_then(Literal::as_index))
+                .collect(),
+        })
+        .collect();
     let key = (*key).to_owned();
-    Ok(Entries::new(ClassListForm::Records { key }, entries))
+    sort_by_column(
+        Entries::new(ClassListForm::Records { key }, entries),
+        &numbers,
+    )
 }
 
 fn with_locations(
