@@ -157,12 +157,12 @@ impl ClassNames {
 /// ```
 /// use clipn_text::prompts::looks_like_path;
 ///
-/// assert!(looks_like_path("names.txt") && looks_like_path("./names"));
+/// assert!(looks_like_path("names.txt") && looks_like_path("data.yaml") && looks_like_path("./names"));
 /// assert!(!looks_like_path("a hand, an empty table"));
 /// ```
 pub fn looks_like_path(input: &str) -> bool {
     let path = Path::new(input.trim());
-    ["txt", "json", "csv", "tsv", "toml"]
+    ["txt", "json", "csv", "tsv", "toml", "yaml", "yml"]
         .iter()
         .any(|extension| has_extension(path, extension))
         || ["/", "./", "../", "~/"]

@@ -100,6 +100,18 @@ impl Literal {
     }
 }
 
+/// Reads the quoted string at the start of a text; returns it with what follows, or a description of
+/// what is wrong with it.
+pub(super) fn quoted_prefix(text: &str) -> Result<(String, &str), String> {
+    let mut parser = Parser {
+        text,
+        characters: text.char_indices().peekable(),
+        line: 1,
+    };
+    let string = parser.string(false).map_err(|error| error.problem)?;
+    Ok((string, &text[parser.position()..]))
+}
+
 impl fmt::Display for Literal {
     /// Describes the kind of the value, for messages.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -713,3 +713,246 @@ fn numbers_of_a_column_that_give_no_order_are_noted() {
     let words = parse("csv", "id,name\nn1,cat\nn2,dog\n").unwrap();
     assert!(words.description().unwrap().ends_with("of a table"));
 }
+
+#[test]
+fn lists_in_yaml_are_read() {
+    let expected = ["person", "hot dog", "car"];
+    let key = |key: &str| ClassListForm::YamlKey {
+        key: key.to_owned(),
+    };
+    let ultralytics = "# COCO8\n\npath: coco8  # dataset root\ntrain: images/train\nnc: 3\n\n\
+        # Classes\nnames:\n  0: person\n  1: hot dog  # food\n\n  2: \"car\"\n\n\
+        download: |\n  names = ['x']\n  print(names)\n";
+    for (text, form) in [
+        (ultralytics, key("names")),
+        (
+            "names:\n  2: car\n  0: person\n  1: hot dog\n",
+            key("names"),
+        ),
+        (
+            "names:\n- person\n- 'hot dog'\n- car\nnc: 3\n",
+            key("names"),
+        ),
+        ("nc: 3\nnames: [person, 'hot dog', car]\n", key("names")),
+        (
+            "Classes: [ # three\n  person, # one\n  \"hot dog\",\n  car,\n]\nroboflow:\n  version: 1\n",
+            key("Classes"),
+        ),
+        ("names: {0: person, 1: hot dog, 2: \"car\"}\n", key("names")),
+        (
+            "names: {\"1\":\"hot dog\", \"0\":\"person\", \"2\":\"car\"}",
+            key("names"),
+        ),
+        (
+            "names:\n  person: 0\n  hot dog: 1\n  car: 2\n",
+            key("names"),
+        ),
+        (
+            "---\n- person\n- hot dog\n\n- car\n...\n",
+            ClassListForm::Yaml,
+        ),
+    ] {
+        for extension in ["yaml", "txt"] {
+            let list = parse(extension, text).unwrap();
+            assert_eq!(list.names().names(), expected, "{text:?}");
+            assert_eq!(list.form(), &form, "{text:?}");
+        }
+    }
+    for (text, form) in [
+        ("0: person\n1: hot dog\n2: car\n", ClassListForm::Numbers),
+        ("person: 0\ncar: 2\nhot dog: 1\n", ClassListForm::Indices),
+        ("- person\n\n- hot dog\n- car # new\n", ClassListForm::Yaml),
+        ("[person, hot dog, car]\n", ClassListForm::Yaml),
+        ("person\nhot dog\ncar\n", ClassListForm::Lines),
+    ] {
+        let list = parse("yml", text).unwrap();
+        assert_eq!(list.names().names(), expected, "{text:?}");
+        assert_eq!(list.form(), &form, "{text:?}");
+    }
+    let note = parse("yaml", ultralytics).unwrap().description().unwrap();
+    assert!(
+        note.starts_with("read 3 class names from ") && note.ends_with("the key `names` of YAML"),
+        "{note}"
+    );
+    assert_eq!(
+        names(
+            "yaml",
+            "- it's\n- 'it''s'\n- \"a\\\"b\"\n- C#\n- http://x\n- Paris, Texas\n- no\n- \"# 1\"\n"
+        ),
+        [
+            "it's",
+            "it's",
+            "a\"b",
+            "C#",
+            "http://x",
+            "Paris, Texas",
+            "no",
+            "# 1"
+        ]
+    );
+    assert_eq!(
+        names("yaml", "names: [it's, C#, http://x, 'a, b',\n  no # yes\n]"),
+        ["it's", "C#", "http://x", "a, b", "no"]
+    );
+}
+
+#[test]
+fn other_yaml_is_refused_with_what_was_seen() {
+    for (extension, text, seen) in [
+        (
+            "txt",
+            "names:\n  0: cat\n  2: dog\n",
+            "2 numbered names, but number 1 is missing",
+        ),
+        (
+            "yaml",
+            "names:\n  0: cat\n  0: dog\n",
+            "the number 0 belongs to two names",
+        ),
+        (
+            "txt",
+            "names:\n  - id: 1\n    label: cat\n",
+            "line 2 of YAML has a mapping in place of a name: \"id: 1\"",
+        ),
+        (
+            "txt",
+            "- name: cat\n- name: dog\n",
+            "line 1 of YAML has a mapping in place of a name: \"name: cat\"",
+        ),
+        (
+            "yaml",
+            "names:\n  - great white\n    shark\n",
+            "line 3 of YAML is not indented like line 2: \"shark\"",
+        ),
+        (
+            "yaml",
+            "names:\n  - cat\n  dog: 1\n",
+            "line 3 of YAML is no entry like line 2: \"dog: 1\"",
+        ),
+        (
+            "yaml",
+            "names:\n\t- cat\n",
+            "a tab in the indentation of line 2",
+        ),
+        (
+            "txt",
+            "names:\ncat\ndog\n",
+            "line 2 of YAML has no key: \"cat\"",
+        ),
+        (
+            "yaml",
+            "- cat\n- ~\n",
+            "line 2 of YAML has a null in place of a name: \"~\"",
+        ),
+        (
+            "yaml",
+            "- &a cat\n- *a\n",
+            "line 1 of YAML has a mark of YAML in place of a name: \"&a cat\"",
+        ),
+        (
+            "yaml",
+            "- [a, b]\n",
+            "line 1 of YAML has a list or mapping in place of a name: \"[a, b]\"",
+        ),
+        (
+            "yaml",
+            "- 'cat' dog\n",
+            "line 1 of YAML has text after a quoted string: \"'cat' dog\"",
+        ),
+        (
+            "yaml",
+            "- 'cat\n",
+            "missing closing quote in line 1 of YAML",
+        ),
+        (
+            "yaml",
+            "- \"cat\n",
+            "missing closing quote in line 1 of YAML",
+        ),
+        (
+            "txt",
+            "names: [cat, [dog]]\n",
+            "line 1 of YAML has a list or mapping in place of a name: \"[dog]]\"",
+        ),
+        (
+            "txt",
+            "nc: 2\nnames: [cat,\n  dog\n",
+            "missing `]` of the list in line 2",
+        ),
+        (
+            "txt",
+            "names: [great white\n  shark]\n",
+            "expected `,` or `]` in line 2: \"shark]\"",
+        ),
+        (
+            "txt",
+            "names: [cat] dog\n",
+            "text after the brackets in line 1: \"dog\"",
+        ),
+        ("txt", "names: {0 cat}\n", "expected `:` in line 1"),
+        (
+            "txt",
+            "names: |\n  cat\n  dog\n",
+            "\"|\" in place of a list under the key `names` of YAML, in line 1",
+        ),
+        (
+            "yaml",
+            "names: coco.names\n",
+            "\"coco.names\" in place of a list under the key `names` of YAML, in line 1",
+        ),
+        (
+            "yaml",
+            "nc: 2\nnames:\n",
+            "nothing in place of a list under the key `names` of YAML, in line 2",
+        ),
+        (
+            "yaml",
+            "names: [a]\nclasses:\n- b\n",
+            "lists of names under two keys of YAML, `names` in line 1 and `classes` in line 2",
+        ),
+        (
+            "yaml",
+            "data:\n  names:\n  - cat\nseed: 1\n",
+            "a YAML mapping without a key `names` or `classes`; its keys are `data`, `seed`",
+        ),
+        (
+            "yaml",
+            "path: coco\ntrain: images\n",
+            "a dictionary whose keys, such as `path` for a string, are neither numbers",
+        ),
+        (
+            "yaml",
+            "cat\n dog: 1\n",
+            "line 2 of a YAML file without a list of names at its top: \"dog: 1\"",
+        ),
+        (
+            "txt",
+            "---\ncat\n",
+            "line 2 of a YAML file without a list of names at its top: \"cat\"",
+        ),
+        (
+            "yaml",
+            "- cat\n---\n- dog\n",
+            "a second YAML document in line 2",
+        ),
+        (
+            "txt",
+            "data:\n  names:\n    0: cat\n",
+            "line 1 is no name: \"data:\"",
+        ),
+    ] {
+        let error = parse(extension, text).unwrap_err();
+        assert!(
+            matches!(&error, PromptError::UnclearNames { .. }) && error.to_string().contains(seen),
+            "{text:?}: {error}"
+        );
+    }
+    for text in [
+        "names:\n- cat\n-\n",
+        "names: [cat,, dog]",
+        "names:\n  0: cat\n  1:\n",
+    ] {
+        let error = parse("yaml", text).unwrap_err();
+        assert!(matches!(error, PromptError::EmptyName { .. }), "{error}");
+    }
+}

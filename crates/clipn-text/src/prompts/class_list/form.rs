@@ -44,6 +44,11 @@ pub enum ClassListForm {
     Quoted,
     /// YAML list.
     Yaml,
+    /// List or mapping under a key of YAML, as in the data files of Ultralytics.
+    YamlKey {
+        /// Key of the list, such as `names`.
+        key: String,
+    },
 }
 
 impl ClassListForm {
@@ -74,6 +79,7 @@ impl fmt::Display for ClassListForm {
             Self::IndexedLines => "lines of name and number",
             Self::Quoted => "quoted names",
             Self::Yaml => "a YAML list",
+            Self::YamlKey { key } => return write!(f, "the key `{key}` of YAML"),
         })
     }
 }

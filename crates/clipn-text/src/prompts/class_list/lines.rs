@@ -6,8 +6,8 @@ use regex::Regex;
 
 use super::ordering::{are_consecutive, sort_by_number};
 use super::{
-    ClassListForm, Entries, Entry, Unclear, is_synset_id, line_list, numbers, spaced, table,
-    unclosed_quote,
+    ClassListForm, Entries, Entry, Unclear, is_synset_id, line_list, numbers, shortened, spaced,
+    table, unclosed_quote, yaml,
 };
 use crate::prompts::PromptError;
 use crate::prompts::fields::{Field, split_fields};
@@ -212,10 +212,20 @@ fn paths(rows: &[Row<'_>]) -> Attempt {
 /// `- pizza`.
 fn yaml(rows: &[Row<'_>]) -> Attempt {
     let entry = |row: &Row<'_>| {
-        let name = row.text.strip_prefix("- ")?;
-        Some(row.entry(split_fields(name, '\n').swap_remove(0).text))
+        let name = row.text.strip_prefix('-')?;
+        (name.is_empty() || name.starts_with(' ')).then(|| row.entry(name))
     };
-    let entries = all_or_none(rows, "begin with `- `", entry)?;
+    let read = |(row, entry): (&Row<'_>, Entry)| {
+        let name = yaml::scalar(&entry.name, row.line)?;
+        Ok(Entry {
+            name: name.as_text().unwrap_or_default().to_owned(),
+            ..entry
+        })
+    };
+    let entries = all_or_none(rows, "begin with `- `", entry)?.and_then(|entries| {
+        let entries = rows.iter().zip(entries).map(read);
+        entries.collect::<Result<Vec<_>, Unclear>>()
+    });
     Some(entries.map(|entries| Entries::new(ClassListForm::Yaml, entries)))
 }
 
@@ -294,8 +304,11 @@ fn columns_without_header(rows: &[Row<'_>], extension: &str) -> Attempt {
 
 /// One name per line.
 fn plain(rows: &[Row<'_>]) -> Result<Entries, Unclear> {
-    let markup =
-        |row: &&Row<'_>| row.text.starts_with(['{', '[', '<']) || row.text.contains("\": ");
+    let markup = |row: &&Row<'_>| {
+        row.text.starts_with(['{', '[', '<'])
+            || row.text.contains("\": ")
+            || row.text.ends_with(':')
+    };
     if let Some(row) = rows.iter().find(markup) {
         return Err(format!(
             "line {} is no name: {:?}",
@@ -315,12 +328,4 @@ fn plain(rows: &[Row<'_>]) -> Result<Entries, Unclear> {
         ClassListForm::Lines,
         rows.iter().map(entry).collect(),
     ))
-}
-
-fn shortened(text: &str) -> String {
-    const SHOWN: usize = 40;
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

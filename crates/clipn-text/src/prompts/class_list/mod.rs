@@ -6,6 +6,7 @@ mod numbers;
 mod ordering;
 mod structured;
 mod table;
+mod yaml;
 
 use clipn_base::count::{count, noun};
 pub use form::ClassListForm;
@@ -238,20 +239,25 @@ impl ClassList {
         let read = if Literal::is_start_of(text) {
             match Literal::parse(text) {
                 Ok(literal) => structured::entries(literal).map_err(unclear)?,
-                Err(error) => match structured::json_lines(text) {
-                    Some(entries) => entries.map_err(unclear)?,
-                    None => {
-                        return Err(PromptError::Malformed {
-                            origin: origin.to_owned(),
-                            format: "JSON or Python",
-                            expected: "a list of names such as [\"cat\", \"dog\"]",
-                            source: Box::new(error),
-                        });
+                Err(error) => {
+                    match structured::json_lines(text).or_else(|| yaml::flow(text, extension)) {
+                        Some(entries) => entries.map_err(unclear)?,
+                        None => {
+                            return Err(PromptError::Malformed {
+                                origin: origin.to_owned(),
+                                format: "JSON or Python",
+                                expected: "a list of names such as [\"cat\", \"dog\"]",
+                                source: Box::new(error),
+                            });
+                        }
                     }
-                },
+                }
             }
         } else {
-            lines::entries(text, origin, extension)?
+            match yaml::entries(text, extension) {
+                Some(entries) => entries.map_err(unclear)?,
+                None => lines::entries(text, origin, extension)?,
+            }
         };
         Self::from_entries(read, origin)
     }
@@ -334,7 +340,8 @@ impl ClassList {
             | ClassListForm::Separated
             | ClassListForm::List
             | ClassListForm::Quoted
-            | ClassListForm::Yaml => kept_numbers(self.names.names(), false),
+            | ClassListForm::Yaml
+            | ClassListForm::YamlKey { .. } => kept_numbers(self.names.names(), false),
             _ => None,
         };
         if self.form.is_plain() && self.comments == 0 && numbers.is_none() {
@@ -434,6 +441,15 @@ fn line_list(lines: &[usize]) -> String {
 /// Whether a text is a WordNet synset id such as `n01443537`.
 fn is_synset_id(text: &str) -> bool {
     text.len() == 9 && text.starts_with('n') && text[1..].bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The beginning of a text, for messages.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 40;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// Name of a file or an index, with spaces for underscores.

@@ -15,7 +15,7 @@ const NAME_KEYS: [&str; 6] = [
 ];
 
 /// Keys of a list of class names in an object.
-const LIST_KEYS: [&str; 6] = [
+pub(super) const LIST_KEYS: [&str; 6] = [
     "names",
     "id2label",
     "classes",
