@@ -194,29 +194,28 @@ pub(super) fn kept_numbers(names: &[String], lines: bool) -> Option<String> {
         // Names that differ in nothing else need their numbers, as in `boeing 707` and `boeing 747`.
         return (numbers.look_like_indices() && numbers.names_differ()).then(|| describe(&numbers));
     }
-    some_numbers(names)
+    some_numbers(names, "begin", NumberedName::leading)
+        .or_else(|| some_numbers(names, "end", NumberedName::trailing))
 }
 
-/// Describes numbers that at least two names and half of them have.
-fn some_numbers(names: &[String]) -> Option<String> {
-    let ends: [(&str, fn(&str) -> Option<NumberedName>); 2] = [
-        ("begin", NumberedName::leading),
-        ("end", NumberedName::trailing),
-    ];
-    ends.iter().find_map(|(what, split)| {
-        let (texts, found): (Vec<&String>, Vec<NumberedName>) = names
-            .iter()
-            .filter_map(|name| Some((name, split(name)?)))
-            .unzip();
-        let numbers = Numbers::new(&found);
-        let many = found.len() > 1 && 2 * found.len() >= names.len();
-        (many && numbers.look_like_indices() && numbers.names_differ()).then(|| {
-            format!(
-                "{} of {} names {what} with numbers that are part of them, such as `{}`",
-                found.len(),
-                names.len(),
-                texts[0]
-            )
-        })
+/// Describes numbers that at least two names and half of them have at one end.
+fn some_numbers(
+    names: &[String],
+    what: &str,
+    split: impl Fn(&str) -> Option<NumberedName>,
+) -> Option<String> {
+    let (texts, found): (Vec<&String>, Vec<NumberedName>) = names
+        .iter()
+        .filter_map(|name| Some((name, split(name)?)))
+        .unzip();
+    let numbers = Numbers::new(&found);
+    let many = found.len() > 1 && 2 * found.len() >= names.len();
+    (many && numbers.look_like_indices() && numbers.names_differ()).then(|| {
+        format!(
+            "{} of {} names {what} with numbers that are part of them, such as `{}`",
+            found.len(),
+            names.len(),
+            texts[0]
+        )
     })
 }
