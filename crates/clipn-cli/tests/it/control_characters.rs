@@ -87,13 +87,21 @@ fn headers_of_archives_are_escaped() {
 #[test]
 fn names_of_classes_and_metadata_are_escaped() {
     let s = Sandbox::new();
-    s.write("odd.txt", "cat \u{1b}[31m red\ndog\u{202e}god\n");
     let arguments = ["--classes", "odd.txt", "noise/0.bmp"];
-    let printed = shown(&s, &with_model("classify", &arguments));
-    assert!(printed.contains(r"cat \u{1b}[31m red p "), "{printed}");
+    let classify = with_model("classify", &arguments);
+    s.write("odd.txt", "cat \u{1b}[31m red\ndog\u{202e}god\n");
+    let refused = shown(&s, &classify);
+    assert!(
+        refused.contains("control character U+001B") && refused.contains(r"cat \u{1b}[31m red"),
+        "{refused}"
+    );
+    // A change of direction is no control character.
+    s.write("odd.txt", "cat\ndog\u{202e}god\n");
+    let printed = shown(&s, &classify);
+    assert!(printed.contains(r"dog\u{202e}god p "), "{printed}");
     let build = with_model("build", &["--classes", "odd.txt", "--out", "odd.clipn"]);
     let build: Vec<&str> = build.into_iter().filter(|word| !word.is_empty()).collect();
     shown(&s, &[&["classifier"][..], &build].concat());
     let printed = shown(&s, &["classifier", "show", "odd.clipn"]);
-    assert!(printed.contains(r"cat \u{1b}[31m red"), "{printed}");
+    assert!(printed.contains(r"dog\u{202e}god"), "{printed}");
 }

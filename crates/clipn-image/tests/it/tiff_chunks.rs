@@ -133,9 +133,11 @@ fn gray_of_few_bits_may_have_alpha() {
     for bits in [1, 2, 4] {
         let white = (1u16 << bits) as usize - 1;
         let gray: Vec<u8> = (0..WIDTH * HEIGHT)
-            .map(|i| (i * 7 % 5 & white) as u8)
+            .map(|i| ((i * 7 % 5) & white) as u8)
             .collect();
-        let alpha: Vec<u8> = (0..WIDTH * HEIGHT).map(|i| (i % 3 & white) as u8).collect();
+        let alpha: Vec<u8> = (0..WIDTH * HEIGHT)
+            .map(|i| ((i % 3) & white) as u8)
+            .collect();
         let expected: Vec<u8> = gray
             .iter()
             .map(|value| value * (255 / white) as u8)

@@ -103,7 +103,7 @@ pub(super) fn check_uncompressed<R: Read + Seek>(
 /// Reader of a file that ends at the end of the strip or tile to which it was moved.
 ///
 /// The `tiff` crate inflates strips without regard to their lengths. One that inflates to nothing would be read
-/// to the end of the file, as often as there are strips.
+/// to the end of the file, once for each strip.
 pub(super) struct ChunkReader<'a> {
     file: Cursor<&'a [u8]>,
     /// End of the strip or tile at each position.
