@@ -13,9 +13,10 @@ use clipn_text::prompts::{ClassNames, Template, TemplateSet};
 const MEMORY_PER_BYTE: usize = 256;
 
 fn read(bytes: &[u8]) {
-    for file in ["names.txt", "names.json"] {
+    for file in ["names.txt", "names.json", "names.yaml", "names.csv"] {
         if let Ok(names) = ClassNames::load(temp::write_file(file, bytes)) {
             assert!(names.iter().all(|name| !name.trim().is_empty()));
+            assert!(!names.iter().any(|name| name.contains(char::is_control)));
         }
     }
     for file in ["templates.txt", "templates.toml"] {

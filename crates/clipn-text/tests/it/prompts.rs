@@ -414,6 +414,18 @@ proptest! {
     }
 
     #[test]
+    fn any_class_list_is_read_or_rejected(
+        content in "(names:|- |[0-2]: ?|id,name\n|[a ,:#'\"\\[\\]{}|>&*!%~\t\r\n\\\\-]|--- |no\n){0,24}",
+    ) {
+        for name in ["f.txt", "f.yaml", "f.csv"] {
+            if let Ok(names) = load_classes(name, &content) {
+                prop_assert!(names.iter().all(|name| !name.trim().is_empty()));
+                prop_assert!(!names.iter().any(|name| name.contains(char::is_control)));
+            }
+        }
+    }
+
+    #[test]
     fn any_inline_list_is_read_or_rejected(text in any::<String>()) {
         if let Ok(names) = ClassNames::parse_inline(&text) {
             prop_assert!(names.len() >= 1 && names.iter().all(|name| !name.is_empty()));
