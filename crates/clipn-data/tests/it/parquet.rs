@@ -208,10 +208,10 @@ fn class_indices_are_text_or_integers_and_others_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.parquet");
     let mut all = rows(3);
-    for (row, text) in all.iter_mut().zip(["1", "0", "one"]) {
+    for (row, text) in all.iter_mut().zip(["1", "one", "0"]) {
         row.2 = Some(text.to_owned());
     }
-    all[2].3 = 7;
+    all[1].3 = 7;
     write(&path, &all, 3, Compression::SNAPPY);
     for column in ["text", "label"] {
         let format = CaptionTableFormat {
@@ -225,10 +225,9 @@ fn class_indices_are_text_or_integers_and_others_are_named() {
         let captions = epoch.next().unwrap().unwrap().captions;
         let expected = match column {
             "text" => ["dog", "cat"],
-            _ => ["cat", "dog"],
+            _ => ["cat", "cat"],
         };
         assert_eq!(captions, expected);
-        assert!(epoch.next().is_none());
         let skipped = &epoch.skipped().examples[0];
         assert_eq!(skipped.reason, SkipReason::BadCaption);
         assert_eq!(skipped.detail, "the caption is not the index of a class");
