@@ -1,12 +1,12 @@
 //! `results.json`: written after an evaluation, and validated completely when it is read.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::hash::Hash;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use clipn_base::content::ContentKind;
+use clipn_base::files::read_at_most;
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -56,25 +56,20 @@ impl EvaluationRecord {
         } else {
             path.to_owned()
         };
-        let read_error = |source| EvaluationError::Read {
-            path: file.clone(),
-            source,
-        };
-        let mut bytes = Vec::new();
-        let opened = File::open(&file).map_err(read_error)?;
-        let length = opened.metadata().map_err(read_error)?.len();
-        if length <= MAX_BYTES {
-            let mut limited = opened.take(MAX_BYTES + 1);
-            limited.read_to_end(&mut bytes).map_err(read_error)?;
-        }
         let invalid = |reason| EvaluationError::InvalidResults {
             path: file.clone(),
             reason,
         };
-        if length.max(bytes.len() as u64) > MAX_BYTES {
-            let limit = MAX_BYTES >> 20;
-            return Err(invalid(format!("the file has more than {limit} MiB")));
-        }
+        let bytes = read_at_most(&file, MAX_BYTES).map_err(|source| match source.kind() {
+            ErrorKind::FileTooLarge => {
+                let limit = MAX_BYTES >> 20;
+                invalid(format!("the file has more than {limit} MiB"))
+            }
+            _ => EvaluationError::Read {
+                path: file.clone(),
+                source,
+            },
+        })?;
         let expected = [ContentKind::Json, ContentKind::Text, ContentKind::Empty];
         match ContentKind::other_than(&bytes, &expected) {
             Some(kind) => Err(invalid(format!("expected JSON, got {kind}"))),

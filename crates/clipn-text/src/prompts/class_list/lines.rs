@@ -199,7 +199,7 @@ fn paths(rows: &[Row<'_>]) -> Attempt {
     };
     Some(
         match all_or_none(rows, "are paths such as /a/airfield", entry)? {
-            Ok(entries) if are_consecutive(&entries, true) => {
+            Ok(entries) if are_consecutive(&entries) => {
                 sort_by_number(Entries::new(ClassListForm::Paths, entries))
             }
             // Numbers of a subset: the order is that of the lines.

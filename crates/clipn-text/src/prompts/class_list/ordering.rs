@@ -99,10 +99,10 @@ pub(super) fn sort_by_number(mut read: Entries) -> Result<Entries, Unclear> {
     Ok(read)
 }
 
-/// Whether the numbers are 0 to K−1 in any order, or 1 to K if `from_one` allows it.
-pub(super) fn are_consecutive(entries: &[Entry], from_one: bool) -> bool {
+/// Whether the numbers of entries are complete, as [`are_complete`] says.
+pub(super) fn are_consecutive(entries: &[Entry]) -> bool {
     let numbers: Vec<Option<usize>> = entries.iter().map(|entry| entry.number).collect();
-    are_complete(&numbers) && (from_one || numbers.contains(&Some(0)))
+    are_complete(&numbers)
 }
 
 /// Whether numbers are 0 to K−1 or 1 to K in any order, each once, and none is missing.
